@@ -1,0 +1,158 @@
+"""A pipelined connection to Redis for one command only: MGET, many questions at once.
+
+redis-py makes the connection, so that addresses, TLS and authentication stay its business. After that the bytes are
+ours: an answer is a callback, not a coroutine that has to be woken up for each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
+
+import hiredis
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+Answer = Sequence[bytes | None] | None
+"""The values in the order of the keys, or `None`: Redis did not answer in time, or not with values."""
+Callback = Callable[[Answer], None]
+
+CONNECT_S: Final = 1.0
+RECONNECT_S: Final = 0.25
+"""Seconds between attempts to reach Redis again: recovery takes no longer than that and the connection itself."""
+
+
+class RedisLink(asyncio.Protocol):
+    """Asks Redis, and knows at once when there is nobody to ask.
+
+    While the connection is away every question is answered `None` immediately: no request waits for a time-out, and
+    one attempt at a time is made to get the connection back.
+
+    Args:
+        redis: the client whose connection settings are used.
+        timeout_s: how long an answer may take before the connection is given up.
+    """
+
+    def __init__(self, redis: Redis, timeout_s: float) -> None:
+        self._pool = redis.connection_pool
+        self._timeout_s = timeout_s
+        self._reader: Any = hiredis.Reader()
+        self._transport: asyncio.Transport | None = None
+        self._connection: AbstractConnection | None = None
+        self._waiting: deque[Callback] = deque()
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._answered = 0
+        self._keeper: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is somebody to ask."""
+        return self._transport is not None
+
+    async def open(self) -> None:
+        """Connect for the first time, and keep trying in the background from then on."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._connect()
+        self._keeper = asyncio.create_task(self._keep_connected())
+
+    async def close(self) -> None:
+        """Disconnect; questions under way are answered `None`."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        self._give_up()
+
+    def mget(self, keys: Sequence[bytes], callback: Callback) -> None:
+        """Ask for values.
+
+        Args:
+            keys: at least one.
+            callback: called once, maybe before this returns.
+        """
+        transport = self._transport
+        if transport is None:
+            callback(None)
+            return
+        self._waiting.append(callback)
+        transport.write(hiredis.pack_command((b"MGET", *keys)))  # type: ignore[arg-type]  # typed for one argument
+        if self._watchdog is None:
+            self._watch()
+
+    # --- what the event loop calls -----------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Answers come in the order of the questions."""
+        reader = self._reader
+        reader.feed(data)
+        try:
+            while (reply := reader.gets()) is not False:
+                self._answered += 1
+                callback = self._waiting.popleft()
+                callback(None if isinstance(reply, Exception) else reply)
+        except (hiredis.ProtocolError, IndexError):
+            self._give_up()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Redis is gone."""
+        del exc
+        self._give_up()
+
+    # --- staying connected -------------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        # redis-py has no callback interface; its stream writer holds the transport that we take over.
+        transport = cast("asyncio.Transport", cast("asyncio.StreamWriter", connection._writer).transport)  # noqa: SLF001
+        self._reader = hiredis.Reader()
+        self._connection = connection
+        transport.set_protocol(self)
+        transport.resume_reading()
+        self._transport = transport
+        self._lost.clear()
+
+    async def _keep_connected(self) -> None:
+        while True:
+            if self._transport is not None:
+                await self._lost.wait()
+            try:
+                await self._connect()
+            except (RedisError, OSError, TimeoutError):
+                await asyncio.sleep(RECONNECT_S)
+
+    def _watch(self) -> None:
+        self._watchdog = asyncio.get_running_loop().call_later(self._timeout_s / 2, self._check, self._answered)
+
+    def _check(self, answered_then: int) -> None:
+        """One timer for all questions: a period without any answer, after up to one spent waiting, is the time-out."""
+        self._watchdog = None
+        if not self._waiting:
+            return
+        if self._answered == answered_then:
+            self._give_up()
+        else:
+            self._watch()
+
+    def _give_up(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+        self._connection = None
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        self._lost.set()
+        waiting, self._waiting = self._waiting, deque()
+        for callback in waiting:
+            callback(None)

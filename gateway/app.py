@@ -1,0 +1,234 @@
+"""The composition root: every object of a worker is made here once, opened in order and closed in reverse."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from gateway.admission.gate import Admission
+from gateway.admission.link import RedisLink
+from gateway.clock import Clock, SystemClock
+from gateway.edge.asgi import AsgiApp, AsgiCall
+from gateway.edge.protocol import STATE_KEY, Edge, EdgeProtocol, Handler
+from gateway.edge.request import InboundRequest
+from gateway.edge.ticker import Ticker
+from gateway.endpoints import auth, health, problems, well_known
+from gateway.errors import ConfigurationError, LockgateError, StoreUnavailableError
+from gateway.forward.answer import HeadReader
+from gateway.forward.pool import UpstreamPool
+from gateway.forward.service import Service
+from gateway.identity import keyring
+from gateway.identity.issuer import Issuer
+from gateway.identity.verifier import AccessTokenRules, Verifier
+from gateway.pipeline import Pipeline
+from gateway.policy.routes import RouteTable, is_own
+from gateway.sessions.accounts import Accounts
+from gateway.sessions.families import Families
+from gateway.sessions.refresh_token import RefreshTokens
+from gateway.sessions.service import Sessions
+from gateway.settings import Settings
+from gateway.stores.layout import admission_keys
+from gateway.stores.redis import check_policy, connect
+from trust import LinkKeyError, LinkKeys
+
+ADMISSION_TIMEOUT_S = 0.1
+"""How long a forwarded request waits for Redis before it is answered 503."""
+BACKLOG = 2048
+
+_log = logging.getLogger("lockgate")
+
+
+class Worker:
+    """Everything one worker process consists of.
+
+    Args:
+        settings: the configuration.
+        clock: the time.
+
+    Raises:
+        ConfigurationError: something it cannot start without is missing or wrong.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        if settings.redis_url is None:
+            raise ConfigurationError("redis_url is not set; `lockgate dev` brings a Redis of its own")
+        token = settings.token
+        self.ticker = Ticker(clock)
+        self.redis = connect(settings.redis_url.get_secret_value())
+        self.link = RedisLink(self.redis, ADMISSION_TIMEOUT_S)
+        ring = keyring.load(settings.keys.directory)
+        links = _load_links(settings)
+        verifier = Verifier(
+            ring,
+            AccessTokenRules(token.issuer, token.audience, token.leeway_s, token.access_life_s),
+            clock,
+            cache_size=token.signature_cache,
+            keys_of=admission_keys,
+        )
+        self.routes = RouteTable.compile(settings)
+        self._settings = settings
+        self._pools: dict[str, UpstreamPool] = {}
+        self._heads = HeadReader()
+        self.accounts = Accounts(
+            settings.addresses(settings.accounts.service),
+            links.outbound(settings.accounts.service),
+            timeout_s=settings.accounts.timeout_s,
+            clock=clock,
+        )
+        self.pipeline = Pipeline(
+            routes=self.routes,
+            verifier=verifier,
+            admission=Admission(self.link),
+            services={
+                route.name: self._service(route.service, route.upstreams, links, forward=route.forward_authorization)
+                for route in self.routes.routes
+            },
+            answer_here=self._answer_here,
+            ticker=self.ticker,
+            clock=clock,
+        )
+        sessions = Sessions(
+            accounts=self.accounts,
+            families=Families(self.redis, token, clock),
+            refresh_tokens=RefreshTokens(ring.refresh_secrets),
+            issuer=Issuer(ring, issuer=token.issuer, audience=token.audience, life_s=token.access_life_s, clock=clock),
+            verifier=verifier,
+            token=token,
+            scopes_of=settings.roles,
+        )
+        self.edge = Edge(
+            settings.server,
+            settings.limits,
+            self.ticker,
+            begin=self.pipeline.begin,
+            body_limit=self._body_limit,
+            oauth=problems.speaks_oauth,
+        )
+        self.app = self._application(sessions, ring)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open what has to be opened, and close it in reverse."""
+        try:
+            await check_policy(self.redis)
+        except StoreUnavailableError:
+            _log.warning("Redis cannot be reached yet; protected routes answer 503 until it can")
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.redis.aclose)
+            stack.push_async_callback(self.accounts.close)
+            for pool in self._pools.values():
+                stack.push_async_callback(pool.close)
+            await self.link.open()
+            stack.push_async_callback(self.link.close)
+            self.ticker.start()
+            stack.callback(self.ticker.stop)
+            yield
+
+    def _application(self, sessions: Sessions, ring: keyring.KeyRing) -> FastAPI:
+        app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+        problems.install(app)
+        app.include_router(auth.router(sessions, self.pipeline))
+        app.include_router(well_known.router(ring))
+        app.include_router(health.router({"redis": self._check_redis, "node": self._check_node}))
+        return app
+
+    async def _check_redis(self) -> None:
+        await check_policy(self.redis)
+        if not self.link.connected:
+            raise StoreUnavailableError("not connected")
+
+    async def _check_node(self) -> None:
+        if self.edge.draining:
+            raise LockgateError("draining")
+
+    def _answer_here(self, request: InboundRequest, client: EdgeProtocol) -> Handler:
+        return AsgiCall(self.app, request, client, self.ticker)
+
+    def _body_limit(self, path: str) -> int:
+        limits = self._settings.limits
+        if is_own(path):
+            return limits.own_body_bytes
+        route = self.routes.match(path)
+        return limits.body_bytes if route is None else route.body_bytes
+
+    def _service(self, name: str, upstreams: tuple[str, ...], links: LinkKeys, *, forward: bool) -> Service:
+        pools = [self._pool(url) for url in upstreams]
+        return Service(pools, links.outbound(name), forward_authorization=forward)
+
+    def _pool(self, url: str) -> UpstreamPool:
+        if url not in self._pools:
+            self._pools[url] = UpstreamPool(url, self._settings.upstream, self.ticker, self._heads)
+        return self._pools[url]
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Run one worker on a listening socket until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        ConfigurationError: it cannot start as it is configured.
+    """
+    worker = Worker(settings, SystemClock())
+    config = uvicorn.Config(
+        _with_lifespan(worker),
+        http=EdgeProtocol,
+        ws="none",
+        loop="uvloop",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=int(settings.server.drain_s),
+        backlog=BACKLOG,
+    )
+    _Server(config, worker.edge).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells the edge first that it is going to stop."""
+
+    def __init__(self, config: uvicorn.Config, edge: Edge) -> None:
+        super().__init__(config)
+        self._edge = edge
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._edge.draining = True
+        await super().shutdown(sockets)
+
+
+def _with_lifespan(worker: Worker) -> AsgiApp:
+    """The application as uvicorn sees it: a lifespan. Requests come through `EdgeProtocol`, never through here."""
+
+    async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI callables
+        if scope["type"] != "lifespan":
+            raise RuntimeError("requests go through the edge protocol")
+        await receive()
+        try:
+            async with worker.running():
+                scope["state"][STATE_KEY] = worker.edge
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except LockgateError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return app
+
+
+def _load_links(settings: Settings) -> LinkKeys:
+    try:
+        links = LinkKeys.load(settings.keys.directory / "links", "gateway")
+        for service in settings.services:
+            links.outbound(service)
+    except LinkKeyError as error:
+        raise ConfigurationError(f"link keys: {error}; `lockgate keys init` makes what is missing") from error
+    return links

@@ -1,0 +1,1 @@
+"""The command line: `lockgate serve · dev · keys · routes`."""

@@ -1,0 +1,114 @@
+"""The program `lockgate`: commands and options. What they do is imported when they run, so that `--help` is quick."""
+
+# ruff: noqa: PLC0415 - see the docstring
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.errors import ConfigurationError, LockgateError
+
+app = typer.Typer(
+    name="lockgate",
+    help="A JWT gateway: issues tokens, validates each once at the edge, forwards signed identity to services.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(help="The keys that sign tokens and identity headers.", no_args_is_help=True)
+routes_app = typer.Typer(help="Which paths go where.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+app.add_typer(routes_app, name="routes")
+
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Configuration, instead of lockgate.toml.")
+]
+Host = Annotated[str | None, typer.Option("--host", help="Where to listen, instead of server.host.")]
+Port = Annotated[
+    int | None, typer.Option("--port", min=0, max=65535, help="Instead of server.port; 0 takes a free one.")
+]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Instead of server.workers.")]
+
+
+@app.command()
+def serve(
+    *,
+    config: Config = None,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    fd: Annotated[int | None, typer.Option("--fd", min=3, help="A listening socket that is already open.")] = None,
+) -> None:
+    """Run the gateway alone."""
+    from gateway.cli import configuration
+    from gateway.cli import serve as command
+
+    settings = configuration.load(config, host=host, port=port, workers=workers)
+    command.run(settings, config=config, descriptor=fd)
+
+
+@app.command()
+def dev(  # noqa: PLR0913 - one parameter for each option
+    *,
+    config: Config = None,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Databases, Redis, logs.")] = Path(".lockgate"),
+    no_seed: Annotated[bool, typer.Option("--no-seed", help="Make no demo users and products.")] = False,
+) -> None:
+    """Run everything: Redis, the demo services, the gateway."""
+    from gateway.cli import configuration
+    from gateway.cli import dev as command
+
+    settings = configuration.load(config, host=host, port=port, workers=workers)
+    command.run(settings, config=config, data=data, seed=not no_seed)
+
+
+@keys_app.command("init")
+def keys_init(
+    *,
+    config: Config = None,
+    link: Annotated[
+        list[str] | None,
+        typer.Option("--link", metavar="ORIGIN--TARGET", help="One more link, between two services; may be repeated."),
+    ] = None,
+) -> None:
+    """Make the key ring and the gateway's link keys where they are missing."""
+    from gateway import settings
+    from gateway.cli import keys
+
+    keys.init(settings.load(config), link or [])
+
+
+@keys_app.command("list")
+def keys_list(*, config: Config = None) -> None:
+    """Show which keys there are; never a secret."""
+    from gateway import settings
+    from gateway.cli import keys
+
+    keys.show(settings.load(config))
+
+
+@routes_app.command("check")
+def routes_check(*, config: Config = None) -> None:
+    """Check the configuration as a start would, and print the route table."""
+    from gateway.cli import configuration, routes
+
+    routes.show(configuration.load(config))
+
+
+def run() -> None:
+    """The entry point. What is wrong with the configuration is said in one line, with exit code 2."""
+    try:
+        app(prog_name="lockgate")
+    except ConfigurationError as error:
+        typer.echo(f"lockgate: {' '.join(str(error).split())}", err=True)
+        raise SystemExit(2) from None
+    except LockgateError as error:
+        typer.echo(f"lockgate: {error}", err=True)
+        raise SystemExit(1) from None

@@ -1,0 +1,55 @@
+"""What `lockgate dev` says to the person at the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PASSWORD: Final = "correct-horse-battery"  # noqa: S105 - of the demo users, for everybody to read
+_PRODUCT: Final = "83499eb6-7278-5c21-81bd-210644ae570f"
+"""The dotted field notebook among the demo products."""
+_JSON: Final = "-H 'Content-Type: application/json'"
+
+
+class Terminal:
+    """Standard output, one line at a time; the clock starts when it is made."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def say(self, name: str, text: str) -> None:
+        """One line: when, who, what."""
+        self._print(f"{time.monotonic() - self._started:7.2f} s  {name:<10} {text}")
+
+    def welcome(self, address: str, data: Path, *, demo: bool) -> None:
+        """Tell how to use the stack; the last line is `ready` and the address, for programs that wait for it."""
+        self._print(f"\n  gateway  {address}\n  data     {data}\n  logs     {data / 'logs'}")
+        if demo:
+            self._print(_tour(address))
+        self._print(f"\nready {address}")
+
+    def _print(self, text: str) -> None:
+        # Whoever read our output may have gone; the stack goes on.
+        with contextlib.suppress(OSError):
+            typer.echo(text)
+
+
+def _tour(address: str) -> str:
+    credentials = f'{{"username":"alice","password":"{_PASSWORD}"}}'
+    pick = r"""sed 's/.*"access_token": *"\([^"]*\)".*/\1/'"""
+    bearer = '-H "Authorization: Bearer $TOKEN"'
+    order = f'{{"items":[{{"product_id":"{_PRODUCT}","quantity":1}}]}}'
+    return f"""
+  users    alice and bob (customers), admin; password {_PASSWORD}
+
+  Log in and keep the token; place an order with it; revoke it and be refused at once:
+
+TOKEN=$(curl -s {address}/auth/login {_JSON} -d '{credentials}' | {pick})
+curl -s {address}/orders {bearer} {_JSON} -d '{order}'; echo
+curl -s {address}/auth/revoke -d "token=$TOKEN"; curl -si {address}/orders {bearer}; echo"""

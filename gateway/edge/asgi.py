@@ -1,0 +1,138 @@
+"""Hands a request that the gateway answers itself to its ASGI application.
+
+These calls are small and few: the body is read whole before the application is called, and the answer is written whole.
+The parsed request travels along in the scope, so that the application judges the same values as the forwarding path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import unquote
+
+from gateway.edge.answers import PHRASES
+from gateway.edge.protocol import EdgeProtocol
+from gateway.edge.request import InboundRequest
+from gateway.edge.ticker import Ticker
+from gateway.errors import Reason, Refusal
+
+REQUEST_KEY: Final = "lockgate.request"
+TIMEOUT_S: Final = 30.0
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+AsgiApp = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+
+_log = logging.getLogger("lockgate.edge")
+
+
+class AsgiCall:
+    """One request to the gateway itself.
+
+    Args:
+        app: the application.
+        request: parsed by the edge.
+        client: the connection it came on.
+        ticker: the worker's coarse clock.
+    """
+
+    def __init__(self, app: AsgiApp, request: InboundRequest, client: EdgeProtocol, ticker: Ticker) -> None:
+        self._app = app
+        self._request = request
+        self._client = client
+        self._ticker = ticker
+        self._body: list[bytes] = []
+        self._task: asyncio.Task[None] | None = None
+        self._status = HTTPStatus.OK.value
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._answer: list[bytes] = []
+        self._complete = False
+        client.send_continue()
+
+    def body(self, data: bytes) -> None:
+        """A piece of the body; the edge bounds its size."""
+        self._body.append(data)
+
+    def body_complete(self) -> None:
+        """Call the application."""
+        self._client.deadline = self._ticker.now + TIMEOUT_S
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def client_gone(self) -> None:
+        """Stop: nobody will read the answer."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_sending(self) -> None:
+        """Nothing to do: the answer is one small write."""
+
+    def resume_sending(self) -> None:
+        """Nothing to do, likewise."""
+
+    def timed_out(self) -> None:
+        """The application takes too long."""
+        self._client.refuse(Refusal(Reason.INTERNAL))
+        self.client_gone()
+
+    async def _run(self) -> None:
+        try:
+            await self._app(self._scope(), self._receive, self._send)
+        except Exception:  # noqa: BLE001 - the border: whatever fails inside is one 500 outside
+            _log.exception("a call to the gateway itself failed", extra={"request_id": self._request.request_id})
+            self._client.refuse(Refusal(Reason.INTERNAL))
+            return
+        if self._complete:
+            self._write()
+        else:
+            self._client.refuse(Refusal(Reason.INTERNAL))
+
+    def _scope(self) -> Scope:
+        request = self._request
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1" if request.http11 else "1.0",
+            "method": request.method,
+            "scheme": request.scheme,
+            "path": unquote(request.path),
+            "raw_path": request.path.encode("ascii"),
+            "query_string": (request.query or "").encode("ascii"),
+            "root_path": "",
+            "headers": list(request.headers.fields),
+            "client": (request.client, 0),
+            "server": None,
+            "state": {},
+            REQUEST_KEY: request,
+        }
+
+    async def _receive(self) -> Message:
+        body, self._body = b"".join(self._body), []
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._fields = list(message.get("headers", ()))
+        elif message["type"] == "http.response.body":
+            self._answer.append(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+
+    def _write(self) -> None:
+        client, request = self._client, self._request
+        body = b"".join(self._answer)
+        fields = [field for field in self._fields if field[0].lower() != b"content-length"]
+        if self._status != HTTPStatus.NO_CONTENT:
+            fields.append((b"content-length", b"%d" % len(body)))
+        fields.append((b"date", self._ticker.date.encode("ascii")))
+        fields.append((b"x-request-id", request.request_id.encode("ascii")))
+        if not client.keep_alive:
+            fields.append((b"connection", b"close"))
+        elif not request.http11:
+            fields.append((b"connection", b"keep-alive"))
+        phrase = PHRASES.get(self._status, "").encode("ascii")
+        head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (self._status, phrase, b"".join(b"%b: %b\r\n" % one for one in fields))
+        client.write(head if request.method == "HEAD" else head + body)
+        client.finish()

@@ -1,0 +1,181 @@
+"""What the header fields of a request say, and which of them a service may see.
+
+The result depends on the bytes alone, so that equal bytes need not be examined twice: clients repeat themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from gateway.edge import wire
+from gateway.edge.wire import Field, WireError
+from gateway.errors import Reason
+from gateway.settings import LimitSettings
+from trust import headers as identity
+
+# A client's copy of any of these is removed, whatever follows the name: only the gateway says who somebody is.
+RESERVED: Final = (
+    *(name.encode("ascii") for name in identity.IDENTITY_HEADERS),
+    *(name.encode("ascii") for name in (identity.SIGNATURE, identity.SIGNATURE_INPUT, identity.CONTENT_DIGEST)),
+)
+# RFC 9110 section 7.6.1, and what belongs to one connection only.
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authorization",
+        b"proxy-authenticate",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+# Who a request came from and what was asked for originally is for the gateway to say.
+_FORWARDING: Final = frozenset(
+    {
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"true-client-ip",
+        b"cf-connecting-ip",
+        b"fastly-client-ip",
+        b"x-rewrite-url",
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
+    }
+)
+_FORWARDING_PREFIXES: Final = (b"x-forwarded-", b"x-original-")
+# Set anew for the connection to the service.
+_OWN: Final = frozenset({b"host", b"content-length", b"expect", b"authorization"})
+# To name one of these in Connection is an attempt to make one of two readers not see it.
+_NOT_FOR_CONNECTION: Final = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"content-type", b"expect"}
+)
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_DASHES: Final = re.compile(rb"-+")
+
+
+class HeaderFacts(NamedTuple):
+    """What the edge needs to know of a request's fields.
+
+    Attributes:
+        fields: every field, in order, names in lower case.
+        host: the one Host.
+        content_length: of the body; `None` where none was declared.
+        chunked: the body is chunked.
+        close: the client asked for this to be the last request of the connection.
+        keep_alive: the client asked for the connection to be kept (HTTP/1.0 has to).
+        expects_continue: the client waits for 100 before it sends the body.
+        upgrade: the protocol the client wants to change to, in lower case.
+        authorization: the values of all Authorization fields.
+        forwardable: the field lines a service may see, each ended by CRLF.
+    """
+
+    fields: tuple[Field, ...]
+    host: bytes
+    content_length: int | None
+    chunked: bool
+    close: bool
+    keep_alive: bool
+    expects_continue: bool
+    upgrade: bytes | None
+    authorization: tuple[bytes, ...]
+    forwardable: bytes
+
+    def values(self, name: bytes) -> list[bytes]:
+        """The values of all fields of a name (lower case), in order."""
+        return [value for field, value in self.fields if field == name]
+
+
+def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
+    """Read the field lines of a request.
+
+    Args:
+        block: complete lines, each ended by CRLF.
+        limits: how many and how long.
+
+    Raises:
+        WireError: with the reason to refuse the request.
+    """
+    found = wire.fields(block, max_fields=limits.fields, max_field_bytes=limits.field_bytes)
+    by_name: dict[bytes, list[bytes]] = {}
+    for name, value in found:
+        by_name.setdefault(name, []).append(value)
+    if any(b"_" in name or b"." in name for name in by_name):
+        # A service behind CGI-like rules would read X_User_Id as X-User-Id.
+        raise WireError(Reason.RESERVED_SPELLING)
+    options = _connection_options(by_name.get(b"connection", []))
+    length = wire.content_length(by_name.get(b"content-length", []))
+    chunked = wire.is_chunked(by_name.get(b"transfer-encoding", []))
+    if chunked and length is not None:
+        raise WireError(Reason.AMBIGUOUS_FRAMING)
+    return HeaderFacts(
+        fields=tuple(found),
+        host=_host(by_name.get(b"host", [])),
+        content_length=length,
+        chunked=chunked,
+        close=b"close" in options,
+        keep_alive=b"keep-alive" in options,
+        expects_continue=_expects_continue(by_name.get(b"expect", [])),
+        upgrade=_upgrade(by_name.get(b"upgrade", []), options),
+        authorization=tuple(by_name.get(b"authorization", [])),
+        forwardable=b"".join(
+            b"%b: %b\r\n" % field for field in found if field[0] not in options and is_forwardable(field[0])
+        ),
+    )
+
+
+def is_forwardable(name: bytes) -> bool:
+    """Whether a client's field of this name (lower case) may reach a service."""
+    return not (
+        name in HOP_BY_HOP
+        or name in _OWN
+        or name in _FORWARDING
+        or name.startswith(_FORWARDING_PREFIXES)
+        or is_reserved(name)
+    )
+
+
+def is_reserved(name: bytes) -> bool:
+    """Whether a field's name, with runs of '-' taken for one, is or begins with one that only the gateway may set."""
+    return _DASHES.sub(b"-", name).startswith(RESERVED)
+
+
+def is_host(value: bytes) -> bool:
+    """Whether it is a host and optional port (RFC 9110 section 7.2)."""
+    return _HOST.fullmatch(value) is not None
+
+
+def _connection_options(values: list[bytes]) -> frozenset[bytes]:
+    options = frozenset(option.strip(b" \t").lower() for value in values for option in value.split(b",")) - {b""}
+    if not all(wire.is_token(option) for option in options) or not options.isdisjoint(_NOT_FOR_CONNECTION):
+        raise WireError(Reason.MALFORMED_HEADER)
+    return options
+
+
+def _host(values: list[bytes]) -> bytes:
+    if len(values) != 1 or not is_host(values[0]):
+        raise WireError(Reason.BAD_HOST)
+    return values[0].lower()
+
+
+def _expects_continue(values: list[bytes]) -> bool:
+    if not values:
+        return False
+    if len(values) == 1 and values[0].lower() == b"100-continue":
+        return True
+    raise WireError(Reason.EXPECTATION_UNKNOWN)
+
+
+def _upgrade(values: list[bytes], options: frozenset[bytes]) -> bytes | None:
+    """An Upgrade that Connection does not name, or that names several protocols, is none (RFC 9110 section 7.8)."""
+    if len(values) != 1 or b"upgrade" not in options:
+        return None
+    return values[0].lower()

@@ -1,0 +1,93 @@
+"""One canonical path: what is judged is what is forwarded (RFC 3986 section 6.2.2).
+
+A path that two readers could take for two different resources is refused. What is left after that has one spelling:
+unreserved characters stand plain, every other percent-coding is upper case.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from gateway.edge.wire import WireError
+from gateway.errors import Reason
+
+# pchar of RFC 3986 section 3.3 and the slash. No backslash, no blank, nothing beyond ASCII.
+_PLAIN: Final = re.compile(rb"/(?:[A-Za-z0-9\-._~!$&'()*+,=:@]++/?+)*+")
+_CODED: Final = re.compile(rb"/(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})++/?+)*+")
+_CODE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
+_DOUBLY_CODED: Final = re.compile(rb"%25(?:2[EeFf]|5[Cc]|00)")
+_DOT_SEGMENT: Final = re.compile(rb"/\.{1,2}(?:/|;|$)")
+_QUERY: Final = re.compile(rb"[\x21\x22\x24-\x7e]*")
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(/[^#]*)?", re.IGNORECASE)
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_NEVER_CODED: Final = frozenset([*range(0x20), 0x7F, *b"/\\"])
+
+
+class Target(NamedTuple):
+    """A request target, taken apart.
+
+    Attributes:
+        path: canonical.
+        query: as it was sent, without the question mark; `None` where there is no question mark.
+        authority: the host of an absolute-form target, which then stands for the Host field (RFC 9112 section 3.2.2).
+    """
+
+    path: str
+    query: str | None
+    authority: bytes | None
+
+
+def parse_target(raw: bytes) -> Target:
+    """Take a request target apart and find its canonical path.
+
+    Raises:
+        WireError: neither origin-form nor absolute-form, or a path or query that is not acceptable.
+    """
+    authority = None
+    if not raw.startswith(b"/"):
+        match = _ABSOLUTE.fullmatch(raw)
+        if match is None:
+            raise WireError(Reason.BAD_TARGET)
+        authority, raw = match[1], match[2] or b"/"
+    path, mark, query = raw.partition(b"?")
+    if mark and _QUERY.fullmatch(query) is None:
+        raise WireError(Reason.BAD_TARGET)
+    return Target(canonical_path(path), query.decode("ascii") if mark else None, authority)
+
+
+def canonical_path(raw: bytes) -> str:
+    """The one spelling of a path.
+
+    Raises:
+        WireError: dot segments in any spelling, empty segments, coded slashes, backslashes or control characters,
+            invalid percent-coding, invalid UTF-8 behind it, or a character that has no place in a path.
+    """
+    if _PLAIN.fullmatch(raw) is not None:
+        path = raw
+    elif _CODED.fullmatch(raw) is not None and _DOUBLY_CODED.search(raw) is None:
+        path = _CODE.sub(_recode, raw)
+        _check_utf8(path)
+    else:
+        raise WireError(Reason.BAD_TARGET)
+    if b"/." in path and _DOT_SEGMENT.search(path) is not None:
+        raise WireError(Reason.BAD_TARGET)
+    if b"/;" in path:
+        raise WireError(Reason.BAD_TARGET)
+    return path.decode("ascii")
+
+
+def _recode(match: re.Match[bytes]) -> bytes:
+    octet = int(match[1], 16)
+    if octet in _NEVER_CODED:
+        raise WireError(Reason.BAD_TARGET)
+    if octet in _UNRESERVED:
+        return bytes([octet])
+    return match[0].upper()
+
+
+def _check_utf8(path: bytes) -> None:
+    try:
+        _CODE.sub(lambda match: bytes([int(match[1], 16)]), path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise WireError(Reason.BAD_TARGET) from error

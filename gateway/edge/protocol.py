@@ -1,0 +1,534 @@
+"""One client connection: bytes in, requests out to whoever answers them, one answer at a time.
+
+uvicorn makes one `EdgeProtocol` for each connection it accepts (`uvicorn.Config(http=EdgeProtocol)`). What all
+connections of a worker share is the `Edge`, handed over through the lifespan state. The protocol knows HTTP and limits;
+which request is answered by whom is decided by `Edge.begin`, which the composition root sets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, MutableMapping
+from enum import Enum, auto
+from typing import Any, Final, Protocol
+
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from gateway.edge import answers, headers, wire
+from gateway.edge.client_address import Origin, forwarded_origin, is_trusted
+from gateway.edge.headers import HeaderFacts
+from gateway.edge.path import parse_target
+from gateway.edge.request import InboundRequest
+from gateway.edge.ticker import Ticker
+from gateway.edge.wire import END_OF_HEAD, ChunkedReader, WireError
+from gateway.errors import Reason, Refusal
+from gateway.settings import LimitSettings, ServerSettings
+
+STATE_KEY: Final = "lockgate.edge"
+PIPELINE_BYTES: Final = 64 * 1024
+"""What a client may send ahead while an answer is under way."""
+LINGER_S: Final = 2.0
+LINGER_BYTES: Final = 1024 * 1024
+HALF_CLOSED_S: Final = 2.0
+"""How long an answer is still tried for a client that closed its sending side: it may be waiting, or be gone."""
+MEMO_ENTRIES: Final = 4096
+MEMO_BYTES: Final = 4096
+_NEVER: Final = float("inf")
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Handler(Protocol):
+    """Answers one request. Calls come from the client's connection, in this order: body*, body_complete."""
+
+    def body(self, data: bytes) -> None:
+        """A piece of the request's body."""
+
+    def body_complete(self) -> None:
+        """The whole body was read; called for requests without a body too."""
+
+    def client_gone(self) -> None:
+        """The client went away, or was sent away, before the answer was complete: free everything."""
+
+    def pause_sending(self) -> None:
+        """The client reads slower than it is answered: stop producing."""
+
+    def resume_sending(self) -> None:
+        """The client caught up."""
+
+    def timed_out(self) -> None:
+        """The deadline that the handler set for itself has passed."""
+
+
+class _Phase(Enum):
+    HEAD = auto()
+    BODY = auto()
+    ANSWERING = auto()
+    LINGERING = auto()
+    CLOSED = auto()
+
+
+Begin = Callable[[InboundRequest, "EdgeProtocol"], Handler]
+
+
+class Edge:
+    """What the connections of one worker share.
+
+    Args:
+        server: who may be served here, and which peers are believed.
+        limits: how much a client may send, and how slowly.
+        ticker: the worker's coarse clock.
+        begin: starts the handling of a request.
+        body_limit: how large the body of a request may be.
+        oauth: whether the clients of a path expect OAuth's error words.
+    """
+
+    def __init__(  # noqa: PLR0913 - the seam between the edge and everything behind it
+        self,
+        server: ServerSettings,
+        limits: LimitSettings,
+        ticker: Ticker,
+        *,
+        begin: Begin,
+        body_limit: Callable[[str], int],
+        oauth: Callable[[str], bool],
+    ) -> None:
+        self.limits = limits
+        self.ticker = ticker
+        self.begin = begin
+        self.body_limit = body_limit
+        self.oauth = oauth
+        self.allowed_hosts = frozenset(host.lower().encode("ascii") for host in server.allowed_hosts)
+        self.trusted_proxies = server.trusted_proxies
+        self.connections: set[EdgeProtocol] = set()
+        self.peers: dict[str, int] = {}
+        self.draining = False
+        self._memo: dict[bytes, HeaderFacts] = {}
+        self._request_prefix = os.urandom(8).hex()
+        self._requests = 0
+        ticker.listen(self._check_deadlines)
+
+    def next_request_id(self) -> str:
+        """An id no other request has: 32 hexadecimal digits, so that it is a trace id too."""
+        self._requests += 1
+        return f"{self._request_prefix}{self._requests:016x}"
+
+    def examine(self, block: bytes) -> HeaderFacts:
+        """Read field lines; what a client repeats is examined once.
+
+        Raises:
+            WireError: see `headers.examine`.
+        """
+        facts = self._memo.get(block)
+        if facts is None:
+            facts = headers.examine(block, self.limits)
+            if len(block) <= MEMO_BYTES:
+                if len(self._memo) >= MEMO_ENTRIES:
+                    del self._memo[next(iter(self._memo))]
+                self._memo[block] = facts
+        return facts
+
+    def admit_connection(self, peer: str) -> bool:
+        """Count a connection; `False` where there are too many of them, in all or from this peer."""
+        count = self.peers.get(peer, 0)
+        if len(self.connections) >= self.limits.connections or count >= self.limits.connections_per_peer:
+            return False
+        self.peers[peer] = count + 1
+        return True
+
+    def release_connection(self, peer: str) -> None:
+        """The connection of a peer that was counted has ended."""
+        count = self.peers[peer] - 1
+        if count:
+            self.peers[peer] = count
+        else:
+            del self.peers[peer]
+
+    def _check_deadlines(self, now: float) -> None:
+        for connection in [one for one in self.connections if one.deadline <= now]:
+            connection.deadline_passed()
+
+
+class EdgeProtocol(asyncio.Protocol):
+    """The server's side of one client connection.
+
+    Attributes:
+        deadline: monotonic seconds at which `deadline_passed` is due; the handler may set it while it answers.
+        keep_alive: whether the connection goes on after the current answer; the answer's head has to say so.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: MutableMapping[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        del config, _loop
+        edge: Edge = app_state[STATE_KEY]
+        self._edge = edge
+        self._server_state = server_state
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
+        self._peer = ""
+        self._trusted_peer = False
+        self._counted = False
+        self._phase = _Phase.HEAD
+        self._buffer = b""
+        self._consuming = False
+        self._handler: Handler | None = None
+        self._request: InboundRequest | None = None
+        self._body_left = 0
+        self._body_limit = 0
+        self._body_seen = 0
+        self._body_deadline = _NEVER
+        self._chunks: ChunkedReader | None = None
+        self._paused = False
+        self._lingered = 0
+        self._saw_eof = False
+        self._answered = False
+        self.keep_alive = True
+        self.deadline = _NEVER
+
+    # --- what the event loop calls -----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self._transport = transport  # type: ignore[assignment]  # a TCP or unix socket transport
+        edge = self._edge
+        address = transport.get_extra_info("peername")
+        self._peer = address[0] if isinstance(address, tuple) else "unix"
+        self._counted = edge.admit_connection(self._peer)
+        if not self._counted:
+            self._write_problem(Refusal(Reason.TOO_MANY_CONNECTIONS), edge.next_request_id(), oauth=False)
+            self._close()
+            return
+        self._trusted_peer = bool(edge.trusted_proxies) and is_trusted(self._peer, edge.trusted_proxies)
+        edge.connections.add(self)
+        self._server_state.connections.add(self)  # type: ignore[arg-type]  # typed for uvicorn's own protocols
+        self.deadline = edge.ticker.now + edge.limits.head_s
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, by whomever."""
+        del exc
+        self._phase = _Phase.CLOSED
+        self.deadline = _NEVER
+        self._edge.connections.discard(self)
+        self._server_state.connections.discard(self)
+        if self._counted:
+            self._counted = False
+            self._edge.release_connection(self._peer)
+        self._drop_handler()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        self._consume(data)
+
+    def eof_received(self) -> bool:
+        """The client will send no more; it may still be waiting for its answer."""
+        self._saw_eof = True
+        if self._phase is not _Phase.ANSWERING:
+            return False
+        self.keep_alive = False
+        self.deadline = min(self.deadline, self._edge.ticker.now + HALF_CLOSED_S)
+        return True
+
+    def pause_writing(self) -> None:
+        """The client does not read fast enough."""
+        self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
+        if self._handler is not None:
+            self._handler.pause_sending()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self.deadline = _NEVER
+        if self._handler is not None:
+            self._handler.resume_sending()
+
+    def shutdown(self) -> None:
+        """The worker stops: close now if idle, after the current answer otherwise."""
+        self.keep_alive = False
+        if self._phase is _Phase.HEAD and not self._buffer:
+            self._close()
+
+    def deadline_passed(self) -> None:
+        """Called by the ticker when `deadline` has passed."""
+        self.deadline = _NEVER
+        if self._phase is _Phase.HEAD and self._buffer:
+            self._refuse_bytes(Reason.REQUEST_TIMEOUT)
+        elif self._handler is not None and self._awaits_handler():
+            self._handler.timed_out()
+        elif self._phase is _Phase.BODY:
+            self._drop_handler()
+            self._refuse_bytes(Reason.REQUEST_TIMEOUT)
+        else:
+            self._abort()
+
+    def _awaits_handler(self) -> bool:
+        """Whether it is the handler that is late, and not the client with its body or with reading the answer."""
+        if self._saw_eof or self._transport.get_write_buffer_size():
+            return False
+        return self._phase is _Phase.ANSWERING or (self._phase is _Phase.BODY and self._paused)
+
+    # --- what the handler of a request calls -------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the answer."""
+        self._answered = True
+        if self._phase is not _Phase.CLOSED:
+            self._transport.write(data)
+
+    def send_continue(self) -> None:
+        """Ask for the body, where the client waits to be asked (RFC 9110 section 10.1.1)."""
+        request = self._request
+        waits = request is not None and request.http11 and request.headers.expects_continue
+        if waits and self._phase is _Phase.BODY and not self._body_seen:
+            self._transport.write(_CONTINUE)
+
+    def pause_body(self) -> None:
+        """Read no more of the body for now."""
+        if not self._paused and self._phase is _Phase.BODY:
+            self._paused = True
+            self._transport.pause_reading()
+            self.deadline = _NEVER
+
+    def resume_body(self) -> None:
+        """Read on."""
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+            if self._phase is _Phase.BODY:
+                self._progress_deadline()
+
+    def finish(self) -> None:
+        """The answer is complete: go on with the next request, or close."""
+        self._handler = None
+        self._request = None
+        if self._phase is _Phase.CLOSED:
+            return
+        if self._phase is _Phase.BODY:
+            self._linger()
+            return
+        if not self.keep_alive or self._edge.draining:
+            self._close()
+            return
+        self._phase = _Phase.HEAD
+        self.deadline = self._edge.ticker.now + self._edge.limits.keep_alive_s
+        if self._paused:
+            self.resume_body()
+        if self._buffer and not self._consuming:
+            data, self._buffer = self._buffer, b""
+            self._consume(data)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer the current request with a problem and finish."""
+        request = self._request
+        if request is None or self._phase is _Phase.CLOSED:
+            return
+        if self._answered:
+            self.abort()
+            return
+        if self._phase is _Phase.BODY or self._edge.draining:
+            self.keep_alive = False
+        self._write_problem(refusal, request.request_id, oauth=self._edge.oauth(request.path))
+        self.finish()
+
+    def abort(self) -> None:
+        """Break the connection off: the answer that was begun cannot be completed, and must not look complete."""
+        self._handler = None
+        self._abort()
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def _consume(self, data: bytes) -> None:
+        self._consuming = True
+        try:
+            while data:
+                if self._phase is _Phase.HEAD:
+                    data = self._read_head(data)
+                elif self._phase is _Phase.BODY:
+                    data = self._read_body(data)
+                elif self._phase is _Phase.ANSWERING:
+                    data = self._read_ahead(data)
+                else:
+                    self._discard(data)
+                    return
+        except WireError as error:
+            self._drop_handler()
+            self._refuse_bytes(error.reason)
+        finally:
+            self._consuming = False
+
+    def _read_head(self, data: bytes) -> bytes:
+        limits = self._edge.limits
+        if data.startswith(b"\r\n"):
+            data = data[2:]  # RFC 9112 section 2.2: one empty line before a request is overlooked
+        end = data.find(END_OF_HEAD)
+        if end < 0 or end > limits.head_bytes:
+            self._check_unfinished_head(data, limits)
+            if not self._buffer:
+                self.deadline = min(self.deadline, self._edge.ticker.now + limits.head_s)
+            self._buffer = data
+            return b""
+        line_end = data.find(b"\r\n")
+        request = self._parse(data[:line_end], data[line_end + 2 : end + 2])
+        self._start(request)
+        return data[end + len(END_OF_HEAD) :]
+
+    def _check_unfinished_head(self, data: bytes, limits: LimitSettings) -> None:
+        line_end = data.find(b"\r\n")
+        if (line_end if line_end >= 0 else len(data)) > limits.target_bytes + 64:
+            raise WireError(Reason.TARGET_TOO_LONG)
+        if len(data) > limits.head_bytes:
+            raise WireError(Reason.HEAD_TOO_LARGE)
+        if wire.has_bare_line_feed(data):
+            raise WireError(Reason.MALFORMED_REQUEST)
+        if line_end >= 0:
+            wire.request_line(data[:line_end])
+
+    def _parse(self, line: bytes, block: bytes) -> InboundRequest:
+        edge = self._edge
+        method, target, http11 = wire.request_line(line)
+        if len(target) > edge.limits.target_bytes:
+            raise WireError(Reason.TARGET_TOO_LONG)
+        facts = edge.examine(block)
+        path, query, authority = parse_target(target)
+        if facts.chunked and not http11:
+            raise WireError(Reason.AMBIGUOUS_FRAMING)
+        host = facts.host
+        if authority is not None:
+            if not headers.is_host(authority):
+                raise WireError(Reason.BAD_HOST)
+            host = authority.lower()
+        if edge.allowed_hosts and host.rpartition(b":")[0] not in edge.allowed_hosts and host not in edge.allowed_hosts:
+            raise WireError(Reason.UNKNOWN_HOST)
+        client, scheme = (
+            forwarded_origin(self._peer, facts, edge.trusted_proxies)
+            if self._trusted_peer
+            else Origin(self._peer, "http")
+        )
+        return InboundRequest(
+            method.decode("ascii"), path, query, http11, host, facts, client, scheme, edge.next_request_id()
+        )
+
+    def _start(self, request: InboundRequest) -> None:
+        facts = request.headers
+        self.keep_alive = not facts.close and (request.http11 or facts.keep_alive) and not self._edge.draining
+        self._request = request
+        self.deadline = _NEVER
+        length = facts.content_length or 0
+        if not facts.chunked and not length:
+            self._phase = _Phase.ANSWERING
+            self._begin(request)
+            if self._handler is not None:
+                self._handler.body_complete()
+            return
+        self._phase = _Phase.BODY
+        self._body_limit = self._edge.body_limit(request.path)
+        self._body_seen = 0
+        if length > self._body_limit:
+            self.refuse(Refusal(Reason.BODY_TOO_LARGE))
+            return
+        self._body_left = length
+        self._chunks = ChunkedReader() if facts.chunked else None
+        self._body_deadline = self._edge.ticker.now + self._edge.limits.body_total_s
+        self._progress_deadline()
+        self._begin(request)
+
+    def _begin(self, request: InboundRequest) -> None:
+        self._answered = False
+        handler = self._edge.begin(request, self)
+        if self._request is request:  # otherwise it was answered on the spot
+            self._handler = handler
+
+    def _read_body(self, data: bytes) -> bytes:
+        if self._chunks is None:
+            piece, rest = data[: self._body_left], data[self._body_left :]
+            self._body_left -= len(piece)
+            pieces, finished = [piece], self._body_left == 0
+        else:
+            pieces, rest = self._chunks.feed(data)
+            finished = self._chunks.finished
+        self._progress_deadline()
+        for piece in pieces:
+            self._body_seen += len(piece)
+            if self._body_seen > self._body_limit:
+                self._drop_handler()
+                self.refuse(Refusal(Reason.BODY_TOO_LARGE))
+                return b""
+            if self._handler is not None:
+                self._handler.body(piece)
+        if finished and self._phase is _Phase.BODY:
+            self._phase = _Phase.ANSWERING
+            self.deadline = _NEVER
+            if self._handler is not None:
+                self._handler.body_complete()
+        return rest
+
+    def _read_ahead(self, data: bytes) -> bytes:
+        self._buffer = data
+        if len(data) > PIPELINE_BYTES and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        return b""
+
+    def _discard(self, data: bytes) -> None:
+        self._lingered += len(data)
+        if self._lingered > LINGER_BYTES:
+            self._abort()
+
+    def _progress_deadline(self) -> None:
+        limits = self._edge.limits
+        self.deadline = min(self._body_deadline, self._edge.ticker.now + limits.body_idle_s)
+
+    # --- closing -----------------------------------------------------------------------------------------------
+
+    def _refuse_bytes(self, reason: Reason) -> None:
+        """Answer bytes that are no request we accept: once, and close."""
+        if self._phase is _Phase.CLOSED:
+            return
+        if self._answered and self._request is not None:
+            self._abort()
+            return
+        request_id = self._request.request_id if self._request else self._edge.next_request_id()
+        self.keep_alive = False
+        self._write_problem(Refusal(reason), request_id, oauth=False)
+        self._linger()
+
+    def _write_problem(self, refusal: Refusal, request_id: str, *, oauth: bool) -> None:
+        body = self._request is None or self._request.method != "HEAD"
+        self._transport.write(
+            answers.render(
+                refusal, request_id, oauth=oauth, close=not self.keep_alive, body=body, date=self._edge.ticker.date
+            )
+        )
+
+    def _linger(self) -> None:
+        """Close without losing the answer: bytes that arrive after a close would reset the connection."""
+        self._phase = _Phase.LINGERING
+        self._handler = None
+        self._buffer = b""
+        self.deadline = self._edge.ticker.now + LINGER_S
+        if self._saw_eof or not self._transport.can_write_eof():
+            self._close()
+            return
+        self._transport.write_eof()
+        if self._paused:
+            self.resume_body()
+
+    def _close(self) -> None:
+        self._phase = _Phase.CLOSED
+        self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
+        self._transport.close()
+
+    def _abort(self) -> None:
+        self._phase = _Phase.CLOSED
+        self._transport.abort()
+
+    def _drop_handler(self) -> None:
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.client_gone()

@@ -1,0 +1,89 @@
+"""JSON as an untrusted peer may send it: UTF-8, one value, no second meaning.
+
+The standard decoder takes the last of duplicate member names, NaN, UTF-16 and integers of any length. Each of those
+lets two readers of the same bytes disagree (RFC 8259 sections 4, 6 and 8.1; RFC 7519 section 4).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+MAX_INTEGER_DIGITS = 20
+
+
+class StrictJsonError(ValueError):
+    """The bytes are not one JSON value in the strict reading. Carries nothing of the input."""
+
+
+def loads(data: bytes, *, max_depth: int) -> Any:  # noqa: ANN401 - JSON is any of seven types until a schema says more
+    """Parse one JSON text.
+
+    Args:
+        data: UTF-8 without a byte order mark.
+        max_depth: how many arrays and objects may nest.
+
+    Raises:
+        StrictJsonError: invalid UTF-8, a byte order mark, trailing bytes, a duplicate member name, NaN or Infinity,
+            a number out of range, a lone surrogate, or too deep nesting.
+    """
+    try:
+        text = data.decode("utf-8")
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise StrictJsonError("not strict JSON") from error
+    if "\\u" in text or "\\U" in text:
+        _refuse_lone_surrogates(value)
+    _refuse_deep_nesting(value, max_depth)
+    return value
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise StrictJsonError("duplicate member name")
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits.lstrip("-")) > MAX_INTEGER_DIGITS:
+        raise StrictJsonError("integer out of range")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise StrictJsonError("number out of range")
+    return number
+
+
+def _constant(_name: str) -> None:
+    raise StrictJsonError("NaN and Infinity are not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_members, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)
+
+
+def _refuse_lone_surrogates(value: Any) -> None:  # noqa: ANN401 - any JSON value
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise StrictJsonError("lone surrogate") from error
+
+
+def _refuse_deep_nesting(value: Any, max_depth: int) -> None:  # noqa: ANN401 - any JSON value
+    level = [value]
+    for _ in range(max_depth + 1):
+        level = [
+            child
+            for node in level
+            if isinstance(node, (dict, list))
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return
+    raise StrictJsonError("nested too deeply")

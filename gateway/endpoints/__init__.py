@@ -1,0 +1,1 @@
+"""What the gateway answers itself: thin calls from HTTP to the parts that know."""

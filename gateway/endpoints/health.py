@@ -1,0 +1,46 @@
+"""`/healthz` and `/readyz`: alive, and able to do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+
+from gateway.endpoints.auth import NO_STORE
+from gateway.errors import LockgateError
+
+Check = Callable[[], Awaitable[None]]
+"""Returns when a dependency is well, and raises a `LockgateError` that says what is wrong with it."""
+
+
+def router(checks: Mapping[str, Check]) -> APIRouter:
+    """The health calls.
+
+    Args:
+        checks: by the name of the dependency.
+    """
+    api = APIRouter(tags=["health"])
+
+    @api.api_route("/healthz", methods=["GET", "HEAD"])
+    async def alive() -> Response:
+        """The process answers."""
+        return JSONResponse({"status": "alive"}, headers=NO_STORE)
+
+    @api.api_route("/readyz", methods=["GET", "HEAD"])
+    async def ready() -> Response:
+        """Every dependency is well; otherwise 503, with a line for each."""
+        lines = {name: await _line(check) for name, check in checks.items()}
+        well = all(line == "ok" for line in lines.values())
+        content = {"status": "ready" if well else "not ready", "checks": lines}
+        return JSONResponse(content, status_code=200 if well else 503, headers=NO_STORE)
+
+    return api
+
+
+async def _line(check: Check) -> str:
+    try:
+        await check()
+    except LockgateError as error:
+        return f"{type(error).__name__.removesuffix('Error')}"
+    return "ok"

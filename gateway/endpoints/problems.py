@@ -1,0 +1,66 @@
+"""From a refusal or a fault to an answer, for the gateway's own calls."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from gateway.edge.answers import PROBLEM_TYPE, problem
+from gateway.edge.asgi import REQUEST_KEY
+from gateway.edge.request import InboundRequest
+from gateway.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
+
+OAUTH_PREFIX = "/auth"
+
+
+class RefusedError(Exception):
+    """Carries a refusal out of a dependency, where a return value would go on to the endpoint."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason.name)
+        self.refusal = refusal
+
+
+def inbound(request: Request) -> InboundRequest:
+    """The request as the edge parsed it."""
+    found: InboundRequest = request.scope[REQUEST_KEY]
+    return found
+
+
+def refused(request: Request, refusal: Refusal) -> JSONResponse:
+    """The problem answer for a refusal."""
+    source = inbound(request)
+    fields, body = problem(refusal, source.request_id, oauth=speaks_oauth(source.path))
+    # The edge adds the request id to every answer.
+    headers = {name: value for name, value in fields if name not in ("Content-Type", "X-Request-Id")}
+    return JSONResponse(body, status_code=refusal.reason.status, headers=headers, media_type=PROBLEM_TYPE)
+
+
+def speaks_oauth(path: str) -> bool:
+    """Whether the clients of a path expect OAuth's error words (RFC 6749 section 5.2)."""
+    return path.startswith(OAUTH_PREFIX)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every refusal and fault of the application with a problem."""
+
+    @app.exception_handler(RefusedError)
+    async def _refused(request: Request, error: RefusedError) -> JSONResponse:
+        return refused(request, error.refusal)
+
+    @app.exception_handler(StoreUnavailableError)
+    async def _store_away(request: Request, error: StoreUnavailableError) -> JSONResponse:
+        return refused(request, Refusal(Reason.STORE_AWAY, note=str(error)))
+
+    @app.exception_handler(AccountsUnavailableError)
+    async def _accounts_away(request: Request, error: AccountsUnavailableError) -> JSONResponse:
+        return refused(request, Refusal(Reason.ACCOUNTS_AWAY, note=str(error)))
+
+    @app.exception_handler(HTTPException)
+    async def _framework(request: Request, error: HTTPException) -> JSONResponse:
+        """The framework itself refuses two things only: an unknown path and a method that a path does not have."""
+        if error.status_code == Reason.METHOD_NOT_ALLOWED.status:
+            allow = (error.headers or {}).get("Allow", "")
+            return refused(request, Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", allow),)))
+        return refused(request, Refusal(Reason.NO_ROUTE))

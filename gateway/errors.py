@@ -1,0 +1,145 @@
+"""Why a request was refused, and what the program itself may trip over.
+
+A refusal is a value (`Refusal`) with a reason out of one enum: tests assert it, logs carry it, clients see its code.
+An exception is a fault: ours, or of something the program depends on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NamedTuple, Self
+
+
+class _Answer(NamedTuple):
+    status: int
+    code: str
+    title: str
+    oauth_error: str | None = None
+    """The word of RFC 6749, 6750 or 7009 for it, where there is one."""
+
+
+class Reason(Enum):
+    """Every reason to refuse a request, with the answer a client gets for it.
+
+    Several reasons may share an answer on purpose: a client must not learn which check of a token failed
+    (RFC 6750 section 3.1), the log must.
+    """
+
+    # The bytes are not an HTTP request that we accept.
+    MALFORMED_REQUEST = _Answer(400, "malformed_request", "The request is not valid HTTP", "invalid_request")
+    AMBIGUOUS_FRAMING = _Answer(400, "ambiguous_framing", "The length of the body is ambiguous", "invalid_request")
+    MALFORMED_HEADER = _Answer(400, "malformed_header", "A header field is not acceptable", "invalid_request")
+    RESERVED_SPELLING = _Answer(400, "malformed_header_name", "A header name has '_' or '.' in it", "invalid_request")
+    BAD_TARGET = _Answer(400, "malformed_target", "The request target is not acceptable", "invalid_request")
+    BAD_HOST = _Answer(400, "malformed_host", "Exactly one valid Host is needed", "invalid_request")
+    UNKNOWN_HOST = _Answer(421, "unknown_host", "This host is not served here")
+    UPGRADE_REFUSED = _Answer(400, "upgrade_refused", "This protocol upgrade is not acceptable", "invalid_request")
+    REQUEST_TIMEOUT = _Answer(408, "request_timeout", "The request did not arrive in time")
+    BODY_TOO_LARGE = _Answer(413, "body_too_large", "The body is too large")
+    TARGET_TOO_LONG = _Answer(414, "target_too_long", "The request target is too long")
+    EXPECTATION_UNKNOWN = _Answer(417, "expectation_unknown", "Only 100-continue can be expected")
+    HEAD_TOO_LARGE = _Answer(431, "head_too_large", "The header fields are too large")
+    UNKNOWN_TRANSFER_CODING = _Answer(501, "unknown_transfer_coding", "Only chunked transfer coding is understood")
+    UNKNOWN_METHOD = _Answer(501, "unknown_method", "This method is not implemented")
+    UNKNOWN_VERSION = _Answer(505, "unknown_version", "Only HTTP/1.0 and HTTP/1.1 are spoken")
+    TOO_MANY_CONNECTIONS = _Answer(503, "too_many_connections", "Too many connections")
+
+    # What was asked for is not here.
+    NO_ROUTE = _Answer(404, "not_found", "Nothing is routed here")
+    METHOD_NOT_ALLOWED = _Answer(405, "method_not_allowed", "This method is not allowed here")
+
+    # The body of a call to the gateway itself.
+    UNREADABLE_BODY = _Answer(400, "unreadable_body", "The body could not be read", "invalid_request")
+    UNSUPPORTED_MEDIA = _Answer(415, "unsupported_media_type", "This media type is not accepted", "invalid_request")
+    INVALID_FIELDS = _Answer(400, "invalid_fields", "Fields are missing, unknown or not valid", "invalid_request")
+
+    # Who is asking.
+    NO_CREDENTIALS = _Answer(401, "credentials_required", "Credentials are required")
+    REPEATED_CREDENTIALS = _Answer(400, "repeated_credentials", "Credentials were sent twice", "invalid_request")
+    MALFORMED_CREDENTIALS = _Answer(400, "malformed_credentials", "The credentials are malformed", "invalid_request")
+    TOKEN_MALFORMED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    TOKEN_WRONG_TYPE = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    TOKEN_UNKNOWN_KEY = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    TOKEN_BAD_SIGNATURE = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    TOKEN_BAD_CLAIMS = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    TOKEN_EXPIRED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    TOKEN_WRONG_AUDIENCE = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    TOKEN_REVOKED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    SESSION_ENDED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    EPOCH_RAISED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+
+    # What they may do.
+    SCOPE_MISSING = _Answer(403, "insufficient_scope", "The access token lacks a scope", "insufficient_scope")
+    RATE_LIMITED = _Answer(429, "rate_limited", "Too many requests")
+
+    # Logging in and staying logged in.
+    LOGIN_REFUSED = _Answer(400, "invalid_grant", "Username or password is wrong", "invalid_grant")
+    REFRESH_MALFORMED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+    REFRESH_UNKNOWN = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+    REFRESH_EXPIRED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+    REFRESH_REUSED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+    ACCOUNT_CLOSED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+
+    # Something the gateway depends on is away.
+    STORE_AWAY = _Answer(503, "store_unavailable", "The session store cannot be reached", "temporarily_unavailable")
+    ACCOUNTS_AWAY = _Answer(503, "accounts_unavailable", "Accounts cannot be reached", "temporarily_unavailable")
+    UPSTREAM_REFUSED = _Answer(502, "upstream_unreachable", "The service cannot be reached")
+    UPSTREAM_BROKE = _Answer(502, "upstream_failed", "The service did not give a valid answer")
+    UPSTREAM_BUSY = _Answer(503, "upstream_busy", "The service has too many requests waiting")
+    UPSTREAM_TIMEOUT = _Answer(504, "upstream_timeout", "The service did not answer in time")
+    DRAINING = _Answer(503, "draining", "This node is shutting down")
+    INTERNAL = _Answer(500, "internal_error", "The gateway failed")
+
+    answer: _Answer
+    """What the client is told."""
+
+    def __new__(cls, *answer: Any) -> Self:  # noqa: ANN401 - the fields of `_Answer`
+        """Number the members, so that reasons with equal answers stay different members."""
+        member = object.__new__(cls)
+        member._value_ = len(cls.__members__)
+        member.answer = _Answer(*answer)
+        return member
+
+    @property
+    def status(self) -> int:
+        """The HTTP status code."""
+        return self.answer.status
+
+    @property
+    def code(self) -> str:
+        """The stable machine-readable word of the problem answer."""
+        return self.answer.code
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request is not served, and why.
+
+    Attributes:
+        reason: the one of `Reason`.
+        headers: fields the answer needs beyond the usual ones, such as `Allow` or `Retry-After`.
+        scope: the scopes that would have been enough (RFC 6750 section 3), for `SCOPE_MISSING`.
+        note: for the log only, never for the client. Holds no token, claim, key or password.
+    """
+
+    reason: Reason
+    headers: tuple[tuple[str, str], ...] = ()
+    scope: str | None = None
+    note: str = ""
+
+
+class LockgateError(Exception):
+    """A fault: of the configuration, or of something the program depends on."""
+
+
+class ConfigurationError(LockgateError):
+    """The program cannot start as it is configured; the text is one line for the person who starts it."""
+
+
+class StoreUnavailableError(LockgateError):
+    """Redis did not answer, or answered that it cannot do what was asked."""
+
+
+class AccountsUnavailableError(LockgateError):
+    """The users service did not answer."""

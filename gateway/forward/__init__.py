@@ -1,0 +1,1 @@
+"""To the service: sign, send, stream the answer back."""

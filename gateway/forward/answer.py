@@ -1,0 +1,220 @@
+"""A service's answer: read as strictly as a client's request, and what of it a client may see."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+
+from gateway.edge import wire
+from gateway.edge.headers import HOP_BY_HOP, is_reserved
+from gateway.edge.wire import END_OF_HEAD, ChunkedReader, WireError
+from gateway.errors import Reason
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_FIELDS: Final = 200
+MAX_INTERIM: Final = 10
+MEMO_ENTRIES: Final = 512
+MEMO_BYTES: Final = 2048
+_NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"content-length", b"server", b"x-powered-by", b"x-request-id"}
+_NO_BODY: Final = frozenset({204, 304})
+
+
+class AnswerHead(NamedTuple):
+    """The head of an answer.
+
+    Attributes:
+        status: its code, from 200 on.
+        lines: status line and the fields a client may see, each ended by CRLF; without framing.
+        content_length: as declared.
+        chunked: the body is chunked.
+        reusable: the service keeps the connection open after this answer.
+    """
+
+    status: int
+    lines: bytes
+    content_length: int | None
+    chunked: bool
+    reusable: bool
+
+    def has_body(self, method: str) -> bool:
+        """Whether a body follows (RFC 9112 section 6.3)."""
+        return method != "HEAD" and self.status not in _NO_BODY and self.content_length != 0
+
+
+class HeadReader:
+    """Reads the heads of answers; equal bytes are read once. One for each worker."""
+
+    def __init__(self) -> None:
+        self._memo: dict[bytes, AnswerHead] = {}
+
+    def read(self, head: bytes) -> AnswerHead:
+        """Parse one head, with the empty line that ends it.
+
+        Raises:
+            WireError: not a head that we accept.
+        """
+        found = self._memo.get(head)
+        if found is None:
+            found = _parse(head)
+            if len(head) <= MEMO_BYTES:
+                if len(self._memo) >= MEMO_ENTRIES:
+                    del self._memo[next(iter(self._memo))]
+                self._memo[head] = found
+        return found
+
+
+def _parse(head: bytes) -> AnswerHead:
+    line, _, block = head[:-2].partition(b"\r\n")
+    status, http11 = wire.status_line(line)
+    found = wire.fields(block, max_fields=MAX_FIELDS, max_field_bytes=MAX_HEAD_BYTES)
+    lengths = [value for name, value in found if name == b"content-length"]
+    codings = [value for name, value in found if name == b"transfer-encoding"]
+    length, chunked = wire.content_length(lengths), wire.is_chunked(codings)
+    if chunked and (length is not None or not http11):
+        raise WireError(Reason.AMBIGUOUS_FRAMING)
+    options = {
+        option.strip(b" \t").lower() for name, value in found if name == b"connection" for option in value.split(b",")
+    }
+    visible = b"".join(
+        b"%b: %b\r\n" % field
+        for field in found
+        if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not is_reserved(field[0])
+    )
+    phrase = line[9:]
+    return AnswerHead(
+        status=status,
+        lines=b"HTTP/1.1 %b\r\n%b" % (phrase, visible),
+        content_length=length,
+        chunked=chunked,
+        reusable=http11 and b"close" not in options,
+    )
+
+
+class AnswerSink(Protocol):
+    """Whom an answer is delivered to."""
+
+    def answer_begins(self, head: AnswerHead) -> None:
+        """The head was read."""
+
+    def answer_continues(self, data: bytes) -> None:
+        """A piece of the body."""
+
+    def answer_ends(self) -> None:
+        """The answer is complete."""
+
+
+class AnswerReader:
+    """Takes the bytes of one answer apart and hands them to the exchange as they come.
+
+    Args:
+        heads: reads heads.
+        method: of the request; an answer to HEAD has no body whatever its fields say.
+        sink: gets the parts.
+
+    Attributes:
+        silent: not a byte has come.
+        begun: a final head was read.
+        finished: the answer is complete.
+        reusable: the connection may carry another request; known when finished.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_heads",
+        "_interim",
+        "_left",
+        "_method",
+        "_sink",
+        "begun",
+        "finished",
+        "reusable",
+        "silent",
+    )
+
+    def __init__(self, heads: HeadReader, method: str, sink: AnswerSink) -> None:
+        self._heads = heads
+        self._method = method
+        self._sink = sink
+        self._buffer = b""
+        self._chunks: ChunkedReader | None = None
+        self._left: int | None = None
+        self._interim = 0
+        self.silent = True
+        self.begun = False
+        self.finished = False
+        self.reusable = False
+
+    def feed(self, data: bytes) -> None:
+        """Read on.
+
+        Raises:
+            WireError: not an answer that we accept; the connection is of no more use.
+        """
+        self.silent = False
+        if not self.begun:
+            data = self._read_head(self._buffer + data if self._buffer else data)
+        if data and self.begun:
+            if self.finished:
+                raise WireError(Reason.UPSTREAM_BROKE)  # bytes that belong to no answer
+            self._read_body(data)
+
+    def end_of_stream(self) -> None:
+        """The service closed the connection.
+
+        Raises:
+            WireError: in the middle of the answer.
+        """
+        if self.begun and not self.finished and self._left is None and self._chunks is None:
+            self._finish()  # without a length, the end of the stream is the end of the body
+        elif not self.finished:
+            raise WireError(Reason.UPSTREAM_BROKE)
+
+    def _read_head(self, data: bytes) -> bytes:
+        while True:
+            end = data.find(END_OF_HEAD)
+            if end < 0 or end > MAX_HEAD_BYTES:
+                if len(data) > MAX_HEAD_BYTES or wire.has_bare_line_feed(data):
+                    raise WireError(Reason.UPSTREAM_BROKE)
+                self._buffer = data
+                return b""
+            end += len(END_OF_HEAD)
+            head, data = self._heads.read(data[:end]), data[end:]
+            if head.status >= 200:  # noqa: PLR2004 - 1xx are interim answers
+                break
+            self._interim += 1
+            if head.status == 101 or self._interim > MAX_INTERIM:  # noqa: PLR2004 - nobody asked to switch protocols
+                raise WireError(Reason.UPSTREAM_BROKE)
+        self.begun = True
+        self._buffer = b""
+        self.reusable = head.reusable
+        self._sink.answer_begins(head)
+        if not head.has_body(self._method):
+            self._finish()
+        elif head.chunked:
+            self._chunks = ChunkedReader()
+        else:
+            self._left = head.content_length
+            self.reusable = self.reusable and self._left is not None
+        return data
+
+    def _read_body(self, data: bytes) -> None:
+        if self._chunks is not None:
+            pieces, rest = self._chunks.feed(data)
+            for piece in pieces:
+                self._sink.answer_continues(piece)
+            if self._chunks.finished:
+                self.reusable = self.reusable and not rest
+                self._finish()
+            return
+        if self._left is not None:
+            if len(data) > self._left:
+                self.reusable = False  # more than it declared: the client gets what was declared, the rest goes nowhere
+                data = data[: self._left]
+            self._left -= len(data)
+        self._sink.answer_continues(data)
+        if self._left == 0:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.finished = True
+        self._sink.answer_ends()

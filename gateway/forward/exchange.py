@@ -1,0 +1,312 @@
+"""One forwarded request: from the client's connection to a service's and back, driven by what happens on the two.
+
+    reading      the request's body is being collected, and the pipeline has not decided yet
+    connecting   let in; waiting for a connection to the service
+    sending      the head is sent; the rest of a large body follows as it comes
+    answering    the answer is being relayed
+    done         the answer is complete, or a problem was answered; `refused` and `aborted` end here, too
+
+Only `_MOVES` says which state may follow which. A callback that comes when its time is over finds the state changed.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+from gateway.clock import Clock
+from gateway.edge.protocol import EdgeProtocol
+from gateway.edge.request import InboundRequest
+from gateway.edge.ticker import Ticker
+from gateway.errors import Reason, Refusal
+from gateway.forward.answer import AnswerHead
+from gateway.forward.outbound import BUFFERED_BODY
+from gateway.forward.pool import UpstreamConnection, UpstreamPool
+from gateway.forward.service import Service
+from gateway.identity.model import Identity
+
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+class State(Enum):
+    """Where an exchange stands."""
+
+    READING = auto()
+    CONNECTING = auto()
+    SENDING = auto()
+    ANSWERING = auto()
+    DONE = auto()
+
+
+_MOVES: Final = {
+    State.READING: {State.CONNECTING, State.DONE},
+    State.CONNECTING: {State.SENDING, State.DONE},
+    State.SENDING: {State.CONNECTING, State.ANSWERING, State.DONE},
+    State.ANSWERING: {State.DONE},
+    State.DONE: frozenset[State](),
+}
+
+
+class Exchange:
+    """Carries one request to a service and its answer back.
+
+    Args:
+        request: the client's.
+        client: its connection.
+        ticker: the worker's coarse clock, for deadlines.
+        clock: the time, for signatures.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_body",
+        "_body_read",
+        "_buffered",
+        "_client",
+        "_clock",
+        "_connection",
+        "_head",
+        "_identity",
+        "_pool",
+        "_relay_chunked",
+        "_request",
+        "_retried",
+        "_service",
+        "_state",
+        "_streaming",
+        "_ticker",
+        "_timeout_s",
+    )
+
+    def __init__(self, request: InboundRequest, client: EdgeProtocol, ticker: Ticker, clock: Clock) -> None:
+        self._request = request
+        self._client = client
+        self._ticker = ticker
+        self._clock = clock
+        self._state = State.READING
+        self._identity: Identity | None = None
+        self._service: Service | None = None
+        self._timeout_s = 0.0
+        self._pool: UpstreamPool | None = None
+        self._connection: UpstreamConnection | None = None
+        self._body: list[bytes] = []
+        self._buffered = 0
+        self._body_read = not request.has_body
+        self._streaming = False
+        self._retried = False
+        self._head: bytes | None = None
+        self._relay_chunked = False
+
+    @property
+    def over(self) -> bool:
+        """Nobody waits for this exchange any more."""
+        return self._state is State.DONE
+
+    # --- decided by the pipeline -------------------------------------------------------------------------------
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with a problem."""
+        if self._state is not State.DONE:
+            self._move(State.DONE)
+            self._release()
+            self._client.refuse(refusal)
+
+    def forward(self, service: Service, identity: Identity | None, timeout_s: float) -> None:
+        """Send the request to a service, as soon as its body is at hand or too large to wait for.
+
+        Args:
+            service: where to.
+            identity: who was let in.
+            timeout_s: how long the service may be silent.
+        """
+        if self._state is State.DONE:
+            return
+        self._service, self._identity, self._timeout_s = service, identity, timeout_s
+        self._client.send_continue()
+        self._send_when_ready()
+
+    # --- the client's connection -------------------------------------------------------------------------------
+
+    def body(self, data: bytes) -> None:
+        """A piece of the request's body."""
+        if self._streaming and self._connection is not None:
+            self._connection.send_body(self._framed(data))
+            return
+        self._body.append(data)
+        self._buffered += len(data)
+        if self._buffered > BUFFERED_BODY:
+            self._client.pause_body()
+            self._send_when_ready()
+
+    def body_complete(self) -> None:
+        """The body was read."""
+        self._body_read = True
+        if self._streaming and self._connection is not None:
+            if self._request.headers.chunked:
+                self._connection.send_body(_LAST_CHUNK)
+            self._connection.complete_request()
+            self._await_service()
+        else:
+            self._send_when_ready()
+
+    def client_gone(self) -> None:
+        """The client went away."""
+        if self._state is not State.DONE:
+            self._move(State.DONE)
+            self._release()
+
+    def pause_sending(self) -> None:
+        """The client reads slower than the service answers."""
+        if self._connection is not None:
+            self._connection.pause_answer()
+
+    def resume_sending(self) -> None:
+        """The client caught up."""
+        if self._connection is not None:
+            self._connection.resume_answer()
+            self._await_service()
+
+    def timed_out(self) -> None:
+        """The service was silent for too long."""
+        self._fail(Reason.UPSTREAM_TIMEOUT)
+
+    # --- the pool ----------------------------------------------------------------------------------------------
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """There is a connection: send."""
+        service, pool = self._service, self._pool
+        if service is None or pool is None:
+            raise RuntimeError("a connection for an exchange that asked for none")
+        self._move(State.SENDING)
+        self._connection = connection
+        whole = b"".join(self._body) if self._body_read and not self._streaming else None
+        self._streaming = whole is None
+        head = service.requests.head(
+            self._request,
+            self._identity,
+            host=pool.host,
+            body=whole,
+            forward_authorization=service.forward_authorization,
+            now=self._clock.now(),
+        )
+        if whole is not None:
+            connection.send(self, self._request.method, head + whole if whole else head, complete=True)
+        else:
+            pieces = [self._framed(piece) for piece in self._body]
+            self._body.clear()
+            connection.send(self, self._request.method, b"".join([head, *pieces]), complete=False)
+            self._client.resume_body()
+        if self._body_read:
+            self._await_service()
+
+    def not_connected(self, reason: Reason) -> None:
+        """There will be no connection."""
+        self._fail(reason)
+
+    # --- the service's connection ------------------------------------------------------------------------------
+
+    def answer_begins(self, head: AnswerHead) -> None:
+        """Make the head of the client's answer; it goes out together with the first piece of the body."""
+        self._move(State.ANSWERING)
+        client, request = self._client, self._request
+        if not self._body_read:
+            client.keep_alive = False  # the rest of the body would be taken for the next request
+        framing = b""
+        if head.content_length is not None and head.status != 204:  # noqa: PLR2004 - 204 has no Content-Length
+            framing = b"Content-Length: %d\r\n" % head.content_length
+        elif head.has_body(request.method):
+            self._relay_chunked = request.http11
+            if request.http11:
+                framing = b"Transfer-Encoding: chunked\r\n"
+            else:
+                client.keep_alive = False
+        if not client.keep_alive:
+            framing += b"Connection: close\r\n"
+        elif not request.http11:
+            framing += b"Connection: keep-alive\r\n"
+        self._head = b"%bX-Request-Id: %b\r\n%b\r\n" % (head.lines, request.request_id.encode("ascii"), framing)
+
+    def answer_continues(self, data: bytes) -> None:
+        """Relay a piece of the body."""
+        if self._relay_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        self._await_service()
+        self._client.write(data)
+
+    def answer_ends(self) -> None:
+        """The answer is complete."""
+        self._connection = None
+        self._move(State.DONE)
+        tail = _LAST_CHUNK if self._relay_chunked else b""
+        if self._head is not None:
+            tail, self._head = self._head + tail, None
+        if tail:
+            self._client.write(tail)
+        self._client.finish()
+
+    def answer_failed(self, reason: Reason, *, stale: bool) -> None:
+        """The service broke off; once, and only where that cannot do harm, the request is sent again."""
+        self._connection = None
+        replayable = self._body_read and not self._streaming and self._request.method in IDEMPOTENT
+        if stale and replayable and not self._retried and self._pool is not None:
+            self._retried = True
+            self._move(State.CONNECTING)
+            self._pool.borrow(self, fresh=True)
+            return
+        self._fail(reason)
+
+    def pause_request_body(self) -> None:
+        """The service reads slower than the client sends."""
+        if not self._body_read:
+            self._client.pause_body()
+            self._await_service()
+
+    def resume_request_body(self) -> None:
+        """It caught up."""
+        self._client.resume_body()
+
+    # -----------------------------------------------------------------------------------------------------------
+
+    def _send_when_ready(self) -> None:
+        if self._state is not State.READING or self._service is None:
+            return
+        if self._body_read or self._buffered > BUFFERED_BODY or self._declared_large():
+            self._move(State.CONNECTING)
+            self._await_service()
+            self._pool = self._service.choose()
+            self._pool.borrow(self)
+
+    def _declared_large(self) -> bool:
+        length = self._request.headers.content_length
+        return length is not None and length > BUFFERED_BODY
+
+    def _framed(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._request.headers.chunked else data
+
+    def _await_service(self) -> None:
+        """The service has `timeout_s` from now to do something."""
+        self._client.deadline = self._ticker.now + self._timeout_s
+
+    def _fail(self, reason: Reason) -> None:
+        if self._state is State.DONE:
+            return
+        begun = self._state is State.ANSWERING and self._head is None
+        self._move(State.DONE)
+        self._release()
+        if begun:
+            self._client.abort()  # a short answer must not look complete
+        else:
+            self._client.refuse(Refusal(reason))
+
+    def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.cancel()
+
+    def _move(self, state: State) -> None:
+        if state not in _MOVES[self._state]:
+            raise RuntimeError(f"an exchange cannot go from {self._state.name} to {state.name}")
+        self._state = state

@@ -1,0 +1,94 @@
+"""The request as the service gets it: built anew from parsed parts, the gateway's own fields after the client's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.edge.request import InboundRequest
+from gateway.identity.model import Identity
+from trust import MAX_DIGEST_BODY, Covered, LinkKey, Signer, content_digest, cover
+
+BUFFERED_BODY: Final = MAX_DIGEST_BODY
+"""A body of at most this many bytes is read whole before it is sent, and its digest is signed."""
+
+NOBODY: Final[Covered] = cover(())
+
+
+class OutboundRequests:
+    """Makes the heads of requests to one service.
+
+    Args:
+        key: the link key to the service.
+    """
+
+    def __init__(self, key: LinkKey) -> None:
+        self._signer = Signer(key)
+
+    def head(  # noqa: PLR0913 - everything a head is made of
+        self,
+        request: InboundRequest,
+        identity: Identity | None,
+        *,
+        host: bytes,
+        body: bytes | None,
+        forward_authorization: bool,
+        now: float,
+    ) -> bytes:
+        """Build and sign one head.
+
+        Args:
+            request: the client's; of its fields, only those that a service may see are taken over.
+            identity: who was let in; for nobody in particular the identity headers are absent.
+            host: the address of the upstream.
+            body: the whole body; `None` where it is streamed, and not covered by the signature.
+            forward_authorization: hand the client's Authorization on.
+            now: Unix seconds.
+        """
+        request_id = request.request_id
+        # The request's id is its trace id, too; the gateway's part of the trace is not recorded by anybody ("-00").
+        traceparent = f"00-{request_id}-{request_id[16:]}-00"
+        covered, identity_lines = (NOBODY, b"") if identity is None else (identity.covered, identity.header_lines)
+        digest = content_digest(body) if body else None
+        signature_input, signature = self._signer.sign(
+            method=request.method,
+            path=request.path,
+            query=request.query or "",
+            request_id=request_id,
+            traceparent=traceparent,
+            covered=covered,
+            content_digest=digest,
+            now=now,
+        )
+        facts = request.headers
+        framing = _framing(request, body)
+        digest_line = "" if digest is None else f"content-digest: {digest}\r\n"
+        credentials = (
+            b"authorization: %b\r\n" % facts.authorization[0] if forward_authorization and facts.authorization else b""
+        )
+        return b"".join(
+            (
+                f"{request.method} {request.target} HTTP/1.1\r\nHost: ".encode("ascii"),
+                host,
+                b"\r\n",
+                facts.forwardable,
+                credentials,
+                b"X-Forwarded-Host: ",
+                request.host,
+                (
+                    f"\r\nX-Forwarded-For: {request.client}\r\nX-Forwarded-Proto: {request.scheme}\r\n{framing}"
+                    f"x-request-id: {request_id}\r\ntraceparent: {traceparent}\r\n"
+                ).encode("ascii"),
+                identity_lines,
+                f"{digest_line}Signature-Input: {signature_input}\r\nSignature: {signature}\r\n\r\n".encode("ascii"),
+            )
+        )
+
+
+def _framing(request: InboundRequest, body: bytes | None) -> str:
+    """Exactly one of Content-Length and chunked, computed from what will be sent (RFC 9112 section 6)."""
+    if body is None:
+        length = request.headers.content_length
+        return "Transfer-Encoding: chunked\r\n" if length is None else f"Content-Length: {length}\r\n"
+    if body or request.headers.content_length is not None or request.headers.chunked:
+        return f"Content-Length: {len(body)}\r\n"
+    return ""

@@ -1,0 +1,131 @@
+"""The route table: one path, one route, found the same way for every purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from gateway.errors import ConfigurationError, Reason, Refusal
+from gateway.settings import RouteSettings, Settings
+
+OWN_PREFIXES: Final = ("/auth", "/.well-known", "/admin", "/console", "/healthz", "/readyz", "/metrics")
+"""Answered by the gateway itself; no route may take them over. `/internal` is nobody's."""
+NEVER_ROUTED: Final = (*OWN_PREFIXES, "/internal")
+KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+REFUSED_METHODS: Final = frozenset({"TRACE", "TRACK", "CONNECT"})
+ANY_METHOD: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One compiled entry of the table.
+
+    Attributes:
+        service: whose link key signs.
+        required: for each allowed method, the scopes it asks for.
+        allow: the value of an Allow field.
+    """
+
+    name: str
+    prefix: str
+    service: str
+    upstreams: tuple[str, ...]
+    auth: Literal["required", "optional", "public"]
+    required: Mapping[str, frozenset[str]] = field(repr=False)
+    allow: str
+    timeout_s: float
+    body_bytes: int
+    forward_authorization: bool
+
+
+class RouteTable:
+    """Finds the route of a path: the longest prefix that ends at a segment border wins."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._by_prefix = {route.prefix: route for route in routes}
+        self.routes = tuple(self._by_prefix.values())
+
+    @classmethod
+    def compile(cls, settings: Settings) -> RouteTable:
+        """Check the configured routes and make the table.
+
+        Raises:
+            ConfigurationError: two routes have one prefix or name, a prefix is the gateway's own, a scope is granted by
+                no role, a method is unknown, or a public route takes unsafe methods without saying so.
+        """
+        granted = frozenset(scope for scopes in settings.roles.values() for scope in scopes)
+        routes = [_compile(entry, settings, granted) for entry in settings.route]
+        for kind, values in (("prefix", [r.prefix for r in routes]), ("name", [r.name for r in routes])):
+            twice = {value for value in values if values.count(value) > 1}
+            if twice:
+                raise ConfigurationError(f"route: two routes have the {kind} {min(twice)!r}")
+        return cls(routes)
+
+    def match(self, path: str) -> Route | None:
+        """The route of a canonical path, or `None`: then nobody gets there."""
+        prefix = path
+        while prefix:
+            route = self._by_prefix.get(prefix)
+            if route is not None:
+                return route
+            prefix = prefix[: prefix.rfind("/")]
+        return None
+
+
+def find(table: RouteTable, method: str, path: str) -> Route | Refusal:
+    """The route for a request, or why there is none."""
+    if method in REFUSED_METHODS:
+        return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", ", ".join(sorted(KNOWN_METHODS))),))
+    if method not in KNOWN_METHODS:
+        return Refusal(Reason.UNKNOWN_METHOD)
+    route = table.match(path)
+    if route is None:
+        return Refusal(Reason.NO_ROUTE)
+    if method not in route.required:
+        return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", route.allow),))
+    return route
+
+
+def is_own(path: str) -> bool:
+    """Whether the gateway answers a canonical path itself."""
+    second_slash = path.find("/", 1)
+    return (path if second_slash < 0 else path[:second_slash]) in OWN_PREFIXES
+
+
+def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) -> Route:
+    place = f"route {entry.name!r}"
+    prefix = entry.prefix.rstrip("/")
+    if not prefix or "//" in prefix:
+        raise ConfigurationError(f"{place}: the prefix must have a first segment and no empty one")
+    if any(prefix == own or prefix.startswith(f"{own}/") for own in NEVER_ROUTED):
+        raise ConfigurationError(f"{place}: {prefix} is never routed")
+    unknown = set(entry.methods) - KNOWN_METHODS
+    if unknown or not entry.methods:
+        raise ConfigurationError(f"{place}: methods must be among {', '.join(sorted(KNOWN_METHODS))}")
+    stray = set(entry.scopes) - set(entry.methods) - {ANY_METHOD}
+    if stray:
+        raise ConfigurationError(f"{place}: scopes for {min(stray)}, which is not among its methods")
+    ungranted = {scope for scopes in entry.scopes.values() for scope in scopes} - granted
+    if ungranted:
+        raise ConfigurationError(f"{place}: no role grants the scope {min(ungranted)!r}")
+    if entry.auth == "public":
+        if entry.scopes:
+            raise ConfigurationError(f"{place}: a public route cannot ask for scopes")
+        if not set(entry.methods) <= SAFE_METHODS and not entry.public_write:
+            raise ConfigurationError(f"{place}: a public route with unsafe methods needs public_write = true")
+    return Route(
+        name=entry.name,
+        prefix=prefix,
+        service=entry.target,
+        upstreams=settings.addresses(entry.target),
+        auth=entry.auth,
+        required={
+            method: frozenset(entry.scopes.get(method, entry.scopes.get(ANY_METHOD, ()))) for method in entry.methods
+        },
+        allow=", ".join(sorted(entry.methods)),
+        timeout_s=entry.timeout_s,
+        body_bytes=settings.limits.body_bytes if entry.body_bytes is None else entry.body_bytes,
+        forward_authorization=entry.forward_authorization,
+    )

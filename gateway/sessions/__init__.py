@@ -1,0 +1,1 @@
+"""Login, refresh, revoke, logout: how a session begins, goes on and ends."""

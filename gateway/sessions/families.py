@@ -1,0 +1,185 @@
+"""Families of refresh tokens in Redis: each session is one, and each change to it is one atomic step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from importlib.resources import files
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from gateway.clock import Clock
+from gateway.sessions.refresh_token import RefreshClaim
+from gateway.settings import TokenSettings
+from gateway.stores.layout import ENDED_CHANNEL, UserKeys, ended_life_ms, jti_life_ms
+from gateway.stores.redis import store_errors
+
+MAX_REPEATS: Final = 20
+"""How many times a lost answer may be asked for again; also how many tabs may refresh at once."""
+_MS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What is known of a session.
+
+    Attributes:
+        generation: of its current refresh token.
+        created: when it began, Unix seconds; also when the user proved who they are.
+        ends: when it ends in any case, Unix seconds.
+        epoch: the user's logout-everywhere counter.
+        address, agent: where it was begun from, for the user to recognise it.
+    """
+
+    sub: str
+    sid: str
+    client_id: str
+    generation: int
+    created: float
+    ends: float
+    epoch: int
+    address: str
+    agent: str
+
+
+class Outcome(Enum):
+    """Why a refresh token was not accepted."""
+
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    REUSED = "reused"
+
+
+class Families:
+    """The sessions of all users.
+
+    Args:
+        redis: where they are.
+        token: how long things live.
+        clock: the time.
+
+    Every method raises `StoreUnavailableError` where Redis did not confirm; what was asked for may have happened.
+    """
+
+    def __init__(self, redis: Redis, token: TokenSettings, clock: Clock) -> None:
+        self._redis = redis
+        self._token = token
+        self._clock = clock
+        script = files("gateway.sessions").joinpath("rotate.lua").read_text(encoding="utf-8")
+        self._rotate = redis.register_script(script)
+
+    async def begin(self, *, sub: str, sid: str, client_id: str, address: str, agent: str) -> Session:
+        """Begin a session with generation 0."""
+        keys = UserKeys.of(sub)
+        now, life = self._clock.now(), self._token.refresh_absolute_s
+        idle_ms = min(self._token.refresh_idle_s, life) * _MS
+        values: dict[Any, Any] = {
+            "generation": 0,
+            "created": _ms(now),
+            "rotated": _ms(now),
+            "used": _ms(now),
+            "ends": _ms(now + life),
+            "repeats": 0,
+            "client_id": client_id,
+            "address": address,
+            "agent": agent,
+        }
+        with store_errors():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.get(keys.epoch)
+                pipe.hset(keys.session(sid), mapping=values)
+                pipe.pexpire(keys.session(sid), idle_ms)
+                pipe.zremrangebyscore(keys.sessions, "-inf", _ms(now))
+                pipe.zadd(keys.sessions, {sid: _ms(now + life)})
+                pipe.pexpire(keys.sessions, life * _MS)
+                epoch, *_ = await pipe.execute()
+        return Session(
+            sub=sub,
+            sid=sid,
+            client_id=client_id,
+            generation=0,
+            created=now,
+            ends=now + life,
+            epoch=int(epoch or 0),
+            address=address,
+            agent=agent,
+        )
+
+    async def rotate(self, claim: RefreshClaim) -> Session | Outcome:
+        """Use a refresh token: the session with its new generation, or why not.
+
+        A reused token has ended the session when this returns.
+        """
+        keys, token = UserKeys.of(claim.sub), self._token
+        with store_errors():
+            code, *rest = await self._rotate(
+                keys=[keys.session(claim.sid), keys.ended(claim.sid), keys.sessions, keys.epoch],
+                args=[
+                    claim.sid,
+                    claim.generation,
+                    _ms(self._clock.now()),
+                    (token.refresh_grace_s + token.leeway_s) * _MS if token.refresh_grace_s else 0,
+                    token.refresh_idle_s * _MS,
+                    ended_life_ms(token.access_life_s, token.leeway_s),
+                    MAX_REPEATS if token.refresh_grace_s else 0,
+                    ENDED_CHANNEL,
+                ],
+            )
+        name = code.decode("ascii")
+        if name not in ("rotated", "repeated"):
+            return Outcome(name)
+        generation, epoch, *pairs = rest
+        return _session(claim, int(generation), int(epoch), dict(zip(pairs[::2], pairs[1::2], strict=True)))
+
+    async def end(self, sub: str, sid: str) -> None:
+        """End a session and, at once, the access tokens that came of it."""
+        keys = UserKeys.of(sub)
+        with store_errors():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.set(keys.ended(sid), "1", px=ended_life_ms(self._token.access_life_s, self._token.leeway_s))
+                pipe.delete(keys.session(sid))
+                pipe.zrem(keys.sessions, sid)
+                pipe.publish(ENDED_CHANNEL, f"sid:{sid}")
+                await pipe.execute()
+
+    async def end_all(self, sub: str) -> None:
+        """End every session of a user, and every access token issued before this moment."""
+        keys = UserKeys.of(sub)
+        with store_errors():
+            members: list[Any] = await self._redis.zrange(keys.sessions, 0, -1)
+            sids = [member.decode("ascii") for member in members]
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.incr(keys.epoch)
+                pipe.delete(keys.sessions, *(keys.session(sid) for sid in sids))
+                for sid in sids:
+                    pipe.publish(ENDED_CHANNEL, f"sid:{sid}")
+                await pipe.execute()
+
+    async def block_token(self, sub: str, jti: str, exp: float) -> None:
+        """Put one access token on the blocklist, for as long as a verifier could still accept it."""
+        life = jti_life_ms(exp, self._clock.now(), self._token.leeway_s)
+        keys = UserKeys.of(sub)
+        with store_errors():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.set(keys.jti(jti), "1", px=life)
+                pipe.publish(ENDED_CHANNEL, f"jti:{jti}")
+                await pipe.execute()
+
+
+def _session(claim: RefreshClaim, generation: int, epoch: int, values: dict[bytes, bytes]) -> Session:
+    return Session(
+        sub=claim.sub,
+        sid=claim.sid,
+        client_id=values[b"client_id"].decode(),
+        generation=generation,
+        created=int(values[b"created"]) / _MS,
+        ends=int(values[b"ends"]) / _MS,
+        epoch=epoch,
+        address=values[b"address"].decode(),
+        agent=values[b"agent"].decode(),
+    )
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * _MS)

@@ -1,0 +1,48 @@
+-- One use of a refresh token, as one step: of any number of simultaneous uses, all get the same answer or all but the
+-- rightful one end the session. Times are Unix milliseconds of the calling node.
+--
+-- KEYS  1 session (hash)   2 ended marker   3 index of sessions   4 epoch
+-- ARGV  1 sid   2 generation presented   3 now   4 grace, and how far clocks may differ   5 idle life
+--       6 life of the ended marker   7 how many may ask again   8 channel
+-- Answer  {'unknown'} | {'expired'} | {'reused'} | {'rotated' or 'repeated', generation, epoch, field, value, ...}
+local session, ended, index, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local sid, channel = ARGV[1], ARGV[8]
+local presented, now, grace, idle = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+
+local function finish()
+  redis.call('DEL', session)
+  redis.call('ZREM', index, sid)
+  redis.call('SET', ended, '1', 'PX', ARGV[6])
+  redis.call('PUBLISH', channel, 'sid:' .. sid)
+end
+
+local stored = redis.call('HMGET', session, 'generation', 'rotated', 'used', 'ends', 'repeats')
+if not stored[1] then
+  return {'unknown'}
+end
+local current, rotated, used, ends = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3]), tonumber(stored[4])
+if now >= ends or now >= used + idle then
+  finish()
+  return {'expired'}
+end
+
+local outcome
+if presented >= current then
+  -- Ahead of what is stored: a fail-over of Redis lost a rotation. The MAC says that the token is ours, and newer.
+  outcome = 'rotated'
+  current = presented + 1
+  redis.call('HSET', session, 'generation', current, 'rotated', now, 'used', now, 'repeats', 0)
+  redis.call('PEXPIRE', session, math.min(idle, ends - now))
+elseif presented == current - 1 and now <= rotated + grace and tonumber(stored[5]) < tonumber(ARGV[7]) then
+  -- The answer was lost, or two tabs asked at once: the same successor, which nobody has used yet.
+  outcome = 'repeated'
+  redis.call('HINCRBY', session, 'repeats', 1)
+else
+  finish()
+  return {'reused'}
+end
+local answer = {outcome, current, redis.call('GET', epoch) or '0'}
+for _, part in ipairs(redis.call('HGETALL', session)) do
+  answer[#answer + 1] = part
+end
+return answer

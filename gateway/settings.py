@@ -1,0 +1,214 @@
+"""One frozen settings object. Nobody else reads the environment or a configuration file.
+
+Precedence, highest first: environment (`LOCKGATE_` and `__` between levels, for example `LOCKGATE_TOKEN__ISSUER`;
+`REDIS_URL` is also known by its plain name), the TOML file, the defaults below.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gateway.clock import DEFAULT_LEEWAY_S, MAX_LEEWAY_S
+from gateway.errors import ConfigurationError
+
+type_name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+DEFAULT_FILE = Path("lockgate.toml")
+KIB = 1024
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Section):
+    """Where the gateway listens, and for whom."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names served here, without port; empty: every valid one."""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Peers whose X-Forwarded-* fields are believed; nobody by default."""
+    drain_s: Annotated[float, Field(gt=0)] = 20
+    """How long a node that was told to stop waits for requests in flight."""
+
+
+class LimitSettings(_Section):
+    """How much one client may send, and how slowly (bytes, seconds)."""
+
+    head_bytes: int = 32 * KIB
+    field_bytes: int = 16 * KIB
+    fields: int = 100
+    target_bytes: int = 8 * KIB
+    body_bytes: int = 10 * KIB * KIB
+    own_body_bytes: int = 16 * KIB
+    """For calls answered by the gateway itself, such as a login."""
+    head_s: float = 10
+    body_idle_s: float = 30
+    body_total_s: float = 300
+    keep_alive_s: float = 15
+    connections: int = 10_000
+    connections_per_peer: int = 1_000
+
+
+class TokenSettings(_Section):
+    """What an access token says, and how long it and its session live (seconds)."""
+
+    issuer: str = "http://127.0.0.1:8080"
+    audience: str = "lockgate"
+    client_id: str = "lockgate-login"
+    """The client that logs in with a password when the request names none."""
+    access_life_s: Annotated[int, Field(ge=30, le=3600)] = 300
+    leeway_s: Annotated[int, Field(ge=0, le=MAX_LEEWAY_S)] = DEFAULT_LEEWAY_S
+    refresh_idle_s: Annotated[int, Field(ge=60)] = 14 * 86_400
+    refresh_absolute_s: Annotated[int, Field(ge=60)] = 30 * 86_400
+    refresh_grace_s: Annotated[int, Field(ge=0, le=30)] = 10
+    signature_cache: Annotated[int, Field(ge=0)] = 10_000
+    """How many verified signatures a worker remembers."""
+
+
+class UpstreamSettings(_Section):
+    """How the gateway talks to services (seconds, counts)."""
+
+    connect_s: float = 2
+    idle_s: float = 30
+    """How long an unused connection to a service is kept; below the service's own keep-alive time-out."""
+    connections: Annotated[int, Field(ge=1)] = 256
+    """Connections to one upstream address from one worker."""
+    waiting: Annotated[int, Field(ge=0)] = 1024
+    """Requests that may wait for one of them; one more is answered 503."""
+
+
+class RouteSettings(_Section):
+    """One `[[route]]`: which paths go to which service, and who may ask."""
+
+    name: type_name
+    prefix: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_-]*$")]
+    upstreams: Annotated[tuple[str, ...], Field(min_length=1)]
+    service: type_name | None = None
+    """Whose link key signs; the route's name where not given."""
+    auth: Literal["required", "optional", "public"] = "required"
+    methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    public_write: bool = False
+    """The explicit word that a public route with unsafe methods needs."""
+    timeout_s: Annotated[float, Field(gt=0)] = 10
+    body_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Instead of `limits.body_bytes`."""
+    forward_authorization: bool = False
+    """Hand the client's Authorization on to the service; off, so that services never see a token."""
+
+    @field_validator("upstreams")
+    @classmethod
+    def _plain_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            upstream_address(address)
+        return value
+
+    @property
+    def target(self) -> str:
+        """The service's name, as its link keys have it."""
+        return self.service or self.name
+
+
+class AccountSettings(_Section):
+    """Who checks passwords."""
+
+    service: type_name = "users"
+    timeout_s: float = 5
+
+
+class KeySettings(_Section):
+    """Where the key ring lies."""
+
+    directory: Path = Path("keys")
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured, as one frozen value."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="LOCKGATE_", env_nested_delimiter="__", env_file=None
+    )
+
+    server: ServerSettings = ServerSettings()
+    limits: LimitSettings = LimitSettings()
+    token: TokenSettings = TokenSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
+    accounts: AccountSettings = AccountSettings()
+    keys: KeySettings = KeySettings()
+    redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("LOCKGATE_REDIS_URL", "REDIS_URL"))
+    roles: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Which scopes a role grants."""
+    route: tuple[RouteSettings, ...] = ()
+    upstreams: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Addresses by service, instead of those its routes name: the same file then serves a laptop and a cluster."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, whose contents arrive as keyword arguments."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    def addresses(self, service: str) -> tuple[str, ...]:
+        """Base URLs of a service's upstreams, in the order they are configured; empty for an unknown service."""
+        if service in self.upstreams:
+            return self.upstreams[service]
+        return tuple(dict.fromkeys(url for route in self.route if route.target == service for url in route.upstreams))
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Every service the gateway calls, hence every link key it needs."""
+        return tuple(dict.fromkeys([self.accounts.service, *(route.target for route in self.route)]))
+
+
+def upstream_address(url: str) -> tuple[str, int]:
+    """Host and port of `http://host:port`; an upstream address is nothing more than that.
+
+    Raises:
+        ValueError: there is another scheme, a path, a query, user information, or no port.
+    """
+    scheme, _, authority = url.partition("://")
+    host, colon, port = authority.rpartition(":")
+    if scheme != "http" or not colon or not host or not port.isdecimal() or set(host) & set("/?#@ "):
+        raise ValueError("an upstream is http://host:port and nothing more")
+    return host.strip("[]"), int(port)
+
+
+def load(file: Path | None = None) -> Settings:
+    """Read the configuration.
+
+    Args:
+        file: a TOML file; `lockgate.toml` of the working folder where not given.
+
+    Raises:
+        ConfigurationError: the file is missing or not TOML, or a value is not acceptable. The text names the setting
+            and what is wrong with it, never a value (a value may be a secret).
+    """
+    path = file or DEFAULT_FILE
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return Settings(**content)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"{path}: {place}: {first['msg']}") from error

@@ -1,0 +1,1 @@
+"""Where state lives that no process may keep: Redis."""

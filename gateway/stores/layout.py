@@ -1,0 +1,77 @@
+"""Every key in Redis: its name, and how long it lives. No other module spells one.
+
+All keys of one user carry the same hash tag, so that Redis Cluster keeps them in one slot and a script may touch them
+together. The tag is the user's id in base64url, because braces in an id would move its keys to other slots.
+
+| key                      | value                                                   | lives                           |
+|--------------------------|---------------------------------------------------------|---------------------------------|
+| lg:{user}:jti:<jti>      | the jti blocklist                                       | the token's rest + leeway       |
+| lg:{user}:ended:<sid>    | the session has ended                                   | access-token life + leeway      |
+| lg:{user}:epoch          | counter; tokens with a smaller `epoch` are dead         | kept                            |
+| lg:{user}:session:<sid>  | hash: the family of refresh tokens                      | until idle or absolute end      |
+| lg:{user}:sessions       | sorted set of session ids by absolute end               | as its longest member           |
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Final, NamedTuple
+
+ENDED_CHANNEL: Final = "lg:ended"
+"""Published to when a token or session is revoked: `jti:<jti>`, `sid:<sid>`."""
+
+
+class UserKeys(NamedTuple):
+    """The key names of one user."""
+
+    tag: str
+
+    @classmethod
+    def of(cls, sub: str) -> UserKeys:
+        """The keys of the user `sub`."""
+        return cls("lg:{" + base64.urlsafe_b64encode(sub.encode("utf-8")).rstrip(b"=").decode("ascii") + "}")
+
+    def jti(self, jti: str) -> str:
+        """The blocklist entry of a token."""
+        return f"{self.tag}:jti:{jti}"
+
+    def ended(self, sid: str) -> str:
+        """Set while access tokens of an ended session could still be alive."""
+        return f"{self.tag}:ended:{sid}"
+
+    @property
+    def epoch(self) -> str:
+        """The logout-everywhere counter."""
+        return f"{self.tag}:epoch"
+
+    def session(self, sid: str) -> str:
+        """The family of refresh tokens."""
+        return f"{self.tag}:session:{sid}"
+
+    @property
+    def sessions(self) -> str:
+        """The index of the user's sessions."""
+        return f"{self.tag}:sessions"
+
+
+def admission_keys(sub: str, jti: str, sid: str) -> tuple[bytes, bytes, bytes]:
+    """The three keys that tell whether a token is still welcome: its own, its session's, the user's epoch."""
+    keys = UserKeys.of(sub)
+    return keys.jti(jti).encode("utf-8"), keys.ended(sid).encode("utf-8"), keys.epoch.encode("ascii")
+
+
+def jti_life_ms(exp: float, now: float, leeway_s: float) -> int:
+    """How long a revoked token is remembered: exactly as long as a verifier could still accept it.
+
+    Args:
+        exp: of the token, Unix seconds.
+        now: Unix seconds.
+        leeway_s: what the verifiers add to `exp`. Taken twice: this node's clock may run ahead by it, too.
+    """
+    return max(1, math.ceil((exp + 2 * leeway_s - now) * 1000))
+
+
+def ended_life_ms(access_life_s: float, leeway_s: float) -> int:
+    """How long the end of a session is remembered: until its youngest access token is dead on every node."""
+    return math.ceil((access_life_s + 2 * leeway_s) * 1000)

@@ -1,0 +1,164 @@
+"""One service's own database: SQLite or PostgreSQL behind the same two kinds of transaction."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import DateTime, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.types import TypeDecorator
+
+from services.kit.errors import ConfigurationError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from sqlalchemy.engine import Connection, Dialect
+
+    from services.kit.settings import ServiceSettings
+
+BUSY_TIMEOUT_S: Final = 5
+"""How long SQLite waits for another writer, and PostgreSQL for a connection or a statement."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time on every engine; SQLite by itself would drop the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times, and store UTC."""
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise TypeError("a stored time needs a zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        del dialect
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class Database:
+    """The pool of connections to one database.
+
+    Args:
+        settings: the URL and the limits of the pool.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.is_postgres = make_url(settings.database_url).get_backend_name() == "postgresql"
+        self._faults = _faults_of(self.is_postgres)
+        self._engine = _engine(settings, postgres=self.is_postgres)
+        # SQLite upgrades a reading transaction to a writing one only when nobody wrote in between, and otherwise
+        # fails at once: so writers say so at BEGIN, and wait there.
+        self._writer = self._engine.execution_options(writes=True)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that only reads.
+
+        Raises:
+            StoreUnavailableError: the database is away, or no connection became free in time.
+        """
+        with self._translated():
+            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+                yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that is committed at the end of the block, and rolled back when the block raises.
+
+        Raises:
+            StoreUnavailableError: as `read`.
+        """
+        with self._translated():
+            async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+                yield session
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The pool itself, for reading what is not a model's; its exceptions are not translated."""
+        return self._engine
+
+    async def check(self) -> None:
+        """Ask the database something cheap.
+
+        Raises:
+            StoreUnavailableError: it does not answer.
+        """
+        async with self.read() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except self._faults as error:
+            raise StoreUnavailableError(type(error).__name__) from error
+
+
+def _faults_of(postgres: bool) -> tuple[type[Exception], ...]:  # noqa: FBT001 - which engine, not a switch
+    """The exceptions that mean "the database is away", as opposed to "this statement is wrong"."""
+    common = (OperationalError, InterfaceError, DisconnectionError, PoolTimeoutError, OSError)
+    if not postgres:
+        return common
+    # 0.1 s at start that a service on SQLite does not pay.
+    import asyncpg  # type: ignore[import-untyped] # noqa: PLC0415 - as said
+
+    return (*common, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError)
+
+
+def _engine(settings: ServiceSettings, *, postgres: bool) -> AsyncEngine:
+    common: dict[str, Any] = {
+        "pool_size": settings.pool_size,
+        "max_overflow": 0,
+        "pool_timeout": settings.pool_wait_s,
+        "hide_parameters": True,  # an error must not carry a password hash into a log
+    }
+    if postgres:
+        limits = {"timeout": BUSY_TIMEOUT_S, "command_timeout": BUSY_TIMEOUT_S}
+        return create_async_engine(settings.database_url, pool_pre_ping=True, connect_args=limits, **common)
+    _make_folder(settings.database_url)
+    engine = create_async_engine(settings.database_url, connect_args={"timeout": BUSY_TIMEOUT_S}, **common)
+    event.listen(engine.sync_engine, "connect", _sqlite_connected)
+    event.listen(engine.sync_engine, "begin", _sqlite_begin)
+    return engine
+
+
+def _make_folder(url: str) -> None:
+    file = make_url(url).database
+    if file and file != ":memory:":
+        try:
+            Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"no folder can be made for the database: {error.strerror}") from error
+
+
+def _sqlite_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's connection, by SQLAlchemy's hook
+    # The driver would begin transactions by itself, late, and commit before DDL; `_sqlite_begin` does it instead.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

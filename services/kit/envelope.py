@@ -1,0 +1,115 @@
+"""The layer right behind the signature: each request gets one answer and one log line, and no fault of ours leaks."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from services.kit.caller import known_caller
+from services.kit.errors import BusyError, OutboundError, StoreUnavailableError
+from services.kit.problems import (
+    BUSY,
+    INTERNAL,
+    RETRY_AFTER_S,
+    STORE_AWAY,
+    UPSTREAM_AWAY,
+    RefusedError,
+    problem_answer,
+)
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger("service")
+
+
+class Envelope:
+    """ASGI middleware around everything but the check of the signature, whose caller it needs to know.
+
+    Translates, once, refusals and faults that were raised below it into problem answers; answers say `no-store` unless
+    an endpoint knows better.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See one request through to its one answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        sent = _Sent(send)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, receive, sent)
+        except Exception as error:  # noqa: BLE001 - the last line of defence
+            answer = _answer(scope, error)
+            if sent.status is None:
+                await answer(scope, receive, sent)
+        if scope["path"] not in {"/healthz", "/readyz"}:
+            _log_request(scope, sent.status, time.perf_counter() - started)
+
+
+class _Sent:
+    """Watches an answer leave."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if not any(name == b"cache-control" for name, _ in message["headers"]):
+                message["headers"] = [*message["headers"], (b"cache-control", b"no-store")]
+        await self._send(message)
+
+
+def _answer(scope: Scope, error: Exception) -> Response:
+    request_id = request_id_of(scope)
+    later = {"Retry-After": str(RETRY_AFTER_S)}
+    if isinstance(error, RefusedError):
+        return refused(scope, error)
+    if isinstance(error, StoreUnavailableError):
+        log.error("store_unavailable", request_id=request_id, fault=str(error))
+        return problem_answer(STORE_AWAY, request_id=request_id, headers=later)
+    if isinstance(error, BusyError):
+        log.warning("busy", request_id=request_id, fault=str(error))
+        return problem_answer(BUSY, request_id=request_id, headers=later)
+    if isinstance(error, OutboundError):
+        log.error("upstream_unavailable", request_id=request_id, fault=str(error))
+        return problem_answer(UPSTREAM_AWAY, request_id=request_id, headers=later)
+    log.error("internal_error", request_id=request_id, exc_info=error)
+    return problem_answer(INTERNAL, request_id=request_id)
+
+
+def refused(scope: Scope, error: RefusedError) -> Response:
+    """The answer to a refusal."""
+    request_id = request_id_of(scope)
+    if error.note:
+        log.info("refused", request_id=request_id, code=error.problem.code, note=error.note)
+    return problem_answer(error.problem, request_id=request_id, headers=error.headers, members=error.members)
+
+
+def request_id_of(scope: Scope) -> str | None:
+    """The request's number as the signed caller told it; None for an open path or an unsigned request."""
+    caller = known_caller(scope)
+    return caller.request_id if caller else None
+
+
+def _log_request(scope: Scope, status: int | None, seconds: float) -> None:
+    caller = known_caller(scope)
+    route = scope.get("route")
+    log.info(
+        "request",
+        method=scope["method"],
+        route=getattr(route, "path", None),
+        status=status,
+        ms=round(seconds * 1000, 1),
+        request_id=caller.request_id if caller else None,
+        link=caller.service if caller else None,
+        trace=caller.traceparent if caller else None,
+    )

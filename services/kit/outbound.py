@@ -1,0 +1,126 @@
+"""Calls to another service, signed with the key of the link to it, in the course of somebody's request."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+
+from services.kit.errors import OutcomeUnknownError, UpstreamAwayError
+from trust import LinkKeys, signed_headers
+
+if TYPE_CHECKING:
+    from services.kit.clock import Clock
+    from trust import Caller
+
+TIMEOUT: Final = httpx.Timeout(3, connect=1)
+"""A call and the call that takes it back have to fit into what the gateway waits, 10 s."""
+LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)
+MAX_ANSWER: Final = 1024 * 1024
+_TRIES: Final = 2
+_SERVER_ERROR: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the other service answered: its own decision, be it yes or no.
+
+    Attributes:
+        status: 200 to 499.
+        body: the JSON in it; None where there is none.
+    """
+
+    status: int
+    body: Any
+
+    @property
+    def code(self) -> str | None:
+        """The `code` of a problem answer."""
+        code = self.body.get("code") if isinstance(self.body, dict) else None
+        return code if isinstance(code, str) else None
+
+
+class ServiceClient:
+    """Speaks to one other service in this service's name, on behalf of the user whose request it is serving.
+
+    Args:
+        target: the name of the other service.
+        base_url: `http://host:port` of it, and nothing more.
+        keys: this service's link keys.
+        clock: what time it is, for the signature.
+
+    Raises:
+        LinkKeyError: there is no link to `target`.
+    """
+
+    def __init__(self, target: str, base_url: str, *, keys: LinkKeys, clock: Clock) -> None:
+        self._target = target
+        self._me = keys.me
+        self._key = keys.outbound(target)
+        self._clock = clock
+        # Proxies of the environment are not for calls between services: trust_env.
+        self._http = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, limits=LIMITS, trust_env=False)
+
+    async def call(self, caller: Caller, method: str, path: str, body: object = None, *, idempotent: bool) -> Reply:
+        """Make one call.
+
+        Args:
+            caller: whose request this is for: the user's identity, request id and trace go along.
+            method: of HTTP.
+            path: as it goes over the wire; without a query.
+            body: what to send as JSON; None for no body.
+            idempotent: whether the same call may be made a second time after a connection that failed.
+
+        Raises:
+            UpstreamAwayError: it was not reached.
+            OutcomeUnknownError: it was reached, and gave no answer that says what happened.
+        """
+        content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
+        for left in reversed(range(_TRIES if idempotent else 1)):
+            try:
+                answer = await self._http.send(self._signed(caller, method, path, content))
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+                if not left:
+                    raise UpstreamAwayError(self._said(error)) from error
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
+                # A kept connection that the other side closed looks like this.
+                if not left:
+                    raise OutcomeUnknownError(self._said(error)) from error
+            except httpx.HTTPError as error:
+                raise OutcomeUnknownError(self._said(error)) from error
+            else:
+                return self._reply(answer)
+        raise RuntimeError("a call is tried at least once")
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    def _signed(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Request:
+        # Signed anew for each try, because a signature passes once.
+        headers = signed_headers(
+            self._key,
+            method=method,
+            path=path,
+            headers=caller.forwarded_by(self._me),
+            body=content or None,
+            now=self._clock(),
+        )
+        if content:
+            headers.append(("content-type", "application/json"))
+        return self._http.build_request(method, path, headers=headers, content=content)
+
+    def _reply(self, answer: httpx.Response) -> Reply:
+        if answer.status_code >= _SERVER_ERROR or len(answer.content) > MAX_ANSWER:
+            raise OutcomeUnknownError(f"{self._target} answered {answer.status_code}")
+        if not answer.content:
+            return Reply(answer.status_code, None)
+        try:
+            return Reply(answer.status_code, answer.json())
+        except ValueError as error:
+            raise OutcomeUnknownError(f"{self._target} answered no JSON") from error
+
+    def _said(self, error: Exception) -> str:
+        return f"{self._target}: {type(error).__name__}"

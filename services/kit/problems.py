@@ -1,0 +1,151 @@
+"""Refusals and their answers: `application/problem+json` (RFC 9457), which never holds what the client sent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PROBLEM_JSON: Final = "application/problem+json"
+RETRY_AFTER_S: Final = 2
+"""What a client is told to wait when something is away; long enough for a restart, short enough for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a request is refused. Services declare theirs as constants beside the rules that use them.
+
+    Attributes:
+        status: the HTTP status code.
+        code: the stable machine-readable word; what tests assert and logs count.
+        title: one sentence for a person, the same for every occurrence.
+    """
+
+    status: int
+    code: str
+    title: str
+
+
+UNREADABLE_BODY: Final = Problem(400, "unreadable_body", "The body could not be read")
+INVALID_FIELDS: Final = Problem(400, "invalid_fields", "Fields are missing, unknown or not valid")
+CREDENTIALS_REQUIRED: Final = Problem(401, "credentials_required", "Credentials are required")
+INSUFFICIENT_SCOPE: Final = Problem(403, "insufficient_scope", "The access token lacks a scope")
+LINK_REFUSED: Final = Problem(403, "link_refused", "This caller may not call this")
+NOT_FOUND: Final = Problem(404, "not_found", "Nothing is here")
+METHOD_NOT_ALLOWED: Final = Problem(405, "method_not_allowed", "This method is not allowed here")
+BODY_TOO_LARGE: Final = Problem(413, "body_too_large", "The body is too large")
+UNSUPPORTED_MEDIA: Final = Problem(415, "unsupported_media_type", "This media type is not accepted")
+INTERNAL: Final = Problem(500, "internal_error", "The service failed")
+BUSY: Final = Problem(503, "busy", "The service has too much to do")
+STORE_AWAY: Final = Problem(503, "store_unavailable", "The database cannot be reached")
+UPSTREAM_AWAY: Final = Problem(503, "upstream_unavailable", "Another service cannot be reached")
+
+BY_STATUS: Final = {problem.status: problem for problem in (UNREADABLE_BODY, NOT_FOUND, METHOD_NOT_ALLOWED)}
+"""Our answer for what the framework refuses by itself."""
+
+
+class RefusedError(Exception):
+    """Carries a refusal from an endpoint or a dependency to the one handler that answers it.
+
+    Attributes:
+        problem: why.
+        headers: fields the answer needs beyond the usual ones.
+        members: extension members of the problem answer; never anything the client sent.
+        note: for the log only. Holds no token, key or password.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, object] | None = None,
+        note: str = "",
+    ) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+        self.headers = dict(headers or {})
+        self.members = dict(members or {})
+        self.note = note
+
+
+T = TypeVar("T")
+
+
+def granted(outcome: T | Problem) -> T:
+    """The outcome of a rule, unless it was a refusal.
+
+    Raises:
+        RefusedError: the rule refused.
+    """
+    if isinstance(outcome, Problem):
+        refuse(outcome)
+    return outcome
+
+
+def refuse(problem: Problem) -> NoReturn:
+    """End the request with a refusal; those that mean "not now" say when to come back.
+
+    Raises:
+        RefusedError: always.
+    """
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if problem.status == 503 else None  # noqa: PLR2004 - a status code
+    raise RefusedError(problem, headers=headers)
+
+
+def problem_answer(
+    problem: Problem,
+    *,
+    request_id: str | None,
+    headers: Mapping[str, str] | None = None,
+    members: Mapping[str, object] | None = None,
+) -> Response:
+    """The answer a client gets.
+
+    Args:
+        problem: why the request is refused.
+        request_id: as the gateway numbered the request; None where the request told none that can be believed.
+        headers: more header fields.
+        members: more members; the standard ones win.
+    """
+    body = {
+        **(members or {}),
+        "type": "about:blank",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.title,
+        "code": problem.code,
+        "request_id": request_id,
+    }
+    return Response(
+        json.dumps(body, separators=(",", ":")),
+        status_code=problem.status,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+        media_type=PROBLEM_JSON,
+    )
+
+
+def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
+    """Pydantic's errors, reduced to where and which rule.
+
+    Dropped is all that can hold input: `input`, `msg`, `ctx`, and the name of a field nobody declared.
+    """
+    found = []
+    for error in errors:
+        place = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
+        found.append({"field": ".".join(str(part) for part in place), "rule": str(error["type"])})
+    return found
+
+
+def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route for OpenAPI: these problems, beside the ones that any route may answer."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        problem.status: {"description": problem.title, "content": {PROBLEM_JSON: {"schema": schema}}}
+        for problem in problems
+    }

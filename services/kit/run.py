@@ -1,0 +1,161 @@
+"""`python -m services.<name>`: one service as a process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import structlog
+import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.kit import logs
+from services.kit.errors import ConfigurationError, StoreUnavailableError
+from services.kit.settings import ServiceSettings, read_settings
+from trust import LinkKeyError, LinkKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from fastapi import FastAPI
+
+S = TypeVar("S", bound=ServiceSettings)
+
+KEEP_ALIVE_S = 75
+"""How long an idle connection is kept; longer than the gateway keeps its own, so that the gateway closes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program(Generic[S]):
+    """One runnable service.
+
+    Attributes:
+        name: as in its link keys.
+        settings: the kind of its settings.
+        create_app: its composition root.
+        seed_demo: puts demo data where there is none.
+    """
+
+    name: str
+    settings: type[S]
+    create_app: Callable[[S, LinkKeys], FastAPI]
+    seed_demo: Callable[[FastAPI], Awaitable[None]]
+
+
+def main(program: Program[S], arguments: list[str] | None = None) -> int:
+    """Run a service until it is told to stop.
+
+    Args:
+        program: which.
+        arguments: of the command line, without the program's name; those of the process where not given.
+
+    Returns:
+        The exit code: 0 after SIGTERM or SIGINT, 2 when the service cannot start as it is configured.
+    """
+    given = _parse(program.name, arguments)
+    try:
+        settings = read_settings(
+            program.settings, **{k: v for k, v in given.items() if k != "seed_demo" and v is not None}
+        )
+        logs.configure(program.name, settings.log_level)
+        keys = LinkKeys.load(settings.link_keys, me=program.name)
+        with _listening(settings.host, settings.port) as listener:
+            app = program.create_app(settings, keys)
+            seed = program.seed_demo if given["seed_demo"] else None
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(_serve(app, settings, listener, seed))
+    except (ConfigurationError, LinkKeyError) as error:
+        return _complain(program.name, str(error))
+    except (StoreUnavailableError, SQLAlchemyError) as error:
+        cause = error.__cause__ or error
+        return _complain(program.name, f"the database cannot be used: {_one_line(cause)}")
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _parse(name: str, arguments: list[str] | None) -> dict[str, str | int | bool | None]:
+    prefix = name.upper()
+    parser = argparse.ArgumentParser(prog=f"python -m services.{name}", description=f"The {name} service of Lockgate.")
+    parser.add_argument("--host", help=f"address to listen on (or {prefix}_HOST)")
+    parser.add_argument("--port", type=int, help=f"port to listen on (or {prefix}_PORT)")
+    parser.add_argument("--seed-demo", action="store_true", help="put demo data into the database where there is none")
+    return vars(parser.parse_args(arguments))
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A bound socket. Bound before anything else is opened, so that a busy port is known at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        yield listener
+
+
+async def _serve(
+    app: FastAPI,
+    settings: ServiceSettings,
+    listener: socket.socket,
+    seed: Callable[[FastAPI], Awaitable[None]] | None,
+) -> None:
+    config = uvicorn.Config(
+        app,
+        lifespan="off",  # run here instead, where a failure can be told in one line
+        ws="none",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=settings.drain_s,
+    )
+    log = structlog.get_logger("service")
+    started = time.perf_counter()
+    async with app.router.lifespan_context(app):
+        if seed is not None:
+            await seed(app)
+        log.info("starting", address="{}:{}".format(*listener.getsockname()[:2]), ms=_ms_since(started))
+        await _Server(config).serve(sockets=[listener])
+    log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, but a signal it has handled is not raised again at the end: what is left to close would stay open."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+
+def _ms_since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 1)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(getattr(error, "orig", None) or error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _complain(name: str, problem: str) -> int:
+    print(f"{name}: {problem}", file=sys.stderr)  # noqa: T201 - for the person who starts it
+    return 2

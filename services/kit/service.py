@@ -1,0 +1,144 @@
+"""The app factory: what every service answers the same way, around the routes that are its own."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from services.kit.body import BodyGate
+from services.kit.clock import Clock
+from services.kit.database import Database
+from services.kit.envelope import Envelope, refused, request_id_of
+from services.kit.links import OPEN_PATHS, LinkGate, LinkTable
+from services.kit.migrations import Schema, migrate
+from services.kit.problems import (
+    BY_STATUS,
+    INTERNAL,
+    INVALID_FIELDS,
+    Problem,
+    RefusedError,
+    field_errors,
+    problem_answer,
+)
+from trust import IdentityMiddleware, LinkKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a service is made of.
+
+    Attributes:
+        schema: its tables; also tells its name.
+        database: opened (and brought up to date) when the app starts, closed when it stops.
+        routers: its routes.
+        links: who may call them. Each route must be covered.
+        state: what its dependencies find on `app.state`.
+        closing: what to close when the app stops, in this order, before the database.
+    """
+
+    schema: Schema
+    database: Database
+    routers: Sequence[APIRouter]
+    links: LinkTable
+    state: dict[str, object]
+    closing: Sequence[Callable[[], Awaitable[None]]] = ()
+
+
+def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock) -> FastAPI:
+    """A service as an ASGI app; its lifespan migrates the database.
+
+    From the outside in: the signature; one answer and one log line for each request; the link table; the body; and
+    only then the routes.
+
+    Raises:
+        RuntimeError: a route is in no rule of the link table.
+    """
+    app = FastAPI(
+        title=f"Lockgate {parts.schema.service}",
+        lifespan=_lifespan(parts),
+        redirect_slashes=False,
+        openapi_url=None,
+        # Its log records of refused input hold the input.
+        telemetry={"logs": False},
+        exception_handlers={
+            RefusedError: _answer_refusal,
+            RequestValidationError: _answer_invalid,
+            HTTPException: _answer_framework,
+        },
+    )
+    app.state.database = parts.database
+    for name, value in parts.state.items():
+        setattr(app.state, name, value)
+    for router in parts.routers:
+        app.include_router(router)
+    app.include_router(_health(parts.database))
+    _check_covered(app, parts.links)
+    # The last one added is the outermost.
+    app.add_middleware(BodyGate)
+    app.add_middleware(LinkGate, table=parts.links)
+    app.add_middleware(Envelope)
+    app.add_middleware(IdentityMiddleware, keys=keys, clock=clock, open_paths=OPEN_PATHS)
+    return app
+
+
+def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            await migrate(parts.database, parts.schema)
+            yield
+        finally:
+            for close in (*parts.closing, parts.database.close):
+                await close()
+
+    return lifespan
+
+
+def _health(database: Database) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/healthz")
+    async def alive() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get("/readyz")
+    async def ready() -> dict[str, str]:
+        await database.check()
+        return {"status": "ready", "database": "ok"}
+
+    return router
+
+
+def _check_covered(app: FastAPI, links: LinkTable) -> None:
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path not in OPEN_PATHS and not links.covers(route.path):
+            raise RuntimeError(f"no rule says who may call {route.path}")
+
+
+async def _answer_refusal(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RefusedError):
+        raise error
+    return refused(request.scope, error)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return problem_answer(
+        INVALID_FIELDS,
+        request_id=request_id_of(request.scope),
+        members={"errors": field_errors(error.errors())},
+    )
+
+
+async def _answer_framework(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    problem: Problem = BY_STATUS.get(error.status_code, INTERNAL)
+    return problem_answer(problem, request_id=request_id_of(request.scope), headers=error.headers)

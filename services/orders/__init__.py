@@ -1,0 +1,1 @@
+"""orders: what somebody bought, at the price of that moment."""

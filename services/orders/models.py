@@ -1,0 +1,85 @@
+"""Orders, as they are stored, and the states they go through."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    String,
+    Uuid,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from services.kit.database import UtcDateTime
+from services.kit.migrations import Schema
+
+
+class Status(StrEnum):
+    """Where an order is on its way."""
+
+    PLACED = "placed"
+    CANCELLED = "cancelled"
+
+
+INITIAL: Final = Status.PLACED
+NEXT: Final[Mapping[Status, frozenset[Status]]] = MappingProxyType(
+    {
+        Status.PLACED: frozenset({Status.CANCELLED}),
+        Status.CANCELLED: frozenset(),
+    }
+)
+"""What may follow each state; what is not here does not happen."""
+
+
+class Base(DeclarativeBase):
+    """The tables of the orders database."""
+
+
+class Order(Base):
+    """What one user bought. Names and prices are those of the moment; the catalogue may change."""
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        PrimaryKeyConstraint("id", name="orders_pk"),
+        CheckConstraint("total_minor >= 0", name="orders_total"),
+        CheckConstraint("status IN ('placed', 'cancelled')", name="orders_status"),
+        Index("orders_of_user", "user_id", "placed_at", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid)
+    user_id: Mapped[str] = mapped_column(String(256))
+    status: Mapped[str] = mapped_column(String(16))
+    currency: Mapped[str] = mapped_column(String(3))
+    total_minor: Mapped[int] = mapped_column(BigInteger)
+    placed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    lines: Mapped[list["OrderLine"]] = relationship(lazy="selectin", order_by="OrderLine.position")
+
+
+class OrderLine(Base):
+    """So many of one product, at the unit price of the moment."""
+
+    __tablename__ = "order_lines"
+    __table_args__ = (
+        PrimaryKeyConstraint("order_id", "position", name="order_lines_pk"),
+        ForeignKeyConstraint(["order_id"], ["orders.id"], name="order_lines_order"),
+        CheckConstraint("quantity > 0", name="order_lines_quantity"),
+    )
+
+    order_id: Mapped[UUID] = mapped_column(Uuid)
+    position: Mapped[int] = mapped_column(Integer)
+    product_id: Mapped[UUID] = mapped_column(Uuid)
+    name: Mapped[str] = mapped_column(String(120))
+    quantity: Mapped[int] = mapped_column(BigInteger)
+    price_minor: Mapped[int] = mapped_column(BigInteger)
+
+
+SCHEMA: Final = Schema(service="orders", head="0001", metadata=Base.metadata)

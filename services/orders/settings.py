@@ -1,0 +1,19 @@
+"""What the orders service can be told (`ORDERS_…`)."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.kit.settings import ServiceSettings
+
+
+class OrdersSettings(ServiceSettings):
+    """The shared settings, and where products are."""
+
+    model_config = SettingsConfigDict(env_prefix="ORDERS_")
+
+    database_url: str = Field(default="sqlite:///.lockgate/orders.db", repr=False, validate_default=True)
+    port: Annotated[int, Field(ge=0, le=65535)] = 8102
+    products_url: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")] = "http://127.0.0.1:8103"
+    """The products service, without a path."""

@@ -1,0 +1,43 @@
+"""Orders in the database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select, tuple_
+
+from services.orders.models import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from services.kit.database import Database
+
+
+class OrderStore:
+    """Reads and writes orders. Each method is one transaction and may raise `StoreUnavailableError`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, order: Order) -> None:
+        """Store a new order with its lines."""
+        async with self._database.write() as session:
+            session.add(order)
+
+    async def by_id(self, user_id: str, order_id: UUID) -> Order | None:
+        """The order with this id, if it is this user's."""
+        async with self._database.read() as session:
+            found = await session.scalars(select(Order).where(Order.id == order_id, Order.user_id == user_id))
+            return found.one_or_none()
+
+    async def listed(self, user_id: str, limit: int, before: tuple[datetime, UUID] | None) -> Sequence[Order]:
+        """Up to `limit` orders of a user, newest first, from behind the one of this time and id."""
+        query = select(Order).where(Order.user_id == user_id)
+        if before is not None:
+            query = query.where(tuple_(Order.placed_at, Order.id) < before)
+        async with self._database.read() as session:
+            found = await session.scalars(query.order_by(Order.placed_at.desc(), Order.id.desc()).limit(limit))
+            return found.all()

@@ -1,0 +1,1 @@
+"""The history of the products database's schema."""

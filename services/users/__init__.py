@@ -1,0 +1,1 @@
+"""users: who has an account, and whether a password is theirs."""

@@ -1,0 +1,116 @@
+"""The rules of accounts: registering, profile, and whether somebody's password is theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid4
+
+from services.kit.clock import Clock, moment
+from services.kit.problems import NOT_FOUND, Problem
+from services.users.models import Account, Role, Status, normal_username
+from services.users.passwords import MAX_BYTES, Passwords, acceptable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from services.users.store import AccountStore
+
+BAD_USERNAME: Final = Problem(
+    400, "invalid_username", "A username is 3 to 32 letters a to z, digits, dots, hyphens and underscores"
+)
+BAD_PASSWORD: Final = Problem(400, "invalid_password", "A password is 8 to 128 bytes long")
+USERNAME_TAKEN: Final = Problem(409, "username_taken", "This username is taken")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What somebody gives to become a user."""
+
+    username: str
+    password: str
+    display_name: str | None = None
+    email: str | None = None
+
+
+class Accounts:
+    """Everything that can be done with accounts.
+
+    Args:
+        store: where they are.
+        passwords: who hashes.
+        clock: what time it is.
+    """
+
+    def __init__(self, store: AccountStore, passwords: Passwords, clock: Clock) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._clock = clock
+
+    async def register(self, wanted: Registration, roles: tuple[Role, ...] = (Role.CUSTOMER,)) -> Account | Problem:
+        """Make an account.
+
+        Raises:
+            BusyError: too many passwords are waiting.
+        """
+        username = normal_username(wanted.username)
+        if username is None:
+            return BAD_USERNAME
+        if not acceptable(wanted.password):
+            return BAD_PASSWORD
+        if await self._store.by_username(username):
+            return USERNAME_TAKEN
+        now = moment(self._clock)
+        account = Account(
+            id=uuid4(),
+            username=username,
+            password_hash=await self._passwords.hash(wanted.password),
+            display_name=wanted.display_name or username,
+            email=wanted.email,
+            roles=[str(role) for role in roles],
+            status=Status.ACTIVE,
+            created_at=now,
+            password_changed_at=now,
+        )
+        return account if await self._store.add(account) else USERNAME_TAKEN
+
+    async def read(self, sub: str) -> Account | Problem:
+        """The account that a token's `sub` means."""
+        account_id = _account_id(sub)
+        account = await self._store.by_id(account_id) if account_id else None
+        return account or NOT_FOUND
+
+    async def change_profile(self, sub: str, values: Mapping[str, str | None]) -> Account | Problem:
+        """Change the display name or the email of the account that `sub` means."""
+        account_id = _account_id(sub)
+        account = await self._store.change(account_id, values) if account_id else None
+        return account or NOT_FOUND
+
+    async def verify(self, spelling: str, password: str) -> Account | None:
+        """The account, if it exists, is active and has this password; which of these failed is not told.
+
+        Every call with a password of acceptable length costs one full verification, whatever the answer.
+
+        Raises:
+            BusyError: too many passwords are waiting.
+        """
+        if len(password.encode()) > MAX_BYTES:
+            return None
+        username = normal_username(spelling)
+        account = await self._store.by_username(username) if username else None
+        fits = await self._passwords.verify(password, account.password_hash if account else None)
+        if account is None or not fits or account.status != Status.ACTIVE:
+            return None
+        if self._passwords.is_outdated(account.password_hash):
+            stronger = await self._passwords.hash(password)
+            await self._store.replace_hash(account.id, account.password_hash, stronger)
+        return account
+
+
+def _account_id(sub: str) -> UUID | None:
+    try:
+        found = UUID(sub)
+    except ValueError:
+        return None
+    # UUID() also reads braces, `urn:uuid:` and other spellings; a `sub` has one.
+    return found if str(found) == sub else None

@@ -1,0 +1,145 @@
+"""The routes of the users service."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Final, Literal, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import AfterValidator, Field
+
+from services.kit.api import Answer, Body, Line, from_state
+from services.kit.caller import UserId
+from services.kit.links import LinkTable
+from services.kit.problems import CREDENTIALS_REQUIRED, NOT_FOUND, documented, granted
+from services.users.accounts import BAD_PASSWORD, USERNAME_TAKEN, Accounts, Registration
+from services.users.models import Account
+
+GATEWAY: Final = frozenset({"gateway"})
+LINKS: Final = LinkTable({"/users": GATEWAY, "/internal/credentials": GATEWAY, "/internal/accounts": GATEWAY})
+
+router: Final = APIRouter()
+
+_ADDRESS: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
+
+
+def _accounts(request: Request) -> Accounts:
+    return from_state(Accounts, "accounts", request)
+
+
+AccountsDep = Annotated[Accounts, Depends(_accounts)]
+
+
+def _address(text: str) -> str:
+    # Whether mail arrives there is for a message to find out; here only what could never be an address is refused.
+    if not _ADDRESS.fullmatch(text) or not text.isprintable():
+        raise ValueError("not an email address")
+    return text
+
+
+DisplayName = Annotated[Line, Field(max_length=80)]
+Email = Annotated[str, Field(max_length=254), AfterValidator(_address)]
+
+
+class RegisterBody(Body):
+    """What somebody gives to become a user."""
+
+    username: str
+    password: Annotated[str, Field(repr=False)]
+    display_name: DisplayName | None = None
+    email: Email | None = None
+
+
+class ProfileBody(Body):
+    """What of a profile is to change; what is left out stays. `email: null` removes the address."""
+
+    display_name: DisplayName = ""
+    email: Email | None = None
+
+
+class ProfileAnswer(Answer):
+    """An account, as its owner sees it."""
+
+    id: UUID
+    username: str
+    display_name: str
+    email: str | None
+    roles: list[str]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, account: Account) -> Self:
+        """What the owner of `account` sees."""
+        return cls.model_validate(account, from_attributes=True)
+
+
+class CredentialsBody(Body):
+    """What somebody typed at the gateway's login."""
+
+    username: str
+    password: Annotated[str, Field(repr=False)]
+
+
+class AccountAnswer(Answer):
+    """An account, as the gateway needs it to issue tokens."""
+
+    sub: UUID
+    username: str
+    display_name: str
+    email: str | None
+    roles: list[str]
+    status: Literal["active", "blocked"]
+    password_changed_at: datetime
+
+    @classmethod
+    def of(cls, account: Account) -> Self:
+        """What the gateway is told of `account`."""
+        return cls.model_validate({**vars(account), "sub": account.id}, from_attributes=True)
+
+
+class ValidAnswer(Answer):
+    """The password is this account's."""
+
+    valid: Literal[True] = True
+    account: AccountAnswer
+
+
+class InvalidAnswer(Answer):
+    """No such account, another password, or blocked; which one is not told."""
+
+    valid: Literal[False] = False
+
+
+@router.post("/users", status_code=201, responses=documented(BAD_PASSWORD, USERNAME_TAKEN))
+async def register(body: RegisterBody, accounts: AccountsDep) -> ProfileAnswer:
+    """Register. Needs no user; the new one is a customer."""
+    wanted = Registration(
+        username=body.username, password=body.password, display_name=body.display_name, email=body.email
+    )
+    return ProfileAnswer.of(granted(await accounts.register(wanted)))
+
+
+@router.get("/users/me", responses=documented(CREDENTIALS_REQUIRED, NOT_FOUND))
+async def read_profile(user: UserId, accounts: AccountsDep) -> ProfileAnswer:
+    """The profile of the user who asks."""
+    return ProfileAnswer.of(granted(await accounts.read(user)))
+
+
+@router.patch("/users/me", responses=documented(CREDENTIALS_REQUIRED, NOT_FOUND))
+async def change_profile(user: UserId, body: ProfileBody, accounts: AccountsDep) -> ProfileAnswer:
+    """Change the profile of the user who asks."""
+    values = body.model_dump(exclude_unset=True)
+    return ProfileAnswer.of(granted(await accounts.change_profile(user, values)))
+
+
+@router.post("/internal/credentials/verify")
+async def verify_credentials(body: CredentialsBody, accounts: AccountsDep) -> ValidAnswer | InvalidAnswer:
+    """Whether a password is right. One answer for everything that is wrong."""
+    account = await accounts.verify(body.username, body.password)
+    return ValidAnswer(account=AccountAnswer.of(account)) if account else InvalidAnswer()
+
+
+@router.get("/internal/accounts/{sub}", responses=documented(NOT_FOUND))
+async def read_account(sub: str, accounts: AccountsDep) -> AccountAnswer:
+    """An account with its status, as it is now."""
+    return AccountAnswer.of(granted(await accounts.read(sub)))

@@ -1,0 +1,66 @@
+"""What the tests of the command line share: real processes, started, read and waited for within bounds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parents[3]
+CONFIG: Final = ROOT / "lockgate.toml"
+WITHIN_S: Final = 20
+"""More than anything here takes on a busy machine; less than anybody wants to wait for a failure."""
+
+
+def lockgate(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end."""
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "gateway.cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def started(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A module as a process whose output can be read; killed at the end if it has not ended by itself."""
+    with subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class Ending:
+    """Watches processes that are not our children. Made while they live, so that no later owner of a pid is meant."""
+
+    def __init__(self, *pids: int) -> None:
+        self._descriptors = {os.pidfd_open(pid): pid for pid in pids}
+
+    def survivors(self, within_s: float = WITHIN_S) -> set[int]:
+        """Wait until all of them have ended; the pids of those that have not in time."""
+        poll = select.poll()
+        for descriptor in self._descriptors:
+            poll.register(descriptor, select.POLLIN)
+        left = set(self._descriptors)
+        while left and (ended := poll.poll(within_s * 1000)):
+            for descriptor, _ in ended:
+                poll.unregister(descriptor)
+                left.remove(descriptor)
+        survivors = {self._descriptors[descriptor] for descriptor in left}
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        return survivors

@@ -1,0 +1,41 @@
+"""A process that supervises children, for tests to kill.
+
+`python -m tests.gateway.cli.supervised idle 2` runs two children that print their pids and wait;
+`… nested 2` runs itself as the one child, which does that; `… redis FOLDER` runs a Redis and prints its address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from gateway.cli import redis_server
+from gateway.cli.process import environment, python_module
+from gateway.cli.supervisor import Child, Supervisor
+
+IDLE = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+
+
+async def always() -> bool:
+    return True
+
+
+def _children(kind: str, argument: str) -> list[Child]:
+    env = environment()
+    if kind == "redis":
+        return [redis_server.server(Path(argument), Path(argument) / "redis.sock", env=env, log=Path(argument) / "log")]
+    if kind == "nested":
+        argv = python_module("tests.gateway.cli.supervised", "idle", argument)
+        return [Child("nested", argv, env, always)]
+    argv = (sys.executable, "-c", IDLE)
+    return [Child(f"idle-{number}", argv, env, always) for number in range(int(argument))]
+
+
+async def _run(kind: str, argument: str) -> None:
+    supervisor = Supervisor(_children(kind, argument), say=lambda *_: None)
+    await supervisor.run(lambda: print("ready", flush=True))  # noqa: T201 - the tests read it
+
+
+if __name__ == "__main__":
+    asyncio.run(_run(*sys.argv[1:]))

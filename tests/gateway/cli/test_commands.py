@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.cli import addresses
+from tests.gateway.cli.processes import CONFIG, lockgate
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def busy_port() -> Iterator[str]:
+    with addresses.listen("127.0.0.1", 0) as listener:
+        yield str(listener.getsockname()[1])
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """The shipped configuration, with keys of its own."""
+    file = tmp_path / "lockgate.toml"
+    file.write_text(CONFIG.read_text().replace('directory = "keys"', f'directory = "{tmp_path / "keys"}"'))
+    return file
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], *parts: str) -> None:
+    """One line on standard error, nothing on standard output, exit code 2."""
+    assert (result.returncode, result.stdout) == (2, ""), result.stderr
+    assert result.stderr.startswith("lockgate: ")
+    assert result.stderr.count("\n") == 1
+    for part in parts:
+        assert part in result.stderr
+
+
+@pytest.mark.parametrize("command", ["dev", "serve"])
+def test_a_busy_port_is_one_clear_line(command: str, config: Path, busy_port: str, tmp_path: Path) -> None:
+    result = lockgate(command, "--config", config, "--port", busy_port, cwd=tmp_path)
+    assert_refused(result, f"port {busy_port} on 127.0.0.1 is in use", "--port")
+    assert not (tmp_path / ".lockgate").exists()
+
+
+def test_a_data_folder_that_cannot_be_written_is_one_clear_line(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = lockgate("dev", "--config", config, "--port", "0", "--data", tmp_path / "file" / "data")
+    assert_refused(result, f"{tmp_path / 'file' / 'data'}: cannot be written")
+
+
+def test_a_key_folder_that_cannot_be_written_is_one_clear_line(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "keys").touch()
+    result = lockgate("dev", "--config", config, "--port", "0", "--data", tmp_path / "data")
+    assert_refused(result, f"{tmp_path / 'keys'}: keys cannot be written")
+
+
+COMMANDS = [["dev", "--port", "0"], ["serve", "--port", "0"], ["routes", "check"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("[server\n", "not valid TOML"),
+        ("[server]\nport = 'many'\n", "server.port"),
+        ("[[route]]\nname = 'a'\nprefix = '/auth'\nupstreams = ['http://127.0.0.1:1']\n", "/auth"),
+    ],
+    ids=["no TOML", "a bad value", "a bad route"],
+)
+def test_a_broken_configuration_is_one_clear_line(
+    command: list[str], content: str, complaint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "lockgate.toml").write_text(content)
+    assert_refused(lockgate(*command, cwd=tmp_path), complaint)
+    assert [path.name for path in tmp_path.iterdir()] == ["lockgate.toml"]
+
+
+def test_a_missing_configuration_is_one_clear_line(tmp_path: Path) -> None:
+    assert_refused(lockgate("dev", cwd=tmp_path), "lockgate.toml: cannot be read")
+
+
+def test_a_descriptor_that_is_no_socket_is_one_clear_line(config: Path) -> None:
+    assert_refused(lockgate("serve", "--config", config, "--fd", "77"), "--fd 77: not a socket")
+
+
+def test_the_route_table_names_every_route(config: Path) -> None:
+    result = lockgate("routes", "check", "--config", config)
+    assert result.returncode == 0
+    prefixes = [line.split()[0] for line in result.stdout.splitlines()]
+    assert prefixes == ["PREFIX", "/users/register", "/products", "/orders", "/users"]
+
+
+def test_keys_are_made_once(config: Path, tmp_path: Path) -> None:
+    first = lockgate("keys", "init", "--config", config, "--link", "orders--products")
+    made = {path.name for path in (tmp_path / "keys" / "links").iterdir() if path.suffix == ".json"}
+    second = lockgate("keys", "init", "--config", config, "--link", "orders--products")
+    assert made == {"gateway--users.json", "gateway--orders.json", "gateway--products.json", "orders--products.json"}
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert second.stdout == "nothing to do: every key is there\n"
+
+
+@pytest.mark.parametrize("link", ["orders", "Orders--products", "orders--../products"])
+def test_a_link_that_is_none_is_one_clear_line(link: str, config: Path) -> None:
+    assert_refused(lockgate("keys", "init", "--config", config, "--link", link), "link" if link == "orders" else "name")
+
+
+def test_the_list_of_keys_shows_no_secret(config: Path, tmp_path: Path) -> None:
+    lockgate("keys", "init", "--config", config)
+    result = lockgate("keys", "list", "--config", config)
+    link = json.loads((tmp_path / "keys" / "links" / "gateway--users.json").read_text())
+    refresh = json.loads((tmp_path / "keys" / "refresh.json").read_text())
+    assert "gateway -> users" in result.stdout
+    assert "EdDSA  active" in result.stdout
+    for key in [*link["keys"], *refresh["keys"]]:
+        assert key["secret"] not in result.stdout
+
+
+def test_the_list_of_keys_that_are_missing_is_one_clear_line(config: Path) -> None:
+    assert_refused(lockgate("keys", "list", "--config", config), "ring.json: cannot be read")
+
+
+def test_a_port_that_is_free_again_after_a_failed_start(config: Path, tmp_path: Path) -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    (tmp_path / "file").touch()
+    for _ in range(2):
+        result = lockgate("dev", "--config", config, "--port", port, "--data", tmp_path / "file" / "data")
+        assert_refused(result, "cannot be written")

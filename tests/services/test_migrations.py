@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from services.kit.database import Database
+from services.kit.errors import ConfigurationError
+from services.kit.migrations import Schema, migrate
+from services.kit.settings import ServiceSettings
+from services.orders.models import SCHEMA as ORDERS
+from services.products.models import SCHEMA as PRODUCTS
+from services.users.models import SCHEMA as USERS
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+    from tests.services.conftest import Databases
+
+SCHEMAS = pytest.mark.parametrize("schema", [USERS, PRODUCTS, ORDERS], ids=lambda schema: schema.service)
+
+
+async def database_for(databases: Databases, schema: Schema) -> Database:
+    return Database(ServiceSettings(database_url=await databases.url(schema.service)))
+
+
+@SCHEMAS
+def test_the_head_in_the_code_is_the_newest_migration(schema: Schema) -> None:
+    assert ScriptDirectory.from_config(schema.alembic_config()).get_current_head() == schema.head
+
+
+@SCHEMAS
+async def test_a_new_database_is_migrated_once(databases: Databases, schema: Schema) -> None:
+    database = await database_for(databases, schema)
+    assert await migrate(database, schema)
+    assert not await migrate(database, schema)
+    await database.close()
+
+
+@SCHEMAS
+async def test_migrations_make_what_the_models_declare(databases: Databases, schema: Schema) -> None:
+    database = await database_for(databases, schema)
+    await migrate(database, schema)
+
+    def differences(connection: Connection) -> object:
+        options = {"version_table": schema.version_table, "compare_type": True}
+        return compare_metadata(MigrationContext.configure(connection, opts=options), schema.metadata)
+
+    async with database.engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+    await database.close()
+
+
+@SCHEMAS
+async def test_replicas_that_start_at_once_migrate_once(databases: Databases, schema: Schema) -> None:
+    url = await databases.url(schema.service)
+    replicas = [Database(ServiceSettings(database_url=url)) for _ in range(4)]
+    await asyncio.gather(*(migrate(replica, schema) for replica in replicas))
+    async with replicas[0].read() as session:
+        versions = await session.execute(text(f"SELECT version_num FROM {schema.version_table}"))
+        assert versions.all() == [(schema.head,)]
+    for replica in replicas:
+        await replica.close()
+
+
+async def test_a_database_of_a_newer_version_is_left_alone(databases: Databases) -> None:
+    database = await database_for(databases, USERS)
+    await migrate(database, USERS)
+    async with database.write() as session:
+        await session.execute(text("UPDATE users_alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigurationError, match="does not know"):
+        await migrate(database, USERS)
+    async with database.read() as session:
+        assert (await session.execute(text("SELECT version_num FROM users_alembic_version"))).scalar() == "9999"
+    await database.close()

@@ -1,0 +1,168 @@
+"""The services as processes, started as anybody would, and called over sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from services.products.demo import product_id
+from tests.services.rig import Links, Peer, Who, closed_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ALICE = Who("alice-id", scopes=frozenset({"orders:write"}))
+PATIENCE_S = 30
+
+
+def environment(service: str, tmp_path: Path, **more: str) -> dict[str, str]:
+    given = {"LINK_KEYS": str(tmp_path / "links"), "DATABASE_URL": f"sqlite:///{tmp_path}/data/{service}.db", **more}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("USERS_", "ORDERS_", "PRODUCTS_"))
+    }
+    return {**kept, **{f"{service.upper()}_{name}": value for name, value in given.items()}}
+
+
+@contextlib.contextmanager
+def running(service: str, tmp_path: Path, **more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A service process that is ready; gives its base URL."""
+    port = closed_port()
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-m", f"services.{service}", "--port", str(port), "--seed-demo"],
+        env=environment(service, tmp_path, **more),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            wait_until_ready(process, port)
+            yield f"http://127.0.0.1:{port}", process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.communicate(timeout=PATIENCE_S)
+
+
+def wait_until_ready(process: subprocess.Popen[str], port: int) -> None:
+    """Until the log says that it starts; what connects then waits in the socket's queue, or is refused for a moment."""
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert '"starting"' in line, line
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+    raise TimeoutError
+
+
+def refused(service: str, env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", f"services.{service}", *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+async def test_orders_buys_from_products_over_sockets(tmp_path: Path) -> None:
+    links = Links(tmp_path / "links")
+    kettle = str(product_id("Wool blanket, 140 by 200"))
+    with (
+        running("products", tmp_path) as (products_url, products_process),
+        running("orders", tmp_path, PRODUCTS_URL=products_url) as (orders_url, _),
+    ):
+        async with (
+            httpx.AsyncClient(base_url=orders_url, trust_env=False) as orders_http,
+            httpx.AsyncClient(base_url=products_url, trust_env=False) as products_http,
+        ):
+            orders = Peer(orders_http, links, "gateway", "orders", time.time)
+            products = Peer(products_http, links, "gateway", "products", time.time)
+            body = {"items": [{"product_id": kettle, "quantity": 3}]}
+            answer = await orders.call("POST", "/orders", body, who=ALICE)
+            assert answer.status_code == 201, answer.text
+            assert answer.json()["total"] == {"amount": 3 * 12900, "currency": "EUR"}
+            assert (await products.call("GET", f"/products/{kettle}")).json()["stock"] == 7
+            stop(products_process)
+            away = await orders.call("POST", "/orders", body, who=ALICE)
+            assert (away.status_code, away.json()["code"]) == (503, "upstream_unavailable")
+            assert int(away.headers["retry-after"]) >= 1
+            history: dict[str, Any] = (await orders.call("GET", "/orders", who=ALICE)).json()
+            assert [order["id"] for order in history["items"]] == [answer.json()["id"]]
+
+
+def stop(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    return log
+
+
+@pytest.mark.parametrize("service", ["users", "orders", "products"])
+def test_a_service_that_is_told_to_stop_stops_and_says_so_in_json(service: str, tmp_path: Path) -> None:
+    Links(tmp_path / "links")
+    with running(service, tmp_path) as (url, process):
+        assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+        assert (
+            httpx.get(f"{url}/{service}", trust_env=False, headers={"authorization": f"Bearer {uuid4()}"}).status_code
+            == 401
+        )
+        events = [json.loads(line) for line in stop(process).splitlines()]
+    assert {event["service"] for event in events} == {service}
+    assert events[-1]["event"] == "stopped"
+    assert "Bearer" not in str(events)
+
+
+def one_line(outcome: subprocess.CompletedProcess[str]) -> str:
+    assert outcome.returncode == 2
+    assert outcome.stderr.count("\n") == 1
+    return outcome.stderr
+
+
+def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
+    Links(tmp_path / "links")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = one_line(refused("users", environment("users", tmp_path), "--port", port))
+    assert f"cannot listen on 127.0.0.1:{port}" in line
+
+
+def test_missing_link_keys_are_one_clear_line(tmp_path: Path) -> None:
+    assert "no link key file" in one_line(refused("orders", environment("orders", tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:////dev/null/users.db", "folder"),
+        ("sqlite:////proc/users.db", "database"),
+        ("postgresql://somebody:hunter2secret@127.0.0.1:1/users", "database cannot be used"),
+        ("mysql://localhost/users", "USERS_DATABASE_URL"),
+        ("what is this", "USERS_DATABASE_URL"),
+    ],
+)
+def test_a_bad_database_is_one_clear_line(tmp_path: Path, url: str, said: str) -> None:
+    Links(tmp_path / "links")
+    line = one_line(refused("users", environment("users", tmp_path, DATABASE_URL=url), "--port", "0"))
+    assert said in line
+    assert "hunter2secret" not in line
+
+
+def test_a_setting_that_is_not_acceptable_is_named_without_its_value(tmp_path: Path) -> None:
+    Links(tmp_path / "links")
+    line = one_line(refused("users", environment("users", tmp_path, PORT="99999999")))
+    assert "USERS_PORT" in line
+    assert "99999999" not in line

@@ -1,0 +1,56 @@
+"""The contract between a gateway and its services, and between services: signed identity headers.
+
+Depends on the standard library only. `IdentityMiddleware` guards an ASGI application; `signed_headers` signs a call to
+another service; `Signer` and `cover` are the same for whoever signs a lot.
+"""
+
+from trust.asgi import IdentityMiddleware, caller_of, known_caller, log_refusal
+from trust.caller import Caller, token_headers
+from trust.headers import IDENTITY_HEADERS, TOKEN_HEADERS, decode_value, decode_words, encode_value, encode_words
+from trust.keys import LinkKey, LinkKeyError, LinkKeys, create_link, link_path
+from trust.replay import ReplayGuard
+from trust.signature import (
+    LIFETIME_S,
+    MAX_DIGEST_BODY,
+    Covered,
+    Refused,
+    SignatureRefused,
+    Signer,
+    Verified,
+    content_digest,
+    cover,
+    signed_headers,
+    verify,
+)
+
+__all__ = [
+    "IDENTITY_HEADERS",
+    "LIFETIME_S",
+    "MAX_DIGEST_BODY",
+    "TOKEN_HEADERS",
+    "Caller",
+    "Covered",
+    "IdentityMiddleware",
+    "LinkKey",
+    "LinkKeyError",
+    "LinkKeys",
+    "Refused",
+    "ReplayGuard",
+    "SignatureRefused",
+    "Signer",
+    "Verified",
+    "caller_of",
+    "content_digest",
+    "cover",
+    "create_link",
+    "decode_value",
+    "decode_words",
+    "encode_value",
+    "encode_words",
+    "known_caller",
+    "link_path",
+    "log_refusal",
+    "signed_headers",
+    "token_headers",
+    "verify",
+]

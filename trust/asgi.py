@@ -1,0 +1,245 @@
+"""ASGI middleware: only requests that a known service signed reach the application."""
+
+import hmac
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+from trust.caller import Caller
+from trust.headers import CONTENT_DIGEST
+from trust.keys import LinkKeys
+from trust.replay import ReplayGuard
+from trust.signature import MAX_DIGEST_BODY, Refused, SignatureRefused, Verified, content_digest, verify
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+OnRefusal = Callable[[SignatureRefused, Mapping[str, Any]], None]
+
+SCOPE_KEY: Final = "lockgate.caller"
+
+_LOGGER: Final = logging.getLogger("lockgate.trust")
+_LOGGED: Final = 200
+_CONTENT_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+# A service cannot tell a wrong signature from a right one here, so it is not the caller's fault.
+_NOT_THE_CALLERS_FAULT: Final = frozenset({Refused.REPLAY_MEMORY_FULL})
+
+
+def known_caller(scope: Mapping[str, Any]) -> Caller | None:
+    """Who makes this request, or None while or where nobody is verified: for a log line around the middleware."""
+    caller = scope.get(SCOPE_KEY)
+    return caller if isinstance(caller, Caller) else None
+
+
+def caller_of(scope: Mapping[str, Any]) -> Caller:
+    """Who makes this request: for what runs behind the middleware.
+
+    Raises:
+        RuntimeError: the request did not pass `IdentityMiddleware`, or came on one of its open paths.
+    """
+    caller = known_caller(scope)
+    if caller is None:
+        raise RuntimeError("no caller in the scope: IdentityMiddleware has not verified this request")
+    return caller
+
+
+def log_refusal(refused: SignatureRefused, scope: Mapping[str, Any]) -> None:
+    """Write a warning to the logger ``lockgate.trust``: the reason and the escaped path, no query, no header value."""
+    _LOGGER.warning(
+        "refused %s %s: %s%s",
+        ascii(scope.get("method", "websocket"))[:_LOGGED],
+        ascii(scope.get("path", ""))[:_LOGGED],
+        refused.reason,
+        f" ({refused.about})" if refused.about else "",
+    )
+
+
+class IdentityMiddleware:
+    """Verifies the signature of each request and hands the application a `Caller`, which `caller_of` finds.
+
+    The caller is put into the scope itself, so that an access log around the middleware finds it too.
+
+    A request without a valid signature is answered 401 and never reaches the application; a WebSocket is refused before
+    it is accepted. A covered body (at most 64 KiB) is read and checked first, then handed on whole. A body that is
+    declared as that short has to be covered; a longer one, or one of undeclared length, is streamed and not covered.
+
+    The server has to give ``raw_path`` (uvicorn, Hypercorn and Granian do), since the signature covers the bytes sent.
+
+    Args:
+        app: the application behind it.
+        keys: the link keys of this service.
+        clock: seconds since the epoch.
+        open_paths: raw paths that need no signature (HTTP only). No caller is known there.
+        on_refusal: told of each refusal, with the ASGI scope; writes to the log by default.
+        replays: the memory of used signatures; its own by default.
+    """
+
+    def __init__(  # noqa: PLR0913 - all but the first by name
+        self,
+        app: ASGIApp,
+        *,
+        keys: LinkKeys,
+        clock: Callable[[], float] = time.time,
+        open_paths: frozenset[str] = frozenset({"/healthz"}),
+        on_refusal: OnRefusal = log_refusal,
+        replays: ReplayGuard | None = None,
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._clock = clock
+        self._open_paths = open_paths
+        self._on_refusal = on_refusal
+        self._replays = ReplayGuard() if replays is None else replays
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection.
+
+        Raises:
+            RuntimeError: the scope is of a type that cannot be verified, or has no ``raw_path``.
+        """
+        # Whatever stands there was not put there by a verified signature.
+        scope.pop(SCOPE_KEY, None)
+        match scope["type"]:
+            case "http":
+                await self._http(scope, receive, send)
+            case "websocket":
+                await self._websocket(scope, receive, send)
+            case "lifespan":
+                await self._app(scope, receive, send)
+            case other:
+                # Silence means no: what cannot be verified is not let through.
+                raise RuntimeError(f"IdentityMiddleware does not know the ASGI scope type {other!r}")
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._is_open(scope):
+            await self._app(scope, receive, send)
+            return
+        outcome = self._checked(scope, scope["method"])
+        if isinstance(outcome, Verified) and outcome.content_digest is not None:
+            body = await _read_body(receive)
+            if body is None:
+                return
+            outcome = _checked_body(outcome, outcome.content_digest, body)
+            receive = _replayed(body, receive)
+        if isinstance(outcome, SignatureRefused):
+            self._on_refusal(outcome, scope)
+            await _answer(send, outcome, "http.response")
+            return
+        scope[SCOPE_KEY] = outcome.caller
+        await self._app(scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The handshake is a GET (RFC 6455 section 4.1); ASGI gives no method for it.
+        outcome = self._checked(scope, "GET")
+        if isinstance(outcome, Verified) and outcome.content_digest is not None:
+            outcome = SignatureRefused(Refused.BODY_MISMATCH, CONTENT_DIGEST)
+        if isinstance(outcome, Verified):
+            scope[SCOPE_KEY] = outcome.caller
+            await self._app(scope, receive, send)
+            return
+        self._on_refusal(outcome, scope)
+        if (await receive())["type"] != "websocket.connect":
+            return
+        if "websocket.http.response" in (scope.get("extensions") or {}):
+            await _answer(send, outcome, "websocket.http.response")
+        else:
+            # Before the handshake is accepted, this makes the server answer 403.
+            await send({"type": "websocket.close", "code": 1008})
+
+    def _is_open(self, scope: Scope) -> bool:
+        path = scope["path"]
+        return path in self._open_paths and scope.get("raw_path") == path.encode()
+
+    def _checked(self, scope: Scope, method: str) -> Verified | SignatureRefused:
+        raw_path = scope.get("raw_path")
+        if raw_path is None:
+            raise RuntimeError("the ASGI server gives no raw_path, which the signature covers")
+        now = self._clock()
+        outcome = verify(
+            self._keys,
+            method=method,
+            path=raw_path.decode("latin-1"),
+            query=scope["query_string"].decode("latin-1"),
+            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
+            now=now,
+        )
+        if isinstance(outcome, SignatureRefused):
+            return outcome
+        if outcome.content_digest is None and (refused := _uncovered_body(scope)) is not None:
+            return refused
+        replay = self._replays.claim(outcome.signature, expires=outcome.expires, now=now)
+        return outcome if replay is None else SignatureRefused(replay)
+
+
+def _uncovered_body(scope: Scope) -> SignatureRefused | None:
+    """The refusal of a request whose body is short enough to be covered, and is not."""
+    lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
+    if not lengths:
+        return None
+    if len(lengths) > 1 or not _CONTENT_LENGTH.fullmatch(lengths[0]):
+        return SignatureRefused(Refused.MALFORMED, "content-length")
+    if 0 < int(lengths[0]) <= MAX_DIGEST_BODY:
+        return SignatureRefused(Refused.NOT_COVERED, CONTENT_DIGEST)
+    return None
+
+
+def _checked_body(verified: Verified, digest: str, body: bytes) -> Verified | SignatureRefused:
+    if len(body) > MAX_DIGEST_BODY:
+        return SignatureRefused(Refused.BODY_TOO_LARGE, CONTENT_DIGEST)
+    if not hmac.compare_digest(content_digest(body), digest):
+        return SignatureRefused(Refused.BODY_MISMATCH, CONTENT_DIGEST)
+    return verified
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    """The body, or its beginning once it is longer than a digest may cover; None when the client went away."""
+    chunks: list[bytes] = []
+    size = 0
+    while size <= MAX_DIGEST_BODY:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunk = cast("bytes", message.get("body", b""))
+        chunks.append(chunk)
+        size += len(chunk)
+        if not message.get("more_body", False):
+            break
+    return b"".join(chunks)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body that has been read already, then whatever else comes."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
+
+
+async def _answer(send: Send, refused: SignatureRefused, kind: str) -> None:
+    """One problem answer (RFC 9457) that does not tell why: all that a forger could learn stays in the log."""
+    if refused.reason in _NOT_THE_CALLERS_FAULT:
+        status, title, code = HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests at once", "overloaded"
+        hint = (b"retry-after", b"1")
+    else:
+        status, title = HTTPStatus.UNAUTHORIZED, "A valid identity signature is required"
+        code = "signature_required" if refused.reason is Refused.MISSING else "signature_invalid"
+        # RFC 9110 section 15.5.2 asks for a challenge with each 401.
+        hint = (b"www-authenticate", b"Signature")
+    problem = {"type": "about:blank", "title": title, "status": status.value, "code": code}
+    body = json.dumps(problem).encode()
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        hint,
+    ]
+    await send({"type": f"{kind}.start", "status": status.value, "headers": headers})
+    await send({"type": f"{kind}.body", "body": body, "more_body": False})
