@@ -84,7 +84,7 @@ class Worker:
         self.pipeline = Pipeline(
             routes=self.routes,
             verifier=verifier,
-            admission=Admission(self.link),
+            admission=Admission(self.link, clock),
             services={
                 route.name: self._service(route.service, route.upstreams, links, forward=route.forward_authorization)
                 for route in self.routes.routes

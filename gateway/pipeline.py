@@ -3,7 +3,7 @@
 edge        bytes → InboundRequest                    (before this file: `edge.protocol`)
 policy      which route? default deny                  404 405 501
 identity    Authorization → VerifiedClaims             400 401
-admission   still welcome? → Identity                  401 503
+admission   still welcome? → Identity                  401 429 503
 policy      may this identity do this here?            403
 forward     sign, send, stream back                    502 503 504
 """
@@ -22,7 +22,7 @@ from gateway.errors import Reason, Refusal
 from gateway.forward.exchange import Exchange
 from gateway.forward.service import Service
 from gateway.identity.bearer import bearer
-from gateway.identity.model import VerifiedClaims
+from gateway.identity.model import Identity, VerifiedClaims
 from gateway.identity.verifier import Verifier
 from gateway.policy.authorize import authorize
 from gateway.policy.routes import Route, RouteTable, find, is_own
@@ -72,12 +72,14 @@ class Pipeline:
             exchange.refuse(route)
             return exchange
         claims = None if route.auth == "public" else self.identify(request)
-        if isinstance(claims, Refusal):
+        if claims is None and route.auth == "required":
+            exchange.refuse(Refusal(Reason.NO_CREDENTIALS))
+        elif isinstance(claims, Refusal):
             exchange.refuse(claims)
-        elif claims is None:
-            self._let_in(exchange, route, request.method, None)
         else:
-            self._admission.ask(claims, partial(self._let_in, exchange, route, request.method))
+            self._admission.ask(
+                claims, route.limits, request.client, partial(self._let_in, exchange, route, request.method)
+            )
         return exchange
 
     def identify(self, request: InboundRequest) -> VerifiedClaims | Refusal | None:
@@ -87,7 +89,7 @@ class Pipeline:
             return token
         return self._verifier.verify(token)
 
-    async def admit(self, request: InboundRequest) -> Verdict:
+    async def admit(self, request: InboundRequest) -> Identity | Refusal:
         """From identity to admission, for calls that the gateway answers itself and that need an identity."""
         claims = self.identify(request)
         if claims is None:
@@ -96,12 +98,12 @@ class Pipeline:
             return claims
         return await self._admission.verdict(claims)
 
-    def _let_in(self, exchange: Exchange, route: Route, method: str, verdict: Verdict | None) -> None:
-        """Admission has answered; nobody in particular did not have to be asked about."""
+    def _let_in(self, exchange: Exchange, route: Route, method: str, verdict: Verdict) -> None:
+        """Admission has answered."""
         if isinstance(verdict, Refusal):
             exchange.refuse(verdict)
             return
-        refusal = authorize(route, method, verdict)
+        refusal = authorize(route, method, verdict.identity)
         if refusal is not None:
             exchange.refuse(refusal)
         else:

@@ -97,6 +97,8 @@ class RouteSettings(_Section):
     auth: Literal["required", "optional", "public"] = "required"
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    rate: tuple[str, ...] = ()
+    """`<count>/<s|min|h> per <user|address|route>`; one or several."""
     public_write: bool = False
     """The explicit word that a public route with unsafe methods needs."""
     timeout_s: Annotated[float, Field(gt=0)] = 10
@@ -104,6 +106,11 @@ class RouteSettings(_Section):
     """Instead of `limits.body_bytes`."""
     forward_authorization: bool = False
     """Hand the client's Authorization on to the service; off, so that services never see a token."""
+
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("upstreams")
     @classmethod

@@ -1,4 +1,4 @@
-"""A pipelined connection to Redis for one command only: MGET, many questions at once.
+"""A pipelined connection to Redis that is asked once for everything a tick of the event loop wants to know.
 
 redis-py makes the connection, so that addresses, TLS and authentication stay its business. After that the bytes are
 ours: an answer is a callback, not a coroutine that has to be woken up for each request.
@@ -17,9 +17,10 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
-Answer = Sequence[bytes | None] | None
-"""The values in the order of the keys, or `None`: Redis did not answer in time, or not with values."""
-Callback = Callable[[Answer], None]
+Command = tuple[bytes | str | int, ...]
+Replies = list[Any] | None
+"""One reply for each command, or `None`: Redis did not answer in time, or with an error."""
+Callback = Callable[[Replies], None]
 
 CONNECT_S: Final = 1.0
 RECONNECT_S: Final = 0.25
@@ -43,7 +44,8 @@ class RedisLink(asyncio.Protocol):
         self._reader: Any = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self._connection: AbstractConnection | None = None
-        self._waiting: deque[Callback] = deque()
+        self._waiting: deque[tuple[int, Callback]] = deque()
+        self._replies: list[Any] = []
         self._watchdog: asyncio.TimerHandle | None = None
         self._answered = 0
         self._keeper: asyncio.Task[None] | None = None
@@ -68,19 +70,20 @@ class RedisLink(asyncio.Protocol):
                 await self._keeper
         self._give_up()
 
-    def mget(self, keys: Sequence[bytes], callback: Callback) -> None:
-        """Ask for values.
+    def ask(self, commands: Sequence[Command], callback: Callback) -> None:
+        """Send commands in one write.
 
         Args:
-            keys: at least one.
+            commands: at least one.
             callback: called once, maybe before this returns.
         """
         transport = self._transport
         if transport is None:
             callback(None)
             return
-        self._waiting.append(callback)
-        transport.write(hiredis.pack_command((b"MGET", *keys)))  # type: ignore[arg-type]  # typed for one argument
+        self._waiting.append((len(commands), callback))
+        pack = hiredis.pack_command
+        transport.write(b"".join([pack(command) for command in commands]))  # type: ignore[arg-type]  # hiredis' types
         if self._watchdog is None:
             self._watch()
 
@@ -88,13 +91,18 @@ class RedisLink(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answers come in the order of the questions."""
-        reader = self._reader
+        reader, replies = self._reader, self._replies
         reader.feed(data)
         try:
             while (reply := reader.gets()) is not False:
                 self._answered += 1
-                callback = self._waiting.popleft()
-                callback(None if isinstance(reply, Exception) else reply)
+                replies.append(reply)
+                count, callback = self._waiting[0]
+                if len(replies) == count:
+                    self._waiting.popleft()
+                    self._replies = []
+                    callback(None if any(isinstance(one, Exception) for one in replies) else replies)
+                    replies = self._replies
         except (hiredis.ProtocolError, IndexError):
             self._give_up()
 
@@ -148,11 +156,15 @@ class RedisLink(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
-        self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Its transport is closed; redis-py has to know, or it warns of a connection that nobody closed.
+            connection._close()  # noqa: SLF001 - `disconnect` is a coroutine
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
         self._lost.set()
+        self._replies = []
         waiting, self._waiting = self._waiting, deque()
-        for callback in waiting:
+        for _, callback in waiting:
             callback(None)

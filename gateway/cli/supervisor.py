@@ -98,9 +98,9 @@ class _End(NamedTuple):
     last_lines: tuple[str, ...] = ()
 
     def tail(self, log: Path | None) -> str:
-        return (
-            "".join([f"; the end of {log}:", *(f"\n    {line}" for line in self.last_lines)]) if self.last_lines else ""
-        )
+        if not self.last_lines:
+            return ""
+        return "\n    ".join([f"; the end of {log}:", *self.last_lines])
 
 
 class Supervisor:

@@ -27,10 +27,10 @@ class Terminal:
         """One line: when, who, what."""
         self._print(f"{time.monotonic() - self._started:7.2f} s  {name:<10} {text}")
 
-    def welcome(self, address: str, data: Path, *, demo: bool) -> None:
+    def welcome(self, address: str, data: Path, *, tour: bool) -> None:
         """Tell how to use the stack; the last line is `ready` and the address, for programs that wait for it."""
         self._print(f"\n  gateway  {address}\n  data     {data}\n  logs     {data / 'logs'}")
-        if demo:
+        if tour:
             self._print(_tour(address))
         self._print(f"\nready {address}")
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
+from gateway.admission.gate import Admitted
 from gateway.clock import Clock
 from gateway.edge.protocol import EdgeProtocol
 from gateway.edge.request import InboundRequest
@@ -23,8 +24,8 @@ from gateway.forward.answer import AnswerHead
 from gateway.forward.outbound import BUFFERED_BODY
 from gateway.forward.pool import UpstreamConnection, UpstreamPool
 from gateway.forward.service import Service
-from gateway.identity.model import Identity
 
+NOBODY: Final = Admitted(None, None)
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
@@ -67,7 +68,6 @@ class Exchange:
         "_clock",
         "_connection",
         "_head",
-        "_identity",
         "_pool",
         "_relay_chunked",
         "_request",
@@ -85,7 +85,7 @@ class Exchange:
         self._ticker = ticker
         self._clock = clock
         self._state = State.READING
-        self._identity: Identity | None = None
+        self._admitted = NOBODY
         self._service: Service | None = None
         self._timeout_s = 0.0
         self._pool: UpstreamPool | None = None
@@ -112,17 +112,17 @@ class Exchange:
             self._release()
             self._client.refuse(refusal)
 
-    def forward(self, service: Service, identity: Identity | None, timeout_s: float) -> None:
+    def forward(self, service: Service, admitted: Admitted, timeout_s: float) -> None:
         """Send the request to a service, as soon as its body is at hand or too large to wait for.
 
         Args:
             service: where to.
-            identity: who was let in.
+            admitted: who was let in, and how they stand to the rate limits.
             timeout_s: how long the service may be silent.
         """
         if self._state is State.DONE:
             return
-        self._service, self._identity, self._timeout_s = service, identity, timeout_s
+        self._service, self._admitted, self._timeout_s = service, admitted, timeout_s
         self._client.send_continue()
         self._send_when_ready()
 
@@ -184,7 +184,7 @@ class Exchange:
         self._streaming = whole is None
         head = service.requests.head(
             self._request,
-            self._identity,
+            self._admitted.identity,
             host=pool.host,
             body=whole,
             forward_authorization=service.forward_authorization,
@@ -225,7 +225,9 @@ class Exchange:
             framing += b"Connection: close\r\n"
         elif not request.http11:
             framing += b"Connection: keep-alive\r\n"
-        self._head = b"%bX-Request-Id: %b\r\n%b\r\n" % (head.lines, request.request_id.encode("ascii"), framing)
+        standing = self._admitted.standing
+        own = f"X-Request-Id: {request.request_id}\r\n{standing.lines() if standing is not None else ''}"
+        self._head = b"%b%b%b\r\n" % (head.lines, own.encode("ascii"), framing)
 
     def answer_continues(self, data: bytes) -> None:
         """Relay a piece of the body."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from gateway.admission.rate import Limit, parse
 from gateway.errors import ConfigurationError, Reason, Refusal
 from gateway.settings import RouteSettings, Settings
 
@@ -26,6 +27,7 @@ class Route:
         service: whose link key signs.
         required: for each allowed method, the scopes it asks for.
         allow: the value of an Allow field.
+        limits: the rate limits its requests count for.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Route:
     auth: Literal["required", "optional", "public"]
     required: Mapping[str, frozenset[str]] = field(repr=False)
     allow: str
+    limits: tuple[Limit, ...]
     timeout_s: float
     body_bytes: int
     forward_authorization: bool
@@ -125,6 +128,7 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
             method: frozenset(entry.scopes.get(method, entry.scopes.get(ANY_METHOD, ()))) for method in entry.methods
         },
         allow=", ".join(sorted(entry.methods)),
+        limits=tuple(parse(text, entry.name) for text in entry.rate),
         timeout_s=entry.timeout_s,
         body_bytes=settings.limits.body_bytes if entry.body_bytes is None else entry.body_bytes,
         forward_authorization=entry.forward_authorization,

@@ -10,6 +10,7 @@ together. The tag is the user's id in base64url, because braces in an id would m
 | lg:{user}:epoch          | counter; tokens with a smaller `epoch` are dead         | kept                            |
 | lg:{user}:session:<sid>  | hash: the family of refresh tokens                      | until idle or absolute end      |
 | lg:{user}:sessions       | sorted set of session ids by absolute end               | as its longest member           |
+| lg:rate:{…}:<window>     | counter of one window of one rate limit                 | two windows                     |
 """
 
 from __future__ import annotations
@@ -59,6 +60,20 @@ def admission_keys(sub: str, jti: str, sid: str) -> tuple[bytes, bytes, bytes]:
     """The three keys that tell whether a token is still welcome: its own, its session's, the user's epoch."""
     keys = UserKeys.of(sub)
     return keys.jti(jti).encode("utf-8"), keys.ended(sid).encode("utf-8"), keys.epoch.encode("ascii")
+
+
+def rate_key(route: str, per: str, who: str, window_s: int, index: int) -> bytes:
+    """The counter of one window of a rate limit; consecutive windows share a slot.
+
+    Args:
+        route: its name.
+        per: what is counted by.
+        who: whom the counter is for; any text.
+        window_s: its length, so that a limit that was changed does not count on.
+        index: which window since the epoch.
+    """
+    tag = base64.urlsafe_b64encode(who.encode("utf-8")).rstrip(b"=").decode("ascii")
+    return f"lg:rate:{{{route}:{per}:{window_s}:{tag}}}:{index}".encode("ascii")
 
 
 def jti_life_ms(exp: float, now: float, leeway_s: float) -> int:

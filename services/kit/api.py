@@ -19,7 +19,7 @@ class Body(BaseModel):
 class Answer(BaseModel):
     """A JSON answer."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
 def _one_line(text: str) -> str:

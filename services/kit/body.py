@@ -52,7 +52,7 @@ async def _read(receive: Receive) -> bytes | None:
             return None
         body += message.get("body", b"")
         if len(body) > MAX_BODY:
-            raise RefusedError(BODY_TOO_LARGE, headers={"Connection": "close"})
+            raise RefusedError(BODY_TOO_LARGE)
         if not message.get("more_body", False):
             return bytes(body)
 

@@ -11,7 +11,7 @@ from sqlalchemy import DateTime, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.types import TypeDecorator
 
 from services.kit.errors import ConfigurationError, StoreUnavailableError
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
     from services.kit.settings import ServiceSettings
 
-BUSY_TIMEOUT_S: Final = 5
+PATIENCE_S: Final = 5
 """How long SQLite waits for another writer, and PostgreSQL for a connection or a statement."""
+MIGRATION_PATIENCE_S: Final = 300
+"""The same during a migration: of this process, or of another one that holds the lock."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -60,7 +62,8 @@ class Database:
     def __init__(self, settings: ServiceSettings) -> None:
         self.is_postgres = make_url(settings.database_url).get_backend_name() == "postgresql"
         self._faults = _faults_of(self.is_postgres)
-        self._engine = _engine(settings, postgres=self.is_postgres)
+        self._settings = settings
+        self._engine = _engine(settings, postgres=self.is_postgres, patience_s=PATIENCE_S)
         # SQLite upgrades a reading transaction to a writing one only when nobody wrote in between, and otherwise
         # fails at once: so writers say so at BEGIN, and wait there.
         self._writer = self._engine.execution_options(writes=True)
@@ -86,6 +89,21 @@ class Database:
         with self._translated():
             async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
                 yield session
+
+    @asynccontextmanager
+    async def migrating(self) -> AsyncIterator[AsyncConnection]:
+        """A writing transaction on a connection of its own, which may take as long as a migration does.
+
+        Raises:
+            StoreUnavailableError: as `read`.
+        """
+        engine = _engine(self._settings, postgres=self.is_postgres, patience_s=MIGRATION_PATIENCE_S)
+        try:
+            with self._translated():
+                async with engine.execution_options(writes=True).begin() as connection:
+                    yield connection
+        finally:
+            await engine.dispose()
 
     @property
     def engine(self) -> AsyncEngine:
@@ -124,7 +142,7 @@ def _faults_of(postgres: bool) -> tuple[type[Exception], ...]:  # noqa: FBT001 -
     return (*common, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError)
 
 
-def _engine(settings: ServiceSettings, *, postgres: bool) -> AsyncEngine:
+def _engine(settings: ServiceSettings, *, postgres: bool, patience_s: float) -> AsyncEngine:
     common: dict[str, Any] = {
         "pool_size": settings.pool_size,
         "max_overflow": 0,
@@ -132,10 +150,10 @@ def _engine(settings: ServiceSettings, *, postgres: bool) -> AsyncEngine:
         "hide_parameters": True,  # an error must not carry a password hash into a log
     }
     if postgres:
-        limits = {"timeout": BUSY_TIMEOUT_S, "command_timeout": BUSY_TIMEOUT_S}
+        limits = {"timeout": PATIENCE_S, "command_timeout": patience_s}
         return create_async_engine(settings.database_url, pool_pre_ping=True, connect_args=limits, **common)
     _make_folder(settings.database_url)
-    engine = create_async_engine(settings.database_url, connect_args={"timeout": BUSY_TIMEOUT_S}, **common)
+    engine = create_async_engine(settings.database_url, connect_args={"timeout": patience_s}, **common)
     event.listen(engine.sync_engine, "connect", _sqlite_connected)
     event.listen(engine.sync_engine, "begin", _sqlite_begin)
     return engine

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+import traceback
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger("service")
+
+_FRAMES: Final = 8
 
 
 class Envelope:
@@ -82,8 +85,14 @@ def _answer(scope: Scope, error: Exception) -> Response:
     if isinstance(error, OutboundError):
         log.error("upstream_unavailable", request_id=request_id, fault=str(error))
         return problem_answer(UPSTREAM_AWAY, request_id=request_id, headers=later)
-    log.error("internal_error", request_id=request_id, exc_info=error)
+    log.error("internal_error", request_id=request_id, fault=type(error).__name__, where=_where(error))
     return problem_answer(INTERNAL, request_id=request_id)
+
+
+def _where(error: BaseException) -> list[str]:
+    """The frames of a fault, innermost last. Without its text, which may hold what the client sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-_FRAMES:]]
 
 
 def refused(scope: Scope, error: RefusedError) -> Response:

@@ -62,11 +62,10 @@ async def migrate(database: Database, schema: Schema) -> bool:
     await database.check()
     if await _revision(database, schema) == schema.head:
         return False
-    async with database.write() as session:
+    async with database.migrating() as connection:
         if database.is_postgres:
             lock = zlib.crc32(schema.version_table.encode())
-            await session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
-        connection = await session.connection()
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
         await connection.run_sync(_upgrade, schema)
     return True
 

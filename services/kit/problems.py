@@ -45,6 +45,24 @@ BUSY: Final = Problem(503, "busy", "The service has too much to do")
 STORE_AWAY: Final = Problem(503, "store_unavailable", "The database cannot be reached")
 UPSTREAM_AWAY: Final = Problem(503, "upstream_unavailable", "Another service cannot be reached")
 
+_SCHEMA: Final = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+        "request_id": {"type": ["string", "null"]},
+    },
+}
+
+ANY_PROBLEM: Final[dict[int | str, dict[str, Any]]] = {
+    "default": {"description": "A problem", "content": {PROBLEM_JSON: {"schema": _SCHEMA}}}
+}
+"""Documents what any route may answer; and keeps the framework from promising a 422 that never comes."""
+
 BY_STATUS: Final = {problem.status: problem for problem in (UNREADABLE_BODY, NOT_FOUND, METHOD_NOT_ALLOWED)}
 """Our answer for what the framework refuses by itself."""
 
@@ -144,8 +162,7 @@ def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
 
 def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route for OpenAPI: these problems, beside the ones that any route may answer."""
-    schema = {"$ref": "#/components/schemas/Problem"}
     return {
-        problem.status: {"description": problem.title, "content": {PROBLEM_JSON: {"schema": schema}}}
+        problem.status: {"description": problem.title, "content": {PROBLEM_JSON: {"schema": _SCHEMA}}}
         for problem in problems
     }

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import socket
 import sys
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from fastapi import FastAPI
+
+log = structlog.get_logger("service")
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -119,28 +120,30 @@ async def _serve(
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.drain_s,
     )
-    log = structlog.get_logger("service")
-    started = time.perf_counter()
     async with app.router.lifespan_context(app):
         if seed is not None:
             await seed(app)
-        log.info("starting", address="{}:{}".format(*listener.getsockname()[:2]), ms=_ms_since(started))
         await _Server(config).serve(sockets=[listener])
     log.info("stopped")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, but a signal it has handled is not raised again at the end: what is left to close would stay open."""
+    """uvicorn's, but it says when it is ready, and a signal it has handled is not raised again at the end.
+
+    Raised again, it would end the process before what is left is closed.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen; from here on a signal stops the service in order."""
+        await super().startup(sockets)
+        for listener in sockets or []:
+            log.info("ready", address="{}:{}".format(*listener.getsockname()[:2]))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         with super().capture_signals():
             yield
             self._captured_signals.clear()
-
-
-def _ms_since(started: float) -> float:
-    return round((time.perf_counter() - started) * 1000, 1)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -18,6 +18,7 @@ from services.kit.envelope import Envelope, refused, request_id_of
 from services.kit.links import OPEN_PATHS, LinkGate, LinkTable
 from services.kit.migrations import Schema, migrate
 from services.kit.problems import (
+    ANY_PROBLEM,
     BY_STATUS,
     INTERNAL,
     INVALID_FIELDS,
@@ -64,6 +65,7 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock) -> FastAPI:
         lifespan=_lifespan(parts),
         redirect_slashes=False,
         openapi_url=None,
+        responses=ANY_PROBLEM,
         # Its log records of refused input hold the input.
         telemetry={"logs": False},
         exception_handlers={
@@ -78,7 +80,7 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock) -> FastAPI:
     for router in parts.routers:
         app.include_router(router)
     app.include_router(_health(parts.database))
-    _check_covered(app, parts.links)
+    _check_covered(parts.routers, parts.links)
     # The last one added is the outermost.
     app.add_middleware(BodyGate)
     app.add_middleware(LinkGate, table=parts.links)
@@ -115,10 +117,10 @@ def _health(database: Database) -> APIRouter:
     return router
 
 
-def _check_covered(app: FastAPI, links: LinkTable) -> None:
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.path not in OPEN_PATHS and not links.covers(route.path):
-            raise RuntimeError(f"no rule says who may call {route.path}")
+def _check_covered(routers: Sequence[APIRouter], links: LinkTable) -> None:
+    for route in (route for router in routers for route in router.routes):
+        if not isinstance(route, APIRoute) or not links.covers(route.path):
+            raise RuntimeError(f"no rule says who may call {getattr(route, 'path', route)}")
 
 
 async def _answer_refusal(request: Request, error: Exception) -> Response:

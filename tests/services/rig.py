@@ -15,7 +15,7 @@ import uvicorn
 from trust import Caller, LinkKeys, create_link, signed_headers, token_headers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from fastapi import FastAPI
@@ -62,7 +62,9 @@ class Links:
 class Peer:
     """Somebody with a link to a service, who calls it over HTTP and signs each request."""
 
-    def __init__(self, http: httpx.AsyncClient, links: Links, origin: str, target: str, clock: Clock) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, links: Links, origin: str, target: str, clock: Callable[[], float]
+    ) -> None:
         self.http = http
         self._key = links.of(origin).outbound(target)
         self._clock = clock

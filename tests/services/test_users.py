@@ -196,7 +196,7 @@ async def test_the_gateway_reads_an_account_by_its_sub(users: Peer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/internal/credentials/verify", "/users"])
-async def test_another_service_cannot_call_what_is_the_gateways(  # noqa: PLR0913, PLR0917 - fixtures
+async def test_another_service_cannot_call_what_is_the_gateways(
     users: Peer, users_app: FastAPI, links: Links, clock: Clock, path: str
 ) -> None:
     other = Peer(users.http, links, "orders", "users", clock)

@@ -33,10 +33,17 @@ def lockgate(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comp
 
 
 @contextlib.contextmanager
-def started(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def started(
+    module: str, *arguments: str, fds: tuple[int, ...] = (), errors: bool = False
+) -> Iterator[subprocess.Popen[str]]:
     """A module as a process whose output can be read; killed at the end if it has not ended by itself."""
     with subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        pass_fds=fds,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if errors else None,
+        text=True,
     ) as process:
         try:
             yield process

@@ -1,0 +1,207 @@
+"""Rate limits: a sliding window, counted in Redis, the same for all nodes.
+
+A window's estimate is the count of the current window plus the share of the previous one that still overlaps the last
+`window_s` seconds. It never lets through more than the limit in an aligned window, and over any span of that length at
+most the error of taking the previous window's requests as evenly spread. The previous window no longer changes, so a
+worker asks for it once; after that a request costs one INCRBY, shared by all requests of a tick for the same key.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import Final, Literal, NamedTuple
+
+from gateway.errors import ConfigurationError, Reason, Refusal
+from gateway.stores.layout import rate_key
+
+Per = Literal["user", "address", "route"]
+
+_TEXT: Final = re.compile(r"([1-9][0-9]{0,8})/(s|min|h) per (user|address|route)")
+_SECONDS: Final = {"s": 1, "min": 60, "h": 3600}
+_IPV6_SITE_BITS: Final = 64
+MAX_WINDOWS: Final = 100_000
+"""How many counters a worker keeps in mind; forgetting one costs a question more, and no exactness."""
+
+
+class Limit(NamedTuple):
+    """One rate limit of one route.
+
+    Attributes:
+        route: the route's name.
+        requests: how many.
+        window_s: in how many seconds.
+        per: for each of whom.
+    """
+
+    route: str
+    requests: int
+    window_s: int
+    per: Per
+
+
+class Standing(NamedTuple):
+    """How a request stands to its tightest limit; what the RateLimit fields say.
+
+    Attributes:
+        limit: requests for each window.
+        remaining: of them, now.
+        reset_s: seconds until the current window ends.
+    """
+
+    limit: int
+    remaining: int
+    reset_s: int
+
+    def lines(self) -> str:
+        """The RateLimit fields as lines of a head."""
+        limit, remaining, reset_s = self
+        return f"RateLimit-Limit: {limit}\r\nRateLimit-Remaining: {remaining}\r\nRateLimit-Reset: {reset_s}\r\n"
+
+
+def parse(text: str, route: str) -> Limit:
+    """Read `300/min per user`.
+
+    Raises:
+        ConfigurationError: not of the form `<count>/<s|min|h> per <user|address|route>`.
+    """
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(f"route {route!r}: a rate is <count>/<s|min|h> per <user|address|route>")
+    per: Per = match[3]  # type: ignore[assignment]  # the expression allows these three only
+    return Limit(route, int(match[1]), _SECONDS[match[2]], per)
+
+
+def subject(limit: Limit, sub: str | None, client: str) -> str:
+    """Whom a request counts for: the user, or the client's network where nobody in particular asks."""
+    if limit.per == "route":
+        return ""
+    if limit.per == "user" and sub is not None:
+        return f"u:{sub}"
+    return f"a:{_network(client)}"
+
+
+def _network(client: str) -> str:
+    """An address, or the /64 of an IPv6 address: a site has them all to choose from."""
+    if ":" not in client:
+        return client
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return client
+    if isinstance(address, IPv6Address):
+        return str(IPv6Address(int(address) >> _IPV6_SITE_BITS << _IPV6_SITE_BITS))
+    return client
+
+
+@dataclass(slots=True, eq=False)
+class Window:
+    """One counter, as far as this worker knows it.
+
+    Attributes:
+        key: in Redis.
+        previous_key: the counter of the window before.
+        index: which window of `limit.window_s` seconds since the epoch.
+        previous: the final count of the window before; `None` until Redis told.
+        local: requests let through by this worker alone, while Redis is away.
+    """
+
+    limit: Limit
+    key: bytes
+    previous_key: bytes
+    index: int
+    previous: int | None = None
+    local: int = 0
+
+    def stand(self, count: int, now: float) -> Standing | None:
+        """How a request stands, or `None`: over the limit.
+
+        Args:
+            count: requests of this window up to and with this one.
+            now: Unix seconds.
+        """
+        limit = self.limit
+        overlap = min(1.0, max(0.0, self.index + 1 - now / limit.window_s))
+        estimate = (self.previous or 0) * overlap + count
+        if estimate > limit.requests:
+            return None
+        return Standing(limit.requests, int(limit.requests - estimate), self._reset(now))
+
+    def stand_alone(self, now: float) -> Standing | None:
+        """The same by this worker's own count, for when Redis is away."""
+        if self.local >= self.limit.requests:
+            return None
+        self.local += 1
+        return Standing(self.limit.requests, self.limit.requests - self.local, self._reset(now))
+
+    def refusal(self, now: float) -> Refusal:
+        """The answer to a request over the limit."""
+        reset_s = self._reset(now)
+        fields = tuple(
+            (name, str(value))
+            for name, value in (
+                ("RateLimit-Limit", self.limit.requests),
+                ("RateLimit-Remaining", 0),
+                ("RateLimit-Reset", reset_s),
+                ("Retry-After", reset_s),
+            )
+        )
+        return Refusal(Reason.RATE_LIMITED, headers=fields, note=f"{self.limit.per} on {self.limit.route}")
+
+    def _reset(self, now: float) -> int:
+        return max(1, math.ceil((self.index + 1) * self.limit.window_s - now))
+
+
+@dataclass(slots=True, eq=False)
+class Tally:
+    """The requests of one tick that count for one window.
+
+    Attributes:
+        asked: how many.
+        first: the window's count before them, once Redis told.
+        passed: how many of them were let through so far.
+    """
+
+    window: Window
+    asked: int = 0
+    first: int = 0
+    passed: int = 0
+
+    def stand(self, now: float) -> Standing | None:
+        """How the next request of the tick stands; `None` where it is over the limit. Those that were do not count."""
+        standing = self.window.stand(self.first + self.passed + 1, now)
+        if standing is not None:
+            self.passed += 1
+        return standing
+
+
+class Windows:
+    """The counters that a worker has in mind. All of it is in Redis, too: what is forgotten is asked for again."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Limit, str], Window] = {}
+
+    def of(self, limit: Limit, who: str, now: float) -> Window:
+        """The current window of a limit for somebody."""
+        index = int(now // limit.window_s)
+        window = self._known.get((limit, who))
+        if window is not None and window.index == index:
+            return window
+        if window is None and len(self._known) >= MAX_WINDOWS:
+            del self._known[next(iter(self._known))]
+        fresh = Window(
+            limit,
+            rate_key(limit.route, limit.per, who, limit.window_s, index),
+            rate_key(limit.route, limit.per, who, limit.window_s, index - 1),
+            index,
+        )
+        self._known[(limit, who)] = fresh
+        return fresh
+
+
+def tightest(standings: Sequence[Standing]) -> Standing:
+    """The one with the least left."""
+    return min(standings, key=lambda standing: standing.remaining)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.cli import addresses
+from tests.gateway.cli.processes import CONFIG, WITHIN_S, Ending, lockgate, started
+
+if TYPE_CHECKING:
+    import socket
+    import subprocess
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with addresses.listen("127.0.0.1", 0) as listening:
+        yield listening
+
+
+@contextlib.contextmanager
+def serving(
+    listener: socket.socket, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[subprocess.Popen[str], set[int]]]:
+    """`lockgate serve` with two workers, and their pids. Redis is away: a gateway starts without it."""
+    monkeypatch.setenv("REDIS_URL", f"unix://{folder}/nobody.sock")
+    monkeypatch.setenv("LOCKGATE_KEYS__DIRECTORY", str(folder / "keys"))
+    assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
+    arguments = ("serve", "--config", str(CONFIG), "--workers", "2", "--fd", str(listener.fileno()))
+    with started("gateway.cli", *arguments, fds=(listener.fileno(),), errors=True) as supervisor:
+        heard(supervisor, "gateway-1: ready", "gateway-2: ready")
+        yield supervisor, workers_of(supervisor)
+
+
+def heard(supervisor: subprocess.Popen[str], *texts: str) -> None:
+    """Read what it says until all of it has been said."""
+    missing = set(texts)
+    assert supervisor.stderr is not None
+    while missing:
+        line = supervisor.stderr.readline()
+        assert line, f"it ended without a word about {missing}"
+        missing -= {text for text in missing if text in line}
+
+
+def workers_of(supervisor: subprocess.Popen[str]) -> set[int]:
+    return {int(pid) for pid in Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()}
+
+
+def is_alive(listener: socket.socket) -> bool:
+    host, port = listener.getsockname()
+    with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=WITHIN_S) as answer:
+        return bool(answer.status == 200)
+
+
+@pytest.mark.fault
+def test_a_killed_worker_is_replaced_and_the_others_serve_on(
+    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(listener, tmp_path, monkeypatch) as (supervisor, before):
+        os.kill(min(before), signal.SIGKILL)
+        heard(supervisor, "killed by SIGKILL, restarting in 0.2 s")
+        assert is_alive(listener)
+        heard(supervisor, "is back")
+        after = workers_of(supervisor)
+        assert len(after) == 2
+        assert after & before == before - {min(before)}
+
+
+@pytest.mark.fault
+def test_no_worker_survives_a_supervisor_that_is_killed(
+    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(listener, tmp_path, monkeypatch) as (supervisor, workers):
+        ending = Ending(*workers)
+        supervisor.kill()
+        assert ending.survivors() == set()
+
+
+def test_a_stop_lets_every_worker_end_and_is_a_clean_one(
+    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(listener, tmp_path, monkeypatch) as (supervisor, workers):
+        ending = Ending(*workers)
+        supervisor.send_signal(signal.SIGTERM)
+        heard(supervisor, "gateway-1: stopped", "gateway-2: stopped")
+        assert supervisor.wait(WITHIN_S) == 0
+        assert ending.survivors() == set()
+
+
+def test_workers_that_cannot_start_as_configured_are_a_configuration_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_KEYS__DIRECTORY", str(tmp_path / "no keys"))
+    monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path}/nobody.sock")
+    result = lockgate("serve", "--config", CONFIG, "--port", "0", "--workers", "2")
+    assert result.returncode == 2
+    assert "ring.json: cannot be read" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.terminal import Terminal
+from tests.gateway.cli.processes import ROOT, WITHIN_S
+
+ADDRESS = "http://127.0.0.1:8080"
+
+
+def test_the_last_line_of_the_welcome_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().welcome(ADDRESS, Path("data"), tour=True)
+    assert capsys.readouterr().out.splitlines()[-1] == f"ready {ADDRESS}"
+
+
+def test_the_tour_is_three_lines_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().welcome(ADDRESS, Path("data"), tour=True)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "curl" in line]
+    assert len(lines) == 3
+    assert all(line.startswith(("TOKEN=$(curl", "curl")) for line in lines)
+
+
+def test_the_token_is_found_in_the_answer_of_a_login(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().welcome(ADDRESS, Path("data"), tour=True)
+    login = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("TOKEN="))
+    answer = '{"access_token":"a.b-c.d_e","token_type":"Bearer","refresh_token":"lgr_x"}'
+    pick = login[login.index("| ") + 2 : -1]
+    picked = subprocess.run(  # noqa: S603 - the command that is printed for pasting
+        ["/bin/sh", "-c", pick], input=answer, capture_output=True, text=True, check=True, timeout=WITHIN_S
+    )
+    assert picked.stdout.strip() == "a.b-c.d_e"
+
+
+def test_without_demo_users_there_is_no_tour(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().welcome(ADDRESS, Path("data"), tour=False)
+    assert "curl" not in capsys.readouterr().out
+
+
+@pytest.mark.stack
+def test_a_reader_that_has_gone_is_no_reason_to_stop() -> None:
+    code = (
+        "import sys; from gateway.cli.terminal import Terminal; sys.stdin.readline();"
+        "Terminal().say('users', 'ready'); print('went on', file=sys.stderr)"
+    )
+    with subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        _, errors = process.communicate("go\n", timeout=WITHIN_S)
+    assert errors.startswith("went on")

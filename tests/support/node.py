@@ -1,0 +1,232 @@
+"""A gateway to test: a real worker behind a real socket, with a real Redis and keys of its own.
+
+In the test's own event loop (`running`), so that a test can look at the worker and move its clock; or as a process of
+its own (`process`), to send it signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from gateway.app import Worker, serve
+from gateway.cli import keys, redis_server
+from gateway.clock import SystemClock
+from gateway.edge.protocol import STATE_KEY, EdgeProtocol
+from gateway.identity import keyring
+from gateway.settings import Settings
+from tests.support.clock import ManualClock
+from tests.support.raw import WITHIN_S, Message, Wire
+from tests.support.tokens import Tokens
+from trust import LinkKeys
+
+HOST: Final = "Host: shop.example\r\n"
+ROLES: Final = {"customer": ("orders:read", "orders:write"), "admin": ("products:write",)}
+ROOT: Final = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One worker, serving.
+
+    Attributes:
+        clock: the worker's; it stands still until the test moves it.
+        tokens: makes tokens that the worker takes.
+    """
+
+    worker: Worker
+    settings: Settings
+    clock: ManualClock
+    tokens: Tokens
+    port: int
+
+    async def connect(self, *, receive_buffer: int | None = None) -> Wire:
+        """A client."""
+        return await Wire.connect("127.0.0.1", self.port, receive_buffer=receive_buffer)
+
+    async def ask(self, head: str | bytes, body: bytes = b"") -> Message:
+        """Send one request on a connection of its own, and read its answer.
+
+        Args:
+            head: request line and fields, each line ended by CRLF, without the empty line; Host is added to text.
+            body: as it goes on the wire.
+        """
+        raw = head if isinstance(head, bytes) else f"{head}{HOST}".encode("latin-1")
+        client = await self.connect()
+        try:
+            await client.send(raw + b"\r\n" + body)
+            return await client.message(body=not raw.startswith(b"HEAD "))
+        finally:
+            client.close()
+
+    async def get(self, path: str, fields: str = "") -> Message:
+        """GET, with field lines each ended by CRLF."""
+        return await self.ask(f"GET {path} HTTP/1.1\r\n{fields}")
+
+    def tick(self, seconds: float) -> None:
+        """Let time pass, and the worker notice."""
+        self.clock.advance(seconds)
+        self.worker.ticker.tick()
+
+    def links(self, service: str) -> LinkKeys:
+        """The link keys as a service holds them."""
+        return LinkKeys.load(self.settings.keys.directory / "links", service)
+
+
+def routes(upstream: str) -> list[dict[str, Any]]:
+    """One route of each kind, all to the service `orders`."""
+    methods = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    shared = {"service": "orders", "upstreams": [upstream]}
+    return [
+        {**shared, "name": "open", "prefix": "/open", "auth": "public", "methods": methods, "public_write": True},
+        {**shared, "name": "maybe", "prefix": "/maybe", "auth": "optional"},
+        {**shared, "name": "profile", "prefix": "/profile"},
+        {
+            **shared,
+            "name": "orders",
+            "prefix": "/orders",
+            "scopes": {"GET": ["orders:read"], "HEAD": ["orders:read"], "*": ["orders:write"]},
+        },
+        {
+            **shared,
+            "name": "products",
+            "prefix": "/products",
+            "auth": "optional",
+            "scopes": {"PUT": ["products:write"]},
+        },
+    ]
+
+
+def settings(folder: Path, redis_url: str, upstream: str, **sections: Any) -> Settings:  # noqa: ANN401 - see below
+    """A configuration in memory, and the keys it needs on disk.
+
+    Args:
+        folder: where the keys are made.
+        redis_url: of a running Redis.
+        upstream: address of every service.
+        sections: as in the configuration file, instead of the defaults here.
+    """
+    content = {
+        "redis_url": redis_url,
+        "keys": {"directory": folder / "keys"},
+        "roles": ROLES,
+        "route": routes(upstream),
+        "upstreams": {"users": [upstream]},
+        **sections,
+    }
+    made = Settings(**content)
+    keys.create(made)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def running(configured: Settings, clock: ManualClock | None = None) -> AsyncIterator[Node]:
+    """A worker in this event loop."""
+    clock = clock or ManualClock()
+    worker = Worker(configured, clock)
+    config = uvicorn.Config("", http=EdgeProtocol, ws="none", log_config=None)
+    state = ServerState()
+    async with worker.running():
+        server = await asyncio.get_running_loop().create_server(
+            lambda: EdgeProtocol(config, state, {STATE_KEY: worker.edge}), "127.0.0.1", 0
+        )
+        try:
+            ring = keyring.load(configured.keys.directory)
+            tokens = Tokens(ring.active, configured.token, clock)
+            yield Node(worker, configured, clock, tokens, server.sockets[0].getsockname()[1])
+        finally:
+            server.close()
+            for connection in list(worker.edge.connections):
+                connection.abort()
+
+
+@contextlib.contextmanager
+def redis(folder: Path) -> Iterator[str]:
+    """A Redis server; its URL."""
+    with redis_server.socket_path(folder) as path:
+        child = redis_server.server(folder / "data", path, env=os.environ)
+        with subprocess.Popen([*child.argv, "--loglevel", "notice"], env=child.env, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own argv
+            try:
+                _wait_for_line(process.stdout, b"eady to accept connections")
+                yield redis_server.url(path)
+            finally:
+                process.kill()
+
+
+@contextlib.contextmanager
+def process(folder: Path, redis_url: str, upstream: str, **sections: Any) -> Iterator[Process]:  # noqa: ANN401 - see `settings`
+    """A worker as a process of its own, ready to be asked; killed at the end if it has not ended by itself."""
+    configured = settings(folder, redis_url, upstream, **sections)
+    content = {"folder": str(folder), "redis_url": redis_url, "upstream": upstream, "sections": sections}
+    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        os.set_inheritable(listener.fileno(), True)
+        argv = [sys.executable, "-m", "tests.support.node", json.dumps(content), str(listener.fileno())]
+        with subprocess.Popen(argv, cwd=ROOT, pass_fds=(listener.fileno(),), stderr=subprocess.PIPE) as child:  # noqa: S603 - our own argv
+            try:
+                _wait_for_line(child.stderr, b"ready")
+                ring = keyring.load(configured.keys.directory)
+                tokens = Tokens(ring.active, configured.token, SystemClock())
+                yield Process(child, tokens, listener.getsockname()[1])
+            finally:
+                child.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One worker in a process, by the machine's clock."""
+
+    child: subprocess.Popen[bytes]
+    tokens: Tokens
+    port: int
+
+    async def connect(self) -> Wire:
+        """A client."""
+        return await Wire.connect("127.0.0.1", self.port)
+
+
+def _wait_for_line(output: IO[bytes] | None, text: bytes) -> None:
+    """Read a process's output until it has said that, within `WITHIN_S`."""
+    assert output is not None
+    said, until = b"", time.monotonic() + WITHIN_S
+    while text not in said:
+        readable, _, _ = select.select([output], [], [], max(0.0, until - time.monotonic()))
+        data = os.read(output.fileno(), 4096) if readable else b""
+        assert data, f"it did not say {text!r}, but {said!r}"
+        said += data
+
+
+def main(content: str, descriptor: str) -> None:
+    """Be a worker: what `process` starts."""
+    given = json.loads(content)
+    configured = settings(Path(given["folder"]), given["redis_url"], given["upstream"], **given["sections"])
+    uvicorn_says = logging.getLogger("uvicorn.error")
+    uvicorn_says.setLevel(logging.INFO)
+    uvicorn_says.addHandler(_SayReady())
+    serve(configured, socket.socket(fileno=int(descriptor)))
+
+
+class _SayReady(logging.Handler):
+    """uvicorn's last word before it accepts connections is that the application has started up."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "startup complete" in record.getMessage():
+            sys.stderr.write("ready\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
