@@ -33,9 +33,9 @@ def loads(data: bytes, *, max_depth: int) -> Any:  # noqa: ANN401 - JSON is any 
         value = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise StrictJsonError("not strict JSON") from error
-    if "\\u" in text or "\\U" in text:
-        _refuse_lone_surrogates(value)
     _refuse_deep_nesting(value, max_depth)
+    if "\\u" in text:
+        _refuse_lone_surrogates(value)
     return value
 
 

@@ -39,7 +39,7 @@ def refused(request: Request, refusal: Refusal) -> JSONResponse:
 
 def speaks_oauth(path: str) -> bool:
     """Whether the clients of a path expect OAuth's error words (RFC 6749 section 5.2)."""
-    return path.startswith(OAUTH_PREFIX)
+    return path == OAUTH_PREFIX or path.startswith(f"{OAUTH_PREFIX}/")
 
 
 def install(app: FastAPI) -> None:

@@ -12,7 +12,9 @@ MAX_TOKEN_BYTES: Final = 8 * 1024
 
 # token68 of RFC 9110 section 11.2. Linear: one character class, one optional run.
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]+=*)")
-_SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |$)")
+_SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |\Z)")
+# A comma is part of another scheme's parameters (Digest), unless a second credential follows it.
+_JOINED = re.compile(rb",[ \t]*[Bb][Ee][Aa][Rr][Ee][Rr](?:[ \t,]|\Z)")
 # base64url without padding, three parts, none empty. Anything more lenient is refused before it is decoded.
 _COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 
@@ -36,11 +38,9 @@ def bearer(fields: tuple[bytes, ...]) -> UnverifiedToken | Refusal | None:
     if match is not None:
         return format_gate(match[1])
     scheme = _SCHEME.match(fields[0])
-    if b"," in fields[0]:
-        return Refusal(Reason.REPEATED_CREDENTIALS)
     if scheme is not None and scheme[1].lower() != b"bearer":
-        return None
-    return Refusal(Reason.MALFORMED_CREDENTIALS)
+        return None if _JOINED.search(fields[0]) is None else Refusal(Reason.REPEATED_CREDENTIALS)
+    return Refusal(Reason.REPEATED_CREDENTIALS if b"," in fields[0] else Reason.MALFORMED_CREDENTIALS)
 
 
 def format_gate(token: bytes) -> UnverifiedToken | Refusal:

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -32,7 +33,11 @@ PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublic
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 MIN_RSA_BITS: Final = 2048
+MIN_RSA_EXPONENT: Final = 65537
 MIN_SECRET_BYTES: Final = 32
+ACTIVE: Final = "active"
+STATES: Final = frozenset({"next", ACTIVE, "passive"})
+"""What a listed key may be. All of them verify, `active` signs; a key that shall verify no longer is not listed."""
 RING_FILE: Final = "ring.json"
 REFRESH_FILE: Final = "refresh.json"
 
@@ -78,17 +83,22 @@ def load(directory: Path) -> KeyRing:
     """
     signing: dict[str, SigningKey] = {}
     active: SigningKey | None = None
-    for entry in _entries(directory / RING_FILE):
-        key = _load_signing_key(directory / "signing" / f"{_member(entry, 'kid', directory)}.pem")
+    path = directory / RING_FILE
+    for entry in _entries(path):
+        key = _load_signing_key(directory / "signing" / f"{_member(entry, 'kid', path)}.pem")
         if key.kid != entry["kid"] or key.alg != entry.get("alg"):
-            raise ConfigurationError(f"{directory / RING_FILE}: an entry does not fit its key file")
+            raise ConfigurationError(f"{path}: an entry does not fit its key file")
+        if key.kid in signing:
+            raise ConfigurationError(f"{path}: a key is listed twice")
         signing[key.kid] = key
-        if entry.get("state") == "active":
+        if _member(entry, "state", path) not in STATES:
+            raise ConfigurationError(f"{path}: the state of a key is one of {', '.join(sorted(STATES))}")
+        if entry["state"] == ACTIVE:
             if active is not None:
-                raise ConfigurationError(f"{directory / RING_FILE}: two keys are active")
+                raise ConfigurationError(f"{path}: two keys are active")
             active = key
     if active is None:
-        raise ConfigurationError(f"{directory / RING_FILE}: no key is active")
+        raise ConfigurationError(f"{path}: no key is active")
     verifying = {
         kid: VerificationKey(kid=kid, alg=key.alg, public=key.private.public_key()) for kid, key in signing.items()
     }
@@ -114,7 +124,7 @@ def create(directory: Path) -> bool:
                 key = _generate_ed25519()
                 (directory / "signing").mkdir(mode=0o700, exist_ok=True)
                 _write_private(directory / "signing" / f"{key.kid}.pem", _pem(key.private))
-                ring = {"keys": [{"kid": key.kid, "alg": key.alg, "state": "active"}]}
+                ring = {"keys": [{"kid": key.kid, "alg": key.alg, "state": ACTIVE}]}
                 _write_private(directory / RING_FILE, json.dumps(ring, indent=2).encode())
                 made = True
             if not (directory / REFRESH_FILE).exists():
@@ -144,7 +154,9 @@ def algorithm_of(key: PublicKey) -> str:
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return "ES256"
     if isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS:
-        return "RS256"
+        if key.public_numbers().e >= MIN_RSA_EXPONENT:
+            return "RS256"
+        raise ValueError("the public exponent is too small")
     raise ValueError("only Ed25519, P-256 and RSA of at least 2048 bits are accepted")
 
 
@@ -166,7 +178,7 @@ def _load_signing_key(path: Path) -> SigningKey:
             raise ValueError("not a signature key")  # noqa: TRY004, TRY301 - one answer for every unusable key
         public = private.public_key()
         return SigningKey(kid=thumbprint(public), alg=algorithm_of(public), private=private)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigurationError(f"{path}: not a usable private key") from error
 
 
@@ -174,7 +186,7 @@ def _load_secrets(directory: Path) -> tuple[bytes, ...]:
     path = directory / REFRESH_FILE
     found = []
     for entry in _entries(path):
-        text = _member(entry, "secret", directory)
+        text = _member(entry, "secret", path)
         try:
             secret = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except ValueError as error:
@@ -188,7 +200,7 @@ def _load_secrets(directory: Path) -> tuple[bytes, ...]:
 def _entries(path: Path) -> list[dict[str, object]]:
     try:
         content = json.loads(_read_private(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not JSON") from error
     entries = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
@@ -196,10 +208,10 @@ def _entries(path: Path) -> list[dict[str, object]]:
     return entries
 
 
-def _member(entry: dict[str, object], name: str, directory: Path) -> str:
+def _member(entry: dict[str, object], name: str, path: Path) -> str:
     value = entry.get(name)
     if not isinstance(value, str) or not value or "/" in value:
-        raise ConfigurationError(f"{directory}: an entry has no valid {name!r}")
+        raise ConfigurationError(f"{path}: an entry has no valid {name!r}")
     return value
 
 

@@ -56,7 +56,7 @@ class RouteTable:
 
         Raises:
             ConfigurationError: two routes have one prefix or name, a prefix is the gateway's own, a scope is granted by
-                no role, a method is unknown, or a public route takes unsafe methods without saying so.
+                no role, a method is unknown, or a route takes unsafe methods from anybody without saying so.
         """
         granted = frozenset(scope for scopes in settings.roles.values() for scope in scopes)
         routes = [_compile(entry, settings, granted) for entry in settings.route]
@@ -113,20 +113,21 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
     ungranted = {scope for scopes in entry.scopes.values() for scope in scopes} - granted
     if ungranted:
         raise ConfigurationError(f"{place}: no role grants the scope {min(ungranted)!r}")
-    if entry.auth == "public":
-        if entry.scopes:
-            raise ConfigurationError(f"{place}: a public route cannot ask for scopes")
-        if not set(entry.methods) <= SAFE_METHODS and not entry.public_write:
-            raise ConfigurationError(f"{place}: a public route with unsafe methods needs public_write = true")
+    if entry.auth == "public" and entry.scopes:
+        raise ConfigurationError(f"{place}: a public route cannot ask for scopes")
+    required = {
+        method: frozenset(entry.scopes.get(method, entry.scopes.get(ANY_METHOD, ()))) for method in entry.methods
+    }
+    for_anybody = {method for method, scopes in required.items() if not scopes and entry.auth != "required"}
+    if not for_anybody <= SAFE_METHODS and not entry.public_write:
+        raise ConfigurationError(f"{place}: unsafe methods that need no identity need public_write = true")
     return Route(
         name=entry.name,
         prefix=prefix,
         service=entry.target,
         upstreams=settings.addresses(entry.target),
         auth=entry.auth,
-        required={
-            method: frozenset(entry.scopes.get(method, entry.scopes.get(ANY_METHOD, ()))) for method in entry.methods
-        },
+        required=required,
         allow=", ".join(sorted(entry.methods)),
         limits=tuple(parse(text, entry.name) for text in entry.rate),
         timeout_s=entry.timeout_s,

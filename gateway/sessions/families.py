@@ -66,42 +66,43 @@ class Families:
         self._redis = redis
         self._token = token
         self._clock = clock
-        script = files("gateway.sessions").joinpath("rotate.lua").read_text(encoding="utf-8")
-        self._rotate = redis.register_script(script)
+        self._begin, self._rotate = (redis.register_script(_script(name)) for name in ("begin.lua", "rotate.lua"))
 
     async def begin(self, *, sub: str, sid: str, client_id: str, address: str, agent: str) -> Session:
         """Begin a session with generation 0."""
         keys = UserKeys.of(sub)
         now, life = self._clock.now(), self._token.refresh_absolute_s
-        idle_ms = min(self._token.refresh_idle_s, life) * _MS
-        values: dict[Any, Any] = {
+        ends = now + life
+        values = {
             "generation": 0,
             "created": _ms(now),
             "rotated": _ms(now),
             "used": _ms(now),
-            "ends": _ms(now + life),
+            "ends": _ms(ends),
             "repeats": 0,
             "client_id": client_id,
             "address": address,
             "agent": agent,
         }
         with store_errors():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.get(keys.epoch)
-                pipe.hset(keys.session(sid), mapping=values)
-                pipe.pexpire(keys.session(sid), idle_ms)
-                pipe.zremrangebyscore(keys.sessions, "-inf", _ms(now))
-                pipe.zadd(keys.sessions, {sid: _ms(now + life)})
-                pipe.pexpire(keys.sessions, life * _MS)
-                epoch, *_ = await pipe.execute()
+            epoch = await self._begin(
+                keys=[keys.session(sid), keys.sessions, keys.epoch],
+                args=[
+                    sid,
+                    _ms(now),
+                    _ms(ends),
+                    min(self._token.refresh_idle_s, life) * _MS,
+                    *(part for pair in values.items() for part in pair),
+                ],
+            )
         return Session(
             sub=sub,
             sid=sid,
             client_id=client_id,
             generation=0,
             created=now,
-            ends=now + life,
-            epoch=int(epoch or 0),
+            ends=ends,
+            epoch=int(epoch),
             address=address,
             agent=agent,
         )
@@ -144,7 +145,11 @@ class Families:
                 await pipe.execute()
 
     async def end_all(self, sub: str) -> None:
-        """End every session of a user, and every access token issued before this moment."""
+        """End every session of a user, and every access token issued before this moment.
+
+        Raising the epoch is what ends them, in one step; a session that begins in between has the old epoch or the new
+        one. The rest tidies up.
+        """
         keys = UserKeys.of(sub)
         with store_errors():
             members: list[Any] = await self._redis.zrange(keys.sessions, 0, -1)
@@ -165,6 +170,10 @@ class Families:
                 pipe.set(keys.jti(jti), "1", px=life)
                 pipe.publish(ENDED_CHANNEL, f"jti:{jti}")
                 await pipe.execute()
+
+
+def _script(name: str) -> str:
+    return files("gateway.sessions").joinpath(name).read_text(encoding="utf-8")
 
 
 def _session(claim: RefreshClaim, generation: int, epoch: int, values: dict[bytes, bytes]) -> Session:

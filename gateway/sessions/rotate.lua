@@ -16,11 +16,17 @@ local function finish()
   redis.call('PUBLISH', channel, 'sid:' .. sid)
 end
 
-local stored = redis.call('HMGET', session, 'generation', 'rotated', 'used', 'ends', 'repeats')
+local stored = redis.call('HMGET', session, 'generation', 'rotated', 'used', 'ends', 'repeats', 'epoch')
 if not stored[1] then
   return {'unknown'}
 end
 local current, rotated, used, ends = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3]), tonumber(stored[4])
+local counter = redis.call('GET', epoch) or '0'
+if tonumber(stored[6]) < tonumber(counter) then
+  -- Begun before a logout everywhere that did not see it.
+  finish()
+  return {'unknown'}
+end
 if now >= ends or now >= used + idle then
   finish()
   return {'expired'}
@@ -41,7 +47,7 @@ else
   finish()
   return {'reused'}
 end
-local answer = {outcome, current, redis.call('GET', epoch) or '0'}
+local answer = {outcome, current, counter}
 for _, part in ipairs(redis.call('HGETALL', session)) do
   answer[#answer + 1] = part
 end

@@ -94,7 +94,7 @@ def routes(upstream: str) -> list[dict[str, Any]]:
     shared = {"service": "orders", "upstreams": [upstream]}
     return [
         {**shared, "name": "open", "prefix": "/open", "auth": "public", "methods": methods, "public_write": True},
-        {**shared, "name": "maybe", "prefix": "/maybe", "auth": "optional"},
+        {**shared, "name": "maybe", "prefix": "/maybe", "auth": "optional", "public_write": True},
         {**shared, "name": "profile", "prefix": "/profile"},
         {
             **shared,
@@ -174,7 +174,6 @@ def process(folder: Path, redis_url: str, upstream: str, **sections: Any) -> Ite
     configured = settings(folder, redis_url, upstream, **sections)
     content = {"folder": str(folder), "redis_url": redis_url, "upstream": upstream, "sections": sections}
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
-        os.set_inheritable(listener.fileno(), True)
         argv = [sys.executable, "-m", "tests.support.node", json.dumps(content), str(listener.fileno())]
         with subprocess.Popen(argv, cwd=ROOT, pass_fds=(listener.fileno(),), stderr=subprocess.PIPE) as child:  # noqa: S603 - our own argv
             try:

@@ -80,7 +80,7 @@ class Wire:
         sock = socket.socket()
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.setblocking(False)
+        sock.settimeout(0)
         async with asyncio.timeout(WITHIN_S):
             await asyncio.get_running_loop().sock_connect(sock, (host, port))
             reader, writer = await asyncio.open_connection(sock=sock, limit=64 * 1024)

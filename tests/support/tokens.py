@@ -70,7 +70,7 @@ class Tokens:
         text = f"{header}.{payload}"
         return f"{text}.{base64url(private.sign(text.encode()))}"
 
-    def bearer(self, **claims: object) -> str:
+    def bearer(self, **claims: Any) -> str:  # noqa: ANN401 - any JSON value
         """The line of a request head that carries a valid token."""
         return f"Authorization: Bearer {self.token(**claims)}\r\n"
 

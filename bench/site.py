@@ -1,0 +1,140 @@
+"""What every measured system shares: a folder, the service, Redis, keys and tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import http.client
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Final
+
+from bench import tokens
+from bench.machine import Command, Cores, Running, free_port, started
+from bench.tokens import PeerKeys
+from gateway.cli import redis_server
+
+HERE: Final = Path(__file__).parent
+PEERS: Final = HERE / ".peers"
+PATH: Final = "/orders/1"
+ANSWER: Final = json.dumps({"id": 1, "state": "paid", "lines": [{"product": "p-1", "count": 2}], "note": "n" * 107})
+"""190 bytes."""
+_READY_S: Final = 20
+_PAUSE_S: Final = 0.02
+
+
+class _Marked(Template):
+    """`@NAME@`, because the files it fills are full of `$` and `%`."""
+
+    delimiter = "@"
+    pattern = r"@(?:(?P<named>[A-Z][A-Z0-9_]*)|(?P<braced>(?!))|(?P<escaped>@)|(?P<invalid>(?!)))@"  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The common ground of one run.
+
+    Attributes:
+        folder: for configurations, logs and sockets; gone after the run.
+        service_port: of the service behind every gateway.
+        redis: its unix socket.
+        peers: keys that the other gateways verify with.
+    """
+
+    folder: Path
+    cores: Cores
+    service_port: int
+    redis: Path
+    peers: PeerKeys
+
+    @property
+    def redis_url(self) -> str:
+        """The address for clients."""
+        return redis_server.url(self.redis)
+
+    def fill(self, template: str, port: int, **values: object) -> Path:
+        """Write a configuration from `bench/peers/`.
+
+        Args:
+            template: its file name.
+            port: where the system shall listen.
+            values: more than what every template may name.
+
+        Returns:
+            The configuration in the run's folder.
+        """
+        common = {
+            "FOLDER": self.folder,
+            "USER": getpass.getuser(),
+            "PORT": port,
+            "SERVICE": self.service_port,
+            "ANSWER": ANSWER,
+            "ISSUER": tokens.ISSUER,
+            "AUDIENCE": tokens.AUDIENCE,
+            "PUBLIC_PEM": self.peers.public_pem,
+            "JWKS": self.peers.jwks,
+            "SECRET": self.peers.secret,
+        }
+        text = _Marked((HERE / "peers" / template).read_text()).substitute(common | values)
+        path = self.folder / f"{port}-{template}"
+        path.write_text(text)
+        return path
+
+
+@contextlib.contextmanager
+def opened(folder: Path, cores: Cores) -> Iterator[Site]:
+    """Start the service and Redis on the core of the load."""
+    site = Site(folder, cores, free_port(), folder / "redis.sock", PeerKeys.create(folder))
+    child = redis_server.server(folder / "redis", site.redis, env=os.environ)
+    configuration = site.fill("service.conf", site.service_port)
+    with (
+        started(Command(child.argv), cores.load, folder / "redis.log") as redis,
+        started(Command(["nginx", "-c", str(configuration)]), cores.load, folder / "service.out") as service,
+    ):
+        _wait(redis, "redis", site.redis.is_socket)
+        wait_for_port(service, "service", site.service_port)
+        yield site
+
+
+def wait_for_port(running: Running, name: str, port: int) -> None:
+    """Wait until a system listens.
+
+    Raises:
+        RuntimeError: it ended or took too long.
+    """
+    _wait(running, name, lambda: _listens(port))
+
+
+def get(port: int, path: str = PATH, token: str | None = None, body: bytes | None = None) -> tuple[int, bytes]:
+    """One request.
+
+    Returns:
+        Status and body of the answer.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("GET" if body is None else "POST", path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def _wait(running: Running, name: str, ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + _READY_S
+    while not ready():
+        if not running.alive() or time.monotonic() > end:
+            raise RuntimeError(f"{name} did not start; see its log")
+        time.sleep(_PAUSE_S)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

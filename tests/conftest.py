@@ -1,0 +1,50 @@
+"""What all tests share: one stack, and no skipping where everything has to be there."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import pytest
+
+from tests.support.stack import running_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from tests.support.stack import Stack
+
+NOTHING_IS_SKIPPED: Final = os.environ.get("CI") == "true"
+
+SomeReport = TypeVar("SomeReport", pytest.TestReport, pytest.CollectReport)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything running, with demo data and two gateway workers; started once for all tests that only talk to it.
+
+    Tests that kill a part of a stack or change its configuration start their own with `running_stack`.
+    """
+    with running_stack(tmp_path_factory.mktemp("stack"), "--workers", "2") as running:
+        yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    # An expected failure is reported as skipped too, and is none.
+    return report if hasattr(report, "wasxfail") else _unskipped(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """For modules that skip themselves as a whole."""
+    return _unskipped((yield))
+
+
+def _unskipped(report: SomeReport) -> SomeReport:
+    if NOTHING_IS_SKIPPED and report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"with CI=true nothing may be skipped; this was: {reason}"
+    return report
