@@ -95,3 +95,8 @@ def _inline(value: object) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_inline(item) for item in value) + "]"
     return json.dumps(value)
+
+
+def access_log_missing() -> str | None:
+    """Why the row with the access log is left out, if it is."""
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -10,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.server import ServerState
 
 from gateway.admission.gate import Admission
 from gateway.admission.link import RedisLink
@@ -18,7 +20,7 @@ from gateway.edge.asgi import AsgiApp, AsgiCall
 from gateway.edge.protocol import STATE_KEY, Edge, EdgeProtocol, Handler
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
-from gateway.endpoints import auth, health, problems, well_known
+from gateway.endpoints import auth, health, operations, problems, well_known
 from gateway.errors import ConfigurationError, LockgateError, StoreUnavailableError
 from gateway.forward.answer import HeadReader
 from gateway.forward.pool import UpstreamPool
@@ -26,13 +28,17 @@ from gateway.forward.service import Service
 from gateway.identity import keyring
 from gateway.identity.issuer import Issuer
 from gateway.identity.verifier import AccessTokenRules, Verifier
+from gateway.observe import logs
+from gateway.observe.access_log import AccessLog
+from gateway.observe.metrics import Gauges, Metrics
+from gateway.observe.observer import RequestObserver
 from gateway.pipeline import Pipeline
 from gateway.policy.routes import RouteTable, is_own
 from gateway.sessions.accounts import Accounts
 from gateway.sessions.families import Families
 from gateway.sessions.refresh_token import RefreshTokens
 from gateway.sessions.service import Sessions
-from gateway.settings import Settings
+from gateway.settings import ServerSettings, Settings
 from gateway.stores.layout import admission_keys
 from gateway.stores.redis import check_policy, connect
 from trust import LinkKeyError, LinkKeys
@@ -102,14 +108,20 @@ class Worker:
             token=token,
             scopes_of=settings.roles,
         )
+        self.metrics = Metrics(self._gauges())
+        access_log = AccessLog(clock) if settings.log.access else None
+        if access_log is not None:
+            self.ticker.listen(lambda _: access_log.flush())
         self.edge = Edge(
             settings.server,
             settings.limits,
             self.ticker,
             begin=self.pipeline.begin,
+            observer=RequestObserver(self.metrics, access_log),
             body_limit=self._body_limit,
             oauth=problems.speaks_oauth,
         )
+        self._checks: dict[str, health.Check] = {"redis": self._check_redis, "node": self._check_node}
         self.app = self._application(sessions, ring)
 
     @contextlib.asynccontextmanager
@@ -128,6 +140,8 @@ class Worker:
             stack.push_async_callback(self.link.close)
             self.ticker.start()
             stack.callback(self.ticker.stop)
+            if self._settings.operations.port is not None:
+                stack.push_async_callback(_close_listener, await self._listen_for_operators())
             yield
 
     def _application(self, sessions: Sessions, ring: keyring.KeyRing) -> FastAPI:
@@ -135,8 +149,39 @@ class Worker:
         problems.install(app)
         app.include_router(auth.router(sessions, self.pipeline))
         app.include_router(well_known.router(ring))
-        app.include_router(health.router({"redis": self._check_redis, "node": self._check_node}))
+        app.include_router(health.router(self._checks))
         return app
+
+    def _gauges(self) -> Gauges:
+        return {
+            "lockgate_connections": ("Open client connections.", lambda: len(self.edge.connections)),
+            "lockgate_redis_connected": ("1 while admission can ask Redis.", lambda: float(self.link.connected)),
+            "lockgate_upstream_load": (
+                "Requests at services, and waiting for a connection to one.",
+                lambda: sum(pool.load for pool in self._pools.values()),
+            ),
+        }
+
+    async def _listen_for_operators(self) -> asyncio.Server:
+        """Open the operations listener: the same strict edge, another application, no routes."""
+        app = operations.application(self.metrics, self._checks)
+        edge = Edge(
+            ServerSettings(),
+            self._settings.limits,
+            self.ticker,
+            begin=lambda request, client: AsgiCall(app, request, client, self.ticker),
+            observer=RequestObserver(Metrics({}), None),
+            body_limit=lambda _: 0,
+            oauth=lambda _: False,
+        )
+        where = self._settings.operations
+        state = {STATE_KEY: edge}
+        config, server_state = uvicorn.Config(app), ServerState()
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.create_server(lambda: EdgeProtocol(config, server_state, state), where.host, where.port)
+        except OSError as error:
+            raise ConfigurationError(f"operations: {where.host}:{where.port}: {error.strerror}") from error
 
     async def _check_redis(self) -> None:
         await check_policy(self.redis)
@@ -173,6 +218,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
     Raises:
         ConfigurationError: it cannot start as it is configured.
     """
+    logs.configure()
     worker = Worker(settings, SystemClock())
     config = uvicorn.Config(
         _with_lifespan(worker),
@@ -190,6 +236,10 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         backlog=BACKLOG,
     )
     _Server(config, worker.edge).run(sockets=[listener])
+
+
+async def _close_listener(server: asyncio.Server) -> None:
+    server.close()
 
 
 class _Server(uvicorn.Server):

@@ -47,6 +47,7 @@ class Reason(Enum):
 
     # What was asked for is not here.
     NO_ROUTE = _Answer(404, "not_found", "Nothing is routed here")
+    NOT_FOUND = _Answer(404, "not_found", "There is nothing of this name")
     METHOD_NOT_ALLOWED = _Answer(405, "method_not_allowed", "This method is not allowed here")
 
     # The body of a call to the gateway itself.
@@ -71,19 +72,32 @@ class Reason(Enum):
 
     # What they may do.
     SCOPE_MISSING = _Answer(403, "insufficient_scope", "The access token lacks a scope", "insufficient_scope")
+    ROLE_MISSING = _Answer(403, "insufficient_role", "This needs another role", "insufficient_scope")
     RATE_LIMITED = _Answer(429, "rate_limited", "Too many requests")
 
     # Logging in and staying logged in.
     LOGIN_REFUSED = _Answer(400, "invalid_grant", "Username or password is wrong", "invalid_grant")
+    CAPTCHA_REQUIRED = _Answer(400, "captcha_required", "A captcha has to be solved first")
+    LOGIN_THROTTLED = _Answer(429, "too_many_attempts", "Too many attempts; try again later")
+    PASSWORD_REFUSED = _Answer(400, "invalid_grant", "The current password is wrong", "invalid_grant")
+    PASSWORD_UNACCEPTABLE = _Answer(400, "invalid_password", "The new password is not acceptable", "invalid_request")
     REFRESH_MALFORMED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
     REFRESH_UNKNOWN = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
     REFRESH_EXPIRED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
     REFRESH_REUSED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
     ACCOUNT_CLOSED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+    PASSWORD_OUTDATED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+    REFRESH_FOREIGN = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+
+    # What OAuth clients may do.
+    CLIENT_REFUSED = _Answer(401, "invalid_client", "The client could not be authenticated", "invalid_client")
+    GRANT_UNSUPPORTED = _Answer(400, "unsupported_grant_type", "There is no such grant", "unsupported_grant_type")
+    SCOPE_INVALID = _Answer(400, "invalid_scope", "A scope is unknown or exceeds what was granted", "invalid_scope")
 
     # Something the gateway depends on is away.
     STORE_AWAY = _Answer(503, "store_unavailable", "The session store cannot be reached", "temporarily_unavailable")
     ACCOUNTS_AWAY = _Answer(503, "accounts_unavailable", "Accounts cannot be reached", "temporarily_unavailable")
+    CAPTCHA_AWAY = _Answer(503, "captcha_unavailable", "Captchas cannot be made now", "temporarily_unavailable")
     UPSTREAM_REFUSED = _Answer(502, "upstream_unreachable", "The service cannot be reached")
     UPSTREAM_BROKE = _Answer(502, "upstream_failed", "The service did not give a valid answer")
     UPSTREAM_BUSY = _Answer(503, "upstream_busy", "The service has too many requests waiting")
@@ -143,3 +157,7 @@ class StoreUnavailableError(LockgateError):
 
 class AccountsUnavailableError(LockgateError):
     """The users service did not answer."""
+
+
+class CaptchaUnavailableError(LockgateError):
+    """A captcha could not be made or judged."""

@@ -71,6 +71,7 @@ class Pipeline:
         if isinstance(route, Refusal):
             exchange.refuse(route)
             return exchange
+        client.route = route.name
         claims = None if route.auth == "public" else self.identify(request)
         if claims is None and route.auth == "required":
             exchange.refuse(Refusal(Reason.NO_CREDENTIALS))

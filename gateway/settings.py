@@ -6,13 +6,23 @@ Precedence, highest first: environment (`LOCKGATE_` and `__` between levels, for
 
 from __future__ import annotations
 
+import re
 import tomllib
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from gateway.clock import DEFAULT_LEEWAY_S, MAX_LEEWAY_S
 from gateway.errors import ConfigurationError
@@ -20,6 +30,30 @@ from gateway.errors import ConfigurationError
 type_name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 DEFAULT_FILE = Path("lockgate.toml")
 KIB = 1024
+MAX_PORT = 65535
+
+
+_HOST_AND_PORT: Final = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+
+
+def upstream_address(url: str) -> tuple[str, int]:
+    """Host and port of `http://host:port`; an upstream address is nothing more than that.
+
+    Raises:
+        ValueError: there is another scheme, a path, a query, user information, or no valid port.
+    """
+    match = _HOST_AND_PORT.fullmatch(url)
+    if match is None or not 0 < int(match[2]) <= MAX_PORT:
+        raise ValueError("an upstream is http://host:port and nothing more")
+    return match[1].strip("[]"), int(match[2])
+
+
+def _plain_address(url: str) -> str:
+    upstream_address(url)
+    return url
+
+
+Upstreams = Annotated[tuple[Annotated[str, AfterValidator(_plain_address)], ...], Field(min_length=1)]
 
 
 class _Section(BaseModel):
@@ -30,7 +64,7 @@ class ServerSettings(_Section):
     """Where the gateway listens, and for whom."""
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    port: Annotated[int, Field(ge=0, le=MAX_PORT)] = 8080
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     allowed_hosts: tuple[str, ...] = ()
     """Host names served here, without port; empty: every valid one."""
@@ -61,9 +95,9 @@ class LimitSettings(_Section):
 class TokenSettings(_Section):
     """What an access token says, and how long it and its session live (seconds)."""
 
-    issuer: str = "http://127.0.0.1:8080"
-    audience: str = "lockgate"
-    client_id: str = "lockgate-login"
+    issuer: Annotated[str, Field(min_length=1, max_length=256)] = "http://127.0.0.1:8080"
+    audience: Annotated[str, Field(min_length=1, max_length=256)] = "lockgate"
+    client_id: Annotated[str, Field(min_length=1, max_length=256)] = "lockgate-login"
     """The client that logs in with a password when the request names none."""
     access_life_s: Annotated[int, Field(ge=30, le=3600)] = 300
     leeway_s: Annotated[int, Field(ge=0, le=MAX_LEEWAY_S)] = DEFAULT_LEEWAY_S
@@ -91,7 +125,7 @@ class RouteSettings(_Section):
 
     name: type_name
     prefix: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_-]*$")]
-    upstreams: Annotated[tuple[str, ...], Field(min_length=1)]
+    upstreams: Upstreams
     service: type_name | None = None
     """Whose link key signs; the route's name where not given."""
     auth: Literal["required", "optional", "public"] = "required"
@@ -100,7 +134,7 @@ class RouteSettings(_Section):
     rate: tuple[str, ...] = ()
     """`<count>/<s|min|h> per <user|address|route>`; one or several."""
     public_write: bool = False
-    """The explicit word that a public route with unsafe methods needs."""
+    """The explicit word that a route needs where anybody may use unsafe methods."""
     timeout_s: Annotated[float, Field(gt=0)] = 10
     body_bytes: Annotated[int, Field(ge=0)] | None = None
     """Instead of `limits.body_bytes`."""
@@ -111,13 +145,6 @@ class RouteSettings(_Section):
     @classmethod
     def _one_or_several(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
-
-    @field_validator("upstreams")
-    @classmethod
-    def _plain_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for address in value:
-            upstream_address(address)
-        return value
 
     @property
     def target(self) -> str:
@@ -130,6 +157,42 @@ class AccountSettings(_Section):
 
     service: type_name = "users"
     timeout_s: float = 5
+
+
+class OperationsSettings(_Section):
+    """The listener for operators: metrics and health. Off unless it has a port."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=MAX_PORT)] | None = None
+    """Of the first worker; each further one listens on the next port, because each counts for itself."""
+
+
+class LogSettings(_Section):
+    """What is written down."""
+
+    access: bool = True
+    """A JSON line on standard output for each request."""
+
+
+class LoginSettings(_Section):
+    """How many attempts at a password there may be in one window, before a captcha is asked for or none is made."""
+
+    window_s: Annotated[int, Field(ge=60, le=86_400)] = 900
+    account_attempts: Annotated[int, Field(ge=1)] = 5
+    """Failures at one account, from wherever, before each further attempt needs a captcha."""
+    address_attempts: Annotated[int, Field(ge=1)] = 20
+    """The same from one address, at whatever accounts."""
+    all_attempts: Annotated[int, Field(ge=1)] = 2000
+    """The same from everybody together."""
+    address_limit: Annotated[int, Field(ge=1)] = 100
+    """Attempts from one address before it has to wait; with or without captchas."""
+
+
+class AuditSettings(_Section):
+    """The audit trail."""
+
+    length: Annotated[int, Field(ge=1000)] = 100_000
+    """About how many events Redis keeps; the log has them all."""
 
 
 class KeySettings(_Section):
@@ -150,12 +213,18 @@ class Settings(BaseSettings):
     token: TokenSettings = TokenSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     accounts: AccountSettings = AccountSettings()
+    login: LoginSettings = LoginSettings()
+    audit: AuditSettings = AuditSettings()
     keys: KeySettings = KeySettings()
-    redis_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("LOCKGATE_REDIS_URL", "REDIS_URL"))
+    operations: OperationsSettings = OperationsSettings()
+    log: LogSettings = LogSettings()
+    redis_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("LOCKGATE_REDIS_URL", "REDIS_URL", "redis_url")
+    )
     roles: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Which scopes a role grants."""
     route: tuple[RouteSettings, ...] = ()
-    upstreams: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    upstreams: dict[str, Upstreams] = Field(default_factory=dict)
     """Addresses by service, instead of those its routes name: the same file then serves a laptop and a cluster."""
 
     @classmethod
@@ -183,19 +252,6 @@ class Settings(BaseSettings):
         return tuple(dict.fromkeys([self.accounts.service, *(route.target for route in self.route)]))
 
 
-def upstream_address(url: str) -> tuple[str, int]:
-    """Host and port of `http://host:port`; an upstream address is nothing more than that.
-
-    Raises:
-        ValueError: there is another scheme, a path, a query, user information, or no port.
-    """
-    scheme, _, authority = url.partition("://")
-    host, colon, port = authority.rpartition(":")
-    if scheme != "http" or not colon or not host or not port.isdecimal() or set(host) & set("/?#@ "):
-        raise ValueError("an upstream is http://host:port and nothing more")
-    return host.strip("[]"), int(port)
-
-
 def load(file: Path | None = None) -> Settings:
     """Read the configuration.
 
@@ -219,3 +275,5 @@ def load(file: Path | None = None) -> Settings:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"{path}: {place}: {first['msg']}") from error
+    except SettingsError as error:
+        raise ConfigurationError(f"environment: {error}") from error

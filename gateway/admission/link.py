@@ -95,6 +95,8 @@ class RedisLink(asyncio.Protocol):
         reader.feed(data)
         try:
             while (reply := reader.gets()) is not False:
+                if isinstance(reply, hiredis.PushNotification):
+                    continue  # out of band in RESP3 (CLIENT MAINT_NOTIFICATIONS, for one): the answer to no question
                 self._answered += 1
                 replies.append(reply)
                 count, callback = self._waiting[0]

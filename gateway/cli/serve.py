@@ -66,11 +66,12 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
     if config:
         arguments += ["--config", str(config)]
     count = settings.server.workers
+    names = ["gateway"] if count == 1 else [f"gateway-{number}" for number in range(1, count + 1)]
     return [
         Child(
             name=name,
             argv=python_module("gateway.cli", *arguments),
-            env=env,
+            env={**env, **_operations(settings, index)},
             probe=probe,
             needs=needs,
             uses=uses,
@@ -78,8 +79,14 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
             log=logs / f"{name}.log" if logs else None,
             grace_s=settings.server.drain_s + _BEYOND_DRAIN_S,
         )
-        for name in (["gateway"] if count == 1 else [f"gateway-{number}" for number in range(1, count + 1)])
+        for index, name in enumerate(names)
     ]
+
+
+def _operations(settings: Settings, index: int) -> dict[str, str]:
+    """Where a worker listens for operators: each on a port of its own, because each counts for itself."""
+    first = settings.operations.port
+    return {} if first is None else {"LOCKGATE_OPERATIONS__PORT": str(first + index)}
 
 
 def _work(settings: Settings, listener: socket.socket) -> None:

@@ -20,6 +20,8 @@ from gateway.edge.ticker import Ticker
 from gateway.errors import Reason, Refusal
 
 REQUEST_KEY: Final = "lockgate.request"
+ROUTE: Final = "lockgate"
+"""The route name under which calls to the gateway itself are counted."""
 TIMEOUT_S: Final = 30.0
 
 Scope = MutableMapping[str, Any]
@@ -50,6 +52,7 @@ class AsgiCall:
         self._fields: list[tuple[bytes, bytes]] = []
         self._answer: list[bytes] = []
         self._complete = False
+        client.route = ROUTE
         client.send_continue()
 
     def body(self, data: bytes) -> None:
@@ -135,4 +138,4 @@ class AsgiCall:
         phrase = PHRASES.get(self._status, "").encode("ascii")
         head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (self._status, phrase, b"".join(b"%b: %b\r\n" % one for one in fields))
         client.write(head if request.method == "HEAD" else head + body)
-        client.finish()
+        client.finish(self._status)

@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Callable, MutableMapping
 from enum import Enum, auto
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from uvicorn import Config
@@ -29,6 +30,9 @@ from gateway.settings import LimitSettings, ServerSettings
 STATE_KEY: Final = "lockgate.edge"
 PIPELINE_BYTES: Final = 64 * 1024
 """What a client may send ahead while an answer is under way."""
+NO_ROUTE: Final = "-"
+CLIENT_GONE: Final = 499
+"""Not a status that is ever sent: how a request is counted whose client did not wait for the answer."""
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 1024 * 1024
 HALF_CLOSED_S: Final = 2.0
@@ -37,6 +41,24 @@ MEMO_ENTRIES: Final = 4096
 MEMO_BYTES: Final = 4096
 _NEVER: Final = float("inf")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Observer(Protocol):
+    """Is told how each request ended, to count and log it."""
+
+    def answered(self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None) -> None:
+        """A request was answered, or given up by its client (status 499).
+
+        Args:
+            request: the one.
+            route: the name of its route.
+            status: of the answer.
+            seconds: from the end of its head.
+            reason: why it was refused or broken off; `None` where it was not.
+        """
+
+    def not_a_request(self, client: str, reason: Reason) -> None:
+        """Bytes were refused that are no request we accept."""
 
 
 class Handler(Protocol):
@@ -80,6 +102,7 @@ class Edge:
         limits: how much a client may send, and how slowly.
         ticker: the worker's coarse clock.
         begin: starts the handling of a request.
+        observer: is told how each request ended.
         body_limit: how large the body of a request may be.
         oauth: whether the clients of a path expect OAuth's error words.
     """
@@ -91,12 +114,14 @@ class Edge:
         ticker: Ticker,
         *,
         begin: Begin,
+        observer: Observer,
         body_limit: Callable[[str], int],
         oauth: Callable[[str], bool],
     ) -> None:
         self.limits = limits
         self.ticker = ticker
         self.begin = begin
+        self.observer = observer
         self.body_limit = body_limit
         self.oauth = oauth
         self.allowed_hosts = frozenset(host.lower().encode("ascii") for host in server.allowed_hosts)
@@ -155,6 +180,7 @@ class EdgeProtocol(asyncio.Protocol):
 
     Attributes:
         deadline: monotonic seconds at which `deadline_passed` is due; the handler may set it while it answers.
+        route: the name of the current request's route, for those who count.
         keep_alive: whether the connection goes on after the current answer; the answer's head has to say so.
     """
 
@@ -187,7 +213,9 @@ class EdgeProtocol(asyncio.Protocol):
         self._lingered = 0
         self._saw_eof = False
         self._answered = False
+        self._started = 0.0
         self.keep_alive = True
+        self.route = NO_ROUTE
         self.deadline = _NEVER
 
     # --- what the event loop calls -----------------------------------------------------------------------------
@@ -303,8 +331,14 @@ class EdgeProtocol(asyncio.Protocol):
             if self._phase is _Phase.BODY:
                 self._progress_deadline()
 
-    def finish(self) -> None:
-        """The answer is complete: go on with the next request, or close."""
+    def finish(self, status: int, reason: Reason | None = None) -> None:
+        """The answer is complete: go on with the next request, or close.
+
+        Args:
+            status: of the answer.
+            reason: why the request was refused; `None` where it was not.
+        """
+        self._observe(status, reason)
         self._handler = None
         self._request = None
         if self._phase is _Phase.CLOSED:
@@ -329,15 +363,16 @@ class EdgeProtocol(asyncio.Protocol):
         if request is None or self._phase is _Phase.CLOSED:
             return
         if self._answered:
-            self.abort()
+            self.abort(refusal.reason)
             return
         if self._phase is _Phase.BODY or self._edge.draining:
             self.keep_alive = False
         self._write_problem(refusal, request.request_id, oauth=self._edge.oauth(request.path))
-        self.finish()
+        self.finish(refusal.reason.status, refusal.reason)
 
-    def abort(self) -> None:
+    def abort(self, reason: Reason) -> None:
         """Break the connection off: the answer that was begun cannot be completed, and must not look complete."""
+        self._observe(reason.status, reason)
         self._handler = None
         self._abort()
 
@@ -418,6 +453,7 @@ class EdgeProtocol(asyncio.Protocol):
         facts = request.headers
         self.keep_alive = not facts.close and (request.http11 or facts.keep_alive) and not self._edge.draining
         self._request = request
+        self._started = monotonic()
         self.deadline = _NEVER
         length = facts.content_length or 0
         if not facts.chunked and not length:
@@ -440,6 +476,7 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _begin(self, request: InboundRequest) -> None:
         self._answered = False
+        self.route = NO_ROUTE
         handler = self._edge.begin(request, self)
         if self._request is request:  # otherwise it was answered on the spot
             self._handler = handler
@@ -496,6 +533,7 @@ class EdgeProtocol(asyncio.Protocol):
         request_id = self._request.request_id if self._request else self._edge.next_request_id()
         self.keep_alive = False
         self._write_problem(Refusal(reason), request_id, oauth=False)
+        self._edge.observer.not_a_request(self._peer, reason)
         self._linger()
 
     def _write_problem(self, refusal: Refusal, request_id: str, *, oauth: bool) -> None:
@@ -529,6 +567,14 @@ class EdgeProtocol(asyncio.Protocol):
         self._transport.abort()
 
     def _drop_handler(self) -> None:
-        handler, self._handler = self._handler, None
+        handler = self._handler
         if handler is not None:
+            self._observe(CLIENT_GONE, None)
+            self._handler = None
             handler.client_gone()
+
+    def _observe(self, status: int, reason: Reason | None) -> None:
+        request = self._request
+        if request is not None:
+            self._edge.observer.answered(request, self.route, status, monotonic() - self._started, reason)
+            self._request = None

@@ -18,7 +18,6 @@ _REQUEST_LINE = re.compile(rb"([" + _TOKEN_CHARACTERS + rb"]++) ([\x21-\x7e]++) 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?")
 # Possessive quantifiers: nothing is tried twice, so the time is linear in the bytes.
 _FIELD_LINES = re.compile(rb"(?:[" + _TOKEN_CHARACTERS + rb"]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
-_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 
@@ -93,9 +92,10 @@ def fields(block: bytes, *, max_fields: int, max_field_bytes: int) -> list[Field
     return found
 
 
-def has_bare_line_feed(data: bytes | bytearray) -> bool:
-    """Whether the bytes can no longer become a head: a line that does not end in CRLF."""
-    return _BARE_LINE_FEED.search(data) is not None
+def has_stray_line_end(data: bytes) -> bool:
+    """Whether the bytes can no longer become a head: a line feed or carriage return that stands alone."""
+    pairs = data.count(b"\r\n")
+    return data.count(b"\n") != pairs or data.count(b"\r") != pairs + data.endswith(b"\r")
 
 
 def is_token(value: bytes) -> bool:
@@ -131,12 +131,47 @@ def is_chunked(values: list[bytes]) -> bool:
     raise WireError(Reason.AMBIGUOUS_FRAMING)
 
 
+class LengthReader:
+    """Takes a body of known length off the stream.
+
+    Args:
+        length: in bytes, more than 0.
+
+    Attributes:
+        finished: the whole body was read.
+    """
+
+    __slots__ = ("_left", "finished")
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+        self.finished = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Read on.
+
+        Returns:
+            The piece of body in the data, and what follows the body (nothing unless it is finished).
+        """
+        left = self._left - len(data)
+        if left > 0:
+            self._left = left
+            return data, b""
+        piece, rest = data[: self._left], data[self._left :]
+        self._left = 0
+        self.finished = True
+        return piece, rest
+
+
 class ChunkedReader:
     """Takes a chunked body apart (RFC 9112 section 7.1). Extensions and trailer fields are checked and dropped.
 
     Attributes:
         finished: the last chunk and the trailer section were read.
+        overhead: bytes so far that were not body: a body may be a small part of what is sent for it.
     """
+
+    __slots__ = ("_after_data", "_in_trailer", "_left", "_rest", "_trailer_bytes", "finished", "overhead")
 
     def __init__(self) -> None:
         self._rest = b""
@@ -145,63 +180,71 @@ class ChunkedReader:
         self._in_trailer = False
         self._trailer_bytes = 0
         self.finished = False
+        self.overhead = 0
 
-    def feed(self, data: bytes) -> tuple[list[bytes], bytes]:
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Read on.
 
         Returns:
-            The pieces of body in the data, and what follows the body once it is finished (else nothing).
+            The body in the data, and what follows the body (nothing unless it is finished).
 
         Raises:
             WireError: the bytes are not chunks.
         """
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
         pieces: list[bytes] = []
-        data = self._rest + data if self._rest else data
-        self._rest = b""
-        while data and not self.finished:
+        size, at = len(data), 0
+        while at < size and not self.finished:
             if self._left:
-                piece = data[: self._left]
+                piece = data[at : at + self._left]
                 self._left -= len(piece)
+                at += len(piece)
                 pieces.append(piece)
-                data = data[len(piece) :]
                 self._after_data = self._left == 0
-            elif self._after_data:
-                if len(data) < len(b"\r\n"):
-                    if data != b"\r":
-                        raise WireError(Reason.MALFORMED_REQUEST)
-                    break
-                if not data.startswith(b"\r\n"):
-                    raise WireError(Reason.MALFORMED_REQUEST)
-                data = data[2:]
-                self._after_data = False
-            else:
-                line, end, after = data.partition(b"\r\n")
-                if not end:
-                    self._check_unfinished_line(data)
-                    break
-                data = after
-                self._line(line)
-        if not self.finished:
-            self._rest = data
-            return pieces, b""
-        return pieces, data
-
-    def _check_unfinished_line(self, data: bytes) -> None:
-        limit = MAX_TRAILER_BYTES if self._in_trailer else MAX_CHUNK_LINE
-        if len(data) > limit or b"\n" in data or (b"\r" in data[:-1]):
-            raise WireError(Reason.MALFORMED_REQUEST)
+                continue
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                self._check_unfinished_line(data[at:])
+                self._rest = data[at:]
+                break
+            self._line(data[at:end])
+            self.overhead += end + 2 - at
+            at = end + 2
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return body, data[at:] if self.finished else b""
 
     def _line(self, line: bytes) -> None:
-        if not self._in_trailer:
+        if self._after_data:
+            if line:
+                raise WireError(Reason.MALFORMED_REQUEST)
+            self._after_data = False
+        elif self._in_trailer:
+            self._trailer_line(line)
+        else:
             match = _CHUNK_LINE.fullmatch(line) if len(line) <= MAX_CHUNK_LINE else None
             if match is None:
                 raise WireError(Reason.MALFORMED_REQUEST)
             self._left = int(match[1], 16)
             self._in_trailer = self._left == 0
-            return
+
+    def _trailer_line(self, line: bytes) -> None:
         if not line:
             self.finished = True
             return
         self._trailer_bytes += len(line)
         if self._trailer_bytes > MAX_TRAILER_BYTES or _FIELD_LINES.fullmatch(line + b"\r\n") is None:
+            raise WireError(Reason.MALFORMED_REQUEST)
+
+    def _check_unfinished_line(self, line: bytes) -> None:
+        """What cannot become a line any more is refused now, and not only when its end has come."""
+        if self._after_data:
+            limit = 1
+        elif self._in_trailer:
+            limit = MAX_TRAILER_BYTES + 1
+        else:
+            limit = MAX_CHUNK_LINE + 1
+        # Only its last byte may be the carriage return that a line feed has to follow.
+        if len(line) > limit or b"\n" in line or b"\r" in line[:-1] or (self._after_data and line != b"\r"):
             raise WireError(Reason.MALFORMED_REQUEST)

@@ -1,6 +1,7 @@
 """`/auth`: log in, go on, end, and who am I."""
 
-from __future__ import annotations
+# Without `from __future__ import annotations`: FastAPI could not look up `someone`, which is local, by its name, and
+# would take the identity from the query.
 
 import dataclasses
 from typing import Annotated, Any

@@ -74,6 +74,7 @@ class Exchange:
         "_retried",
         "_service",
         "_state",
+        "_status",
         "_streaming",
         "_ticker",
         "_timeout_s",
@@ -97,6 +98,7 @@ class Exchange:
         self._retried = False
         self._head: bytes | None = None
         self._relay_chunked = False
+        self._status = 0
 
     @property
     def over(self) -> bool:
@@ -209,6 +211,7 @@ class Exchange:
     def answer_begins(self, head: AnswerHead) -> None:
         """Make the head of the client's answer; it goes out together with the first piece of the body."""
         self._move(State.ANSWERING)
+        self._status = head.status
         client, request = self._client, self._request
         if not self._body_read:
             client.keep_alive = False  # the rest of the body would be taken for the next request
@@ -247,7 +250,7 @@ class Exchange:
             tail, self._head = self._head + tail, None
         if tail:
             self._client.write(tail)
-        self._client.finish()
+        self._client.finish(self._status)
 
     def answer_failed(self, reason: Reason, *, stale: bool) -> None:
         """The service broke off; once, and only where that cannot do harm, the request is sent again."""
@@ -299,7 +302,7 @@ class Exchange:
         self._move(State.DONE)
         self._release()
         if begun:
-            self._client.abort()  # a short answer must not look complete
+            self._client.abort(reason)  # a short answer must not look complete
         else:
             self._client.refuse(Refusal(reason))
 

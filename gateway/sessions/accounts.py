@@ -23,11 +23,13 @@ class Account:
     Attributes:
         sub: the user's id.
         roles: what the user is.
+        password: which password they have, as the users service calls it; another one after each change.
     """
 
     sub: str
     username: str
     roles: tuple[str, ...]
+    password: str = ""
 
 
 class Accounts:
@@ -119,6 +121,7 @@ def _account(content: object) -> Account:
             sub=str(content["sub"]),  # type: ignore[index]  # not an object: an answer like any other malformed one
             username=str(content["username"]),  # type: ignore[index]  # as above
             roles=tuple(str(role) for role in content["roles"]),  # type: ignore[index]  # as above
+            password=str(content["password_changed_at"]),  # type: ignore[index]  # as above
         )
     except (TypeError, KeyError) as error:
         raise AccountsUnavailableError("answered without an account") from error

@@ -30,6 +30,8 @@ class Session:
         ends: when it ends in any case, Unix seconds.
         epoch: the user's logout-everywhere counter.
         address, agent: where it was begun from, for the user to recognise it.
+        password: which password it was begun with, as the users service calls it.
+        scope: what it may do at most; `None` for everything that its user may.
     """
 
     sub: str
@@ -41,6 +43,8 @@ class Session:
     epoch: int
     address: str
     agent: str
+    password: str = ""
+    scope: str | None = None
 
 
 class Outcome(Enum):
@@ -49,6 +53,8 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
     EXPIRED = "expired"
     REUSED = "reused"
+    FOREIGN = "foreign"
+    SCOPE = "scope"
 
 
 class Families:
@@ -68,12 +74,22 @@ class Families:
         self._clock = clock
         self._begin, self._rotate = (redis.register_script(_script(name)) for name in ("begin.lua", "rotate.lua"))
 
-    async def begin(self, *, sub: str, sid: str, client_id: str, address: str, agent: str) -> Session:
-        """Begin a session with generation 0."""
+    async def begin(  # noqa: PLR0913 - what is known of a session, by name
+        self,
+        *,
+        sub: str,
+        sid: str,
+        client_id: str,
+        address: str,
+        agent: str,
+        password: str = "",
+        scope: str | None = None,
+    ) -> Session | None:
+        """Begin a session with generation 0; `None` where the user was blocked a moment ago."""
         keys = UserKeys.of(sub)
         now, life = self._clock.now(), self._token.refresh_absolute_s
         ends = now + life
-        values = {
+        values: dict[str, str | int] = {
             "generation": 0,
             "created": _ms(now),
             "rotated": _ms(now),
@@ -83,10 +99,13 @@ class Families:
             "client_id": client_id,
             "address": address,
             "agent": agent,
+            "password": password,
         }
+        if scope is not None:
+            values["scope"] = scope
         with store_errors():
             epoch = await self._begin(
-                keys=[keys.session(sid), keys.sessions, keys.epoch],
+                keys=[keys.session(sid), keys.sessions, keys.epoch, keys.blocked],
                 args=[
                     sid,
                     _ms(now),
@@ -95,6 +114,8 @@ class Families:
                     *(part for pair in values.items() for part in pair),
                 ],
             )
+        if epoch is None:
+            return None
         return Session(
             sub=sub,
             sid=sid,
@@ -105,12 +126,20 @@ class Families:
             epoch=int(epoch),
             address=address,
             agent=agent,
+            password=password,
+            scope=scope,
         )
 
-    async def rotate(self, claim: RefreshClaim) -> Session | Outcome:
+    async def rotate(self, claim: RefreshClaim, *, client_id: str, scope: str = "") -> Session | Outcome:
         """Use a refresh token: the session with its new generation, or why not.
 
-        A reused token has ended the session when this returns.
+        Args:
+            claim: of the token.
+            client_id: who presents it; must be whom the session was begun by.
+            scope: what the session shall be narrowed to, space-separated; empty leaves it as it is.
+
+        A reused token has ended the session when this returns. A foreign one, and a scope that is not within the
+        session's, have changed nothing.
         """
         keys, token = UserKeys.of(claim.sub), self._token
         with store_errors():
@@ -125,6 +154,8 @@ class Families:
                     ended_life_ms(token.access_life_s, token.leeway_s),
                     MAX_REPEATS if token.refresh_grace_s else 0,
                     ENDED_CHANNEL,
+                    client_id,
+                    scope,
                 ],
             )
         name = code.decode("ascii")
@@ -159,6 +190,7 @@ class Families:
                 pipe.delete(keys.sessions, *(keys.session(sid) for sid in sids))
                 for sid in sids:
                     pipe.publish(ENDED_CHANNEL, f"sid:{sid}")
+                pipe.publish(ENDED_CHANNEL, f"sub:{sub}")
                 await pipe.execute()
 
     async def block_token(self, sub: str, jti: str, exp: float) -> None:
@@ -187,6 +219,8 @@ def _session(claim: RefreshClaim, generation: int, epoch: int, values: dict[byte
         epoch=epoch,
         address=values[b"address"].decode(),
         agent=values[b"agent"].decode(),
+        password=values[b"password"].decode(),
+        scope=values[b"scope"].decode() if b"scope" in values else None,
     )
 
 

@@ -3,8 +3,9 @@
 --
 -- KEYS  1 session (hash)   2 ended marker   3 index of sessions   4 epoch
 -- ARGV  1 sid   2 generation presented   3 now   4 grace, and how far clocks may differ   5 idle life
---       6 life of the ended marker   7 how many may ask again   8 channel
--- Answer  {'unknown'} | {'expired'} | {'reused'} | {'rotated' or 'repeated', generation, epoch, field, value, ...}
+--       6 life of the ended marker   7 how many may ask again   8 channel   9 client   10 scopes asked for, or ''
+-- Answer  {'unknown'} | {'expired'} | {'reused'} | {'foreign'} | {'scope'} |
+--         {'rotated' or 'repeated', generation, epoch, field, value, ...}
 local session, ended, index, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local sid, channel = ARGV[1], ARGV[8]
 local presented, now, grace, idle = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -16,7 +17,8 @@ local function finish()
   redis.call('PUBLISH', channel, 'sid:' .. sid)
 end
 
-local stored = redis.call('HMGET', session, 'generation', 'rotated', 'used', 'ends', 'repeats', 'epoch')
+local stored = redis.call('HMGET', session, 'generation', 'rotated', 'used', 'ends', 'repeats', 'epoch',
+  'client_id', 'scope')
 if not stored[1] then
   return {'unknown'}
 end
@@ -31,15 +33,30 @@ if now >= ends or now >= used + idle then
   finish()
   return {'expired'}
 end
+if stored[7] ~= ARGV[9] then
+  -- Somebody else's token. Nothing changes: the rightful client goes on.
+  return {'foreign'}
+end
 
 local outcome
+local again = presented == current - 1 and now <= rotated + grace and tonumber(stored[5]) < tonumber(ARGV[7])
+if (presented >= current or again) and ARGV[10] ~= '' then
+  -- The scope of a session only ever narrows.
+  local granted = stored[8] and ' ' .. stored[8] .. ' '
+  for scope in string.gmatch(ARGV[10], '%S+') do
+    if granted and not string.find(granted, ' ' .. scope .. ' ', 1, true) then
+      return {'scope'}
+    end
+  end
+  redis.call('HSET', session, 'scope', ARGV[10])
+end
 if presented >= current then
   -- Ahead of what is stored: a fail-over of Redis lost a rotation. The MAC says that the token is ours, and newer.
   outcome = 'rotated'
   current = presented + 1
   redis.call('HSET', session, 'generation', current, 'rotated', now, 'used', now, 'repeats', 0)
   redis.call('PEXPIRE', session, math.min(idle, ends - now))
-elseif presented == current - 1 and now <= rotated + grace and tonumber(stored[5]) < tonumber(ARGV[7]) then
+elseif again then
   -- The answer was lost, or two tabs asked at once: the same successor, which nobody has used yet.
   outcome = 'repeated'
   redis.call('HINCRBY', session, 'repeats', 1)

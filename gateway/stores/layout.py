@@ -11,6 +11,12 @@ together. The tag is the user's id in base64url, because braces in an id would m
 | lg:{user}:session:<sid>  | hash: the family of refresh tokens                      | until idle or absolute end      |
 | lg:{user}:sessions       | sorted set of session ids by absolute end               | as its longest member           |
 | lg:rate:{…}:<window>     | counter of one window of one rate limit                 | two windows                     |
+| lg:{user}:blocked        | the user was blocked a moment ago                       | longer than a login takes       |
+| lg:login:{login}:<what>  | hash: attempts at passwords; account, address, all      | until drained, minutes          |
+| lg:allowance:{…}         | hash: what an address has used of something costly      | one window                      |
+| lg:captcha:<id>          | a captcha that was not used yet                         | 5 minutes                       |
+| lg:clients               | hash of OAuth clients by id                             | kept                            |
+| lg:audit                 | stream: the audit trail                                 | capped by length                |
 """
 
 from __future__ import annotations
@@ -20,7 +26,12 @@ import math
 from typing import Final, NamedTuple
 
 ENDED_CHANNEL: Final = "lg:ended"
-"""Published to when a token or session is revoked: `jti:<jti>`, `sid:<sid>`."""
+"""Published to when a token or session is revoked: `jti:<jti>`, `sid:<sid>`; `sub:<sub>` for everything of a user."""
+
+AUDIT_STREAM: Final = "lg:audit"
+CLIENTS: Final = "lg:clients"
+BLOCKED_LIFE_S: Final = 120
+"""How long a block is remembered here, beside the account itself: longer than any login that was under way takes."""
 
 
 class UserKeys(NamedTuple):
@@ -40,6 +51,11 @@ class UserKeys(NamedTuple):
     def ended(self, sid: str) -> str:
         """Set while access tokens of an ended session could still be alive."""
         return f"{self.tag}:ended:{sid}"
+
+    @property
+    def blocked(self) -> str:
+        """Set while a login that began before the user was blocked could still be under way."""
+        return f"{self.tag}:blocked"
 
     @property
     def epoch(self) -> str:
@@ -74,6 +90,25 @@ def rate_key(route: str, per: str, who: str, window_s: int, index: int) -> bytes
     """
     tag = base64.urlsafe_b64encode(who.encode("utf-8")).rstrip(b"=").decode("ascii")
     return f"lg:rate:{{{route}:{per}:{window_s}:{tag}}}:{index}".encode("ascii")
+
+
+def login_keys(account: str, network: str) -> tuple[str, str, str]:
+    """The counters of attempts at passwords: one account's, one network's, everybody's.
+
+    All of them share a slot, because one script counts an attempt in three places at once.
+    """
+    prefix = "lg:login:{login}"
+    return f"{prefix}:account:{account}", f"{prefix}:address:{network}", f"{prefix}:all"
+
+
+def allowance_key(name: str, network: str) -> str:
+    """What a network has used of something that costs the gateway work."""
+    return f"lg:allowance:{name}:{network}"
+
+
+def captcha_key(captcha: str) -> str:
+    """There until the captcha has been used."""
+    return f"lg:captcha:{captcha}"
 
 
 def jti_life_ms(exp: float, now: float, leeway_s: float) -> int:

@@ -110,7 +110,7 @@ class InvalidAnswer(Answer):
     valid: Literal[False] = False
 
 
-@router.post("/users", status_code=201, responses=documented(BAD_PASSWORD, USERNAME_TAKEN))
+@router.post("/users/register", status_code=201, responses=documented(BAD_PASSWORD, USERNAME_TAKEN))
 async def register(body: RegisterBody, accounts: AccountsDep) -> ProfileAnswer:
     """Register. Needs no user; the new one is a customer."""
     wanted = Registration(

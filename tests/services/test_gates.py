@@ -31,7 +31,7 @@ MARK = "mark-that-must-not-come-back"
 
 
 @pytest.mark.parametrize(
-    "path", ["/users", "/users/me", "/internal/credentials/verify", "/nowhere", "/docs", "/openapi.json"]
+    "path", ["/users/register", "/users/me", "/internal/credentials/verify", "/nowhere", "/docs", "/openapi.json"]
 )
 async def test_an_unsigned_request_is_refused_and_stores_nothing(users: Peer, users_app: FastAPI, path: str) -> None:
     spoofed = {"x-user-id": "admin", "x-user-roles": "admin", "x-request-id": "r", "x-caller": "gateway"}
@@ -47,7 +47,7 @@ async def test_an_unsigned_request_is_refused_and_stores_nothing(users: Peer, us
 async def test_an_identity_header_beside_the_signature_is_refused(
     users: Peer, users_app: FastAPI, spoof: dict[str, str]
 ) -> None:
-    answer = await users.call("POST", "/users", CAROL, headers=spoof)
+    answer = await users.call("POST", "/users/register", CAROL, headers=spoof)
     assert answer.status_code == 401
     assert await count(users_app) == 0
 
@@ -56,7 +56,7 @@ async def test_a_signature_for_another_service_is_refused(
     users: Peer, users_app: FastAPI, links: Links, clock: Clock
 ) -> None:
     lost = Peer(users.http, links, "gateway", "orders", clock)
-    answer = await lost.call("POST", "/users", CAROL)
+    answer = await lost.call("POST", "/users/register", CAROL)
     assert answer.status_code == 401
     assert await count(users_app) == 0
 
@@ -67,15 +67,15 @@ async def test_a_signature_out_of_its_window_is_refused(
 ) -> None:
     other = Clock()
     other.now = clock.now + drift
-    answer = await Peer(users.http, links, "gateway", "users", other).call("POST", "/users", CAROL)
+    answer = await Peer(users.http, links, "gateway", "users", other).call("POST", "/users/register", CAROL)
     assert answer.status_code == 401
     assert await count(users_app) == 0
 
 
 async def test_a_captured_request_cannot_be_sent_again(users: Peer, users_app: FastAPI) -> None:
-    first = await users.call("POST", "/users", CAROL)
+    first = await users.call("POST", "/users/register", CAROL)
     captured = first.request
-    answer = await users.http.request("POST", "/users", headers=captured.headers, content=captured.content)
+    answer = await users.http.request("POST", "/users/register", headers=captured.headers, content=captured.content)
     assert answer.status_code == 401
     assert await count(users_app) == 1
 
@@ -100,7 +100,7 @@ async def test_a_captured_request_cannot_be_sent_again(users: Peer, users_app: F
     ],
 )
 async def test_json_that_readers_disagree_about_is_refused(users: Peer, users_app: FastAPI, raw: bytes) -> None:
-    answer = await users.call("POST", "/users", raw=raw)
+    answer = await users.call("POST", "/users/register", raw=raw)
     assert (answer.status_code, problem(answer)["code"]) == (400, "unreadable_body")
     assert await count(users_app) == 0
 
@@ -117,14 +117,14 @@ async def test_json_that_readers_disagree_about_is_refused(users: Peer, users_ap
     ],
 )
 async def test_another_kind_of_body_is_refused(users: Peer, users_app: FastAPI, headers: dict[str, str]) -> None:
-    answer = await users.call("POST", "/users", CAROL, headers=headers)
+    answer = await users.call("POST", "/users/register", CAROL, headers=headers)
     assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
     assert await count(users_app) == 0
 
 
 async def test_a_body_over_64_kib_is_refused_unread_by_any_route(users: Peer, users_app: FastAPI) -> None:
     body = json.dumps({**CAROL, "display_name": "x" * MAX_BODY}).encode()
-    answer = await users.call("POST", "/users", raw=body)
+    answer = await users.call("POST", "/users/register", raw=body)
     assert (answer.status_code, problem(answer)["code"]) == (413, "body_too_large")
     assert await count(users_app) == 0
 
@@ -142,7 +142,7 @@ async def test_a_body_over_64_kib_is_refused_unread_by_any_route(users: Peer, us
     ],
 )
 async def test_a_problem_answer_echoes_nothing(users: Peer, users_app: FastAPI, body: object) -> None:
-    answer = await users.call("POST", "/users", body)
+    answer = await users.call("POST", "/users/register", body)
     assert answer.status_code == 400
     assert problem(answer)["request_id"] == "request-1"
     assert MARK not in answer.text
@@ -150,7 +150,7 @@ async def test_a_problem_answer_echoes_nothing(users: Peer, users_app: FastAPI, 
 
 
 async def test_a_wrong_field_is_named_by_place_and_rule(users: Peer) -> None:
-    answer = await users.call("POST", "/users", {"username": 1, "extra": 2})
+    answer = await users.call("POST", "/users/register", {"username": 1, "extra": 2})
     errors = problem(answer)["errors"]
     assert {"field": "body.username", "rule": "string_type"} in errors
     assert {"field": "body.password", "rule": "missing"} in errors
@@ -182,7 +182,7 @@ async def test_probes_need_no_signature(users: Peer) -> None:
 
 
 async def test_personal_answers_are_not_to_be_cached(users: Peer) -> None:
-    answer = await users.call("POST", "/users", CAROL)
+    answer = await users.call("POST", "/users/register", CAROL)
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -198,7 +198,7 @@ async def test_without_its_database_a_service_is_alive_and_not_ready(
         assert (await http.get("/healthz")).status_code == 200
         ready = await http.get("/readyz")
         assert (ready.status_code, problem(ready)["code"]) == (503, "store_unavailable")
-        answer = await Peer(http, links, "gateway", "users", clock).call("POST", "/users", CAROL)
+        answer = await Peer(http, links, "gateway", "users", clock).call("POST", "/users/register", CAROL)
         assert (answer.status_code, problem(answer)["code"]) == (503, "store_unavailable")
         assert int(answer.headers["retry-after"]) >= 1
 
@@ -220,12 +220,12 @@ async def test_a_chunked_body_over_the_limit_is_cut_off(users_app: FastAPI, link
     signed = signed_headers(
         links.of("gateway").outbound("users"),
         method="POST",
-        path="/users",
+        path="/users/register",
         headers=[("x-request-id", "request-1")],
         now=clock(),
     )
     async with served(users_app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
-        answer = await http.post("/users", headers=dict(signed), content=endless())
+        answer = await http.post("/users/register", headers=dict(signed), content=endless())
     assert (answer.status_code, problem(answer)["code"]) == (413, "body_too_large")
     assert await count(users_app) == 0
 

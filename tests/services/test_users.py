@@ -25,7 +25,7 @@ def database_of(app: FastAPI) -> Database:
 
 
 async def registered(users: Peer, **fields: str) -> dict[str, Any]:
-    answer = await users.call("POST", "/users", {**CAROL, **fields})
+    answer = await users.call("POST", "/users/register", {**CAROL, **fields})
     assert answer.status_code == 201, answer.text
     members: dict[str, Any] = answer.json()
     return members
@@ -62,7 +62,7 @@ async def test_anybody_can_register_and_becomes_a_customer(users: Peer) -> None:
 @pytest.mark.parametrize("spelling", ["carol", "CAROL", "  carol ", "\uff43arol"])
 async def test_a_name_is_taken_in_every_spelling(users: Peer, users_app: FastAPI, spelling: str) -> None:
     await registered(users)
-    answer = await users.call("POST", "/users", {**CAROL, "username": spelling})
+    answer = await users.call("POST", "/users/register", {**CAROL, "username": spelling})
     assert (answer.status_code, problem(answer)["code"]) == (409, "username_taken")
     assert await count(users_app) == 1
 
@@ -72,21 +72,21 @@ async def test_a_name_is_taken_in_every_spelling(users: Peer, users_app: FastAPI
     ["", "ab", "-ab", "ab-", "a b", "a" * 33, "c\u0430rol", "ca\nrol", "x" * 60_000, "\u200bcarol", "ca/rol"],
 )
 async def test_a_username_that_is_none_is_refused(users: Peer, users_app: FastAPI, username: str) -> None:
-    answer = await users.call("POST", "/users", {**CAROL, "username": username})
+    answer = await users.call("POST", "/users/register", {**CAROL, "username": username})
     assert (answer.status_code, problem(answer)["code"]) == (400, "invalid_username")
     assert await count(users_app) == 0
 
 
 @pytest.mark.parametrize("password", ["", "short12", "x" * 129, "\u00e4" * 65])
 async def test_a_password_is_8_to_128_bytes(users: Peer, users_app: FastAPI, password: str) -> None:
-    answer = await users.call("POST", "/users", {**CAROL, "password": password})
+    answer = await users.call("POST", "/users/register", {**CAROL, "password": password})
     assert (answer.status_code, problem(answer)["code"]) == (400, "invalid_password")
     assert await count(users_app) == 0
 
 
 @pytest.mark.parametrize("extra", [{"roles": ["admin"]}, {"status": "active"}, {"id": str(uuid4())}])
 async def test_nobody_registers_with_more_rights(users: Peer, users_app: FastAPI, extra: dict[str, object]) -> None:
-    answer = await users.call("POST", "/users", {**CAROL, **extra})
+    answer = await users.call("POST", "/users/register", {**CAROL, **extra})
     assert problem(answer)["code"] == "invalid_fields"
     assert await count(users_app) == 0
 
@@ -195,7 +195,7 @@ async def test_the_gateway_reads_an_account_by_its_sub(users: Peer) -> None:
     assert (missing.status_code, problem(missing)["code"]) == (404, "not_found")
 
 
-@pytest.mark.parametrize("path", ["/internal/credentials/verify", "/users"])
+@pytest.mark.parametrize("path", ["/internal/credentials/verify", "/users/register"])
 async def test_another_service_cannot_call_what_is_the_gateways(
     users: Peer, users_app: FastAPI, links: Links, clock: Clock, path: str
 ) -> None:

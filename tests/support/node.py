@@ -108,6 +108,7 @@ def routes(upstream: str) -> list[dict[str, Any]]:
             "prefix": "/products",
             "auth": "optional",
             "scopes": {"PUT": ["products:write"]},
+            "public_write": True,
         },
     ]
 

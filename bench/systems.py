@@ -1,0 +1,297 @@
+"""The systems that are compared: what each is, what it checks, how it is started, and how a request proves who asks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from bench import lockgate
+from bench.machine import Command, Running, free_port, started
+from bench.site import PEERS, Site, get, wait_for_port
+
+VENV: Final = PEERS / "venv" / "bin"
+NODE_MODULES: Final = PEERS / "node" / "node_modules"
+REFUSALS: Final = frozenset({401, 403})
+
+Commands = Callable[[Site, int], list[Command]]
+
+
+class Credential(Enum):
+    """Which tokens a system takes."""
+
+    NONE = "none"
+    RS256 = "RS256"
+    HS256 = "HS256"
+    OWN = "own"
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One row of the table.
+
+    Attributes:
+        does: what it does for a request besides forwarding it.
+        commands: its processes for a port, each ready before the next is started.
+        credential: which tokens it takes.
+        missing: what is not installed, if anything.
+        one_token: whether it is asked with a single token, and not with many.
+    """
+
+    name: str
+    label: str
+    does: str
+    commands: Commands
+    credential: Credential
+    missing: Callable[[], str | None]
+    one_token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A system that runs."""
+
+    system: System
+    port: int
+    processes: tuple[Running, ...]
+
+    @property
+    def pids(self) -> list[int]:
+        """All of its processes."""
+        return [pid for process in self.processes for pid in process.pids]
+
+    def cpu_s(self) -> float:
+        """Processor time of all of its processes so far, in seconds."""
+        return sum(process.cpu_s() for process in self.processes)
+
+    def memory(self) -> int:
+        """Proportional set size of all of its processes, in bytes."""
+        return sum(process.memory() for process in self.processes)
+
+
+def deploy(system: System, site: Site, stack: ExitStack) -> Deployed:
+    """Start a system on the gateway's core until the stack closes.
+
+    Raises:
+        RuntimeError: it did not start.
+    """
+    port = free_port()
+    log = site.folder / f"{system.name}.log"
+    processes = tuple(
+        stack.enter_context(started(command, site.cores.gateway, log)) for command in system.commands(site, port)
+    )
+    try:
+        wait_for_port(processes[-1], system.name, port)
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}\n{log.read_text()[-2000:]}") from None
+    return Deployed(system, port, processes)
+
+
+def check(deployed: Deployed, token: str) -> None:
+    """Whether it does what its row says: lets a good token in, and neither a spoilt one nor none.
+
+    Raises:
+        RuntimeError: it does not.
+    """
+    name = deployed.system.name
+    # The last character but a few: spare low bits of the very last one may say nothing.
+    spoilt = token[:-8] + ("A" if token[-8] != "A" else "B") + token[-7:]
+    good = get(deployed.port, token=token)[0]
+    if good != 200:  # noqa: PLR2004 - the service's only answer
+        raise RuntimeError(f"{name} answers {good} to a good token")
+    if deployed.system.credential is Credential.NONE:
+        return
+    for what, bad in (("a spoilt token", spoilt), ("no token", None)):
+        status = get(deployed.port, token=bad)[0]
+        if status not in REFUSALS:
+            raise RuntimeError(f"{name} answers {status} to {what}")
+
+
+def nginx(site: Site, port: int, *, routes: int = 1) -> list[Command]:
+    """nginx that authenticates nobody.
+
+    Args:
+        site: the common ground.
+        port: where it listens.
+        routes: how many locations it has: `/orders`, and `/r0001`, `/r0002`, …
+    """
+    prefixes = ["/orders", *(f"/r{number:04}" for number in range(1, routes))]
+    locations = "\n".join(f"        location {prefix} {{ proxy_pass http://service; }}" for prefix in prefixes)
+    return [_nginx(site.fill("nginx.conf", port, LOCATIONS=locations))]
+
+
+def _auth_request(site: Site, port: int) -> list[Command]:
+    # The authentication service is HAProxy that verifies RS256 and answers by itself: nothing at hand is faster at it.
+    auth = free_port()
+    service = _haproxy(site, auth, algorithm="RS256", key=str(site.peers.public_pem), answers=True)
+    locations = f"""
+        location / {{
+            auth_request /_auth;
+            auth_request_set $user $upstream_http_x_user_id;
+            proxy_set_header X-User-Id $user;
+            proxy_set_header Authorization "";
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_pass http://service;
+        }}
+        location = /_auth {{
+            internal;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_set_header Connection "";
+            proxy_pass http://auth;
+        }}
+    }}
+    upstream auth {{ server 127.0.0.1:{auth}; keepalive 256; keepalive_requests 1000000000; }}
+    server {{ listen unix:{site.folder}/unused.sock;"""
+    return [service, _nginx(site.fill("nginx.conf", port, LOCATIONS=locations))]
+
+
+def _haproxy_rs256(site: Site, port: int) -> list[Command]:
+    return [_haproxy(site, port, algorithm="RS256", key=str(site.peers.public_pem))]
+
+
+def _haproxy_hs256(site: Site, port: int) -> list[Command]:
+    return [_haproxy(site, port, algorithm="HS256", key=site.peers.secret)]
+
+
+def _haproxy(site: Site, port: int, *, algorithm: str, key: str, answers: bool = False) -> Command:
+    if answers:
+        then = "http-request return status 200 hdr X-User-Id %[var(txn.sub)]"
+        backend = ""
+    else:
+        then = "default_backend service"
+        backend = f"backend service\n    server one 127.0.0.1:{site.service_port}\n"
+    file = site.fill("haproxy.cfg", port, ALG=algorithm, KEY=key, THEN=then, BACKEND=backend)
+    return Command(["haproxy", "-db", "-f", str(file)])
+
+
+def _envoy(site: Site, port: int) -> list[Command]:
+    # fmt: off
+    options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error",
+               "--config-path", str(site.fill("envoy.yaml", port))]
+    # fmt: on
+    return [Command([str(_envoy_program()), *options])]
+
+
+def _envoy_program() -> Path:
+    return next(iter((PEERS / "venv" / "lib").glob("python3*/site-packages/envoy/_bin/envoy")), VENV / "envoy")
+
+
+def _caddy(site: Site, port: int) -> list[Command]:
+    key = site.peers.public_pem.read_text()
+    file = site.fill("Caddyfile", port, PUBLIC_KEY=key)
+    argv = [str(VENV / "caddy"), "run", "--adapter", "caddyfile", "--config", str(file)]
+    return [Command(argv, env={"GOMAXPROCS": "1", "HOME": str(site.folder)})]
+
+
+def _fastify(site: Site, port: int) -> list[Command]:
+    # ES modules are found beside the importing file, not through NODE_PATH.
+    modules = site.folder / "node_modules"
+    if not modules.exists():
+        modules.symlink_to(NODE_MODULES)
+    return [Command(["node", str(site.fill("fastify.mjs", port))], env={"NODE_ENV": "production"})]
+
+
+def _naive(site: Site, port: int) -> list[Command]:
+    env = {
+        "SERVICE_URL": f"http://127.0.0.1:{site.service_port}",
+        "PUBLIC_PEM": str(site.peers.public_pem),
+        "REDIS_URL": site.redis_url,
+        "ISSUER": "http://127.0.0.1:8080",
+        "AUDIENCE": "lockgate",
+    }
+    argv = [str(VENV / "uvicorn"), "naive_gateway:app", "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    return [Command(argv, env=env, folder=Path(__file__).parent / "peers")]
+
+
+def _lockgate_with_log(site: Site, port: int) -> list[Command]:
+    return lockgate.commands(site, port, access_log=True)
+
+
+def _nginx(configuration: Path) -> Command:
+    return Command(["nginx", "-c", str(configuration)])
+
+
+def _program(name: str) -> Callable[[], str | None]:
+    return lambda: None if shutil.which(name) else f"{name} is not installed"
+
+
+def _file(path: Callable[[], Path]) -> Callable[[], str | None]:
+    return lambda: None if os.access(path(), os.R_OK) else f"{path().name} is not installed"
+
+
+def _both(*checks: Callable[[], str | None]) -> Callable[[], str | None]:
+    return lambda: next((missing for check in checks if (missing := check())), None)
+
+
+ALL: Final = (
+    System("nginx", "nginx, plain", "nothing: the reference", nginx, Credential.NONE, _program("nginx")),
+    System(
+        "lockgate",
+        "**Lockgate**",
+        "verify, live revocation in Redis, rate limit, signed identity, metrics",
+        lockgate.commands,
+        Credential.OWN,
+        lambda: None,
+    ),
+    System(
+        "lockgate-log",
+        "**Lockgate**, access log on",
+        "the same, and a JSON line for each request",
+        _lockgate_with_log,
+        Credential.OWN,
+        lockgate.access_log_missing,
+    ),
+    System(
+        "haproxy-hs256",
+        "HAProxy `jwt_verify`, HS256",
+        "verify",
+        _haproxy_hs256,
+        Credential.HS256,
+        _program("haproxy"),
+    ),
+    System(
+        "haproxy-rs256",
+        "HAProxy `jwt_verify`, RS256",
+        "verify",
+        _haproxy_rs256,
+        Credential.RS256,
+        _program("haproxy"),
+    ),
+    System(
+        "nginx-auth",
+        "nginx `auth_request`, HAProxy answers it",
+        "verify (RS256)",
+        _auth_request,
+        Credential.RS256,
+        _both(_program("nginx"), _program("haproxy")),
+    ),
+    System("envoy", "Envoy `jwt_authn`", "verify (RS256, cached)", _envoy, Credential.RS256, _file(_envoy_program)),
+    System(
+        "caddy", "Caddy, caddy-jwt", "verify (RS256)", _caddy, Credential.RS256, _file(lambda: VENV / "caddy")
+    ),
+    System(
+        "fastify",
+        "Fastify, http-proxy, jwt",
+        "verify (RS256, cached)",
+        _fastify,
+        Credential.RS256,
+        _both(_program("node"), _file(lambda: NODE_MODULES / "fastify")),
+    ),
+    System(
+        "naive",
+        "FastAPI, httpx, PyJWT, redis-py as commonly written",
+        "verify (RS256), live revocation in Redis",
+        _naive,
+        Credential.RS256,
+        _file(lambda: VENV / "uvicorn"),
+    ),
+)
+REFERENCE: Final = "nginx"
+SUBJECT: Final = "lockgate"

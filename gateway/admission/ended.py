@@ -1,0 +1,212 @@
+"""What is open must not outlive its token: sockets and streams end with it, on every node, within a second.
+
+`Watches` knows what this worker holds open, and for whom. `EndedChannel` listens on one connection to Redis for what
+has just been revoked, on whichever node. A message is only a hint to ask: the answer is what Redis holds, asked the
+same way as for a request. So a message that came twice, late, or for somebody who has logged in again does no harm;
+and one that was lost does none either, because after every new subscription everybody is asked about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from gateway.admission.gate import STORE_AWAY, Admission, Verdict
+from gateway.clock import Clock
+from gateway.edge.ticker import Ticker
+from gateway.errors import Reason, Refusal
+from gateway.identity.model import VerifiedClaims
+from gateway.stores.layout import ENDED_CHANNEL
+
+Ended = Callable[[Refusal], None]
+
+SILENCE_S: Final = 1.0
+"""How long the channel may be silent before Redis is asked whether it is still there, and how long that may take."""
+RESUBSCRIBE_S: Final = 0.25
+
+_log = logging.getLogger("lockgate.admission")
+
+
+class Watch:
+    """One open socket or stream. Made by `Watches.watch`.
+
+    Attributes:
+        claims: of the token it lives by; `None` for nobody in particular.
+        ended: called once when it has to end.
+    """
+
+    __slots__ = ("_watches", "claims", "ended")
+
+    def __init__(self, watches: Watches, claims: VerifiedClaims | None, ended: Ended) -> None:
+        self._watches = watches
+        self.claims = claims
+        self.ended = ended
+
+    def renew(self, claims: VerifiedClaims) -> None:
+        """It lives by another token from now on."""
+        self._watches.remove(self)
+        self.claims = claims
+        self._watches.add(self)
+
+    def cancel(self) -> None:
+        """It is over, by itself."""
+        self._watches.remove(self)
+
+
+class Watches:
+    """Everything that this worker holds open for longer than one answer takes.
+
+    Args:
+        admission: is asked again.
+        ticker: the worker's coarse clock; expiry is noticed at its ticks.
+        clock: the time.
+        leeway_s: how long a token is still good after it expired, as for requests.
+    """
+
+    def __init__(self, admission: Admission, ticker: Ticker, clock: Clock, leeway_s: float) -> None:
+        self._admission = admission
+        self._clock = clock
+        self._leeway_s = leeway_s
+        self._open: set[Watch] = set()
+        self._by_name: dict[bytes, set[Watch]] = {}
+        self._unanswered: set[Watch] = set()
+        ticker.listen(self._look)
+
+    def watch(self, claims: VerifiedClaims | None, ended: Ended) -> Watch:
+        """Watch over something open, and ask at once whether its token was revoked since it was let in.
+
+        Args:
+            claims: of its token; `None` for nobody in particular, who only has to go when the node stops.
+            ended: called at most once, never before this returns: with `TOKEN_EXPIRED`, with why the token is no longer
+                welcome, or with `DRAINING`. The watch is over then.
+        """
+        watch = Watch(self, claims, ended)
+        self.add(watch)
+        return watch
+
+    def add(self, watch: Watch) -> None:
+        """Begin to watch. Only then ask: what is revoked from here on comes as a message."""
+        self._open.add(watch)
+        for name in _names(watch.claims):
+            self._by_name.setdefault(name, set()).add(watch)
+        self._ask(watch)
+
+    def remove(self, watch: Watch) -> None:
+        """Watch no more."""
+        self._open.discard(watch)
+        self._unanswered.discard(watch)
+        for name in _names(watch.claims):
+            watched = self._by_name.get(name, set())
+            watched.discard(watch)
+            if not watched:
+                self._by_name.pop(name, None)
+
+    def hear(self, message: bytes) -> None:
+        """Something was revoked: `jti:<jti>`, `sid:<sid>` or `sub:<sub>`."""
+        for watch in list(self._by_name.get(message, ())):
+            self._ask(watch)
+
+    def ask_about_all(self) -> None:
+        """Messages may have been missed."""
+        for watch in list(self._open):
+            self._ask(watch)
+
+    def drain(self) -> None:
+        """The node stops: everything ends."""
+        for watch in list(self._open):
+            self._end(watch, Refusal(Reason.DRAINING))
+
+    def _ask(self, watch: Watch) -> None:
+        if watch.claims is not None:
+            self._admission.ask(watch.claims, (), "", partial(self._answered, watch, watch.claims))
+
+    def _answered(self, watch: Watch, claims: VerifiedClaims, verdict: Verdict) -> None:
+        if watch not in self._open or watch.claims is not claims:
+            return
+        if verdict is STORE_AWAY:
+            # It was welcome when it was opened. It lives on, but is asked about until there is an answer.
+            self._unanswered.add(watch)
+            return
+        self._unanswered.discard(watch)
+        if isinstance(verdict, Refusal):
+            self._end(watch, verdict)
+
+    def _look(self, _now: float) -> None:
+        latest = self._clock.now() - self._leeway_s
+        for watch in [one for one in self._open if one.claims is not None and one.claims.exp <= latest]:
+            self._end(watch, Refusal(Reason.TOKEN_EXPIRED))
+        for watch in list(self._unanswered):
+            self._ask(watch)
+
+    def _end(self, watch: Watch, refusal: Refusal) -> None:
+        self.remove(watch)
+        watch.ended(refusal)
+
+
+class EndedChannel:
+    """Hears on every node what is revoked on any.
+
+    Args:
+        redis: gives one connection for as long as the worker lives.
+        watches: is told.
+    """
+
+    def __init__(self, redis: Redis, watches: Watches) -> None:
+        self._redis = redis
+        self._watches = watches
+        self._listener: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin to listen; Redis need not be there yet."""
+        self._listener = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._listener is not None:
+            self._listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._listener
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._redis.pubsub() as channel:
+                    await channel.subscribe(ENDED_CHANNEL)
+                    await self._follow(channel)
+            except (RedisError, OSError) as error:
+                _log.debug("%s: not subscribed (%s)", ENDED_CHANNEL, type(error).__name__)
+            await asyncio.sleep(RESUBSCRIBE_S)
+
+    async def _follow(self, channel: PubSub) -> None:
+        """Handle messages until Redis has nothing to say, not even to a PING."""
+        asked = False
+        while True:
+            message: dict[str, Any] | None = await channel.get_message(timeout=SILENCE_S)
+            if message is None:
+                if asked:
+                    return
+                asked = True
+                await channel.ping()
+                continue
+            asked = False
+            if message["type"] == "subscribe":
+                # The first time, and whenever redis-py has connected again by itself.
+                self._watches.ask_about_all()
+            elif message["type"] == "message":
+                self._watches.hear(message["data"])
+
+
+def _names(claims: VerifiedClaims | None) -> tuple[bytes, ...]:
+    """What the channel may call it."""
+    if claims is None:
+        return ()
+    bearer = claims.bearer
+    return f"jti:{bearer.jti}".encode(), f"sid:{bearer.sid}".encode(), f"sub:{bearer.sub}".encode()

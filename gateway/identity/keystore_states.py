@@ -1,0 +1,163 @@
+"""The states of a key, and how a rotation takes keys through them: pure rules, the same for every kind of key.
+
+    next      known to whoever verifies, does not sign yet
+    active    signs; exactly one
+    passive   signs no more, still verifies what it has signed
+    removed   is not in the file any more: verifies nothing
+
+A key signs only after everybody has had the time to learn of it, and goes only when nothing that it signed can be alive.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What a key that is listed may be. All of them verify."""
+
+    NEXT = "next"
+    ACTIVE = "active"
+    PASSIVE = "passive"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key in a file.
+
+    Attributes:
+        key_id: unique within its file.
+        since: when it took its state, Unix seconds.
+        members: what else stands in the file: `alg`, or `secret`.
+    """
+
+    key_id: str
+    state: State
+    since: float
+    members: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the states last, at least.
+
+    Attributes:
+        publish_s: *next*; by then whoever verifies has read the file, or fetched the key set, again.
+        keep_s: *passive*; by then nothing that the key has signed is alive.
+        most: how many keys a file may hold; `None` where any number may be passive.
+    """
+
+    publish_s: float
+    keep_s: float
+    most: int | None = None
+
+
+class Did(StrEnum):
+    """What a call to `rotate` came to."""
+
+    PUBLISHED = "published"
+    ACTIVATED = "activated"
+    RETIRED = "retired"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One step of a rotation.
+
+    Attributes:
+        entries: the keys after it, the active one first.
+        did: which step it was.
+        key_id: of the key it was about.
+        next_at: from when on the next step of this rotation may be made, Unix seconds; `None` where it is complete.
+    """
+
+    entries: tuple[Entry, ...]
+    did: Did
+    key_id: str
+    next_at: float | None
+
+
+def active(entries: Sequence[Entry]) -> Entry:
+    """The key that signs; `check` and every reader have seen that there is one."""
+    return next(entry for entry in entries if entry.state is State.ACTIVE)
+
+
+def rotate(
+    entries: Sequence[Entry], timing: Timing, now: float, make: Callable[[], Entry], *, at_once: bool = False
+) -> Turn:
+    """Make the next step: publish a key, activate the one that was published, or wait until that may be done.
+
+    Where only so many keys fit, a passive one has to go before another is published.
+
+    Args:
+        entries: the keys as they are.
+        timing: how long states last.
+        now: Unix seconds.
+        make: a fresh *next* key.
+        at_once: do not wait for everybody to have learnt of the new key: for emergencies.
+    """
+    waiting = _newest(entries, State.NEXT)
+    if waiting is not None:
+        ripe_at = waiting.since + timing.publish_s
+        if now >= ripe_at or at_once:
+            return _activated(entries, waiting, timing, now)
+        return Turn(tuple(entries), Did.WAITING, waiting.key_id, ripe_at)
+    if timing.most is not None and len(entries) >= timing.most:
+        left = retire(entries, timing, now)
+        oldest = min((entry for entry in entries if entry.state is State.PASSIVE), key=lambda entry: entry.since)
+        if len(left) == len(entries):
+            return Turn(tuple(entries), Did.WAITING, oldest.key_id, oldest.since + timing.keep_s)
+        return Turn(left, Did.RETIRED, oldest.key_id, None)
+    made = make()
+    if at_once:
+        return _activated([*entries, made], made, timing, now)
+    return Turn(ordered([*entries, made]), Did.PUBLISHED, made.key_id, made.since + timing.publish_s)
+
+
+def retire(entries: Sequence[Entry], timing: Timing, now: float) -> tuple[Entry, ...]:
+    """The keys without those passive ones that have been so for long enough."""
+    return tuple(
+        entry for entry in entries if entry.state is not State.PASSIVE or now < entry.since + timing.keep_s
+    )
+
+
+def remove(entries: Sequence[Entry], key_id: str, now: float, make: Callable[[], Entry]) -> tuple[Entry, ...]:
+    """The keys without one of them, at once. When it was the active one, the next key signs from now on."""
+    left = [entry for entry in entries if entry.key_id != key_id]
+    if any(entry.state is State.ACTIVE for entry in left):
+        return ordered(left)
+    follower = _newest(left, State.NEXT)
+    if follower is None:
+        follower = make()
+        left.append(follower)
+    return ordered([_in_state(entry, State.ACTIVE, now) if entry is follower else entry for entry in left])
+
+
+def ordered(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The active key first, because where no state is read the first one signs; then next, then passive, by age."""
+    rank = {State.ACTIVE: 0, State.NEXT: 1, State.PASSIVE: 2}
+    return tuple(sorted(entries, key=lambda entry: (rank[entry.state], -entry.since)))
+
+
+def _newest(entries: Sequence[Entry], state: State) -> Entry | None:
+    return max((entry for entry in entries if entry.state is state), key=lambda entry: entry.since, default=None)
+
+
+def _activated(entries: Sequence[Entry], chosen: Entry, timing: Timing, now: float) -> Turn:
+    changed = []
+    for entry in entries:
+        if entry is chosen:
+            changed.append(_in_state(entry, State.ACTIVE, now))
+        elif entry.state is State.ACTIVE:
+            changed.append(_in_state(entry, State.PASSIVE, now))
+        else:
+            changed.append(entry)
+    return Turn(ordered(changed), Did.ACTIVATED, chosen.key_id, now + timing.keep_s)
+
+
+def _in_state(entry: Entry, state: State, now: float) -> Entry:
+    return dataclasses.replace(entry, state=state, since=now)

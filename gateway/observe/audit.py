@@ -1,0 +1,116 @@
+"""The audit trail: who did what, when, from where, and how it ended; without a secret in it.
+
+Each event is one JSON line in the log, written before anything else, and one entry of a capped stream in Redis, for
+people to look at. The line does not depend on Redis; the stream does, and a request waits for neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final, Protocol, TextIO
+
+import structlog
+
+from gateway.clock import Clock
+from gateway.errors import LockgateError
+
+MAX_WAITING: Final = 10_000
+"""Events that wait for Redis to come back; the oldest go first, and the log has them all."""
+BATCH: Final = 500
+MAX_TEXT: Final = 256
+
+
+class Event(StrEnum):
+    """What can happen. Names are stable: people search for them."""
+
+    LOGIN = "login"
+    LOGIN_REFUSED = "login.refused"
+    REFRESH = "refresh"
+    REFRESH_REFUSED = "refresh.refused"
+    REFRESH_REUSED = "refresh.reused"
+    REVOKE = "revoke"
+    LOGOUT = "logout"
+    LOGOUT_ALL = "logout.all"
+    SESSION_ENDED = "session.ended"
+    PASSWORD_CHANGED = "password.changed"  # noqa: S105 - the name of an event
+    PASSWORD_REFUSED = "password.refused"  # noqa: S105 - the name of an event
+    USER_BLOCKED = "user.blocked"
+    USER_UNBLOCKED = "user.unblocked"
+    CLIENT_ADDED = "client.added"
+    CLIENT_REMOVED = "client.removed"
+    CLIENT_TOKEN = "client.token"  # noqa: S105 - the name of an event
+    CLIENT_REFUSED = "client.refused"
+
+
+class Trail(Protocol):
+    """Keeps events for people to look at."""
+
+    async def append(self, entries: Sequence[Mapping[str, str]]) -> None:
+        """Keep them in this order.
+
+        Raises:
+            LockgateError: they were not kept, or not all of them.
+        """
+
+
+class Audit:
+    """Writes the audit trail.
+
+    Args:
+        trail: keeps events.
+        clock: the time.
+        out: takes the log lines; standard output where not given.
+    """
+
+    def __init__(self, trail: Trail, clock: Clock, out: TextIO | None = None) -> None:
+        self._trail = trail
+        self._clock = clock
+        self._log = structlog.wrap_logger(
+            structlog.WriteLogger(out or sys.stdout),
+            processors=[structlog.processors.JSONRenderer()],
+            wrapper_class=structlog.make_filtering_bound_logger("info"),
+        )
+        self._waiting: deque[dict[str, str]] = deque(maxlen=MAX_WAITING)
+        self._writing: asyncio.Task[None] | None = None
+
+    def record(self, event: Event, **facts: str | None) -> None:
+        """Note an event.
+
+        Args:
+            event: what happened.
+            facts: by name: `sub`, `sid`, `jti`, `client_id`, `actor` (who did it, where that is not `sub`), `address`,
+                `request_id`, `reason`, `account` (a digest of the name that was typed). Empty ones are left out. None
+                is a token, password, cookie or captcha answer.
+        """
+        moment = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")
+        known = {name: value[:MAX_TEXT] for name, value in facts.items() if value}
+        # JSON escapes control characters, so that an event is one line whatever a client sent.
+        self._log.info(str(event), log="audit", time=moment, **known)
+        self._waiting.append({"time": moment, "event": str(event), **known})
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def flush(self) -> None:
+        """Wait until what was recorded so far is in the trail, or has failed to get there."""
+        if self._writing is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._writing
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
+            try:
+                await self._trail.append(batch)
+            except LockgateError as error:
+                # They stay where they are; the next event tries again.
+                self._log.error("trail.failed", log="audit", reason=str(error))
+                return
+            for entry in batch:
+                if self._waiting and self._waiting[0] is entry:
+                    self._waiting.popleft()

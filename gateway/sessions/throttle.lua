@@ -1,0 +1,50 @@
+-- One attempt at a password, counted before it is made: of any number of simultaneous attempts no more get through than
+-- of as many in a row. Each counter is a bucket that drains evenly, `soft` in one window.
+--
+-- KEYS  1 account   2 address   3 everybody          (hashes: level, at)
+-- ARGV  1 'take' or 'give'   2 now, Unix milliseconds   3 window, milliseconds   4 a captcha was solved: '1'
+--       5 account: attempts without a captcha   6 address: the same   7 everybody: the same
+--       8 address: attempts at all
+-- Answer  {'go', 0} | {'captcha', 0} | {'wait', milliseconds}
+local now, window, solved = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
+local soft = {tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])}
+local hard = tonumber(ARGV[8])
+
+local function level(i)
+  local stored = redis.call('HMGET', KEYS[i], 'level', 'at')
+  if not stored[1] then
+    return 0
+  end
+  return math.max(0, stored[1] - math.max(0, now - stored[2]) * soft[i] / window)
+end
+
+local function fill(i, value)
+  if value <= 0 then
+    redis.call('DEL', KEYS[i])
+    return
+  end
+  redis.call('HSET', KEYS[i], 'level', value, 'at', now)
+  redis.call('PEXPIRE', KEYS[i], math.ceil(value * window / soft[i]))
+end
+
+local account, address, everybody = level(1), level(2), level(3)
+
+if ARGV[1] == 'give' then
+  fill(1, account - 1)
+  fill(2, address - 1)
+  fill(3, everybody - 1)
+  return {'go', 0}
+end
+
+if address + 1 > hard then
+  return {'wait', math.ceil((address + 1 - hard) * window / soft[2])}
+end
+fill(2, address + 1)
+local suspicious = account + 1 > soft[1] or address + 1 > soft[2] or everybody + 1 > soft[3]
+if suspicious and not solved then
+  return {'captcha', 0}
+end
+-- Bounded, so that an account is as before one window after an attack has ended, however long that was.
+fill(1, math.min(account + 1, 2 * soft[1]))
+fill(3, math.min(everybody + 1, 2 * soft[3]))
+return {'go', 0}

@@ -1,0 +1,157 @@
+"""How many attempts at a password there may be: for one account, from one address, and from everybody together.
+
+Nobody can lock anybody else out: what a victim of guessing gets to see is a captcha. Only an address that goes on
+without solving one is sent away for a while. A success takes back its own attempt and no other, so that guesses at one
+account cannot be paid for with logins to another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import unicodedata
+from enum import Enum
+from importlib.resources import files
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+from redis.asyncio import Redis
+
+from gateway.clock import Clock
+from gateway.errors import Reason, Refusal
+from gateway.settings import LoginSettings
+from gateway.stores.layout import allowance_key, login_keys
+from gateway.stores.redis import store_errors
+
+_MS: Final = 1000
+_IPV6_SITE_BITS: Final = 64
+
+
+class Attempt(Enum):
+    """What becomes of an attempt."""
+
+    GO = "go"
+    CAPTCHA = "captcha"
+    WAIT = "wait"
+
+
+class Throttle:
+    """Counts attempts at passwords, in Redis, for all nodes.
+
+    Args:
+        redis: where the counters are.
+        login: how many are allowed.
+        clock: the time.
+
+    Methods raise `StoreUnavailableError`: without counters no password is looked at.
+    """
+
+    def __init__(self, redis: Redis, login: LoginSettings, clock: Clock) -> None:
+        self._login = login
+        self._clock = clock
+        self._script = redis.register_script(_source("throttle.lua"))
+
+    async def enter(self, username: str, address: str, *, solved: bool) -> Refusal | None:
+        """Count an attempt, and say whether it may be made.
+
+        Args:
+            username: as it was typed.
+            address: of the client.
+            solved: a captcha was solved for this attempt.
+
+        Returns:
+            `None` if it may; else `CAPTCHA_REQUIRED`, or `LOGIN_THROTTLED` with Retry-After.
+        """
+        code, wait_ms = await self._run("take", username, address, solved=solved)
+        outcome = Attempt(code.decode("ascii"))
+        if outcome is Attempt.GO:
+            return None
+        if outcome is Attempt.CAPTCHA:
+            return Refusal(Reason.CAPTCHA_REQUIRED, note="wrong answer" if solved else "none given")
+        return Refusal(Reason.LOGIN_THROTTLED, headers=(retry_after(wait_ms),))
+
+    async def take_back(self, username: str, address: str) -> None:
+        """The attempt succeeded, or no password was looked at: it does not count."""
+        await self._run("give", username, address, solved=False)
+
+    async def _run(self, what: str, username: str, address: str, *, solved: bool) -> tuple[bytes, int]:
+        login = self._login
+        with store_errors():
+            code, wait_ms = await self._script(
+                keys=login_keys(account_digest(username), network(address)),
+                args=[
+                    what,
+                    int(self._clock.now() * _MS),
+                    login.window_s * _MS,
+                    int(solved),
+                    login.account_attempts,
+                    login.address_attempts,
+                    login.all_attempts,
+                    login.address_limit,
+                ],
+            )
+        return code, wait_ms
+
+
+class Allowance:
+    """How much work an address may ask for that costs us more than it costs them.
+
+    Args:
+        redis: where the counters are.
+        clock: the time.
+        name: of the kind of work.
+        limit: how much in one window.
+        window_s: seconds.
+    """
+
+    def __init__(self, redis: Redis, clock: Clock, *, name: str, limit: int, window_s: int) -> None:
+        self._clock = clock
+        self._name = name
+        self._limit = limit
+        self._window_s = window_s
+        self._script = redis.register_script(_source("allowance.lua"))
+
+    async def spend(self, address: str, cost: int = 1) -> Refusal | None:
+        """Take from what an address may have; a refusal with Retry-After where it is used up.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+        """
+        with store_errors():
+            wait_ms = await self._script(
+                keys=[allowance_key(self._name, network(address))],
+                args=[int(self._clock.now() * _MS), self._window_s * _MS, self._limit, cost],
+            )
+        return Refusal(Reason.RATE_LIMITED, headers=(retry_after(wait_ms),), note=self._name) if wait_ms else None
+
+
+def account_digest(username: str) -> str:
+    """What stands for an account in counters and in the audit trail: the same for every spelling of its name.
+
+    A digest, because people type passwords where the name belongs. The form that is hashed (NFKC, case folded,
+    trimmed) is the one in which the users service looks names up.
+    """
+    form = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold()).strip()
+    return hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def network(address: str) -> str:
+    """Whom an address is counted as: itself, or the /64 of an IPv6 address, for a site has all of them to choose from."""
+    try:
+        found: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((found, _IPV6_SITE_BITS), strict=False))
+
+
+def retry_after(wait_ms: int) -> tuple[str, str]:
+    """The Retry-After field; at least one second (RFC 9110 section 10.2.3 knows whole ones)."""
+    return "Retry-After", str(max(1, math.ceil(wait_ms / _MS)))
+
+
+def _source(name: str) -> str:
+    return files("gateway.sessions").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,69 @@
+"""One-time tickets: for a browser's WebSocket, which cannot send an Authorization field.
+
+A ticket stands for an access token, once, for 30 seconds. What Redis holds is the token, sealed with a key that only
+the ticket gives: whoever reads Redis can use nothing, and whoever writes to it cannot make an identity up, because the
+token that comes out is verified like any other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from redis.asyncio import Redis
+
+from gateway.identity.model import UnverifiedToken
+from gateway.stores.layout import TICKET_LIFE_S, ticket_key
+from gateway.stores.redis import store_errors
+
+_SECRET_BYTES: Final = 32
+_TICKET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_NONCE: Final = bytes(12)
+"""Constant, because a key seals one token only (NIST SP 800-38D section 8)."""
+
+
+class Tickets:
+    """Gives tickets out and takes them back.
+
+    Args:
+        redis: where they are.
+
+    Methods raise `StoreUnavailableError` where Redis did not answer.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def issue(self, token: UnverifiedToken) -> str:
+        """A ticket for a token that was let in just now; good for `TICKET_LIFE_S`, once."""
+        secret = secrets.token_bytes(_SECRET_BYTES)
+        name, key = _derived(secret)
+        sealed = AESGCM(key).encrypt(_NONCE, token.encode("ascii"), None)
+        with store_errors():
+            await self._redis.set(name, sealed, ex=TICKET_LIFE_S)
+        return base64.urlsafe_b64encode(secret).rstrip(b"=").decode("ascii")
+
+    async def redeem(self, ticket: str) -> bytes | None:
+        """The token of a ticket, which is worth nothing from now on; `None` for one that is unknown, used or too old."""
+        if _TICKET.fullmatch(ticket) is None:
+            return None
+        name, key = _derived(base64.urlsafe_b64decode(f"{ticket}="))
+        with store_errors():
+            sealed = await self._redis.getdel(name)
+        if sealed is None:
+            return None
+        try:
+            return AESGCM(key).decrypt(_NONCE, sealed, None)
+        except InvalidTag:
+            return None
+
+
+def _derived(secret: bytes) -> tuple[str, bytes]:
+    """Name and key: two digests of the secret, of which neither tells the other."""
+    name = hashlib.sha256(b"lockgate ticket name\0" + secret).hexdigest()
+    return ticket_key(name), hashlib.sha256(b"lockgate ticket key\0" + secret).digest()

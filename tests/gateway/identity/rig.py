@@ -1,0 +1,157 @@
+"""A key ring with a key of each kind, and tokens signed with any of them, however odd what they say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from gateway.clock import Clock
+from gateway.identity import keyring
+from gateway.identity.bearer import format_gate
+from gateway.identity.keyring import KeyRing, PrivateKey
+from gateway.identity.model import VerifiedClaims
+from gateway.identity.verifier import AccessTokenRules, Verifier
+from gateway.errors import Refusal
+from gateway.stores.layout import admission_keys
+from tests.support.tokens import ABSENT, base64url, encoded
+
+ISSUER: Final = "https://gateway.example"
+AUDIENCE: Final = "shop"
+LIFE_S: Final = 300
+LEEWAY_S: Final = 10
+REFRESH_SECRET: Final = base64url(b"r" * 32)
+RULES: Final = AccessTokenRules(ISSUER, AUDIENCE, LEEWAY_S, LIFE_S)
+
+
+def generate(alg: str) -> PrivateKey:
+    """A new private key for a JWS algorithm."""
+    if alg == "EdDSA":
+        return ed25519.Ed25519PrivateKey.generate()
+    if alg == "ES256":
+        return ec.generate_private_key(ec.SECP256R1())
+    return rsa.generate_private_key(65537, 2048)
+
+
+def write_ring(folder: Path, keys: Mapping[str, PrivateKey], *, active: str = "EdDSA") -> Path:
+    """Write a key ring as an operator would find it.
+
+    Args:
+        folder: made where missing.
+        keys: by algorithm.
+        active: the algorithm whose key signs.
+    """
+    (folder / "signing").mkdir(parents=True, exist_ok=True)
+    entries = []
+    for alg, key in keys.items():
+        kid = keyring.thumbprint(key.public_key())
+        write_private(folder / "signing" / f"{kid}.pem", pem(key))
+        entries.append({"kid": kid, "alg": alg, "state": "active" if alg == active else "passive"})
+    write_private(folder / "ring.json", json.dumps({"keys": entries}).encode())
+    write_private(folder / "refresh.json", json.dumps({"keys": [{"id": "1", "secret": REFRESH_SECRET}]}).encode())
+    return folder
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """A file that only its owner may read."""
+    path.write_bytes(content)
+    path.chmod(0o600)
+
+
+def pem(key: PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def signature(key: PrivateKey, text: bytes) -> bytes:
+    """The JWS signature of a text (RFC 7518 section 3, RFC 8037 section 3.1)."""
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign(text)
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        r, s = decode_dss_signature(key.sign(text, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    return key.sign(text, padding.PKCS1v15(), hashes.SHA256())
+
+
+class Signer:
+    """Signs with one key of the ring.
+
+    Args:
+        ring: that verifies.
+        key: the private key.
+        alg: its algorithm.
+        clock: the time.
+    """
+
+    def __init__(self, ring: KeyRing, key: PrivateKey, alg: str, clock: Clock) -> None:
+        self.ring = ring
+        self.key = key
+        self.alg = alg
+        self.kid = keyring.thumbprint(key.public_key())
+        self._clock = clock
+
+    def header(self, **changes: object) -> dict[str, Any]:
+        """The header of a valid token, with changes; `ABSENT` removes a member."""
+        return _changed({"typ": "at+jwt", "alg": self.alg, "kid": self.kid}, changes)
+
+    def claims(self, **changes: object) -> dict[str, Any]:
+        """The claims of a valid token, with changes; `ABSENT` removes a member."""
+        now = int(self._clock.now())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": "alice",
+            "client_id": "web",
+            "iat": now,
+            "exp": now + LIFE_S,
+            "jti": "token-1",
+            "sid": "session-1",
+            "scope": "orders:read",
+            "roles": ["customer"],
+            "epoch": 0,
+            "auth_time": now,
+            "amr": ["pwd"],
+        }
+        return _changed(claims, changes)
+
+    def token(self, header: Mapping[str, object] | None = None, **claims: object) -> str:
+        """A validly signed token; what it says may be odd."""
+        return self.sign(encoded(self.header() if header is None else header), encoded(self.claims(**claims)))
+
+    def raw(self, *, header: bytes | None = None, payload: bytes | None = None) -> str:
+        """A validly signed token of these bytes."""
+        head = base64url(header) if header is not None else encoded(self.header())
+        body = base64url(payload) if payload is not None else encoded(self.claims())
+        return self.sign(head, body)
+
+    def sign(self, header: str, payload: str) -> str:
+        """Sign two parts as they are."""
+        text = f"{header}.{payload}"
+        return f"{text}.{base64url(signature(self.key, text.encode()))}"
+
+
+class Gate:
+    """The whole way of a credential: format gate, then verifier; both as the pipeline calls them."""
+
+    def __init__(self, ring: KeyRing, clock: Clock, rules: AccessTokenRules = RULES, *, cache_size: int = 100) -> None:
+        self.verifier = Verifier(ring, rules, clock, cache_size=cache_size, keys_of=admission_keys)
+
+    def judge(self, token: str | bytes) -> VerifiedClaims | Refusal:
+        unverified = format_gate(token if isinstance(token, bytes) else token.encode())
+        return unverified if isinstance(unverified, Refusal) else self.verifier.verify(unverified)
+
+
+def accepted(outcome: VerifiedClaims | Refusal) -> VerifiedClaims:
+    """The claims of a token that was believed."""
+    assert isinstance(outcome, VerifiedClaims), outcome
+    return outcome
+
+
+def _changed(members: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**members, **changes}.items() if value is not ABSENT}

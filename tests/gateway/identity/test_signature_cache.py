@@ -1,0 +1,110 @@
+"""R-13: what the cache of verified signatures may remember, and for how long."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Reason, Refusal
+from gateway.identity import keyring
+from gateway.identity.bearer import format_gate
+from gateway.identity.keyring import KeyRing, PrivateKey
+from gateway.identity.model import VerifiedClaims
+from gateway.identity.verifier import Verifier
+from gateway.stores.layout import admission_keys
+from tests.gateway.identity.rig import LEEWAY_S, LIFE_S, RULES, Gate, Signer, accepted, generate, write_ring
+from tests.gateway.identity.test_signature import refused
+from tests.support.clock import ManualClock
+
+
+def test_a_remembered_token_is_the_same_claims(gate: Gate, signer: Signer) -> None:
+    token = signer.token()
+    assert accepted(gate.judge(token)) is accepted(gate.judge(token))
+
+
+def test_a_remembered_token_dies_when_it_ends(gate: Gate, signer: Signer, clock: ManualClock) -> None:
+    token = signer.token()
+    accepted(gate.judge(token))
+    clock.advance(LIFE_S + LEEWAY_S)
+    refused(gate.judge(token), Reason.TOKEN_EXPIRED)
+
+
+def test_a_clock_that_is_set_forth_and_back_is_obeyed(gate: Gate, signer: Signer, clock: ManualClock) -> None:
+    """The verdict is that of the clock now, remembered or not; so two nodes never disagree for long."""
+    token = signer.token()
+    accepted(gate.judge(token))
+    clock.advance(10 * LIFE_S)
+    refused(gate.judge(token), Reason.TOKEN_EXPIRED)
+    clock.advance(-10 * LIFE_S)
+    accepted(gate.judge(token))
+    clock.advance(-LEEWAY_S - 1)
+    refused(gate.judge(token), Reason.TOKEN_EXPIRED)
+
+
+def test_the_cache_is_bounded_and_forgets_the_oldest(ring: KeyRing, clock: ManualClock, signer: Signer) -> None:
+    gate = Gate(ring, clock, cache_size=3)
+    tokens = [signer.token(jti=f"token-{number}") for number in range(5)]
+    first = [accepted(gate.judge(token)) for token in tokens]
+    again = [accepted(gate.judge(token)) for token in reversed(tokens)]
+    kept = [one is other for one, other in zip(first, reversed(again), strict=True)]
+    assert kept == [False, False, True, True, True]
+
+
+def test_an_expired_token_takes_no_place_in_the_cache(ring: KeyRing, clock: ManualClock, signer: Signer) -> None:
+    gate = Gate(ring, clock, cache_size=1)
+    old = signer.token(jti="old")
+    clock.advance(LIFE_S + LEEWAY_S)
+    young = signer.token(jti="young")
+    claims = accepted(gate.judge(young))
+    refused(gate.judge(old), Reason.TOKEN_EXPIRED)
+    assert gate.judge(young) is claims
+
+
+def test_without_a_cache_every_token_is_verified_anew(ring: KeyRing, clock: ManualClock, signer: Signer) -> None:
+    gate = Gate(ring, clock, cache_size=0)
+    token = signer.token()
+    assert accepted(gate.judge(token)) is not accepted(gate.judge(token))
+
+
+@pytest.mark.parametrize("good_first", [True, False])
+def test_a_bad_signature_is_not_covered_by_a_good_one(gate: Gate, signer: Signer, *, good_first: bool) -> None:
+    """The key is the digest of the whole token; and a refusal is not remembered for the claims it speaks of."""
+    good = signer.token()
+    head, body, sign = good.split(".")
+    raw = bytearray(base64.urlsafe_b64decode(sign + "=="))
+    raw[5] ^= 1
+    bad = f"{head}.{body}.{base64.urlsafe_b64encode(raw).rstrip(b'=').decode()}"
+    if good_first:
+        accepted(gate.judge(good))
+    refused(gate.judge(bad), Reason.TOKEN_BAD_SIGNATURE)
+    accepted(gate.judge(good))
+    refused(gate.judge(bad), Reason.TOKEN_BAD_SIGNATURE)
+
+
+def test_what_is_remembered_dies_with_its_key(
+    private_keys: Mapping[str, PrivateKey], clock: ManualClock, tmp_path: Path, ring: KeyRing
+) -> None:
+    """R-164: a verifier belongs to one ring; without the key the same token is unknown."""
+    token = Signer(ring, private_keys["EdDSA"], "EdDSA", clock).token()
+    accepted(Gate(ring, clock).judge(token))
+    later = keyring.load(write_ring(tmp_path, {"EdDSA": generate("EdDSA"), "ES256": private_keys["ES256"]}))
+    refused(Gate(later, clock).judge(token), Reason.TOKEN_UNKNOWN_KEY)
+
+
+def test_reading_for_revocation_looks_at_everything_but_the_time(
+    ring: KeyRing, signer: Signer, clock: ManualClock
+) -> None:
+    """R-149: a node whose clock runs ahead still revokes what its neighbours accept."""
+    verifier = Verifier(ring, RULES, clock, cache_size=10, keys_of=admission_keys)
+    text = signer.token()
+    head, body, _ = text.split(".")
+    token, forged = format_gate(text.encode()), format_gate(f"{head}.{body}.AAAA".encode())
+    assert not isinstance(token, Refusal)
+    assert not isinstance(forged, Refusal)
+    clock.advance(LIFE_S + LEEWAY_S)
+    refused(verifier.verify(token), Reason.TOKEN_EXPIRED)
+    assert isinstance(verifier.read(token), VerifiedClaims)
+    refused(verifier.read(forged), Reason.TOKEN_BAD_SIGNATURE)
