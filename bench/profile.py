@@ -2,8 +2,8 @@
 
     python -m bench.profile [--seconds 10] [--lines 40]
 
-Three tables: by kind of work (system calls, hashing, regular expressions, …), by function with what it calls, by function
-without. The rate and the processor time per request are measured before, with nobody looking.
+Three tables: by kind of work (system calls, hashing, regular expressions, …), by function with what it calls, and by
+function without. The rate and the processor time per request are measured before, with nobody looking.
 """
 
 from __future__ import annotations
@@ -113,8 +113,9 @@ def record(seconds: int) -> tuple[wrk.Result, Profile]:
         raw = folder / "raw"
         # fmt: off
         argv = [
-            str(Path(sys.executable).with_name("py-spy")), "record", "--native", "--format", "raw", "--output", str(raw),
-            "--rate", str(SAMPLES_PER_S), "--duration", str(seconds), "--pid", str(worker.process.pid),
+            str(Path(sys.executable).with_name("py-spy")), "record", "--native", "--format", "raw",
+            "--output", str(raw), "--rate", str(SAMPLES_PER_S), "--duration", str(seconds),
+            "--pid", str(worker.process.pid),
         ]
         # fmt: on
         with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as spy:

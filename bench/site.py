@@ -25,6 +25,7 @@ PEERS: Final = HERE / ".peers"
 PATH: Final = "/orders/1"
 ANSWER: Final = json.dumps({"id": 1, "state": "paid", "lines": [{"product": "p-1", "count": 2}], "note": "n" * 109})
 """190 bytes."""
+BODY_SIZES: Final = (0, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 _READY_S: Final = 20
 _PAUSE_S: Final = 0.02
 
@@ -91,6 +92,9 @@ def opened(folder: Path, cores: Cores) -> Iterator[Site]:
     site = Site(folder, cores, free_port(), folder / "redis.sock", PeerKeys.create(folder))
     child = redis_server.server(folder / "redis", site.redis, env=os.environ)
     configuration = site.fill("service.conf", site.service_port)
+    (folder / "bodies").mkdir()
+    for size in BODY_SIZES:
+        (folder / "bodies" / str(size)).write_bytes(b"x" * size)
     with (
         started(Command(child.argv), cores.load, folder / "redis.log") as redis,
         started(Command(["nginx", "-c", str(configuration)]), cores.load, folder / "service.out") as service,

@@ -11,13 +11,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from bench import lockgate
+from bench import lockgate, tokens
 from bench.machine import Command, Running, free_port, started
 from bench.site import PEERS, Site, get, wait_for_port
 
 VENV: Final = PEERS / "venv" / "bin"
 NODE_MODULES: Final = PEERS / "node" / "node_modules"
 REFUSALS: Final = frozenset({401, 403})
+_LOG_TAIL: Final = 2000
 
 Commands = Callable[[Site, int], list[Command]]
 
@@ -40,7 +41,6 @@ class System:
         commands: its processes for a port, each ready before the next is started.
         credential: which tokens it takes.
         missing: what is not installed, if anything.
-        one_token: whether it is asked with a single token, and not with many.
     """
 
     name: str
@@ -49,7 +49,6 @@ class System:
     commands: Commands
     credential: Credential
     missing: Callable[[], str | None]
-    one_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +81,15 @@ def deploy(system: System, site: Site, stack: ExitStack) -> Deployed:
     """
     port = free_port()
     log = site.folder / f"{system.name}.log"
-    processes = tuple(
-        stack.enter_context(started(command, site.cores.gateway, log)) for command in system.commands(site, port)
-    )
+    processes = []
     try:
-        wait_for_port(processes[-1], system.name, port)
+        for command in system.commands(site, port):
+            process = stack.enter_context(started(command, site.cores.gateway, log))
+            wait_for_port(process, system.name, command.port or port)
+            processes.append(process)
     except RuntimeError as error:
-        raise RuntimeError(f"{error}\n{log.read_text()[-2000:]}") from None
-    return Deployed(system, port, processes)
+        raise RuntimeError(f"{error}\n{log.read_text()[-_LOG_TAIL:]}") from None
+    return Deployed(system, port, tuple(processes))
 
 
 def check(deployed: Deployed, token: str) -> None:
@@ -113,7 +113,7 @@ def check(deployed: Deployed, token: str) -> None:
 
 
 def nginx(site: Site, port: int, *, routes: int = 1) -> list[Command]:
-    """nginx that authenticates nobody.
+    """Reverse proxy that authenticates nobody.
 
     Args:
         site: the common ground.
@@ -168,7 +168,7 @@ def _haproxy(site: Site, port: int, *, algorithm: str, key: str, answers: bool =
         then = "default_backend service"
         backend = f"backend service\n    server one 127.0.0.1:{site.service_port}\n"
     file = site.fill("haproxy.cfg", port, ALG=algorithm, KEY=key, THEN=then, BACKEND=backend)
-    return Command(["haproxy", "-db", "-f", str(file)])
+    return Command(["haproxy", "-db", "-f", str(file)], port=port)
 
 
 def _envoy(site: Site, port: int) -> list[Command]:
@@ -203,10 +203,18 @@ def _naive(site: Site, port: int) -> list[Command]:
         "SERVICE_URL": f"http://127.0.0.1:{site.service_port}",
         "PUBLIC_PEM": str(site.peers.public_pem),
         "REDIS_URL": site.redis_url,
-        "ISSUER": "http://127.0.0.1:8080",
-        "AUDIENCE": "lockgate",
+        "ISSUER": tokens.ISSUER,
+        "AUDIENCE": tokens.AUDIENCE,
     }
-    argv = [str(VENV / "uvicorn"), "naive_gateway:app", "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    argv = [
+        str(VENV / "uvicorn"),
+        "naive_gateway:app",
+        "--port",
+        str(port),
+        "--no-access-log",
+        "--log-level",
+        "warning",
+    ]
     return [Command(argv, env=env, folder=Path(__file__).parent / "peers")]
 
 
@@ -243,10 +251,10 @@ ALL: Final = (
     System(
         "lockgate-log",
         "**Lockgate**, access log on",
-        "the same, and a JSON line for each request",
+        "the same, and a JSON line for each request, into a file",
         _lockgate_with_log,
         Credential.OWN,
-        lockgate.access_log_missing,
+        lambda: None,
     ),
     System(
         "haproxy-hs256",
@@ -273,9 +281,7 @@ ALL: Final = (
         _both(_program("nginx"), _program("haproxy")),
     ),
     System("envoy", "Envoy `jwt_authn`", "verify (RS256, cached)", _envoy, Credential.RS256, _file(_envoy_program)),
-    System(
-        "caddy", "Caddy, caddy-jwt", "verify (RS256)", _caddy, Credential.RS256, _file(lambda: VENV / "caddy")
-    ),
+    System("caddy", "Caddy, caddy-jwt", "verify (RS256)", _caddy, Credential.RS256, _file(lambda: VENV / "caddy")),
     System(
         "fastify",
         "Fastify, http-proxy, jwt",

@@ -26,6 +26,7 @@ LIFE_S: Final = 3600
 ROLES: Final = ("customer",)
 SCOPES: Final = ("orders:read", "orders:write")
 RSA_BITS: Final = 2048
+HEADER: Final = {"typ": "at+jwt", "kid": "bench"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,12 @@ def own(count: int, keys: Path) -> list[str]:
 
 def rs256(count: int, keys: PeerKeys) -> list[str]:
     """The same claims, signed with RS256."""
-    return _signed(count, lambda claims: api_jwt.encode(claims, keys.private, "RS256", {"typ": "at+jwt", "kid": "bench"}))
+    return _signed(count, lambda claims: api_jwt.encode(claims, keys.private, "RS256", HEADER))
 
 
 def hs256(count: int, keys: PeerKeys) -> list[str]:
     """The same claims, signed with HS256."""
-    return _signed(count, lambda claims: api_jwt.encode(claims, keys.secret, "HS256", {"typ": "at+jwt", "kid": "bench"}))
+    return _signed(count, lambda claims: api_jwt.encode(claims, keys.secret, "HS256", HEADER))
 
 
 def write(path: Path, tokens: list[str]) -> Path:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from bench.machine import Cores, Running, run_on
+from bench.machine import Cores, busy_s, run_on
 from bench.site import HERE
 
 CONNECTIONS: Final = 64
 _BEYOND_S: Final = 60
+
+
+class Measured(Protocol):
+    """What is watched while the load runs."""
+
+    def cpu_s(self) -> float:
+        """Processor time so far, in seconds."""
+
+    def memory(self) -> int:
+        """Proportional set size, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +30,14 @@ class Load:
     """What is asked, and by how many.
 
     Attributes:
-        tokens: file with a token a line; nobody authenticates without one.
         paths: file with a path a line.
+        tokens: file with a token a line.
         body: bytes sent with each request, then POST.
     """
 
     port: int
     paths: Path
-    tokens: Path | None = None
+    tokens: Path
     connections: int = CONNECTIONS
     body: int = 0
 
@@ -40,6 +51,9 @@ class Result:
         bytes_rate: bytes of answers per second, heads included.
         cpu_us: processor time of the system measured, per request, in microseconds.
         busy: the share of its core that the system measured used.
+        foreign: the share of that core that something else used; the figures are worth little
+            where it is not small.
+        memory: proportional set size of the system measured under this load, in bytes.
         refused: answers that were not 2xx or 3xx.
         broken: connections that failed and requests that timed out.
     """
@@ -48,23 +62,33 @@ class Result:
     bytes_rate: float
     cpu_us: float
     busy: float
+    foreign: float
+    memory: int
     refused: int
     broken: int
 
 
-def run(load: Load, seconds: float, cores: Cores, measured: Running) -> Result:
-    """Load a system for some seconds."""
-    tokens = str(load.tokens) if load.tokens else "-"
+def run(load: Load, seconds: int, cores: Cores, measured: Measured) -> Result:
+    """Load a system for some seconds; wrk takes whole ones."""
     # fmt: off
     argv = [
-        "wrk", "--threads", "1", "--connections", str(load.connections), "--duration", f"{seconds:g}",
+        "wrk", "--threads", "1", "--connections", str(load.connections), "--duration", str(seconds),
         "--timeout", "20", "--script", str(HERE / "load.lua"), f"http://127.0.0.1:{load.port}/",
-        "--", tokens, str(load.paths), str(load.body),
+        "--", str(load.tokens), str(load.paths), str(load.body),
     ]
     # fmt: on
+    memory = 0
+
+    def halfway() -> None:
+        nonlocal memory
+        time.sleep(seconds / 2)
+        memory = measured.memory()
+
     before = measured.cpu_s()
-    output = run_on(cores.load, argv, seconds + _BEYOND_S)
+    busy_before = busy_s(cores.gateway)
+    output = run_on(cores.load, argv, seconds + _BEYOND_S, halfway=halfway)
     used = measured.cpu_s() - before
+    foreign = busy_s(cores.gateway) - busy_before - used
     found = json.loads(output.splitlines()[-1])
     requests = max(1, found["requests"])
     return Result(
@@ -72,6 +96,8 @@ def run(load: Load, seconds: float, cores: Cores, measured: Running) -> Result:
         bytes_rate=found["bytes"] / found["seconds"],
         cpu_us=used / requests * 1e6,
         busy=used / found["seconds"],
+        foreign=max(0.0, foreign / found["seconds"]),
+        memory=memory,
         refused=found["refused"],
         broken=found["broken"],
     )

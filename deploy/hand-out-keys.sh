@@ -13,11 +13,13 @@ set_of_keys=$LOCKGATE_KEYS__DIRECTORY
 readers=$1
 shift
 
-# give FILE FOLDER: appears whole or not at all, so that it can be read at any moment.
+# give FILE FOLDER: appears whole or not at all, so that it can be read at any moment; the same file is left alone.
 give() {
     mkdir -p "$2"
-    cp "$1" "$2/.new"
-    mv "$2/.new" "$2/${1##*/}"
+    if ! cmp -s "$1" "$2/${1##*/}"; then
+        cp "$1" "$2/.new"
+        mv "$2/.new" "$2/${1##*/}"
+    fi
 }
 
 # take_back FOLDER FROM: removes what FROM does not have (any more).

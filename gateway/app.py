@@ -7,12 +7,15 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, MutableMapping
+from functools import partial
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.server import ServerState
 
+from gateway.accounts_desk import AccountsDesk, Given
+from gateway.admission.ended import EndedChannel, Watches
 from gateway.admission.gate import Admission
 from gateway.admission.link import RedisLink
 from gateway.clock import Clock, SystemClock
@@ -20,28 +23,33 @@ from gateway.edge.asgi import AsgiApp, AsgiCall
 from gateway.edge.protocol import STATE_KEY, Edge, EdgeProtocol, Handler
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
-from gateway.endpoints import auth, health, operations, problems, well_known
+from gateway.endpoints import admin, forward_auth, health, operations, problems, tickets, well_known
 from gateway.errors import ConfigurationError, LockgateError, StoreUnavailableError
 from gateway.forward.answer import HeadReader
 from gateway.forward.pool import UpstreamPool
 from gateway.forward.service import Service
-from gateway.identity import keyring
+from gateway.forward.tls import tls_context
+from gateway.forward.websocket import Sockets
+from gateway.identity.auto_rotation import AutoRotation
 from gateway.identity.issuer import Issuer
+from gateway.identity.keystore import KeyStore
+from gateway.identity.reload import live_keys
 from gateway.identity.verifier import AccessTokenRules, Verifier
 from gateway.observe import logs
 from gateway.observe.access_log import AccessLog
 from gateway.observe.metrics import Gauges, Metrics
 from gateway.observe.observer import RequestObserver
+from gateway.observe.tracing import NONE, Sampler, Tracing
 from gateway.pipeline import Pipeline
 from gateway.policy.routes import RouteTable, is_own
 from gateway.sessions.accounts import Accounts
-from gateway.sessions.families import Families
 from gateway.sessions.refresh_token import RefreshTokens
-from gateway.sessions.service import Sessions
+from gateway.sessions.tickets import Tickets
 from gateway.settings import ServerSettings, Settings
-from gateway.stores.layout import admission_keys
+from gateway.stores.layout import KEYS_LOCK, KEYS_LOCK_MS, admission_keys
+from gateway.stores.lock import try_lock
 from gateway.stores.redis import check_policy, connect
-from trust import LinkKeyError, LinkKeys
+from trust import LinkKeys
 
 ADMISSION_TIMEOUT_S = 0.1
 """How long a forwarded request waits for Redis before it is answered 503."""
@@ -68,47 +76,71 @@ class Worker:
         self.ticker = Ticker(clock)
         self.redis = connect(settings.redis_url.get_secret_value())
         self.link = RedisLink(self.redis, ADMISSION_TIMEOUT_S)
-        ring = keyring.load(settings.keys.directory)
-        links = _load_links(settings)
+        keys = self.keys = live_keys(settings, clock)
+        ring, links = keys.ring.value, keys.links.value
         verifier = Verifier(
             ring,
             AccessTokenRules(token.issuer, token.audience, token.leeway_s, token.access_life_s),
             clock,
             cache_size=token.signature_cache,
             keys_of=admission_keys,
+            on_unknown_key=keys.hurry,
         )
+        issuer = Issuer(ring, issuer=token.issuer, audience=token.audience, life_s=token.access_life_s, clock=clock)
+        refresh_tokens = RefreshTokens(ring.refresh_secrets)
         self.routes = RouteTable.compile(settings)
         self._settings = settings
         self._pools: dict[str, UpstreamPool] = {}
         self._heads = HeadReader()
+        self._sampler = Sampler(settings.tracing.share) if settings.tracing.endpoint else NONE
         self.accounts = Accounts(
             settings.addresses(settings.accounts.service),
             links.outbound(settings.accounts.service),
             timeout_s=settings.accounts.timeout_s,
             clock=clock,
         )
+        self._services = {
+            route.name: self._service(route.service, route.upstreams, links, forward=route.forward_authorization)
+            for route in self.routes.routes
+        }
+        admission = Admission(self.link, clock)
+        self.tickets = Tickets(self.redis)
+        self.watches = Watches(
+            admission,
+            self.ticker,
+            clock,
+            leeway_s=token.leeway_s,
+            stream_idle_s=settings.upstream.stream_idle_s,
+        )
+        self.ended = EndedChannel(self.redis, self.watches)
+        self.sockets = Sockets(settings.websocket, self.watches, self.ticker, clock)
         self.pipeline = Pipeline(
             routes=self.routes,
             verifier=verifier,
-            admission=Admission(self.link, clock),
-            services={
-                route.name: self._service(route.service, route.upstreams, links, forward=route.forward_authorization)
-                for route in self.routes.routes
-            },
+            admission=admission,
+            services=self._services,
             answer_here=self._answer_here,
+            sockets=self.sockets,
+            watches=self.watches,
+            tickets=self.tickets,
             ticker=self.ticker,
             clock=clock,
         )
-        sessions = Sessions(
-            accounts=self.accounts,
-            families=Families(self.redis, token, clock),
-            refresh_tokens=RefreshTokens(ring.refresh_secrets),
-            issuer=Issuer(ring, issuer=token.issuer, audience=token.audience, life_s=token.access_life_s, clock=clock),
-            verifier=verifier,
-            token=token,
-            scopes_of=settings.roles,
+        self.desk = AccountsDesk(
+            Given(
+                settings=settings,
+                redis=self.redis,
+                clock=clock,
+                accounts=self.accounts,
+                issuer=issuer,
+                verifier=verifier,
+                refresh_tokens=refresh_tokens,
+                captcha_keys=ring.refresh_secrets,
+                welcome=admission.verdict,
+            )
         )
         self.metrics = Metrics(self._gauges())
+        self.tracing = Tracing(settings.tracing, self._sampler, clock) if settings.tracing.endpoint else None
         access_log = AccessLog(clock) if settings.log.access else None
         if access_log is not None:
             self.ticker.listen(lambda _: access_log.flush())
@@ -117,12 +149,19 @@ class Worker:
             settings.limits,
             self.ticker,
             begin=self.pipeline.begin,
-            observer=RequestObserver(self.metrics, access_log),
+            observer=RequestObserver(self.metrics, access_log, self.tracing),
             body_limit=self._body_limit,
             oauth=problems.speaks_oauth,
         )
-        self._checks: dict[str, health.Check] = {"redis": self._check_redis, "node": self._check_node}
-        self.app = self._application(sessions, ring)
+        self._checks: dict[str, health.Check] = {
+            "redis": self._check_redis,
+            "keys": self._check_keys,
+            "node": self._check_node,
+        }
+        self._published = well_known.PublishedKeys(ring, settings.keys.publish_delay_s)
+        self._follow_keys(verifier, issuer, refresh_tokens)
+        self.rotation = self._auto_rotation(clock)
+        self.app = self._application()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -133,22 +172,64 @@ class Worker:
             _log.warning("Redis cannot be reached yet; protected routes answer 503 until it can")
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.redis.aclose)
+            stack.push_async_callback(self.desk.audit.flush)
             stack.push_async_callback(self.accounts.close)
+            if self.tracing is not None:
+                stack.callback(self.tracing.close)
             for pool in self._pools.values():
                 stack.push_async_callback(pool.close)
+            for route in self.routes.routes:
+                for url in route.upstreams if route.health else ():
+                    await stack.enter_async_context(self._pools[url].checking(route.health or "/"))
             await self.link.open()
             stack.push_async_callback(self.link.close)
+            await self.ended.open()
+            stack.push_async_callback(self.ended.close)
+            stack.push_async_callback(self.sockets.close)
+            stack.push_async_callback(self.keys.close)
+            if self.rotation is not None:
+                stack.push_async_callback(self.rotation.close)
             self.ticker.start()
             stack.callback(self.ticker.stop)
             if self._settings.operations.port is not None:
                 stack.push_async_callback(_close_listener, await self._listen_for_operators())
             yield
 
-    def _application(self, sessions: Sessions, ring: keyring.KeyRing) -> FastAPI:
+    def drain(self) -> None:
+        """Take no more requests than are under way; end what would never end by itself."""
+        self.edge.draining = True
+        self.watches.drain()
+
+    def _follow_keys(self, verifier: Verifier, issuer: Issuer, refresh_tokens: RefreshTokens) -> None:
+        """Give changed keys to all that hold some."""
+        for use in (verifier.use, issuer.use, self._published.use):
+            self.keys.ring.listen(use)
+        self.keys.ring.listen(lambda ring: refresh_tokens.use(ring.refresh_secrets))
+        self.keys.ring.listen(lambda ring: self.desk.captchas.use(ring.refresh_secrets))
+        self.keys.links.listen(self._use_links)
+        self.ticker.listen(self.keys.poll)
+
+    def _use_links(self, links: LinkKeys) -> None:
+        self.accounts.use(links.outbound(self._settings.accounts.service))
+        for route in self.routes.routes:
+            self._services[route.name].use(links.outbound(route.service))
+
+    def _auto_rotation(self, clock: Clock) -> AutoRotation | None:
+        after_s = self._settings.keys.rotate_after_s
+        if not after_s:
+            return None
+        lock = partial(try_lock, self.redis, KEYS_LOCK, KEYS_LOCK_MS)
+        rotation = AutoRotation(KeyStore(self._settings), after_s, lock, clock)
+        self.ticker.listen(rotation.poll)
+        return rotation
+
+    def _application(self) -> FastAPI:
         app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         problems.install(app)
-        app.include_router(auth.router(sessions, self.pipeline))
-        app.include_router(well_known.router(ring))
+        self.desk.answer(app, self.pipeline, self._routes_with_state)
+        app.include_router(tickets.router(self.tickets, self.pipeline))
+        app.include_router(forward_auth.router(self.pipeline))
+        app.include_router(well_known.router(self._published))
         app.include_router(health.router(self._checks))
         return app
 
@@ -170,7 +251,7 @@ class Worker:
             self._settings.limits,
             self.ticker,
             begin=lambda request, client: AsgiCall(app, request, client, self.ticker),
-            observer=RequestObserver(Metrics({}), None),
+            observer=RequestObserver(Metrics({}), None, None),
             body_limit=lambda _: 0,
             oauth=lambda _: False,
         )
@@ -183,10 +264,18 @@ class Worker:
         except OSError as error:
             raise ConfigurationError(f"operations: {where.host}:{where.port}: {error.strerror}") from error
 
+    def _routes_with_state(self) -> list[dict[str, Any]]:
+        states = {url: "down" if pool.breaker.is_open else "up" for url, pool in self._pools.items()}
+        return [admin.route_json(route, states) for route in self.routes.routes]
+
     async def _check_redis(self) -> None:
         await check_policy(self.redis)
         if not self.link.connected:
             raise StoreUnavailableError("not connected")
+
+    async def _check_keys(self) -> str | None:
+        # The reason stands in the log: it names files, and everybody may ask.
+        return "they cannot be reloaded, the last good ones are in use" if self.keys.problem else None
 
     async def _check_node(self) -> None:
         if self.edge.draining:
@@ -204,11 +293,12 @@ class Worker:
 
     def _service(self, name: str, upstreams: tuple[str, ...], links: LinkKeys, *, forward: bool) -> Service:
         pools = [self._pool(url) for url in upstreams]
-        return Service(pools, links.outbound(name), forward_authorization=forward)
+        return Service(pools, links.outbound(name), forward_authorization=forward, sampler=self._sampler)
 
     def _pool(self, url: str) -> UpstreamPool:
         if url not in self._pools:
-            self._pools[url] = UpstreamPool(url, self._settings.upstream, self.ticker, self._heads)
+            tls = tls_context(self._settings.upstream) if url.startswith("https://") else None
+            self._pools[url] = UpstreamPool(url, self._settings.upstream, self.ticker, self._heads, tls)
         return self._pools[url]
 
 
@@ -235,7 +325,7 @@ def serve(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=int(settings.server.drain_s),
         backlog=BACKLOG,
     )
-    _Server(config, worker.edge).run(sockets=[listener])
+    _Server(config, worker).run(sockets=[listener])
 
 
 async def _close_listener(server: asyncio.Server) -> None:
@@ -243,14 +333,14 @@ async def _close_listener(server: asyncio.Server) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells the edge first that it is going to stop."""
+    """uvicorn's server, which tells the worker first that it is going to stop."""
 
-    def __init__(self, config: uvicorn.Config, edge: Edge) -> None:
+    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
         super().__init__(config)
-        self._edge = edge
+        self._worker = worker
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._edge.draining = True
+        self._worker.drain()
         await super().shutdown(sockets)
 
 
@@ -272,13 +362,3 @@ def _with_lifespan(worker: Worker) -> AsgiApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     return app
-
-
-def _load_links(settings: Settings) -> LinkKeys:
-    try:
-        links = LinkKeys.load(settings.keys.directory / "links", "gateway")
-        for service in settings.services:
-            links.outbound(service)
-    except LinkKeyError as error:
-        raise ConfigurationError(f"link keys: {error}; `lockgate keys init` makes what is missing") from error
-    return links

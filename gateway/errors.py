@@ -35,6 +35,7 @@ class Reason(Enum):
     BAD_HOST = _Answer(400, "malformed_host", "Exactly one valid Host is needed", "invalid_request")
     UNKNOWN_HOST = _Answer(421, "unknown_host", "This host is not served here")
     UPGRADE_REFUSED = _Answer(400, "upgrade_refused", "This protocol upgrade is not acceptable", "invalid_request")
+    SOCKET_VERSION = _Answer(426, "upgrade_required", "WebSockets are spoken in version 13", "invalid_request")
     REQUEST_TIMEOUT = _Answer(408, "request_timeout", "The request did not arrive in time")
     BODY_TOO_LARGE = _Answer(413, "body_too_large", "The body is too large")
     TARGET_TOO_LONG = _Answer(414, "target_too_long", "The request target is too long")
@@ -69,8 +70,12 @@ class Reason(Enum):
     TOKEN_REVOKED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
     SESSION_ENDED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
     EPOCH_RAISED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    TICKET_UNKNOWN = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
 
     # What they may do.
+    ORIGIN_REFUSED = _Answer(403, "origin_refused", "Pages of this origin may not connect")
+    PROXY_UNTRUSTED = _Answer(403, "proxy_untrusted", "Only a trusted front proxy may ask this")
+    TOO_MANY_SOCKETS = _Answer(429, "too_many_sockets", "Too many open WebSockets")
     SCOPE_MISSING = _Answer(403, "insufficient_scope", "The access token lacks a scope", "insufficient_scope")
     ROLE_MISSING = _Answer(403, "insufficient_role", "This needs another role", "insufficient_scope")
     RATE_LIMITED = _Answer(429, "rate_limited", "Too many requests")
@@ -91,6 +96,7 @@ class Reason(Enum):
 
     # What OAuth clients may do.
     CLIENT_REFUSED = _Answer(401, "invalid_client", "The client could not be authenticated", "invalid_client")
+    CLIENT_EXISTS = _Answer(409, "client_exists", "There is a client of this name already")
     GRANT_UNSUPPORTED = _Answer(400, "unsupported_grant_type", "There is no such grant", "unsupported_grant_type")
     SCOPE_INVALID = _Answer(400, "invalid_scope", "A scope is unknown or exceeds what was granted", "invalid_scope")
 
@@ -101,7 +107,9 @@ class Reason(Enum):
     UPSTREAM_REFUSED = _Answer(502, "upstream_unreachable", "The service cannot be reached")
     UPSTREAM_BROKE = _Answer(502, "upstream_failed", "The service did not give a valid answer")
     UPSTREAM_BUSY = _Answer(503, "upstream_busy", "The service has too many requests waiting")
+    UPSTREAM_EJECTED = _Answer(503, "upstream_ejected", "The service is not tried again yet after failures")
     UPSTREAM_TIMEOUT = _Answer(504, "upstream_timeout", "The service did not answer in time")
+    SOCKET_DECLINED = _Answer(502, "socket_declined", "The service did not accept the WebSocket")
     DRAINING = _Answer(503, "draining", "This node is shutting down")
     INTERNAL = _Answer(500, "internal_error", "The gateway failed")
 

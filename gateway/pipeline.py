@@ -13,19 +13,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from gateway.admission.ended import Watches
 from gateway.admission.gate import Admission, Verdict
 from gateway.clock import Clock
 from gateway.edge.protocol import EdgeProtocol, Handler
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
+from gateway.edge.wire import Field
 from gateway.errors import Reason, Refusal
 from gateway.forward.exchange import Exchange
+from gateway.forward.handshake import WEBSOCKET, read
 from gateway.forward.service import Service
-from gateway.identity.bearer import bearer
+from gateway.forward.websocket import Entry, Socket, Sockets
+from gateway.identity.bearer import bearer, format_gate
 from gateway.identity.model import Identity, VerifiedClaims
 from gateway.identity.verifier import Verifier
 from gateway.policy.authorize import authorize
 from gateway.policy.routes import Route, RouteTable, find, is_own
+from gateway.sessions.tickets import Tickets
 
 AnswerHere = Callable[[InboundRequest, EdgeProtocol], Handler]
 
@@ -39,6 +44,9 @@ class Pipeline:
         admission: asks Redis.
         services: by route name.
         answer_here: handles what the gateway answers itself.
+        sockets: what open WebSockets share.
+        watches: of what stays open.
+        tickets: stand for tokens.
         ticker: the worker's coarse clock.
         clock: the time.
     """
@@ -51,6 +59,9 @@ class Pipeline:
         admission: Admission,
         services: Mapping[str, Service],
         answer_here: AnswerHere,
+        sockets: Sockets,
+        watches: Watches,
+        tickets: Tickets,
         ticker: Ticker,
         clock: Clock,
     ) -> None:
@@ -59,6 +70,9 @@ class Pipeline:
         self._admission = admission
         self._services = services
         self._answer_here = answer_here
+        self._sockets = sockets
+        self._watches = watches
+        self._tickets = tickets
         self._ticker = ticker
         self._clock = clock
 
@@ -66,22 +80,71 @@ class Pipeline:
         """A request's head has arrived; its body, if any, goes to the handler that is returned."""
         if is_own(request.path):
             return self._answer_here(request, client)
-        exchange = Exchange(request, client, self._ticker, self._clock)
+        exchange = Exchange(request, client, self._ticker, self._clock, self._watches)
         route = find(self._routes, request.method, request.path)
         if isinstance(route, Refusal):
             exchange.refuse(route)
             return exchange
         client.route = route.name
-        claims = None if route.auth == "public" else self.identify(request)
-        if claims is None and route.auth == "required":
-            exchange.refuse(Refusal(Reason.NO_CREDENTIALS))
-        elif isinstance(claims, Refusal):
+        if request.headers.upgrade == WEBSOCKET:
+            return Socket(request, client, route, self, self._sockets)
+        claims = self._claims_for(route, request)
+        if isinstance(claims, Refusal):
             exchange.refuse(claims)
         else:
             self._admission.ask(
                 claims, route.limits, request.client, partial(self._let_in, exchange, route, request.method)
             )
         return exchange
+
+    async def enter(self, request: InboundRequest, route: Route) -> Verdict:
+        """From identity to authorization, for what can wait: the stages of `begin`, in the same order."""
+        claims = self._claims_for(route, request)
+        if isinstance(claims, Refusal):
+            return claims
+        verdict = await self._admission.answer(claims, route.limits, request.client)
+        if isinstance(verdict, Refusal):
+            return verdict
+        return authorize(route, request.method, verdict.identity) or verdict
+
+    async def open_socket(self, request: InboundRequest, route: Route) -> Entry | Refusal:
+        """Let a WebSocket's handshake in. A token that it carries in its own way is judged like any other."""
+        handshake = read(request, route)
+        if isinstance(handshake, Refusal):
+            return handshake
+        token = handshake.token
+        if handshake.ticket is not None:
+            token = await self._tickets.redeem(handshake.ticket)
+            if token is None:
+                return Refusal(Reason.TICKET_UNKNOWN)
+        if token is not None:
+            request = request._replace(headers=request.headers._replace(authorization=(b"Bearer " + token,)))
+        verdict = await self.enter(request, route)
+        return verdict if isinstance(verdict, Refusal) else Entry(handshake, verdict, self._services[route.name])
+
+    async def renew(self, token: str, route: Route, current: VerifiedClaims) -> VerifiedClaims | Refusal:
+        """Let another token take the place of an open socket's: of the same user, and of the same session."""
+        unverified = format_gate(token.encode("utf-8", "replace"))
+        claims = unverified if isinstance(unverified, Refusal) else self._verifier.verify(unverified)
+        if isinstance(claims, Refusal):
+            return claims
+        if (claims.bearer.sub, claims.bearer.sid) != (current.bearer.sub, current.bearer.sid):
+            return Refusal(Reason.TOKEN_BAD_CLAIMS, note="of another session")
+        verdict = await self._admission.verdict(claims)
+        if isinstance(verdict, Refusal):
+            return verdict
+        return authorize(route, "GET", verdict) or claims
+
+    async def vouch(self, request: InboundRequest) -> list[Field] | Refusal:
+        """Judge a request that a front proxy holds, and sign who asks for it to the service of its route."""
+        route = find(self._routes, request.method, request.path)
+        if isinstance(route, Refusal):
+            return route
+        verdict = await self.enter(request, route)
+        if isinstance(verdict, Refusal):
+            return verdict
+        requests = self._services[route.name].requests
+        return requests.identity_fields(request, verdict.identity, now=self._clock.now())
 
     def identify(self, request: InboundRequest) -> VerifiedClaims | Refusal | None:
         """Who is asking; `None` where the request carries no credentials."""
@@ -98,6 +161,13 @@ class Pipeline:
         if isinstance(claims, Refusal):
             return claims
         return await self._admission.verdict(claims)
+
+    def _claims_for(self, route: Route, request: InboundRequest) -> VerifiedClaims | Refusal | None:
+        """Who is asking, as far as the route wants to know."""
+        if route.auth == "public":
+            return None
+        claims = self.identify(request)
+        return Refusal(Reason.NO_CREDENTIALS) if claims is None and route.auth == "required" else claims
 
     def _let_in(self, exchange: Exchange, route: Route, method: str, verdict: Verdict) -> None:
         """Admission has answered."""

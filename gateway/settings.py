@@ -33,18 +33,18 @@ KIB = 1024
 MAX_PORT = 65535
 
 
-_HOST_AND_PORT: Final = re.compile(r"http://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+_HOST_AND_PORT: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
 def upstream_address(url: str) -> tuple[str, int]:
-    """Host and port of `http://host:port`; an upstream address is nothing more than that.
+    """Host and port of `http://host:port` or `https://host:port`; an upstream address is nothing more than that.
 
     Raises:
         ValueError: there is another scheme, a path, a query, user information, or no valid port.
     """
     match = _HOST_AND_PORT.fullmatch(url)
     if match is None or not 0 < int(match[2]) <= MAX_PORT:
-        raise ValueError("an upstream is http://host:port and nothing more")
+        raise ValueError("an upstream is http(s)://host:port and nothing more")
     return match[1].strip("[]"), int(match[2])
 
 
@@ -54,6 +54,10 @@ def _plain_address(url: str) -> str:
 
 
 Upstreams = Annotated[tuple[Annotated[str, AfterValidator(_plain_address)], ...], Field(min_length=1)]
+
+Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.\[\]:-]+$")]
+"""As browsers spell it: scheme, host in lower case, and the port where it is not the scheme's own."""
+Origins = tuple[Origin, ...]
 
 
 class _Section(BaseModel):
@@ -70,6 +74,8 @@ class ServerSettings(_Section):
     """Host names served here, without port; empty: every valid one."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Peers whose X-Forwarded-* fields are believed; nobody by default."""
+    allowed_origins: Origins = ()
+    """Whose pages may open WebSockets, unless a route says otherwise; nobody's by default."""
     drain_s: Annotated[float, Field(gt=0)] = 20
     """How long a node that was told to stop waits for requests in flight."""
 
@@ -118,6 +124,23 @@ class UpstreamSettings(_Section):
     """Connections to one upstream address from one worker."""
     waiting: Annotated[int, Field(ge=0)] = 1024
     """Requests that may wait for one of them; one more is answered 503."""
+    ca_file: Path | None = None
+    """Who certifies services that are spoken to by https://; the system's authorities where not given."""
+    cert_file: Path | None = None
+    """The gateway's own certificate (chain and key in one PEM file), for services that ask for one (mTLS)."""
+    stream_idle_s: Annotated[float, Field(gt=0)] = 120
+    """How long an event stream may be silent; other answers have their route's `timeout_s`."""
+
+
+class SocketSettings(_Section):
+    """How much one WebSocket may cost (bytes, seconds, counts)."""
+
+    message_bytes: Annotated[int, Field(ge=1)] = KIB * KIB
+    """A larger message, whole or in fragments, closes the socket with 1009."""
+    ping_s: Annotated[float, Field(gt=0)] = 20
+    """Seconds between pings; who has not sent a byte from one to the next is taken for dead."""
+    per_user: Annotated[int, Field(ge=1)] = 32
+    """Open sockets of one user in one worker."""
 
 
 class RouteSettings(_Section):
@@ -136,10 +159,16 @@ class RouteSettings(_Section):
     public_write: bool = False
     """The explicit word that a route needs where anybody may use unsafe methods."""
     timeout_s: Annotated[float, Field(gt=0)] = 10
+    health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = None
+    """A path to GET every few seconds from each upstream; one that does not answer 2xx gets no requests."""
     body_bytes: Annotated[int, Field(ge=0)] | None = None
     """Instead of `limits.body_bytes`."""
     forward_authorization: bool = False
     """Hand the client's Authorization on to the service; off, so that services never see a token."""
+    websocket: tuple[str, ...] = ()
+    """Paths where a WebSocket may be opened; anywhere else it is refused."""
+    allowed_origins: Origins | None = None
+    """Instead of `server.allowed_origins`."""
 
     @field_validator("rate", mode="before")
     @classmethod
@@ -195,10 +224,25 @@ class AuditSettings(_Section):
     """About how many events Redis keeps; the log has them all."""
 
 
+class TracingSettings(_Section):
+    """Where spans go. Off unless there is an endpoint."""
+
+    endpoint: str | None = None
+    """An OTLP/HTTP collector, for example `http://127.0.0.1:4318/v1/traces`."""
+    share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Of the requests that are recorded."""
+    timeout_s: Annotated[float, Field(gt=0)] = 10
+
+
 class KeySettings(_Section):
-    """Where the key ring lies."""
+    """Where the key ring lies, and how its keys follow one another."""
 
     directory: Path = Path("keys")
+    publish_delay_s: Annotated[int, Field(ge=3, le=86_400)] = 300
+    """How long a new key is only published before it signs: by then every node, every service and every reader of the
+    key set has it. The key set may be cached for less than that."""
+    rotate_after_s: Annotated[int, Field(ge=0)] = 0
+    """Signing keys and refresh secrets that are this old are replaced by the gateway itself; 0: by command only."""
 
 
 class Settings(BaseSettings):
@@ -212,12 +256,14 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     token: TokenSettings = TokenSettings()
     upstream: UpstreamSettings = UpstreamSettings()
+    websocket: SocketSettings = SocketSettings()
     accounts: AccountSettings = AccountSettings()
     login: LoginSettings = LoginSettings()
     audit: AuditSettings = AuditSettings()
     keys: KeySettings = KeySettings()
     operations: OperationsSettings = OperationsSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     redis_url: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("LOCKGATE_REDIS_URL", "REDIS_URL", "redis_url")
     )
@@ -245,6 +291,11 @@ class Settings(BaseSettings):
         if service in self.upstreams:
             return self.upstreams[service]
         return tuple(dict.fromkeys(url for route in self.route if route.target == service for url in route.upstreams))
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """Every scope that can be granted."""
+        return frozenset(scope for scopes in self.roles.values() for scope in scopes)
 
     @property
     def services(self) -> tuple[str, ...]:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 SKIPPING: Final = {
     "by the test": "import pytest\ndef test_it():\n    pytest.skip('no node')\n",
     "by a mark": "import pytest\n@pytest.mark.skip(reason='no node')\ndef test_it():\n    pass\n",
-    "by a fixture": "import pytest\n@pytest.fixture\ndef it():\n    pytest.skip('no node')\ndef test_it(it):\n    pass\n",
+    "by a fixture": (
+        "import pytest\n@pytest.fixture\ndef it():\n    pytest.skip('no node')\ndef test_it(it):\n    pass\n"
+    ),
     "by the module": "import pytest\npytest.skip('no node', allow_module_level=True)\n",
 }
 EXPECTED_FAILURE: Final = "import pytest\n@pytest.mark.xfail(strict=True)\ndef test_it():\n    assert False\n"
@@ -28,7 +30,19 @@ def run(folder: Path, test: str, *, ci: str) -> subprocess.CompletedProcess[str]
     file = folder / "test_it.py"
     file.write_text(test)
     return subprocess.run(  # noqa: S603 - our own test runner
-        [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c", os.devnull, file],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "tests.conftest",
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            os.devnull,
+            file,
+        ],
         cwd=folder,
         env={**os.environ, "CI": ci, "PYTHONPATH": str(ROOT)},
         capture_output=True,

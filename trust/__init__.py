@@ -8,6 +8,7 @@ from trust.asgi import IdentityMiddleware, caller_of, known_caller, log_refusal
 from trust.caller import Caller, token_headers
 from trust.headers import IDENTITY_HEADERS, TOKEN_HEADERS, decode_value, decode_words, encode_value, encode_words
 from trust.keys import LinkKey, LinkKeyError, LinkKeys, create_link, link_path
+from trust.live import LiveLinkKeys
 from trust.replay import ReplayGuard
 from trust.signature import (
     LIFETIME_S,
@@ -34,6 +35,7 @@ __all__ = [
     "LinkKey",
     "LinkKeyError",
     "LinkKeys",
+    "LiveLinkKeys",
     "Refused",
     "ReplayGuard",
     "SignatureRefused",

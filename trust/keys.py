@@ -9,7 +9,8 @@ On disk a link is one file, ``<origin>--<target>.json``, readable by its owner o
      "keys": [{"id": "gateway.orders.3fa9c2d1", "secret": "<base64url without padding>"}]}
 
 One or two keys: the first one signs, each of them verifies. To rotate, append the new key at both ends, then move it to
-the front at the origin, then remove the old one at both ends.
+the front at the origin, then remove the old one at both ends. A key may carry two notes for whoever does that, which
+mean nothing here: its ``state``, and ``since`` when.
 """
 
 import base64
@@ -33,6 +34,7 @@ _MAX_FILE_BYTES: Final = 4096
 _SERVICE_NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _MAX_SERVICE_NAME: Final = 63
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_NOTES: Final = frozenset({"state", "since"})
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*")
 
 
@@ -272,7 +274,7 @@ def _parsed_json(content: bytes) -> object:
 
 
 def _parsed_key(origin: str, target: str, entry: object) -> LinkKey:
-    if not isinstance(entry, dict) or entry.keys() != {"id", "secret"}:
+    if not isinstance(entry, dict) or entry.keys() - _NOTES != {"id", "secret"}:
         raise LinkKeyError("a key is not an object of id and secret")
     key_id, secret = entry["id"], entry["secret"]
     if not isinstance(key_id, str) or not isinstance(secret, str):

@@ -1,9 +1,10 @@
-"""A gateway as it is commonly written with FastAPI, httpx, PyJWT and redis-py: what Lockgate wants to be faster than."""
+"""A gateway as it is commonly written with FastAPI, httpx, PyJWT and redis-py."""
 
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Annotated, Any
 
 import httpx
 import jwt
@@ -30,10 +31,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 
 
-async def current_user(request: Request, credentials: HTTPAuthorizationCredentials = Depends(bearer)) -> dict:
+async def current_user(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)]
+) -> dict[str, Any]:
     """The claims of a token that is valid and not on the blocklist."""
     try:
-        claims = jwt.decode(
+        claims: dict[str, Any] = jwt.decode(
             credentials.credentials,
             PUBLIC_KEY,
             algorithms=["RS256"],
@@ -48,7 +51,9 @@ async def current_user(request: Request, credentials: HTTPAuthorizationCredentia
 
 
 @app.api_route("/{service}/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-async def forward(service: str, path: str, request: Request, user: dict = Depends(current_user)) -> Response:
+async def forward(
+    service: str, path: str, request: Request, user: Annotated[dict[str, Any], Depends(current_user)]
+) -> Response:
     """Send the request on with the user's id in a header."""
     if service not in SERVICES:
         raise HTTPException(404)

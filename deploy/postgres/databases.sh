@@ -3,9 +3,13 @@
 # PostgreSQL's image runs this once, when its volume is new; NAME_DB_PASSWORD is in its environment for each NAME.
 set -eu
 
+as_administrator() {
+    psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB"
+}
+
 # database NAME VARIABLE: the variable holds the password, which psql reads itself, so that `ps` never shows it.
 database() {
-    psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<SQL
+    as_administrator <<SQL
 \\set name $1
 \\set password \`printenv $2\`
 CREATE ROLE :"name" LOGIN PASSWORD :'password';
@@ -13,6 +17,11 @@ CREATE DATABASE :"name" OWNER :"name";
 REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
 SQL
 }
+
+# Everybody may connect to these unless told otherwise.
+as_administrator <<SQL
+REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
+SQL
 
 database users USERS_DB_PASSWORD
 database orders ORDERS_DB_PASSWORD

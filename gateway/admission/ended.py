@@ -69,15 +69,20 @@ class Watches:
         ticker: the worker's coarse clock; expiry is noticed at its ticks.
         clock: the time.
         leeway_s: how long a token is still good after it expired, as for requests.
+        stream_idle_s: how long an event stream may be silent.
     """
 
-    def __init__(self, admission: Admission, ticker: Ticker, clock: Clock, leeway_s: float) -> None:
+    def __init__(
+        self, admission: Admission, ticker: Ticker, clock: Clock, *, leeway_s: float, stream_idle_s: float
+    ) -> None:
         self._admission = admission
         self._clock = clock
         self._leeway_s = leeway_s
+        self.stream_idle_s = stream_idle_s
         self._open: set[Watch] = set()
         self._by_name: dict[bytes, set[Watch]] = {}
         self._unanswered: set[Watch] = set()
+        self._draining = False
         ticker.listen(self._look)
 
     def watch(self, claims: VerifiedClaims | None, ended: Ended) -> Watch:
@@ -90,6 +95,8 @@ class Watches:
         """
         watch = Watch(self, claims, ended)
         self.add(watch)
+        if self._draining:
+            asyncio.get_running_loop().call_soon(self.drain)
         return watch
 
     def add(self, watch: Watch) -> None:
@@ -120,7 +127,8 @@ class Watches:
             self._ask(watch)
 
     def drain(self) -> None:
-        """The node stops: everything ends."""
+        """The node stops: everything ends, and what is opened from now on ends at once."""
+        self._draining = True
         for watch in list(self._open):
             self._end(watch, Refusal(Reason.DRAINING))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from gateway.admission.link import call_back
 from gateway.admission.rate import Limit, Standing, Tally, Window, Windows, subject, tightest
 from gateway.clock import Clock
 from gateway.errors import Reason, Refusal
@@ -21,10 +22,12 @@ class Admitted(NamedTuple):
     Attributes:
         identity: who; `None` for nobody in particular.
         standing: how they stand to the rate limits; `None` where there are none.
+        claims: of the token; what stays open has to end with it.
     """
 
     identity: Identity | None
     standing: Standing | None
+    claims: VerifiedClaims | None = None
 
 
 Verdict = Admitted | Refusal
@@ -85,10 +88,14 @@ class Admission:
 
     async def verdict(self, claims: VerifiedClaims) -> Identity | Refusal:
         """Whether a token is still welcome, for callers that can wait."""
-        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self.ask(claims, (), "", partial(_set_unless_cancelled, future))
-        verdict = await future
+        verdict = await self.answer(claims, (), "")
         return verdict if isinstance(verdict, Refusal) else admit(claims)
+
+    async def answer(self, claims: VerifiedClaims | None, limits: Sequence[Limit], client: str) -> Verdict:
+        """The same as `ask`, for callers that can wait."""
+        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self.ask(claims, limits, client, partial(_set_unless_cancelled, future))
+        return await future
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -119,7 +126,7 @@ class Admission:
         now = self._clock.now() if tallies else 0.0
         if replies is None:
             for question in waiting:
-                question.decide(STORE_AWAY if question.claims is not None else _alone(question.windows, now))
+                call_back(question.decide, STORE_AWAY if question.claims is not None else _alone(question.windows, now))
             return
         answers = iter(replies)
         values = iter(next(answers) if any(question.claims is not None for question in waiting) else ())
@@ -132,20 +139,20 @@ class Admission:
             claims = question.claims
             refusal = None if claims is None else judge(claims, next(values), next(values), next(values))
             verdict = refusal or self._within_limits(question, tallies, now)
-            question.decide(verdict)
+            call_back(question.decide, verdict)
         self._give_back(tallies)
 
     def _within_limits(self, question: _Question, tallies: dict[Window, Tally], now: float) -> Verdict:
         identity = None if question.claims is None else admit(question.claims)
         if not question.windows:
-            return Admitted(identity, None)
+            return Admitted(identity, None, question.claims)
         standings = []
         for window in question.windows:
             standing = tallies[window].stand(now)
             if standing is None:
                 return window.refusal(now)
             standings.append(standing)
-        return Admitted(identity, tightest(standings))
+        return Admitted(identity, tightest(standings), question.claims)
 
     def _give_back(self, tallies: dict[Window, Tally]) -> None:
         """Requests that were refused do not count: who keeps knocking is let in again as soon as there is room."""
@@ -174,9 +181,11 @@ def judge(claims: VerifiedClaims, blocked: bytes | None, ended: bytes | None, ep
         return Refusal(Reason.TOKEN_REVOKED)
     if ended is not None:
         return Refusal(Reason.SESSION_ENDED)
-    if epoch is not None and claims.epoch < int(epoch):
-        return Refusal(Reason.EPOCH_RAISED)
-    return None
+    if epoch is None:
+        return None
+    if not epoch.isdigit():
+        return STORE_AWAY  # not a counter, so nothing can be told from it
+    return Refusal(Reason.EPOCH_RAISED) if claims.epoch < int(epoch) else None
 
 
 def _alone(windows: Sequence[Window], now: float) -> Verdict:

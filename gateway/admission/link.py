@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import hiredis
 from redis.asyncio import Redis
@@ -22,9 +22,20 @@ Replies = list[Any] | None
 """One reply for each command, or `None`: Redis did not answer in time, or with an error."""
 Callback = Callable[[Replies], None]
 
+T = TypeVar("T")
+
 CONNECT_S: Final = 1.0
 RECONNECT_S: Final = 0.25
 """Seconds between attempts to reach Redis again: recovery takes no longer than that and the connection itself."""
+
+
+def call_back(callback: Callable[[T], None], value: T) -> None:
+    """Call back, and report a fault of it, rather than leave everybody who comes after it without an answer."""
+    try:
+        callback(value)
+    except Exception as error:  # noqa: BLE001 - a defect, in code that belongs to one request
+        context = {"message": "a request failed on its answer from Redis", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
 
 
 class RedisLink(asyncio.Protocol):
@@ -91,22 +102,28 @@ class RedisLink(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answers come in the order of the questions."""
-        reader, replies = self._reader, self._replies
-        reader.feed(data)
+        self._reader.feed(data)
         try:
-            while (reply := reader.gets()) is not False:
-                if isinstance(reply, hiredis.PushNotification):
-                    continue  # out of band in RESP3 (CLIENT MAINT_NOTIFICATIONS, for one): the answer to no question
-                self._answered += 1
-                replies.append(reply)
-                count, callback = self._waiting[0]
-                if len(replies) == count:
-                    self._waiting.popleft()
-                    self._replies = []
-                    callback(None if any(isinstance(one, Exception) for one in replies) else replies)
-                    replies = self._replies
-        except (hiredis.ProtocolError, IndexError):
+            while (reply := self._reader.gets()) is not False:
+                # What is out of band in RESP3 (CLIENT MAINT_NOTIFICATIONS, for one) is the answer to no question.
+                if not isinstance(reply, hiredis.PushNotification) and not self._take(reply):
+                    return
+        except hiredis.ProtocolError:
             self._give_up()
+
+    def _take(self, reply: Any) -> bool:  # noqa: ANN401 - Redis has many types
+        """A reply to the oldest question; `False` where there is none, and nothing more can be believed."""
+        if not self._waiting:
+            self._give_up()
+            return False
+        self._answered += 1
+        self._replies.append(reply)
+        count, callback = self._waiting[0]
+        if len(self._replies) == count:
+            replies, self._replies = self._replies, []
+            self._waiting.popleft()
+            call_back(callback, None if any(isinstance(one, Exception) for one in replies) else replies)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Redis is gone."""
@@ -161,7 +178,7 @@ class RedisLink(asyncio.Protocol):
         connection, self._connection = self._connection, None
         if connection is not None:
             # Its transport is closed; redis-py has to know, or it warns of a connection that nobody closed.
-            connection._close()  # noqa: SLF001 - `disconnect` is a coroutine
+            connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - `disconnect` is a coroutine
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
@@ -169,4 +186,4 @@ class RedisLink(asyncio.Protocol):
         self._replies = []
         waiting, self._waiting = self._waiting, deque()
         for _, callback in waiting:
-            callback(None)
+            call_back(callback, None)

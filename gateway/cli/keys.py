@@ -1,36 +1,69 @@
-"""`lockgate keys`: make the keys that a deployment needs, and show which there are."""
+"""`lockgate keys`: make the keys that a deployment needs, show them, and take them through their states."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import typer
 
-from gateway.errors import ConfigurationError
-from gateway.identity import keyring
+from gateway.clock import SystemClock
+from gateway.errors import ConfigurationError, LockgateError
+from gateway.identity import keyring, keystore_check
+from gateway.identity.keystore import SIGNING, Group, KeyStore
+from gateway.identity.keystore_files import LINKS_FOLDER, timestamp
+from gateway.identity.keystore_states import Did, Turn
+from gateway.identity.reload import GATEWAY
 from trust import LinkKeyError, create_link
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
     from pathlib import Path
 
+    from gateway.clock import Clock
     from gateway.settings import Settings
 
-GATEWAY: Final = "gateway"
-"""The gateway's name at its end of a link."""
+_SEEN_WITHIN_S: Final = 2
+"""How soon every gateway that sees the changed file uses it, at most."""
+
+
+class KeysNeedCareError(LockgateError):
+    """A check has found something; what it is has been said already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Whose keys a command is about: the signing keys, or one of these instead."""
+
+    links: bool = False
+    refresh: bool = False
+
+    def groups(self, store: KeyStore) -> list[Group]:
+        """The groups meant.
+
+        Raises:
+            ConfigurationError: two were asked for.
+        """
+        if self.links and self.refresh:
+            raise ConfigurationError("--links or --refresh, not both")
+        if self.links:
+            return store.links()
+        return [store.refresh() if self.refresh else store.signing()]
 
 
 def links_directory(settings: Settings) -> Path:
     """Where the link keys lie."""
-    return settings.keys.directory / "links"
+    return settings.keys.directory / LINKS_FOLDER
 
 
-def create(settings: Settings, more_links: Collection[tuple[str, str]] = ()) -> list[str]:
+def create(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg: str = "EdDSA") -> list[str]:
     """Make what is missing: the key ring, and a link key from the gateway to each service it calls.
 
     Args:
         settings: say where, and for which services.
         more_links: links between services, as (origin, target).
+        alg: of the signing key, where one is made.
 
     Returns:
         What was made, in words.
@@ -39,7 +72,7 @@ def create(settings: Settings, more_links: Collection[tuple[str, str]] = ()) -> 
         ConfigurationError: a key cannot be written, or a link's name is none.
     """
     directory = links_directory(settings)
-    made = [str(settings.keys.directory / "signing")] if keyring.create(settings.keys.directory) else []
+    made = [str(settings.keys.directory / "signing")] if keyring.create(settings.keys.directory, alg) else []
     for origin, target in [*((GATEWAY, service) for service in settings.services), *more_links]:
         try:
             if create_link(directory, origin, target):
@@ -51,30 +84,128 @@ def create(settings: Settings, more_links: Collection[tuple[str, str]] = ()) -> 
     return made
 
 
-def init(settings: Settings, links: Collection[str]) -> None:
+def init(settings: Settings, links: Collection[str], alg: str) -> None:
     """Make what is missing and say so; `links` as `origin--target`."""
-    made = create(settings, [_parsed_link(link) for link in links])
+    made = create(settings, [_parsed_link(link) for link in links], alg)
     for line in made or ["nothing to do: every key is there"]:
         typer.echo(line)
 
 
-def show(settings: Settings) -> None:
+def show(settings: Settings, *, as_json: bool) -> None:
     """List the keys; their names and states, never a secret.
 
     Raises:
-        ConfigurationError: the key ring cannot be read.
+        ConfigurationError: a file of keys cannot be read.
     """
-    ring = keyring.load(settings.keys.directory)
-    for kid, key in ring.verifying.items():
-        typer.echo(f"signing  {kid}  {key.alg}  {'active' if kid == ring.active.kid else 'verifies only'}")
-    typer.echo(f"refresh  {len(ring.refresh_secrets)} secret(s)")
-    for origin, target in _links(links_directory(settings)):
-        typer.echo(f"link     {origin} -> {target}")
+    store = KeyStore(settings)
+    rows = [
+        {
+            "group": group.name,
+            "id": entry.key_id,
+            "alg": entry.members.get("alg", "HMAC"),
+            "state": str(entry.state),
+            "since": timestamp(entry.since),
+        }
+        for group in store.groups()
+        for entry in store.read(group)
+    ]
+    if as_json:
+        typer.echo(json.dumps({"keys": rows}, indent=2))
+        return
+    for row in rows:
+        typer.echo(f"{row['group']:<20}  {row['id']:<28}  {row['alg']}  {row['state']:<7}  since {row['since']}")
 
 
-def _links(directory: Path) -> Iterator[tuple[str, str]]:
-    for path in sorted(directory.glob("*--*.json")):
-        yield _parsed_link(path.stem)
+def rotate(settings: Settings, which: Which, *, alg: str | None, at_once: bool, clock: Clock | None = None) -> None:
+    """Make the next step of a rotation, and say what it was and when the one after it may be made.
+
+    Raises:
+        ConfigurationError: a file of keys cannot be read or written.
+    """
+    if alg is not None and (which.links or which.refresh):
+        raise ConfigurationError("--alg is for signing keys; the others are secrets for HMAC-SHA256")
+    store, now = KeyStore(settings), (clock or SystemClock()).now()
+    for group in which.groups(store):
+        turn = store.rotate(group, now, alg=alg, at_once=at_once)
+        typer.echo(f"{group.name}: {_told(group, turn)}")
+    _warn(store, now)
+
+
+def retire(settings: Settings, clock: Clock | None = None) -> None:
+    """End every passive key whose signatures are all dead by now.
+
+    Raises:
+        ConfigurationError: a file of keys cannot be read or written.
+    """
+    store, now = KeyStore(settings), (clock or SystemClock()).now()
+    gone = [f"{group.name}: {key_id} is gone" for group in store.groups() for key_id in store.retire(group, now)]
+    for line in gone or ["nothing to do: no passive key is old enough"]:
+        typer.echo(line)
+    _warn(store, now)
+
+
+def remove(settings: Settings, key_id: str, clock: Clock | None = None) -> None:
+    """End one key at once: an emergency.
+
+    Raises:
+        ConfigurationError: there is no such key, or its file cannot be written.
+    """
+    store, now = KeyStore(settings), (clock or SystemClock()).now()
+    group, signing = store.remove(key_id, now)
+    typer.echo(f"{group.name}: {key_id} is removed; {signing.key_id} signs. ", nl=False)
+    typer.echo(f"Everybody who reads {group.path} refuses what it has signed within {_SEEN_WITHIN_S} s.")
+    _warn(store, now)
+
+
+def check(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> None:
+    """Look over the folder and say everything that is wrong with it.
+
+    Raises:
+        KeysNeedCareError: something is.
+    """
+    found = keystore_check.check(KeyStore(settings), (clock or SystemClock()).now())
+    if as_json:
+        answer = {"ok": not found.problems, "problems": found.problems, "hints": found.hints}
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        for line in (*(f"problem: {text}" for text in found.problems), *(f"hint: {text}" for text in found.hints)):
+            typer.echo(line)
+        if not found.problems:
+            typer.echo("every key is in order")
+    if found.problems:
+        raise KeysNeedCareError(f"{len(found.problems)} problem(s) with the keys")
+
+
+def _told(group: Group, turn: Turn) -> str:
+    when = "" if turn.next_at is None else timestamp(turn.next_at)
+    again = f"`lockgate keys rotate{_option(group)}`"
+    match turn.did:
+        case Did.PUBLISHED:
+            return f"{turn.key_id} is published to sign next. Not before {when}, activate it: {again}{_copies(group)}"
+        case Did.ACTIVATED if group.is_link:
+            return f"{turn.key_id} signs now. Not before {when}, drop the old key: {again}{_copies(group)}"
+        case Did.ACTIVATED:
+            return f"{turn.key_id} signs now. Not before {when}, end the key before it: `lockgate keys retire`"
+        case Did.RETIRED:
+            return f"{turn.key_id} is gone; this rotation is complete.{_copies(group)}"
+        case Did.WAITING:
+            return f"too early: {turn.key_id} has to wait until {when}; then {again}"
+
+
+def _option(group: Group) -> str:
+    if group.is_link:
+        return " --links"
+    return "" if group.name == SIGNING else " --refresh"
+
+
+def _copies(group: Group) -> str:
+    return f" (where the two ends keep copies, copy {group.path} to both now)" if group.is_link else ""
+
+
+def _warn(store: KeyStore, now: float) -> None:
+    """Whoever changed the folder should know when it is not in order: gateways then go on with their last good keys."""
+    for problem in keystore_check.check(store, now).problems:
+        typer.echo(f"problem: {problem}", err=True)
 
 
 def _parsed_link(text: str) -> tuple[str, str]:

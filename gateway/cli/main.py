@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,6 +27,8 @@ app.add_typer(routes_app, name="routes")
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Configuration, instead of lockgate.toml.")
 ]
+Algorithm = Literal["EdDSA", "ES256", "RS256"]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs to read.")]
 Host = Annotated[str | None, typer.Option("--host", help="Where to listen, instead of server.host.")]
 Port = Annotated[
     int | None, typer.Option("--port", min=0, max=65535, help="Instead of server.port; 0 takes a free one.")
@@ -77,21 +79,72 @@ def keys_init(
         list[str] | None,
         typer.Option("--link", metavar="ORIGIN--TARGET", help="One more link, between two services; may be repeated."),
     ] = None,
+    alg: Annotated[Algorithm, typer.Option("--alg", help="Of the signing key.")] = "EdDSA",
 ) -> None:
     """Make the key ring and the gateway's link keys where they are missing."""
     from gateway import settings
     from gateway.cli import keys
 
-    keys.init(settings.load(config), link or [])
+    keys.init(settings.load(config), link or [], alg)
 
 
 @keys_app.command("list")
-def keys_list(*, config: Config = None) -> None:
-    """Show which keys there are; never a secret."""
+def keys_list(*, config: Config = None, as_json: AsJson = False) -> None:
+    """Show which keys there are, and their states; never a secret."""
     from gateway import settings
     from gateway.cli import keys
 
-    keys.show(settings.load(config))
+    keys.show(settings.load(config), as_json=as_json)
+
+
+@keys_app.command("rotate")
+def keys_rotate(
+    *,
+    config: Config = None,
+    links: Annotated[bool, typer.Option("--links", help="The keys of every link, instead of signing keys.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="The secrets of refresh tokens, instead.")] = False,
+    alg: Annotated[
+        Algorithm | None, typer.Option("--alg", help="Of a new signing key; as the active one if left out.")
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait until everybody knows the new key.")] = False,
+) -> None:
+    """Make the next step: publish a new key, or let the published one sign once everybody knows it."""
+    from gateway import settings
+    from gateway.cli import keys
+
+    keys.rotate(settings.load(config), keys.Which(links=links, refresh=refresh), alg=alg, at_once=now)
+
+
+@keys_app.command("retire")
+def keys_retire(*, config: Config = None) -> None:
+    """End passive keys whose signatures are all dead by now."""
+    from gateway import settings
+    from gateway.cli import keys
+
+    keys.retire(settings.load(config))
+
+
+# A key's id may begin with a hyphen, and is no option then.
+@keys_app.command("remove", context_settings={"ignore_unknown_options": True})
+def keys_remove(
+    key_id: Annotated[str, typer.Argument(metavar="KID", help="As `lockgate keys list` shows it.")],
+    *,
+    config: Config = None,
+) -> None:
+    """Emergency: end a key at once. What it has signed is refused everywhere within 2 seconds."""
+    from gateway import settings
+    from gateway.cli import keys
+
+    keys.remove(settings.load(config), key_id)
+
+
+@keys_app.command("check")
+def keys_check(*, config: Config = None, as_json: AsJson = False) -> None:
+    """Check modes, formats, states and strengths of all keys."""
+    from gateway import settings
+    from gateway.cli import keys
+
+    keys.check(settings.load(config), as_json=as_json)
 
 
 @routes_app.command("check")

@@ -75,6 +75,8 @@ def render(refusal: Refusal, request_id: str, *, oauth: bool, close: bool, body:
 def _challenge(refusal: Refusal) -> str | None:
     """WWW-Authenticate of RFC 6750 section 3: no `error` where no credentials were sent."""
     status, _, title, oauth_error = refusal.reason.answer
+    if refusal.reason is Reason.CLIENT_REFUSED:
+        return f'Basic realm="{REALM}"'
     if status == HTTPStatus.UNAUTHORIZED:
         if refusal.reason is Reason.NO_CREDENTIALS:
             return f'Bearer realm="{REALM}"'

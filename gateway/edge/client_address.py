@@ -53,6 +53,8 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         address = ip_address(text)
     except ValueError:
         return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+    if not isinstance(address, IPv6Address):
+        return address
+    if address.scope_id is not None:
+        return None  # the name of an interface there, any text at all; it means nothing here
+    return address.ipv4_mapped or address

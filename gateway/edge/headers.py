@@ -15,7 +15,7 @@ from gateway.settings import LimitSettings
 from trust import headers as identity
 
 # A client's copy of any of these is removed, whatever follows the name: only the gateway says who somebody is.
-RESERVED: Final = (
+_RESERVED: Final = (
     *(name.encode("ascii") for name in identity.IDENTITY_HEADERS),
     *(name.encode("ascii") for name in (identity.SIGNATURE, identity.SIGNATURE_INPUT, identity.CONTENT_DIGEST)),
 )
@@ -49,9 +49,11 @@ _FORWARDING: Final = frozenset(
         b"x-http-method",
         b"x-http-method-override",
         b"x-method-override",
+        b"proxy",  # CGI hands it on as HTTP_PROXY, which HTTP clients take for the address of a proxy
     }
 )
-_FORWARDING_PREFIXES: Final = (b"x-forwarded-", b"x-original-")
+_FORWARDING_PREFIXES: Final = (b"x-forwarded", b"x-original")
+_NEVER_FORWARDED: Final = (*_FORWARDING_PREFIXES, *_RESERVED)
 # Set anew for the connection to the service.
 _OWN: Final = frozenset({b"host", b"content-length", b"expect", b"authorization"})
 # To name one of these in Connection is an attempt to make one of two readers not see it.
@@ -59,7 +61,8 @@ _NOT_FOR_CONNECTION: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"content-type", b"expect"}
 )
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-_DASHES: Final = re.compile(rb"-+")
+# Somewhere behind us a name may become a variable's, in which all of these are one character.
+_SEPARATORS: Final = re.compile(rb"[^0-9a-z]+")
 
 
 class HeaderFacts(NamedTuple):
@@ -116,6 +119,9 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
     chunked = wire.is_chunked(by_name.get(b"transfer-encoding", []))
     if chunked and length is not None:
         raise WireError(Reason.AMBIGUOUS_FRAMING)
+    upgrade = _upgrade(by_name.get(b"upgrade", []), options)
+    if upgrade is not None and (chunked or length):
+        raise WireError(Reason.UPGRADE_REFUSED)
     return HeaderFacts(
         fields=tuple(found),
         host=_host(by_name.get(b"host", [])),
@@ -124,7 +130,7 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
         close=b"close" in options,
         keep_alive=b"keep-alive" in options,
         expects_continue=_expects_continue(by_name.get(b"expect", [])),
-        upgrade=_upgrade(by_name.get(b"upgrade", []), options),
+        upgrade=upgrade,
         authorization=tuple(by_name.get(b"authorization", [])),
         forwardable=b"".join(
             b"%b: %b\r\n" % field for field in found if field[0] not in options and is_forwardable(field[0])
@@ -134,23 +140,23 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
 
 def is_forwardable(name: bytes) -> bool:
     """Whether a client's field of this name (lower case) may reach a service."""
-    return not (
-        name in HOP_BY_HOP
-        or name in _OWN
-        or name in _FORWARDING
-        or name.startswith(_FORWARDING_PREFIXES)
-        or is_reserved(name)
-    )
+    plain = _plain(name)
+    return not (plain in HOP_BY_HOP or plain in _OWN or plain in _FORWARDING or plain.startswith(_NEVER_FORWARDED))
 
 
 def is_reserved(name: bytes) -> bool:
-    """Whether a field's name, with runs of '-' taken for one, is or begins with one that only the gateway may set."""
-    return _DASHES.sub(b"-", name).startswith(RESERVED)
+    """Whether a field's name (lower case) is or begins with one that only the gateway may set, however spelled."""
+    return _plain(name).startswith(_RESERVED)
 
 
 def is_host(value: bytes) -> bool:
     """Whether it is a host and optional port (RFC 9110 section 7.2)."""
     return _HOST.fullmatch(value) is not None
+
+
+def _plain(name: bytes) -> bytes:
+    """A name with every run of separators as one '-', and none in front."""
+    return _SEPARATORS.sub(b"-", name).lstrip(b"-")
 
 
 def _connection_options(values: list[bytes]) -> frozenset[bytes]:

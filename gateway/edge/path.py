@@ -16,8 +16,9 @@ from gateway.errors import Reason
 _PLAIN: Final = re.compile(rb"/(?:[A-Za-z0-9\-._~!$&'()*+,=:@]++/?+)*+")
 _CODED: Final = re.compile(rb"/(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})++/?+)*+")
 _CODE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
-_DOUBLY_CODED: Final = re.compile(rb"%25(?:2[EeFf]|5[Cc]|00)")
-_DOT_SEGMENT: Final = re.compile(rb"/\.{1,2}(?:/|;|$)")
+_CODED_PERCENT: Final = b"%25"
+_MAX_CODINGS: Final = 4
+_DOT_SEGMENT: Final = re.compile(rb"/\.{1,2}(?:/|;|\Z)")
 _QUERY: Final = re.compile(rb"[\x21\x22\x24-\x7e]*")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(/[^#]*)?", re.IGNORECASE)
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -65,15 +66,15 @@ def canonical_path(raw: bytes) -> str:
     """
     if _PLAIN.fullmatch(raw) is not None:
         path = raw
-    elif _CODED.fullmatch(raw) is not None and _DOUBLY_CODED.search(raw) is None:
+    elif _CODED.fullmatch(raw) is not None:
         path = _CODE.sub(_recode, raw)
         _check_utf8(path)
+        _check_segments(path.replace(b"%3B", b";"))
+        if _CODED_PERCENT in path:
+            _check_inner_codings(path)
     else:
         raise WireError(Reason.BAD_TARGET)
-    if b"/." in path and _DOT_SEGMENT.search(path) is not None:
-        raise WireError(Reason.BAD_TARGET)
-    if b"/;" in path:
-        raise WireError(Reason.BAD_TARGET)
+    _check_segments(path)
     return path.decode("ascii")
 
 
@@ -84,6 +85,21 @@ def _recode(match: re.Match[bytes]) -> bytes:
     if octet in _UNRESERVED:
         return bytes([octet])
     return match[0].upper()
+
+
+def _check_segments(path: bytes) -> None:
+    if (b"/." in path and _DOT_SEGMENT.search(path) is not None) or b"/;" in path:
+        raise WireError(Reason.BAD_TARGET)
+
+
+def _check_inner_codings(path: bytes) -> None:
+    """Look at what a reader sees who decodes more than once: the same is refused there."""
+    for _ in range(_MAX_CODINGS):
+        path = _CODE.sub(_recode, path.replace(_CODED_PERCENT, b"%"))
+        _check_segments(path.replace(b"%3B", b";"))
+        if _CODED_PERCENT not in path:
+            return
+    raise WireError(Reason.BAD_TARGET)
 
 
 def _check_utf8(path: bytes) -> None:

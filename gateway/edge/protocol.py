@@ -8,7 +8,6 @@ which request is answered by whom is decided by `Edge.begin`, which the composit
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, MutableMapping
 from enum import Enum, auto
 from time import monotonic
@@ -17,30 +16,30 @@ from typing import Any, Final, Protocol
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from gateway.edge import answers, headers, wire
-from gateway.edge.client_address import Origin, forwarded_origin, is_trusted
-from gateway.edge.headers import HeaderFacts
-from gateway.edge.path import parse_target
+from gateway.edge import answers
+from gateway.edge.head import HeadReader, Peer
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
-from gateway.edge.wire import END_OF_HEAD, ChunkedReader, WireError
+from gateway.edge.wire import ChunkedReader, LengthReader, WireError
 from gateway.errors import Reason, Refusal
 from gateway.settings import LimitSettings, ServerSettings
 
 STATE_KEY: Final = "lockgate.edge"
-PIPELINE_BYTES: Final = 64 * 1024
-"""What a client may send ahead while an answer is under way."""
 NO_ROUTE: Final = "-"
 CLIENT_GONE: Final = 499
 """Not a status that is ever sent: how a request is counted whose client did not wait for the answer."""
+PIPELINE_BYTES: Final = 64 * 1024
+"""What a client may send ahead while an answer is under way."""
+CHUNK_OVERHEAD: Final = 64 * 1024
+"""What chunk lines and trailers may take beyond the size of the body they frame."""
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 1024 * 1024
 HALF_CLOSED_S: Final = 2.0
 """How long an answer is still tried for a client that closed its sending side: it may be waiting, or be gone."""
-MEMO_ENTRIES: Final = 4096
-MEMO_BYTES: Final = 4096
+SWITCHING_PROTOCOLS: Final = 101
 _NEVER: Final = float("inf")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_UNKNOWN: Final = Peer("", trusted=False)
 
 
 class Observer(Protocol):
@@ -87,6 +86,7 @@ class _Phase(Enum):
     HEAD = auto()
     BODY = auto()
     ANSWERING = auto()
+    UPGRADED = auto()
     LINGERING = auto()
     CLOSED = auto()
 
@@ -102,9 +102,9 @@ class Edge:
         limits: how much a client may send, and how slowly.
         ticker: the worker's coarse clock.
         begin: starts the handling of a request.
-        observer: is told how each request ended.
         body_limit: how large the body of a request may be.
         oauth: whether the clients of a path expect OAuth's error words.
+        observer: is told how each request ended.
     """
 
     def __init__(  # noqa: PLR0913 - the seam between the edge and everything behind it
@@ -114,61 +114,42 @@ class Edge:
         ticker: Ticker,
         *,
         begin: Begin,
-        observer: Observer,
         body_limit: Callable[[str], int],
         oauth: Callable[[str], bool],
+        observer: Observer,
     ) -> None:
         self.limits = limits
         self.ticker = ticker
         self.begin = begin
-        self.observer = observer
         self.body_limit = body_limit
         self.oauth = oauth
-        self.allowed_hosts = frozenset(host.lower().encode("ascii") for host in server.allowed_hosts)
-        self.trusted_proxies = server.trusted_proxies
+        self.observer = observer
+        self.heads = HeadReader(server, limits)
         self.connections: set[EdgeProtocol] = set()
         self.peers: dict[str, int] = {}
         self.draining = False
-        self._memo: dict[bytes, HeaderFacts] = {}
-        self._request_prefix = os.urandom(8).hex()
-        self._requests = 0
         ticker.listen(self._check_deadlines)
 
-    def next_request_id(self) -> str:
-        """An id no other request has: 32 hexadecimal digits, so that it is a trace id too."""
-        self._requests += 1
-        return f"{self._request_prefix}{self._requests:016x}"
+    def admit_connection(self, peer: Peer) -> bool:
+        """Count a connection; `False` where there are too many of them, in all or from this peer.
 
-    def examine(self, block: bytes) -> HeaderFacts:
-        """Read field lines; what a client repeats is examined once.
-
-        Raises:
-            WireError: see `headers.examine`.
+        A trusted proxy is many clients: it is bounded by what all of them may have together.
         """
-        facts = self._memo.get(block)
-        if facts is None:
-            facts = headers.examine(block, self.limits)
-            if len(block) <= MEMO_BYTES:
-                if len(self._memo) >= MEMO_ENTRIES:
-                    del self._memo[next(iter(self._memo))]
-                self._memo[block] = facts
-        return facts
-
-    def admit_connection(self, peer: str) -> bool:
-        """Count a connection; `False` where there are too many of them, in all or from this peer."""
-        count = self.peers.get(peer, 0)
-        if len(self.connections) >= self.limits.connections or count >= self.limits.connections_per_peer:
+        count = self.peers.get(peer.address, 0)
+        if len(self.connections) >= self.limits.connections:
             return False
-        self.peers[peer] = count + 1
+        if count >= self.limits.connections_per_peer and not peer.trusted:
+            return False
+        self.peers[peer.address] = count + 1
         return True
 
-    def release_connection(self, peer: str) -> None:
+    def release_connection(self, peer: Peer) -> None:
         """The connection of a peer that was counted has ended."""
-        count = self.peers[peer] - 1
+        count = self.peers[peer.address] - 1
         if count:
-            self.peers[peer] = count
+            self.peers[peer.address] = count
         else:
-            del self.peers[peer]
+            del self.peers[peer.address]
 
     def _check_deadlines(self, now: float) -> None:
         for connection in [one for one in self.connections if one.deadline <= now]:
@@ -180,8 +161,8 @@ class EdgeProtocol(asyncio.Protocol):
 
     Attributes:
         deadline: monotonic seconds at which `deadline_passed` is due; the handler may set it while it answers.
-        route: the name of the current request's route, for those who count.
         keep_alive: whether the connection goes on after the current answer; the answer's head has to say so.
+        route: the name of the current request's route, for those who count.
     """
 
     def __init__(
@@ -196,20 +177,20 @@ class EdgeProtocol(asyncio.Protocol):
         self._edge = edge
         self._server_state = server_state
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
-        self._peer = ""
-        self._trusted_peer = False
+        self._peer = _UNKNOWN
         self._counted = False
         self._phase = _Phase.HEAD
         self._buffer = b""
         self._consuming = False
         self._handler: Handler | None = None
         self._request: InboundRequest | None = None
-        self._body_left = 0
+        self._body: LengthReader | ChunkedReader | None = None
         self._body_limit = 0
-        self._body_seen = 0
+        self._body_bytes = 0
         self._body_deadline = _NEVER
-        self._chunks: ChunkedReader | None = None
         self._paused = False
+        self._behind = False
+        self._unsent = 0
         self._lingered = 0
         self._saw_eof = False
         self._answered = False
@@ -225,13 +206,13 @@ class EdgeProtocol(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # a TCP or unix socket transport
         edge = self._edge
         address = transport.get_extra_info("peername")
-        self._peer = address[0] if isinstance(address, tuple) else "unix"
+        self._peer = edge.heads.peer(address[0] if isinstance(address, tuple) else "unix")
         self._counted = edge.admit_connection(self._peer)
         if not self._counted:
-            self._write_problem(Refusal(Reason.TOO_MANY_CONNECTIONS), edge.next_request_id(), oauth=False)
+            self.keep_alive = False
+            self._write_problem(Refusal(Reason.TOO_MANY_CONNECTIONS), edge.heads.next_request_id(), oauth=False)
             self._close()
             return
-        self._trusted_peer = bool(edge.trusted_proxies) and is_trusted(self._peer, edge.trusted_proxies)
         edge.connections.add(self)
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # typed for uvicorn's own protocols
         self.deadline = edge.ticker.now + edge.limits.head_s
@@ -247,6 +228,7 @@ class EdgeProtocol(asyncio.Protocol):
             self._counted = False
             self._edge.release_connection(self._peer)
         self._drop_handler()
+        self._observe(CLIENT_GONE, None)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -258,23 +240,35 @@ class EdgeProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client will send no more; it may still be waiting for its answer."""
         self._saw_eof = True
-        if self._phase is not _Phase.ANSWERING:
-            return False
-        self.keep_alive = False
-        self.deadline = min(self.deadline, self._edge.ticker.now + HALF_CLOSED_S)
-        return True
+        if self._phase is _Phase.ANSWERING:
+            if not self._buffer:
+                self.keep_alive = False
+            self.deadline = min(self.deadline, self._edge.ticker.now + HALF_CLOSED_S)
+            return True
+        if self._phase is _Phase.HEAD and self._behind:
+            return True
+        if self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and self._buffer):
+            self._drop_handler()
+            self._refuse_bytes(Reason.MALFORMED_REQUEST)
+        return self._phase is _Phase.CLOSED  # closing already, with an answer to send first
 
     def pause_writing(self) -> None:
         """The client does not read fast enough."""
-        self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
+        self._behind = True
         if self._handler is not None:
+            if self._phase is not _Phase.UPGRADED:
+                self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
             self._handler.pause_sending()
 
     def resume_writing(self) -> None:
         """The client caught up."""
-        self.deadline = _NEVER
+        self._behind = False
         if self._handler is not None:
+            if self._phase is not _Phase.UPGRADED:
+                self.deadline = _NEVER
             self._handler.resume_sending()
+        elif self._phase is _Phase.HEAD:
+            self._go_on()
 
     def shutdown(self) -> None:
         """The worker stops: close now if idle, after the current answer otherwise."""
@@ -285,9 +279,17 @@ class EdgeProtocol(asyncio.Protocol):
     def deadline_passed(self) -> None:
         """Called by the ticker when `deadline` has passed."""
         self.deadline = _NEVER
-        if self._phase is _Phase.HEAD and self._buffer:
+        if self._phase is _Phase.UPGRADED and self._handler is not None:
+            self._handler.timed_out()  # it looks after both sides by itself
+            return
+        unsent, before = self._transport.get_write_buffer_size(), self._unsent
+        self._unsent = unsent
+        if unsent not in {0, before}:
+            # The client reads, however slowly; it is given up when it has read nothing from one look to the next.
+            self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
+        elif self._phase is _Phase.HEAD and self._buffer and not self._behind:
             self._refuse_bytes(Reason.REQUEST_TIMEOUT)
-        elif self._handler is not None and self._awaits_handler():
+        elif self._handler is not None and self._awaits_handler(unsent):
             self._handler.timed_out()
         elif self._phase is _Phase.BODY:
             self._drop_handler()
@@ -295,9 +297,9 @@ class EdgeProtocol(asyncio.Protocol):
         else:
             self._abort()
 
-    def _awaits_handler(self) -> bool:
+    def _awaits_handler(self, unsent: int) -> bool:
         """Whether it is the handler that is late, and not the client with its body or with reading the answer."""
-        if self._saw_eof or self._transport.get_write_buffer_size():
+        if self._saw_eof or unsent:
             return False
         return self._phase is _Phase.ANSWERING or (self._phase is _Phase.BODY and self._paused)
 
@@ -313,21 +315,23 @@ class EdgeProtocol(asyncio.Protocol):
         """Ask for the body, where the client waits to be asked (RFC 9110 section 10.1.1)."""
         request = self._request
         waits = request is not None and request.http11 and request.headers.expects_continue
-        if waits and self._phase is _Phase.BODY and not self._body_seen:
+        if waits and self._phase is _Phase.BODY and not self._body_bytes:
             self._transport.write(_CONTINUE)
 
     def pause_body(self) -> None:
-        """Read no more of the body for now."""
-        if not self._paused and self._phase is _Phase.BODY:
-            self._paused = True
-            self._transport.pause_reading()
+        """Read no more of the body, or of what came after an upgrade, for now."""
+        if self._paused:
+            return
+        if self._phase is _Phase.BODY:
+            self._pause_reading()
             self.deadline = _NEVER
+        elif self._phase is _Phase.UPGRADED:
+            self._pause_reading()
 
     def resume_body(self) -> None:
         """Read on."""
         if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+            self._resume_reading()
             if self._phase is _Phase.BODY:
                 self._progress_deadline()
 
@@ -340,7 +344,6 @@ class EdgeProtocol(asyncio.Protocol):
         """
         self._observe(status, reason)
         self._handler = None
-        self._request = None
         if self._phase is _Phase.CLOSED:
             return
         if self._phase is _Phase.BODY:
@@ -351,11 +354,32 @@ class EdgeProtocol(asyncio.Protocol):
             return
         self._phase = _Phase.HEAD
         self.deadline = self._edge.ticker.now + self._edge.limits.keep_alive_s
+        if not self._consuming and not self._behind:
+            self._go_on()
+
+    def upgrade(self, head: bytes) -> None:
+        """Answer 101: from here on the handler gets the client's bytes as they are, until `end_upgraded`.
+
+        Args:
+            head: the whole answer.
+        """
+        if self._phase is _Phase.CLOSED:
+            return  # `client_gone` is about to be called
+        if self._phase is not _Phase.ANSWERING:
+            raise RuntimeError("only a request that was read and not answered yet can be upgraded")
+        self._observe(SWITCHING_PROTOCOLS, None)
+        self._phase = _Phase.UPGRADED
+        self.write(head)
         if self._paused:
-            self.resume_body()
-        if self._buffer and not self._consuming:
+            self._resume_reading()
+        if self._buffer:
             data, self._buffer = self._buffer, b""
             self._consume(data)
+
+    def end_upgraded(self) -> None:
+        """What was upgraded is over: nothing more will be sent, and what still comes is of no interest."""
+        if self._phase is _Phase.UPGRADED:
+            self._linger()
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer the current request with a problem and finish."""
@@ -372,8 +396,8 @@ class EdgeProtocol(asyncio.Protocol):
 
     def abort(self, reason: Reason) -> None:
         """Break the connection off: the answer that was begun cannot be completed, and must not look complete."""
-        self._observe(reason.status, reason)
         self._handler = None
+        self._observe(reason.status, reason)
         self._abort()
 
     # --- reading -----------------------------------------------------------------------------------------------
@@ -382,12 +406,15 @@ class EdgeProtocol(asyncio.Protocol):
         self._consuming = True
         try:
             while data:
-                if self._phase is _Phase.HEAD:
+                if self._phase is _Phase.HEAD and not self._behind:
                     data = self._read_head(data)
                 elif self._phase is _Phase.BODY:
                     data = self._read_body(data)
-                elif self._phase is _Phase.ANSWERING:
+                elif self._phase is _Phase.HEAD or self._phase is _Phase.ANSWERING:
                     data = self._read_ahead(data)
+                elif self._phase is _Phase.UPGRADED and self._handler is not None:
+                    self._handler.body(data)
+                    return
                 else:
                     self._discard(data)
                     return
@@ -397,108 +424,72 @@ class EdgeProtocol(asyncio.Protocol):
         finally:
             self._consuming = False
 
+    def _go_on(self) -> None:
+        """Between two requests: read on, and take up what the client has sent ahead."""
+        if self._paused:
+            self._resume_reading()
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            self._consume(data)
+        if self._saw_eof and self._phase is _Phase.HEAD and not self._behind:
+            self._close()  # what may be left of it will never become a request
+
     def _read_head(self, data: bytes) -> bytes:
-        limits = self._edge.limits
-        if data.startswith(b"\r\n"):
-            data = data[2:]  # RFC 9112 section 2.2: one empty line before a request is overlooked
-        end = data.find(END_OF_HEAD)
-        if end < 0 or end > limits.head_bytes:
-            self._check_unfinished_head(data, limits)
-            if not self._buffer:
-                self.deadline = min(self.deadline, self._edge.ticker.now + limits.head_s)
+        edge = self._edge
+        end = edge.heads.find_end(data)
+        if not end:
+            self.deadline = min(self.deadline, edge.ticker.now + edge.limits.head_s)
             self._buffer = data
             return b""
-        line_end = data.find(b"\r\n")
-        request = self._parse(data[:line_end], data[line_end + 2 : end + 2])
-        self._start(request)
-        return data[end + len(END_OF_HEAD) :]
-
-    def _check_unfinished_head(self, data: bytes, limits: LimitSettings) -> None:
-        line_end = data.find(b"\r\n")
-        if (line_end if line_end >= 0 else len(data)) > limits.target_bytes + 64:
-            raise WireError(Reason.TARGET_TOO_LONG)
-        if len(data) > limits.head_bytes:
-            raise WireError(Reason.HEAD_TOO_LARGE)
-        if wire.has_bare_line_feed(data):
-            raise WireError(Reason.MALFORMED_REQUEST)
-        if line_end >= 0:
-            wire.request_line(data[:line_end])
-
-    def _parse(self, line: bytes, block: bytes) -> InboundRequest:
-        edge = self._edge
-        method, target, http11 = wire.request_line(line)
-        if len(target) > edge.limits.target_bytes:
-            raise WireError(Reason.TARGET_TOO_LONG)
-        facts = edge.examine(block)
-        path, query, authority = parse_target(target)
-        if facts.chunked and not http11:
-            raise WireError(Reason.AMBIGUOUS_FRAMING)
-        host = facts.host
-        if authority is not None:
-            if not headers.is_host(authority):
-                raise WireError(Reason.BAD_HOST)
-            host = authority.lower()
-        if edge.allowed_hosts and host.rpartition(b":")[0] not in edge.allowed_hosts and host not in edge.allowed_hosts:
-            raise WireError(Reason.UNKNOWN_HOST)
-        client, scheme = (
-            forwarded_origin(self._peer, facts, edge.trusted_proxies)
-            if self._trusted_peer
-            else Origin(self._peer, "http")
-        )
-        return InboundRequest(
-            method.decode("ascii"), path, query, http11, host, facts, client, scheme, edge.next_request_id()
-        )
+        self._start(edge.heads.read(data[:end], self._peer))
+        return data[end:]
 
     def _start(self, request: InboundRequest) -> None:
-        facts = request.headers
-        self.keep_alive = not facts.close and (request.http11 or facts.keep_alive) and not self._edge.draining
+        edge, facts = self._edge, request.headers
+        self.keep_alive = not facts.close and (request.http11 or facts.keep_alive) and not edge.draining
         self._request = request
+        self._answered = False
+        self.route = NO_ROUTE
         self._started = monotonic()
         self.deadline = _NEVER
-        length = facts.content_length or 0
-        if not facts.chunked and not length:
+        length = facts.content_length
+        if not length and not facts.chunked:
             self._phase = _Phase.ANSWERING
             self._begin(request)
             if self._handler is not None:
                 self._handler.body_complete()
             return
         self._phase = _Phase.BODY
-        self._body_limit = self._edge.body_limit(request.path)
-        self._body_seen = 0
-        if length > self._body_limit:
+        self._body_limit = edge.body_limit(request.path)
+        self._body_bytes = 0
+        if length is not None and length > self._body_limit:
             self.refuse(Refusal(Reason.BODY_TOO_LARGE))
             return
-        self._body_left = length
-        self._chunks = ChunkedReader() if facts.chunked else None
-        self._body_deadline = self._edge.ticker.now + self._edge.limits.body_total_s
+        self._body = ChunkedReader() if length is None else LengthReader(length)
+        self._body_deadline = edge.ticker.now + edge.limits.body_total_s
         self._progress_deadline()
         self._begin(request)
 
     def _begin(self, request: InboundRequest) -> None:
-        self._answered = False
-        self.route = NO_ROUTE
         handler = self._edge.begin(request, self)
         if self._request is request:  # otherwise it was answered on the spot
             self._handler = handler
 
     def _read_body(self, data: bytes) -> bytes:
-        if self._chunks is None:
-            piece, rest = data[: self._body_left], data[self._body_left :]
-            self._body_left -= len(piece)
-            pieces, finished = [piece], self._body_left == 0
-        else:
-            pieces, rest = self._chunks.feed(data)
-            finished = self._chunks.finished
-        self._progress_deadline()
-        for piece in pieces:
-            self._body_seen += len(piece)
-            if self._body_seen > self._body_limit:
-                self._drop_handler()
-                self.refuse(Refusal(Reason.BODY_TOO_LARGE))
-                return b""
-            if self._handler is not None:
-                self._handler.body(piece)
-        if finished and self._phase is _Phase.BODY:
+        body = self._body
+        if body is None:
+            raise RuntimeError("a body without a reader")
+        piece, rest = body.feed(data)
+        self._body_bytes += len(piece)
+        if self._body_bytes > self._body_limit or body.overhead > self._body_limit + CHUNK_OVERHEAD:
+            self._drop_handler()
+            self.refuse(Refusal(Reason.BODY_TOO_LARGE))
+            return b""
+        if not self._paused:
+            self._progress_deadline()
+        if piece and self._handler is not None:
+            self._handler.body(piece)
+        if body.finished and self._phase is _Phase.BODY:
             self._phase = _Phase.ANSWERING
             self.deadline = _NEVER
             if self._handler is not None:
@@ -507,9 +498,8 @@ class EdgeProtocol(asyncio.Protocol):
 
     def _read_ahead(self, data: bytes) -> bytes:
         self._buffer = data
-        if len(data) > PIPELINE_BYTES and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
+        if len(data) > PIPELINE_BYTES or self._behind:
+            self._pause_reading()
         return b""
 
     def _discard(self, data: bytes) -> None:
@@ -518,8 +508,16 @@ class EdgeProtocol(asyncio.Protocol):
             self._abort()
 
     def _progress_deadline(self) -> None:
-        limits = self._edge.limits
-        self.deadline = min(self._body_deadline, self._edge.ticker.now + limits.body_idle_s)
+        self.deadline = min(self._body_deadline, self._edge.ticker.now + self._edge.limits.body_idle_s)
+
+    def _pause_reading(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        self._paused = False
+        self._transport.resume_reading()
 
     # --- closing -----------------------------------------------------------------------------------------------
 
@@ -527,13 +525,12 @@ class EdgeProtocol(asyncio.Protocol):
         """Answer bytes that are no request we accept: once, and close."""
         if self._phase is _Phase.CLOSED:
             return
-        if self._answered and self._request is not None:
-            self._abort()
+        if self._request is not None:
+            self.refuse(Refusal(reason))
             return
-        request_id = self._request.request_id if self._request else self._edge.next_request_id()
         self.keep_alive = False
-        self._write_problem(Refusal(reason), request_id, oauth=False)
-        self._edge.observer.not_a_request(self._peer, reason)
+        self._write_problem(Refusal(reason), self._edge.heads.next_request_id(), oauth=False)
+        self._edge.observer.not_a_request(self._peer.address, reason)
         self._linger()
 
     def _write_problem(self, refusal: Refusal, request_id: str, *, oauth: bool) -> None:
@@ -555,7 +552,7 @@ class EdgeProtocol(asyncio.Protocol):
             return
         self._transport.write_eof()
         if self._paused:
-            self.resume_body()
+            self._resume_reading()
 
     def _close(self) -> None:
         self._phase = _Phase.CLOSED
@@ -567,10 +564,8 @@ class EdgeProtocol(asyncio.Protocol):
         self._transport.abort()
 
     def _drop_handler(self) -> None:
-        handler = self._handler
+        handler, self._handler = self._handler, None
         if handler is not None:
-            self._observe(CLIENT_GONE, None)
-            self._handler = None
             handler.client_gone()
 
     def _observe(self, status: int, reason: Reason | None) -> None:

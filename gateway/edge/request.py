@@ -20,6 +20,7 @@ class InboundRequest(NamedTuple):
         client: the address the request is accounted to.
         scheme: what the client spoke to the first of our machines.
         request_id: made here, 32 hexadecimal digits.
+        trusted_peer: it came from a front proxy whose X-Forwarded-* fields are believed.
     """
 
     method: str
@@ -31,6 +32,7 @@ class InboundRequest(NamedTuple):
     client: str
     scheme: str
     request_id: str
+    trusted_peer: bool = False
 
     @property
     def has_body(self) -> bool:

@@ -139,9 +139,12 @@ class LengthReader:
 
     Attributes:
         finished: the whole body was read.
+        overhead: none, see `ChunkedReader`.
     """
 
     __slots__ = ("_left", "finished")
+
+    overhead = 0
 
     def __init__(self, length: int) -> None:
         self._left = length

@@ -10,8 +10,10 @@ from fastapi.responses import JSONResponse
 from gateway.endpoints.auth import NO_STORE
 from gateway.errors import LockgateError
 
-Check = Callable[[], Awaitable[None]]
-"""Returns when a dependency is well, and raises a `LockgateError` that says what is wrong with it."""
+Check = Callable[[], Awaitable[str | None]]
+"""Returns when a dependency can be used, perhaps with a warning for everybody to read; raises a `LockgateError` that
+says what is wrong with it."""
+WARNING = "warning: "
 
 
 def router(checks: Mapping[str, Check]) -> APIRouter:
@@ -29,9 +31,9 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
 
     @api.api_route("/readyz", methods=["GET", "HEAD"])
     async def ready() -> Response:
-        """Every dependency is well; otherwise 503, with a line for each."""
+        """Every dependency can be used; otherwise 503, with a line for each."""
         lines = {name: await _line(check) for name, check in checks.items()}
-        well = all(line == "ok" for line in lines.values())
+        well = all(line == "ok" or line.startswith(WARNING) for line in lines.values())
         content = {"status": "ready" if well else "not ready", "checks": lines}
         return JSONResponse(content, status_code=200 if well else 503, headers=NO_STORE)
 
@@ -40,7 +42,7 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
 
 async def _line(check: Check) -> str:
     try:
-        await check()
+        warning = await check()
     except LockgateError as error:
         return f"{type(error).__name__.removesuffix('Error')}"
-    return "ok"
+    return f"{WARNING}{warning}" if warning else "ok"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.edge.answers import PROBLEM_TYPE, problem
 from gateway.edge.asgi import REQUEST_KEY
 from gateway.edge.request import InboundRequest
-from gateway.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
+from gateway.errors import AccountsUnavailableError, CaptchaUnavailableError, Reason, Refusal, StoreUnavailableError
 
 OAUTH_PREFIX = "/auth"
 
@@ -56,6 +57,16 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(AccountsUnavailableError)
     async def _accounts_away(request: Request, error: AccountsUnavailableError) -> JSONResponse:
         return refused(request, Refusal(Reason.ACCOUNTS_AWAY, note=str(error)))
+
+    @app.exception_handler(CaptchaUnavailableError)
+    async def _captcha_away(request: Request, error: CaptchaUnavailableError) -> JSONResponse:
+        return refused(request, Refusal(Reason.CAPTCHA_AWAY, note=str(error)))
+
+    @app.exception_handler(RequestValidationError)
+    async def _query(request: Request, error: RequestValidationError) -> JSONResponse:
+        """Bodies are judged in `bodies`; what is left is the query. The framework's own answer would echo it."""
+        del error
+        return refused(request, Refusal(Reason.INVALID_FIELDS))
 
     @app.exception_handler(HTTPException)
     async def _framework(request: Request, error: HTTPException) -> JSONResponse:

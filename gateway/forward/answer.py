@@ -15,7 +15,8 @@ MAX_INTERIM: Final = 10
 MEMO_ENTRIES: Final = 512
 MEMO_BYTES: Final = 2048
 _NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"content-length", b"server", b"x-powered-by", b"x-request-id"}
-_NO_BODY: Final = frozenset({204, 304})
+_NO_CONTENT: Final = 204
+_NO_BODY: Final = frozenset({_NO_CONTENT, 304})
 
 
 class AnswerHead(NamedTuple):
@@ -24,16 +25,20 @@ class AnswerHead(NamedTuple):
     Attributes:
         status: its code, from 200 on.
         lines: status line and the fields a client may see, each ended by CRLF; without framing.
+        dated: there is a Date among them.
         content_length: as declared.
         chunked: the body is chunked.
         reusable: the service keeps the connection open after this answer.
+        event_stream: it goes on for as long as there are events.
     """
 
     status: int
     lines: bytes
+    dated: bool
     content_length: int | None
     chunked: bool
     reusable: bool
+    event_stream: bool
 
     def has_body(self, method: str) -> bool:
         """Whether a body follows (RFC 9112 section 6.3)."""
@@ -54,7 +59,7 @@ class HeadReader:
         """
         found = self._memo.get(head)
         if found is None:
-            found = _parse(head)
+            found = parse(head)
             if len(head) <= MEMO_BYTES:
                 if len(self._memo) >= MEMO_ENTRIES:
                     del self._memo[next(iter(self._memo))]
@@ -62,7 +67,12 @@ class HeadReader:
         return found
 
 
-def _parse(head: bytes) -> AnswerHead:
+def parse(head: bytes) -> AnswerHead:
+    """Parse one head, with the empty line that ends it.
+
+    Raises:
+        WireError: not a head that we accept.
+    """
     line, _, block = head[:-2].partition(b"\r\n")
     status, http11 = wire.status_line(line)
     found = wire.fields(block, max_fields=MAX_FIELDS, max_field_bytes=MAX_HEAD_BYTES)
@@ -79,13 +89,18 @@ def _parse(head: bytes) -> AnswerHead:
         for field in found
         if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not is_reserved(field[0])
     )
-    phrase = line[9:]
     return AnswerHead(
         status=status,
-        lines=b"HTTP/1.1 %b\r\n%b" % (phrase, visible),
+        # A client gets the blank after the code even where the service left it out with the phrase.
+        lines=b"HTTP/1.1 %d %b\r\n%b" % (status, line[13:], visible),
+        dated=any(name == b"date" for name, _ in found),
         content_length=length,
         chunked=chunked,
-        reusable=http11 and b"close" not in options,
+        # A 204 that speaks of a body may well be followed by one.
+        reusable=http11 and b"close" not in options and not (status == _NO_CONTENT and (chunked or length)),
+        event_stream=any(
+            name == b"content-type" and value.lower().startswith(b"text/event-stream") for name, value in found
+        ),
     )
 
 
@@ -173,7 +188,7 @@ class AnswerReader:
         while True:
             end = data.find(END_OF_HEAD)
             if end < 0 or end > MAX_HEAD_BYTES:
-                if len(data) > MAX_HEAD_BYTES or wire.has_bare_line_feed(data):
+                if len(data) > MAX_HEAD_BYTES or wire.has_stray_line_end(data):
                     raise WireError(Reason.UPSTREAM_BROKE)
                 self._buffer = data
                 return b""
@@ -199,8 +214,8 @@ class AnswerReader:
 
     def _read_body(self, data: bytes) -> None:
         if self._chunks is not None:
-            pieces, rest = self._chunks.feed(data)
-            for piece in pieces:
+            piece, rest = self._chunks.feed(data)
+            if piece:
                 self._sink.answer_continues(piece)
             if self._chunks.finished:
                 self.reusable = self.reusable and not rest

@@ -14,6 +14,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
+from gateway.admission.ended import Watch, Watches
 from gateway.admission.gate import Admitted
 from gateway.clock import Clock
 from gateway.edge.protocol import EdgeProtocol
@@ -27,6 +28,8 @@ from gateway.forward.service import Service
 
 NOBODY: Final = Admitted(None, None)
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+LONG_S: Final = 1.0
+"""An answer that takes longer than this is watched: it may not outlive its token."""
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -57,16 +60,19 @@ class Exchange:
         client: its connection.
         ticker: the worker's coarse clock, for deadlines.
         clock: the time, for signatures.
+        watches: of what outlives one moment.
     """
 
     __slots__ = (
         "_admitted",
+        "_began",
         "_body",
         "_body_read",
         "_buffered",
         "_client",
         "_clock",
         "_connection",
+        "_event_stream",
         "_head",
         "_pool",
         "_relay_chunked",
@@ -78,9 +84,13 @@ class Exchange:
         "_streaming",
         "_ticker",
         "_timeout_s",
+        "_watch",
+        "_watches",
     )
 
-    def __init__(self, request: InboundRequest, client: EdgeProtocol, ticker: Ticker, clock: Clock) -> None:
+    def __init__(
+        self, request: InboundRequest, client: EdgeProtocol, ticker: Ticker, clock: Clock, watches: Watches
+    ) -> None:
         self._request = request
         self._client = client
         self._ticker = ticker
@@ -99,6 +109,10 @@ class Exchange:
         self._head: bytes | None = None
         self._relay_chunked = False
         self._status = 0
+        self._began = 0.0
+        self._event_stream = False
+        self._watches = watches
+        self._watch: Watch | None = None
 
     @property
     def over(self) -> bool:
@@ -171,6 +185,8 @@ class Exchange:
 
     def timed_out(self) -> None:
         """The service was silent for too long."""
+        if self._pool is not None:
+            self._pool.breaker.failed()
         self._fail(Reason.UPSTREAM_TIMEOUT)
 
     # --- the pool ----------------------------------------------------------------------------------------------
@@ -182,7 +198,8 @@ class Exchange:
             raise RuntimeError("a connection for an exchange that asked for none")
         self._move(State.SENDING)
         self._connection = connection
-        whole = b"".join(self._body) if self._body_read and not self._streaming else None
+        # More may have arrived than a digest covers before there was a connection; then it is not covered.
+        whole = b"".join(self._body) if self._body_read and self._buffered <= BUFFERED_BODY else None
         self._streaming = whole is None
         head = service.requests.head(
             self._request,
@@ -195,9 +212,11 @@ class Exchange:
         if whole is not None:
             connection.send(self, self._request.method, head + whole if whole else head, complete=True)
         else:
-            pieces = [self._framed(piece) for piece in self._body]
+            pieces = [head, *map(self._framed, self._body)]
             self._body.clear()
-            connection.send(self, self._request.method, b"".join([head, *pieces]), complete=False)
+            if self._body_read and self._request.headers.chunked:
+                pieces.append(_LAST_CHUNK)
+            connection.send(self, self._request.method, b"".join(pieces), complete=self._body_read)
             self._client.resume_body()
         if self._body_read:
             self._await_service()
@@ -228,9 +247,16 @@ class Exchange:
             framing += b"Connection: close\r\n"
         elif not request.http11:
             framing += b"Connection: keep-alive\r\n"
+        if not head.dated:
+            framing += b"Date: %b\r\n" % self._ticker.date.encode("ascii")
         standing = self._admitted.standing
         own = f"X-Request-Id: {request.request_id}\r\n{standing.lines() if standing is not None else ''}"
         self._head = b"%b%b%b\r\n" % (head.lines, own.encode("ascii"), framing)
+        self._began = self._ticker.now
+        if head.event_stream:
+            self._event_stream = True
+            self._timeout_s = self._watches.stream_idle_s
+            self._watch_over()
 
     def answer_continues(self, data: bytes) -> None:
         """Relay a piece of the body."""
@@ -238,8 +264,17 @@ class Exchange:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if self._head is not None:
             data, self._head = self._head + data, None
+        elif self._watch is None and self._ticker.now - self._began >= LONG_S:
+            self._watch_over()
         self._await_service()
         self._client.write(data)
+
+    def answer_pauses(self) -> None:
+        """Nothing more has come with the head: it goes out alone. An event stream may say nothing for long."""
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._await_service()
+            self._client.write(head)
 
     def answer_ends(self) -> None:
         """The answer is complete."""
@@ -273,16 +308,45 @@ class Exchange:
         """It caught up."""
         self._client.resume_body()
 
+    # --- an answer that goes on --------------------------------------------------------------------------------
+
+    def _watch_over(self) -> None:
+        """See to it that the answer does not outlive its token, and an event stream not the node."""
+        if self._event_stream or self._admitted.claims is not None:
+            self._watch = self._watches.watch(self._admitted.claims, self._ended)
+
+    def _ended(self, refusal: Refusal) -> None:
+        """The token is no longer good, or the node stops. No event is the last: a stream of them may end in order."""
+        if self._state is State.DONE or (refusal.reason is Reason.DRAINING and not self._event_stream):
+            return
+        if self._event_stream and self._relay_chunked:
+            head, self._head = self._head or b"", None
+            self._move(State.DONE)
+            self._release()
+            self._client.keep_alive = False
+            self._client.write(head + _LAST_CHUNK)
+            self._client.finish(self._status, refusal.reason)
+        else:
+            self._move(State.DONE)
+            self._release()
+            self._client.abort(refusal.reason)
+
     # -----------------------------------------------------------------------------------------------------------
 
     def _send_when_ready(self) -> None:
         if self._state is not State.READING or self._service is None:
             return
         if self._body_read or self._buffered > BUFFERED_BODY or self._declared_large():
+            pool = self._service.choose()
+            if isinstance(pool, Refusal):
+                self.refuse(pool)
+                return
             self._move(State.CONNECTING)
+            if not self._body_read:
+                self._client.pause_body()
             self._await_service()
-            self._pool = self._service.choose()
-            self._pool.borrow(self)
+            self._pool = pool
+            pool.borrow(self)
 
     def _declared_large(self) -> bool:
         length = self._request.headers.content_length
@@ -310,8 +374,12 @@ class Exchange:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.cancel()
+        elif self._pool is not None:
+            self._pool.leave(self)
 
     def _move(self, state: State) -> None:
         if state not in _MOVES[self._state]:
             raise RuntimeError(f"an exchange cannot go from {self._state.name} to {state.name}")
         self._state = state
+        if state is State.DONE and self._watch is not None:
+            self._watch.cancel()

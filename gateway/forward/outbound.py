@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.edge.request import InboundRequest
+from gateway.edge.wire import Field
 from gateway.identity.model import Identity
+from gateway.observe.tracing import Sampler
 from trust import MAX_DIGEST_BODY, Covered, LinkKey, Signer, content_digest, cover
 
 BUFFERED_BODY: Final = MAX_DIGEST_BODY
@@ -19,10 +21,12 @@ class OutboundRequests:
 
     Args:
         key: the link key to the service.
+        sampler: says which requests are traced.
     """
 
-    def __init__(self, key: LinkKey) -> None:
+    def __init__(self, key: LinkKey, sampler: Sampler) -> None:
         self._signer = Signer(key)
+        self._sampler = sampler
 
     def head(  # noqa: PLR0913 - everything a head is made of
         self,
@@ -45,20 +49,9 @@ class OutboundRequests:
             now: Unix seconds.
         """
         request_id = request.request_id
-        # The request's id is its trace id, too; the gateway's part of the trace is not recorded by anybody ("-00").
-        traceparent = f"00-{request_id}-{request_id[16:]}-00"
-        covered, identity_lines = (NOBODY, b"") if identity is None else (identity.covered, identity.header_lines)
+        identity_lines = b"" if identity is None else identity.header_lines
         digest = content_digest(body) if body else None
-        signature_input, signature = self._signer.sign(
-            method=request.method,
-            path=request.path,
-            query=request.query or "",
-            request_id=request_id,
-            traceparent=traceparent,
-            covered=covered,
-            content_digest=digest,
-            now=now,
-        )
+        traceparent, signature_input, signature = self._sign(request, identity, digest, now)
         facts = request.headers
         framing = _framing(request, body)
         digest_line = "" if digest is None else f"content-digest: {digest}\r\n"
@@ -82,6 +75,46 @@ class OutboundRequests:
                 f"{digest_line}Signature-Input: {signature_input}\r\nSignature: {signature}\r\n\r\n".encode("ascii"),
             )
         )
+
+    def identity_fields(self, request: InboundRequest, identity: Identity | None, *, now: float) -> list[Field]:
+        """The signed identity alone, for a request that a front proxy forwards; its body is not covered.
+
+        Args:
+            request: with the method and target that the service will see.
+            identity: who was let in; `None` for nobody in particular.
+            now: Unix seconds.
+
+        Returns:
+            Names and values, without `x-request-id`, which every answer carries anyway.
+        """
+        traceparent, signature_input, signature = self._sign(request, identity, None, now)
+        lines = b"" if identity is None else identity.header_lines
+        fields = [line.partition(b": ") for line in lines.split(b"\r\n") if line]
+        return [
+            *((name, value) for name, _, value in fields),
+            (b"traceparent", traceparent.encode("ascii")),
+            (b"signature-input", signature_input.encode("ascii")),
+            (b"signature", signature.encode("ascii")),
+        ]
+
+    def _sign(
+        self, request: InboundRequest, identity: Identity | None, digest: str | None, now: float
+    ) -> tuple[str, str, str]:
+        """The values of traceparent, Signature-Input and Signature."""
+        request_id = request.request_id
+        # W3C Trace Context: the request's id is its trace id, and the second half of it the id of the gateway's span.
+        traceparent = f"00-{request_id}-{request_id[16:]}-{'01' if self._sampler.takes(request_id) else '00'}"
+        signature_input, signature = self._signer.sign(
+            method=request.method,
+            path=request.path,
+            query=request.query or "",
+            request_id=request_id,
+            traceparent=traceparent,
+            covered=NOBODY if identity is None else identity.covered,
+            content_digest=digest,
+            now=now,
+        )
+        return traceparent, signature_input, signature
 
 
 def _framing(request: InboundRequest, body: bytes | None) -> str:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import ssl
 from collections import deque
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
 
 from gateway.edge.ticker import Ticker
 from gateway.edge.wire import WireError
 from gateway.errors import Reason
 from gateway.forward.answer import AnswerReader, AnswerSink, HeadReader
+from gateway.forward.check import checking
+from gateway.forward.health import Breaker
 from gateway.settings import UpstreamSettings, upstream_address
 
 SEND_AHEAD: Final = 256 * 1024
+
+SomeProtocol = TypeVar("SomeProtocol", bound=asyncio.Protocol)
 
 
 class Borrower(Protocol):
@@ -41,6 +48,9 @@ class Sender(AnswerSink, Protocol):
             stale: the connection had been used before and was closed without a byte of an answer: the service may
                 never have seen the request.
         """
+
+    def answer_pauses(self) -> None:
+        """A piece of the answer was read, and it is not complete."""
 
     def pause_request_body(self) -> None:
         """The service reads slower than the client sends."""
@@ -100,8 +110,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def cancel(self) -> None:
         """Nobody waits for the answer any more: the connection is in no state to be used again."""
-        self._sender = self._reader = None
-        self._transport.abort()
+        self._discard()
 
     def close(self) -> None:
         """Close an idle connection."""
@@ -118,7 +127,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Bytes of the answer."""
         reader, sender = self._reader, self._sender
         if reader is None or sender is None:
-            self._transport.abort()  # nobody asked
+            self._discard()  # nobody asked
             return
         try:
             reader.feed(data)
@@ -127,11 +136,14 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if reader.finished:
             self._release(reader)
+        elif reader.begun:
+            sender.answer_pauses()
 
     def eof_received(self) -> None:
         """The service closed its side."""
         reader = self._reader
         if reader is None:
+            self._discard()
             return
         try:
             reader.end_of_stream()
@@ -144,7 +156,6 @@ class UpstreamConnection(asyncio.Protocol):
         """The connection is gone."""
         del exc
         self._fail(Reason.UPSTREAM_BROKE)
-        self._pool.lost(self)
 
     def pause_writing(self) -> None:
         """The service does not read fast enough."""
@@ -160,36 +171,55 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _release(self, reader: AnswerReader) -> None:
         self._sender = self._reader = None
-        if not reader.reusable or not self._request_complete or self._paused:
+        self._pool.breaker.succeeded()
+        if not reader.reusable or not self._request_complete or self._transport.is_closing():
             # An early answer leaves a request half sent; such a connection would mix up the next one.
-            self._transport.abort()
+            self._discard()
             return
+        self.resume_answer()
         self._used = True
         self._pool.give_back(self)
 
-    def _fail(self, reason: Reason) -> None:
-        sender, reader = self._sender, self._reader
+    def _discard(self) -> None:
+        """Never again: the pool must not hand it out in the time it takes to close, either."""
         self._sender = self._reader = None
         self._transport.abort()
+        self._pool.lost(self)
+
+    def _fail(self, reason: Reason) -> None:
+        sender, reader = self._sender, self._reader
+        self._discard()
         if sender is not None and reader is not None and not reader.finished:
-            sender.answer_failed(reason, stale=self._used and reader.silent)
+            stale = self._used and reader.silent
+            if not stale:
+                self._pool.breaker.failed()
+            sender.answer_failed(reason, stale=stale)
 
 
 class UpstreamPool:
     """The connections of one worker to one upstream address.
 
     Args:
-        url: `http://host:port`.
+        url: `http://host:port` or `https://host:port`.
         settings: how many connections, and how long they are kept.
         ticker: the worker's coarse clock.
         heads: reads the heads of answers.
+        tls: how to speak TLS to it; `None` for plain HTTP.
 
     Attributes:
-        load: connections in use and requests waiting for one.
+        breaker: whether the address is worth trying.
     """
 
-    def __init__(self, url: str, settings: UpstreamSettings, ticker: Ticker, heads: HeadReader) -> None:
+    def __init__(
+        self,
+        url: str,
+        settings: UpstreamSettings,
+        ticker: Ticker,
+        heads: HeadReader,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.url = url
+        self._tls = tls
         self.host = url.partition("://")[2].encode("ascii")
         self.heads = heads
         self._address = upstream_address(url)
@@ -199,6 +229,7 @@ class UpstreamPool:
         self._connections: set[UpstreamConnection] = set()
         self._connecting: set[asyncio.Task[None] | None] = set()
         self._waiting: deque[Borrower] = deque()
+        self.breaker = Breaker(ticker)
         ticker.listen(self._close_stale)
 
     @property
@@ -213,16 +244,19 @@ class UpstreamPool:
             borrower: is told.
             fresh: a new one, because a kept one turned out to be closed.
         """
-        while self._idle and not fresh:
-            connection = self._idle.pop()
-            if connection in self._connections:
-                borrower.connected(connection)
-                return
+        if self._idle and not fresh:
+            borrower.connected(self._idle.pop())
+            return
         if len(self._waiting) >= self._settings.waiting + self._settings.connections:
             borrower.not_connected(Reason.UPSTREAM_BUSY)
             return
         self._waiting.append(borrower)
         self._grow()
+
+    def leave(self, borrower: Borrower) -> None:
+        """The borrower does not need a connection any more."""
+        if borrower in self._waiting:
+            self._waiting.remove(borrower)
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """A connection has carried a complete exchange."""
@@ -234,11 +268,16 @@ class UpstreamPool:
         self._idle.append(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
-        """A connection is gone; somebody who waits may need another."""
-        self._connections.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
-        self._grow()
+        """A connection is gone; somebody who waits may need another. May be told more than once."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+            if connection in self._idle:
+                self._idle.remove(connection)
+            self._grow()
+
+    def checking(self, path: str) -> contextlib.AbstractAsyncContextManager[None]:
+        """Check the address actively for as long as the context lasts; see `check.checking`."""
+        return checking(self._address, path, self.breaker, self._tls)
 
     async def close(self) -> None:
         """Close everything."""
@@ -257,14 +296,24 @@ class UpstreamPool:
             task = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add(task)
 
-    async def _connect(self) -> None:
+    async def dial(self, make: Callable[[], SomeProtocol]) -> SomeProtocol:
+        """A connection for what is not one request and one answer; it is not kept here.
+
+        Raises:
+            OSError: the address cannot be reached; `TimeoutError`: not in time.
+        """
         host, port = self._address
+        async with asyncio.timeout(self._settings.connect_s):
+            _, connection = await asyncio.get_running_loop().create_connection(make, host, port, ssl=self._tls)
+        return connection
+
+    async def _connect(self) -> None:
         task = asyncio.current_task()
         try:
-            async with asyncio.timeout(self._settings.connect_s):
-                _, connection = await asyncio.get_running_loop().create_connection(self._make, host, port)
+            connection = await self.dial(self._make)
         except OSError as error:
             self._connecting.discard(task)
+            self.breaker.failed()
             waiting = self._next_waiting()
             if waiting is not None:
                 timed_out = isinstance(error, TimeoutError)

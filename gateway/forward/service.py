@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from gateway.errors import Reason, Refusal
 from gateway.forward.outbound import OutboundRequests
 from gateway.forward.pool import UpstreamPool
+from gateway.observe.tracing import NONE, Sampler
 from trust import LinkKey
 
 
@@ -17,16 +19,42 @@ class Service:
         pools: one for each upstream address.
         key: the link key to the service.
         forward_authorization: hand the client's Authorization on.
+        sampler: says which requests are traced.
     """
 
-    def __init__(self, pools: Sequence[UpstreamPool], key: LinkKey, *, forward_authorization: bool) -> None:
+    def __init__(
+        self, pools: Sequence[UpstreamPool], key: LinkKey, *, forward_authorization: bool, sampler: Sampler = NONE
+    ) -> None:
         self._pools = tuple(pools)
-        self.requests = OutboundRequests(key)
+        self._sampler = sampler
+        self.requests = OutboundRequests(key, sampler)
         self.forward_authorization = forward_authorization
 
-    def choose(self) -> UpstreamPool:
-        """The less loaded of two random upstreams: nearly as even as the least loaded of all, without a herd."""
-        if len(self._pools) == 1:
-            return self._pools[0]
-        one, other = random.sample(self._pools, 2)
+    def use(self, key: LinkKey) -> None:
+        """Sign with this key from now on."""
+        self.requests = OutboundRequests(key, self._sampler)
+
+    def choose(self) -> UpstreamPool | Refusal:
+        """The less loaded of two random upstreams: nearly as even as the least loaded of all, without a herd.
+
+        Ejected ones are left out; where all are, nobody waits for a time-out to be told so.
+        """
+        pools = self._pools
+        if len(pools) == 1:
+            pool = pools[0]
+            return pool if pool.breaker.permits() else self._all_ejected()
+        working = [pool for pool in pools if not pool.breaker.is_open]
+        if len(working) < len(pools):
+            ejected = [pool for pool in pools if pool.breaker.is_open and pool.breaker.permits()]
+            if ejected:
+                return ejected[0]  # somebody has to find out whether it is back
+            if not working:
+                return self._all_ejected()
+            if len(working) == 1:
+                return working[0]
+        one, other = random.sample(working, 2)
         return one if one.load <= other.load else other
+
+    def _all_ejected(self) -> Refusal:
+        wait_s = min(pool.breaker.retry_after_s() for pool in self._pools)
+        return Refusal(Reason.UPSTREAM_EJECTED, headers=(("Retry-After", str(wait_s)),))

@@ -35,7 +35,7 @@ class Subject:
 
 
 class Issuer:
-    """Signs access tokens with the active key of a ring.
+    """Signs access tokens with the active key of a ring, the one it was given last.
 
     Args:
         ring: the keys.
@@ -46,11 +46,15 @@ class Issuer:
     """
 
     def __init__(self, ring: KeyRing, *, issuer: str, audience: str, life_s: int, clock: Clock) -> None:
-        self._key = ring.active
         self._issuer = issuer
         self._audience = audience
         self.life_s = life_s
         self._clock = clock
+        self.use(ring)
+
+    def use(self, ring: KeyRing) -> None:
+        """Sign with this ring's active key from now on."""
+        self._key = ring.active
 
     def now(self) -> float:
         """The time by the clock that tokens are issued by, Unix seconds."""

@@ -2,22 +2,20 @@
 
 On disk (`keys/`, see its README):
 
-    ring.json              {"keys": [{"kid", "alg", "state"}]}; exactly one is "active" and signs
+    ring.json              {"keys": [{"kid", "alg", "state", "since"}]}; exactly one is "active" and signs
     signing/<kid>.pem      private keys, PKCS #8, mode 0600
-    refresh.json           {"keys": [{"id", "secret"}]}; the first makes refresh tokens, each checks them
+    refresh.json           {"keys": [{"id", "secret", "state", "since"}]}; the first makes refresh tokens, each checks
     links/                 link keys, see `trust.keys`
+
+This module reads what a running gateway needs of it; `keystore` changes it.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
-import fcntl
 import hashlib
-import json
-import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -27,19 +25,33 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from gateway.clock import Clock, SystemClock
 from gateway.errors import ConfigurationError
+from gateway.identity.keystore_files import (
+    REFRESH_FILE,
+    RING_FILE,
+    SIGNING_FOLDER,
+    as_json,
+    entries,
+    locked,
+    member,
+    read_document,
+    read_private,
+    timestamp,
+    write_private,
+)
+from gateway.identity.keystore_states import State
 
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 MIN_RSA_BITS: Final = 2048
 MIN_RSA_EXPONENT: Final = 65537
+_SMALL_PRIMES: Final = tuple(n for n in range(3, 168, 2) if all(n % divisor for divisor in range(3, n, 2)))
 MIN_SECRET_BYTES: Final = 32
-ACTIVE: Final = "active"
-STATES: Final = frozenset({"next", ACTIVE, "passive"})
-"""What a listed key may be. All of them verify, `active` signs; a key that shall verify no longer is not listed."""
-RING_FILE: Final = "ring.json"
-REFRESH_FILE: Final = "refresh.json"
+ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
+_RSA_BITS: Final = 3072
+"""Of new keys: 128 bit of strength, as the other two kinds have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +96,16 @@ def load(directory: Path) -> KeyRing:
     signing: dict[str, SigningKey] = {}
     active: SigningKey | None = None
     path = directory / RING_FILE
-    for entry in _entries(path):
-        key = _load_signing_key(directory / "signing" / f"{_member(entry, 'kid', path)}.pem")
+    for entry in entries(path, read_document(path)):
+        key = load_signing_key(directory / SIGNING_FOLDER / f"{member(entry, 'kid', path)}.pem")
         if key.kid != entry["kid"] or key.alg != entry.get("alg"):
             raise ConfigurationError(f"{path}: an entry does not fit its key file")
         if key.kid in signing:
             raise ConfigurationError(f"{path}: a key is listed twice")
         signing[key.kid] = key
-        if _member(entry, "state", path) not in STATES:
-            raise ConfigurationError(f"{path}: the state of a key is one of {', '.join(sorted(STATES))}")
-        if entry["state"] == ACTIVE:
+        if member(entry, "state", path) not in list(State):
+            raise ConfigurationError(f"{path}: the state of a key is one of {', '.join(sorted(State))}")
+        if entry["state"] == State.ACTIVE:
             if active is not None:
                 raise ConfigurationError(f"{path}: two keys are active")
             active = key
@@ -102,13 +114,18 @@ def load(directory: Path) -> KeyRing:
     verifying = {
         kid: VerificationKey(kid=kid, alg=key.alg, public=key.private.public_key()) for kid, key in signing.items()
     }
-    return KeyRing(active=active, verifying=MappingProxyType(verifying), refresh_secrets=_load_secrets(directory))
+    return KeyRing(active=active, verifying=MappingProxyType(verifying), refresh_secrets=load_secrets(directory))
 
 
-def create(directory: Path) -> bool:
-    """Make a key ring where there is none: one EdDSA key, active, and one secret for refresh tokens.
+def create(directory: Path, alg: str = "EdDSA", clock: Clock | None = None) -> bool:
+    """Make a key ring where there is none: one active key, and one secret for refresh tokens.
 
     Several processes may call this at once; one of them makes the ring and the others keep it.
+
+    Args:
+        directory: made where missing.
+        alg: of the key, one of `ALGORITHMS`.
+        clock: the time; the machine's where not given.
 
     Returns:
         Whether something was made.
@@ -116,21 +133,20 @@ def create(directory: Path) -> bool:
     Raises:
         ConfigurationError: the folder cannot be written.
     """
+    now = timestamp((clock or SystemClock()).now())
     made = False
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(directory):
+        with locked(directory):
             if not (directory / RING_FILE).exists():
-                key = _generate_ed25519()
-                (directory / "signing").mkdir(mode=0o700, exist_ok=True)
-                _write_private(directory / "signing" / f"{key.kid}.pem", _pem(key.private))
-                ring = {"keys": [{"kid": key.kid, "alg": key.alg, "state": ACTIVE}]}
-                _write_private(directory / RING_FILE, json.dumps(ring, indent=2).encode())
+                key = generate(alg)
+                write_signing_key(directory, key)
+                entry = {"kid": key.kid, "alg": key.alg, "state": State.ACTIVE, "since": now}
+                write_private(directory / RING_FILE, as_json({"keys": [entry]}))
                 made = True
             if not (directory / REFRESH_FILE).exists():
-                secret = base64.urlsafe_b64encode(secrets.token_bytes(MIN_SECRET_BYTES)).rstrip(b"=").decode()
-                content = {"keys": [{"id": secrets.token_hex(4), "secret": secret}]}
-                _write_private(directory / REFRESH_FILE, json.dumps(content, indent=2).encode())
+                secret = {"id": secrets.token_hex(4), "secret": new_secret(), "state": State.ACTIVE, "since": now}
+                write_private(directory / REFRESH_FILE, as_json({"keys": [secret]}))
                 made = True
     except OSError as error:
         raise ConfigurationError(f"{directory}: keys cannot be written ({error.strerror})") from error
@@ -154,26 +170,65 @@ def algorithm_of(key: PublicKey) -> str:
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return "ES256"
     if isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS:
-        if key.public_numbers().e >= MIN_RSA_EXPONENT:
-            return "RS256"
-        raise ValueError("the public exponent is too small")
+        numbers = key.public_numbers()
+        if numbers.e < MIN_RSA_EXPONENT or _is_roca(numbers.n):
+            raise ValueError("the public exponent is too small, or the primes can be guessed")
+        return "RS256"
     raise ValueError("only Ed25519, P-256 and RSA of at least 2048 bits are accepted")
 
 
-def _generate_ed25519() -> SigningKey:
-    private = ed25519.Ed25519PrivateKey.generate()
-    return SigningKey(kid=thumbprint(private.public_key()), alg="EdDSA", private=private)
+def generate(alg: str) -> SigningKey:
+    """A new key of one of `ALGORITHMS`.
+
+    Raises:
+        ConfigurationError: it is none of them.
+    """
+    private: PrivateKey
+    match alg:
+        case "EdDSA":
+            private = ed25519.Ed25519PrivateKey.generate()
+        case "ES256":
+            private = ec.generate_private_key(ec.SECP256R1())
+        case "RS256":
+            private = rsa.generate_private_key(MIN_RSA_EXPONENT, _RSA_BITS)
+        case _:
+            raise ConfigurationError(f"keys are made for {', '.join(ALGORITHMS)}")
+    return SigningKey(kid=thumbprint(private.public_key()), alg=alg, private=private)
 
 
-def _pem(key: PrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+def _is_roca(modulus: int) -> bool:
+    """Whether both primes are of the guessable form of CVE-2017-15361: powers of 65537 modulo many small primes."""
+    return all(
+        modulus % prime in {pow(MIN_RSA_EXPONENT, power, prime) for power in range(prime)} for prime in _SMALL_PRIMES
     )
 
 
-def _load_signing_key(path: Path) -> SigningKey:
+def new_secret() -> str:
+    """A secret for MACs, base64url without padding."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(MIN_SECRET_BYTES)).rstrip(b"=").decode()
+
+
+def write_signing_key(directory: Path, key: SigningKey) -> None:
+    """Write a private key as PKCS #8, for `ring.json` to name.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    (directory / SIGNING_FOLDER).mkdir(mode=0o700, exist_ok=True)
+    pem = key.private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    write_private(directory / SIGNING_FOLDER / f"{key.kid}.pem", pem)
+
+
+def load_signing_key(path: Path) -> SigningKey:
+    """Read one private key.
+
+    Raises:
+        ConfigurationError: it cannot be read, may be read by others, or is of a kind or strength that is not accepted.
+    """
     try:
-        private = serialization.load_pem_private_key(_read_private(path), password=None)
+        private = serialization.load_pem_private_key(read_private(path), password=None)
         if not isinstance(private, PrivateKey):
             raise ValueError("not a signature key")  # noqa: TRY004, TRY301 - one answer for every unusable key
         public = private.public_key()
@@ -182,64 +237,21 @@ def _load_signing_key(path: Path) -> SigningKey:
         raise ConfigurationError(f"{path}: not a usable private key") from error
 
 
-def _load_secrets(directory: Path) -> tuple[bytes, ...]:
+def load_secrets(directory: Path) -> tuple[bytes, ...]:
+    """Read the secrets for refresh tokens, the one that makes them first.
+
+    Raises:
+        ConfigurationError: the file cannot be read, may be read by others, is malformed, or has a short secret.
+    """
     path = directory / REFRESH_FILE
-    found = []
-    for entry in _entries(path):
-        text = _member(entry, "secret", path)
-        try:
-            secret = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        except ValueError as error:
-            raise ConfigurationError(f"{path}: a secret is not base64url") from error
-        if len(secret) < MIN_SECRET_BYTES:
-            raise ConfigurationError(f"{path}: a secret is shorter than {MIN_SECRET_BYTES} bytes")
-        found.append(secret)
-    return tuple(found)
+    return tuple(_secret(member(entry, "secret", path), path) for entry in entries(path, read_document(path)))
 
 
-def _entries(path: Path) -> list[dict[str, object]]:
+def _secret(text: str, path: Path) -> bytes:
     try:
-        content = json.loads(_read_private(path))
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path}: not JSON") from error
-    entries = content.get("keys") if isinstance(content, dict) else None
-    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigurationError(f"{path}: holds no keys")
-    return entries
-
-
-def _member(entry: dict[str, object], name: str, path: Path) -> str:
-    value = entry.get(name)
-    if not isinstance(value, str) or not value or "/" in value:
-        raise ConfigurationError(f"{path}: an entry has no valid {name!r}")
-    return value
-
-
-def _read_private(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & 0o077:
-                raise ConfigurationError(f"{path}: readable by others; `chmod 600` it")
-            return file.read()
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        secret = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: a secret is not base64url") from error
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ConfigurationError(f"{path}: a secret is shorter than {MIN_SECRET_BYTES} bytes")
+    return secret

@@ -8,16 +8,11 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-
 from gateway.errors import ConfigurationError
-
-PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 RING_FILE: Final = "ring.json"
 REFRESH_FILE: Final = "refresh.json"
@@ -71,11 +66,9 @@ def write_private(path: Path, content: bytes) -> None:
         OSError: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    owner = path.parent.stat()
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        if owner.st_uid != os.geteuid():
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        _give_to_owner(descriptor, path.parent)
         os.fchmod(descriptor, 0o600)
         file.write(content)
         file.flush()
@@ -121,42 +114,51 @@ def member(entry: dict[str, Any], name: str, path: Path) -> str:
     return value
 
 
+def timestamp(now: float) -> str:
+    """A time (Unix seconds) as it stands in a file: RFC 3339, UTC, milliseconds."""
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def since(entry: dict[str, Any], path: Path) -> float:
+    """When a key took its state, Unix seconds; no earlier than in truth.
+
+    Where the file does not say, nothing in it has changed since it was written.
+
+    Raises:
+        ConfigurationError: what it says is not a time.
+    """
+    text = entry.get("since")
+    if text is None:
+        return path.stat().st_mtime
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{path}: 'since' of an entry is not a time") from None
+    return moment.timestamp() if moment.tzinfo else moment.replace(tzinfo=UTC).timestamp()
+
+
 def as_json(document: object) -> bytes:
     """A document as it stands in a file, for people to read."""
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
-def pem(key: PrivateKey) -> bytes:
-    """A private key as PKCS #8."""
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def read_pem(path: Path) -> PrivateKey:
-    """A private key of a kind that can sign.
-
-    Raises:
-        ConfigurationError: it is none.
-    """
-    try:
-        private = serialization.load_pem_private_key(read_private(path), password=None)
-        if not isinstance(private, PrivateKey):
-            raise ValueError("not a signature key")  # noqa: TRY004, TRY301 - one answer for every unusable key
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigurationError(f"{path}: not a usable private key") from error
-    return private
-
-
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Be the only one who writes to a folder of keys, among the processes of this machine."""
-    descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
+        _give_to_owner(descriptor, directory)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def _give_to_owner(descriptor: int, folder: Path) -> None:
+    """Let a file belong to whom its folder belongs; only root may do that, and only root needs to."""
+    owner, status = folder.stat(), os.fstat(descriptor)
+    if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (owner.st_uid, owner.st_gid):
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,7 +5,7 @@
     passive   signs no more, still verifies what it has signed
     removed   is not in the file any more: verifies nothing
 
-A key signs only after everybody has had the time to learn of it, and goes only when nothing that it signed can be alive.
+A key signs only after everybody has had the time to learn of it, and goes only when nothing that it signed is alive.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class State(StrEnum):
@@ -37,7 +38,7 @@ class Entry:
     key_id: str
     state: State
     since: float
-    members: Mapping[str, str] = field(repr=False)
+    members: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,7 @@ def rotate(
 
 def retire(entries: Sequence[Entry], timing: Timing, now: float) -> tuple[Entry, ...]:
     """The keys without those passive ones that have been so for long enough."""
-    return tuple(
-        entry for entry in entries if entry.state is not State.PASSIVE or now < entry.since + timing.keep_s
-    )
+    return tuple(entry for entry in entries if entry.state is not State.PASSIVE or now < entry.since + timing.keep_s)
 
 
 def remove(entries: Sequence[Entry], key_id: str, now: float, make: Callable[[], Entry]) -> tuple[Entry, ...]:
@@ -135,6 +134,13 @@ def remove(entries: Sequence[Entry], key_id: str, now: float, make: Callable[[],
         follower = make()
         left.append(follower)
     return ordered([_in_state(entry, State.ACTIVE, now) if entry is follower else entry for entry in left])
+
+
+def is_due(entries: Sequence[Entry], timing: Timing, now: float, rotate_after_s: float) -> bool:
+    """Whether a rotation by age has a step to make: the active key is old, the next one ripe, or a passive one over."""
+    waiting = _newest(entries, State.NEXT)
+    step_at = active(entries).since + rotate_after_s if waiting is None else waiting.since + timing.publish_s
+    return now >= step_at or len(retire(entries, timing, now)) < len(entries)
 
 
 def ordered(entries: Sequence[Entry]) -> tuple[Entry, ...]:

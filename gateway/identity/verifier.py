@@ -57,11 +57,11 @@ class _Refused(Exception):  # noqa: N818 - not a fault: it ends the list of chec
 
 
 class Verifier:
-    """Verifies access tokens against one key ring.
+    """Verifies access tokens against one key ring at a time.
 
     A bounded cache remembers tokens whose signature was verified, by the SHA-256 of the whole token, because a
     signature does not change its mind. The times are checked on every call, and the cache belongs to the ring it was
-    filled with: a verifier for another ring starts empty, so an entry cannot outlive its key.
+    filled with: with another ring it starts empty, so an entry cannot outlive its key.
 
     Args:
         ring: the keys.
@@ -69,9 +69,10 @@ class Verifier:
         clock: the time.
         cache_size: how many verified tokens are remembered at most; 0 for none.
         keys_of: the Redis keys that tell whether a token was revoked, from `sub`, `jti` and `sid`.
+        on_unknown_key: told of each token whose `kid` is not in the ring.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first three by name
         self,
         ring: KeyRing,
         rules: AccessTokenRules,
@@ -79,14 +80,20 @@ class Verifier:
         *,
         cache_size: int,
         keys_of: Callable[[str, str, str], tuple[bytes, bytes, bytes]],
+        on_unknown_key: Callable[[], None] = lambda: None,
     ) -> None:
-        self._verifying = ring.verifying
+        self._on_unknown_key = on_unknown_key
         self._rules = rules
         self._clock = clock
         self._cache_size = cache_size
         self._keys_of = keys_of
-        self._cache: dict[bytes, VerifiedClaims] = {}
         self._jws = PyJWS(algorithms=list(ALGORITHMS))
+        self.use(ring)
+
+    def use(self, ring: KeyRing) -> None:
+        """Verify against these keys from now on; what the ones before have verified is forgotten."""
+        self._verifying = ring.verifying
+        self._cache: dict[bytes, VerifiedClaims] = {}
 
     def verify(self, token: UnverifiedToken) -> VerifiedClaims | Refusal:
         """Check signature, type, issuer, audience and times (RFC 9068 section 4).
@@ -127,19 +134,20 @@ class Verifier:
             payload = self._jws.decode(token, key.public, algorithms=[key.alg])
         except PyJWTError as error:
             raise _Refused(Reason.TOKEN_BAD_SIGNATURE, type(error).__name__) from error
+        kind = header.get("typ")
+        if not isinstance(kind, str) or kind.lower() not in _TYPES:
+            raise _Refused(Reason.TOKEN_WRONG_TYPE, "typ is not at+jwt")
         return self._claims(_parse_object(payload))
 
     def _key_for(self, header: Mapping[str, Any]) -> VerificationKey:
         if not _FORBIDDEN_HEADERS.isdisjoint(header):
             raise _Refused(Reason.TOKEN_MALFORMED, "a header parameter that is not understood")
-        kind = header.get("typ")
-        if not isinstance(kind, str) or kind.lower() not in _TYPES:
-            raise _Refused(Reason.TOKEN_WRONG_TYPE, "typ is not at+jwt")
         kid = header.get("kid")
         if not isinstance(kid, str) or len(kid) > MAX_KID:
             raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "no kid")
         key = self._verifying.get(kid)
         if key is None:
+            self._on_unknown_key()
             raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "kid is not in the ring")
         if header.get("alg") != key.alg:
             raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "alg is not the key's")

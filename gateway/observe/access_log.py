@@ -8,23 +8,19 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import TextIO
 
 from gateway.clock import Clock
 
 
 class AccessLog:
-    """Writes lines to a stream.
+    """Writes lines to standard output, which is flushed at each tick and not at each line.
 
     Args:
         clock: the time.
-        stream: standard output where not given.
     """
 
-    def __init__(self, clock: Clock, stream: TextIO | None = None) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._stream = stream or sys.stdout
-        self._write = self._stream.write
 
     def answered(  # noqa: PLR0913 - the fields of a line
         self,
@@ -63,16 +59,16 @@ class AccessLog:
         }
         if reason:
             line["reason"] = reason
-        self._write(json.dumps(line) + "\n")
+        sys.stdout.write(json.dumps(line) + "\n")
 
     def refused(self, *, client: str, reason: str) -> None:
         """Bytes were refused that are no request; nothing of them is written down."""
         line = {"time": self._time(), "event": "refused", "client": client, "reason": reason}
-        self._write(json.dumps(line) + "\n")
+        sys.stdout.write(json.dumps(line) + "\n")
 
     def flush(self) -> None:
         """Hand what was written to the operating system."""
-        self._stream.flush()
+        sys.stdout.flush()
 
     def _time(self) -> str:
         return datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")

@@ -1,32 +1,12 @@
-"""Tells metrics and access log how each request ended."""
+"""Tells metrics, access log and tracing how each request ended."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 from gateway.errors import Reason
 from gateway.observe.access_log import AccessLog
 from gateway.observe.metrics import Metrics
-
-
-class Request(Protocol):
-    """What is told of a request."""
-
-    @property
-    def request_id(self) -> str:
-        """The id it was given here."""
-
-    @property
-    def client(self) -> str:
-        """The address it is accounted to."""
-
-    @property
-    def method(self) -> str:
-        """As sent."""
-
-    @property
-    def path(self) -> str:
-        """Canonical, without the query."""
+from gateway.observe.request import ObservedRequest
+from gateway.observe.tracing import Tracing
 
 
 class RequestObserver:
@@ -35,13 +15,17 @@ class RequestObserver:
     Args:
         metrics: count it.
         access_log: writes it down; `None` where nobody wants to read it.
+        tracing: makes spans; `None` where there is no collector.
     """
 
-    def __init__(self, metrics: Metrics, access_log: AccessLog | None) -> None:
+    def __init__(self, metrics: Metrics, access_log: AccessLog | None, tracing: Tracing | None) -> None:
         self._metrics = metrics
         self._access_log = access_log
+        self._tracing = tracing
 
-    def answered(self, request: Request, route: str, status: int, seconds: float, reason: Reason | None) -> None:
+    def answered(
+        self, request: ObservedRequest, route: str, status: int, seconds: float, reason: Reason | None
+    ) -> None:
         """A request was answered."""
         self._metrics.route(route).answered(status, seconds)
         if reason is not None:
@@ -57,6 +41,9 @@ class RequestObserver:
                 seconds=seconds,
                 reason="" if reason is None else reason.name.lower(),
             )
+
+        if self._tracing is not None:
+            self._tracing.answered(request, route, status, seconds, reason)
 
     def not_a_request(self, client: str, reason: Reason) -> None:
         """Bytes were refused."""

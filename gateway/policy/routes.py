@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -17,6 +18,7 @@ KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 REFUSED_METHODS: Final = frozenset({"TRACE", "TRACK", "CONNECT"})
 ANY_METHOD: Final = "*"
+_SOCKET_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_~-]+)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Route:
         required: for each allowed method, the scopes it asks for.
         allow: the value of an Allow field.
         limits: the rate limits its requests count for.
+        sockets: the paths where a WebSocket may be opened.
+        origins: whose pages may open one.
     """
 
     name: str
@@ -39,8 +43,11 @@ class Route:
     allow: str
     limits: tuple[Limit, ...]
     timeout_s: float
+    health: str | None
     body_bytes: int
     forward_authorization: bool
+    sockets: frozenset[str] = frozenset()
+    origins: frozenset[bytes] = frozenset()
 
 
 class RouteTable:
@@ -64,7 +71,12 @@ class RouteTable:
             twice = {value for value in values if values.count(value) > 1}
             if twice:
                 raise ConfigurationError(f"route: two routes have the {kind} {min(twice)!r}")
-        return cls(routes)
+        table = cls(routes)
+        for route in routes:
+            hidden = {path for path in route.sockets if table.match(path) is not route}
+            if hidden:
+                raise ConfigurationError(f"route {route.name!r}: {min(hidden)} belongs to a route with a longer prefix")
+        return table
 
     def match(self, path: str) -> Route | None:
         """The route of a canonical path, or `None`: then nobody gets there."""
@@ -131,6 +143,23 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
         allow=", ".join(sorted(entry.methods)),
         limits=tuple(parse(text, entry.name) for text in entry.rate),
         timeout_s=entry.timeout_s,
+        health=entry.health,
         body_bytes=settings.limits.body_bytes if entry.body_bytes is None else entry.body_bytes,
         forward_authorization=entry.forward_authorization,
+        sockets=_sockets(entry, prefix),
+        origins=_origins(entry, settings),
     )
+
+
+def _sockets(entry: RouteSettings, prefix: str) -> frozenset[str]:
+    for path in entry.websocket:
+        if _SOCKET_PATH.fullmatch(path) is None or not (path == prefix or path.startswith(f"{prefix}/")):
+            raise ConfigurationError(f"route {entry.name!r}: {path!r} is not a plain path below {prefix}")
+    if entry.websocket and "GET" not in entry.methods:
+        raise ConfigurationError(f"route {entry.name!r}: a WebSocket is opened with GET, not among its methods")
+    return frozenset(entry.websocket)
+
+
+def _origins(entry: RouteSettings, settings: Settings) -> frozenset[bytes]:
+    origins = settings.server.allowed_origins if entry.allowed_origins is None else entry.allowed_origins
+    return frozenset(origin.encode("ascii") for origin in origins)

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -23,13 +23,31 @@ class Account:
     Attributes:
         sub: the user's id.
         roles: what the user is.
-        password: which password they have, as the users service calls it; another one after each change.
+        password_version: changes with the password; to compare, not to read.
     """
 
     sub: str
     username: str
     roles: tuple[str, ...]
-    password: str = ""
+    password_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """What an operator is told of an account.
+
+    Attributes:
+        status: `active` or `blocked`.
+    """
+
+    sub: str
+    username: str
+    roles: tuple[str, ...]
+    status: str
+
+
+class Unacceptable(NamedTuple):
+    """The users service would not take the new password, whatever the current one is."""
 
 
 class Accounts:
@@ -47,6 +65,10 @@ class Accounts:
         self._key = key
         self._clock = clock
         self._client = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, trust_env=False)
+
+    def use(self, key: LinkKey) -> None:
+        """Sign with this key from now on."""
+        self._key = key
 
     async def close(self) -> None:
         """Close the connections."""
@@ -79,6 +101,50 @@ class Accounts:
             raise AccountsUnavailableError(f"answered {answer.status_code}")
         content = _object(answer)
         return _account(content) if content.get("status") == "active" else None
+
+    async def change_password(self, sub: str, current: str, new: str, request_id: str) -> Account | Unacceptable | None:
+        """Give a user another password: the account as it is then, or `None` where the current one is wrong.
+
+        Raises:
+            AccountsUnavailableError: the service did not give an answer; the password may have been changed.
+        """
+        content = {"sub": sub, "current_password": current, "new_password": new}
+        answer = await self._call("POST", "/internal/credentials/change", request_id, content)
+        if answer.status_code == httpx.codes.BAD_REQUEST:
+            return Unacceptable()
+        if answer.status_code != httpx.codes.OK:
+            raise AccountsUnavailableError(f"answered {answer.status_code}")
+        outcome = _object(answer)
+        return _account(outcome.get("account")) if outcome.get("valid") is True else None
+
+    async def record(self, user: str, request_id: str) -> AccountRecord | None:
+        """The account with this id or name, whatever its status; `None` where there is none.
+
+        Raises:
+            AccountsUnavailableError: the service did not give an answer.
+        """
+        answer = await self._call("GET", f"/internal/accounts/{quote(user, safe='')}", request_id)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            answer = await self._call("POST", "/internal/accounts/lookup", request_id, {"username": user})
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        if answer.status_code != httpx.codes.OK:
+            raise AccountsUnavailableError(f"answered {answer.status_code}")
+        content = _object(answer)
+        account = _account(content)
+        return AccountRecord(account.sub, account.username, account.roles, str(content.get("status")))
+
+    async def set_status(self, sub: str, status: str, request_id: str) -> bool:
+        """Say whether a user may log in (`active` or `blocked`); whether there is such a user.
+
+        Raises:
+            AccountsUnavailableError: the service did not give an answer.
+        """
+        path = f"/internal/accounts/{quote(sub, safe='')}/status"
+        answer = await self._call("PUT", path, request_id, {"status": status})
+        if answer.status_code not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
+            raise AccountsUnavailableError(f"answered {answer.status_code}")
+        return answer.status_code == httpx.codes.OK
 
     async def _call(
         self, method: str, path: str, request_id: str, content: dict[str, str] | None = None
@@ -121,7 +187,7 @@ def _account(content: object) -> Account:
             sub=str(content["sub"]),  # type: ignore[index]  # not an object: an answer like any other malformed one
             username=str(content["username"]),  # type: ignore[index]  # as above
             roles=tuple(str(role) for role in content["roles"]),  # type: ignore[index]  # as above
-            password=str(content["password_changed_at"]),  # type: ignore[index]  # as above
+            password_version=str(content["password_changed_at"]),  # type: ignore[index]  # as above
         )
     except (TypeError, KeyError) as error:
         raise AccountsUnavailableError("answered without an account") from error

@@ -69,8 +69,12 @@ class Captchas:
 
     def __init__(self, redis: Redis, keys: Sequence[bytes]) -> None:
         self._redis = redis
-        self._keys = tuple(keys)
+        self.use(keys)
         self._drawing = asyncio.Semaphore(1)
+
+    def use(self, keys: Sequence[bytes]) -> None:
+        """Go on with other secrets; captchas that were made with one that is gone can no longer be solved."""
+        self._keys = tuple(keys)
 
     async def create(self) -> str:
         """A new captcha; its id.

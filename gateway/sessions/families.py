@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from gateway.clock import Clock
 from gateway.sessions.refresh_token import RefreshClaim
 from gateway.settings import TokenSettings
-from gateway.stores.layout import ENDED_CHANNEL, UserKeys, ended_life_ms, jti_life_ms
+from gateway.stores.layout import BLOCKED_LIFE_S, ENDED_CHANNEL, UserKeys, ended_life_ms, jti_life_ms
 from gateway.stores.redis import store_errors
 
 MAX_REPEATS: Final = 20
@@ -30,7 +30,7 @@ class Session:
         ends: when it ends in any case, Unix seconds.
         epoch: the user's logout-everywhere counter.
         address, agent: where it was begun from, for the user to recognise it.
-        password: which password it was begun with, as the users service calls it.
+        password_version: of the account when the session began.
         scope: what it may do at most; `None` for everything that its user may.
     """
 
@@ -43,7 +43,7 @@ class Session:
     epoch: int
     address: str
     agent: str
-    password: str = ""
+    password_version: str = ""
     scope: str | None = None
 
 
@@ -72,7 +72,9 @@ class Families:
         self._redis = redis
         self._token = token
         self._clock = clock
-        self._begin, self._rotate = (redis.register_script(_script(name)) for name in ("begin.lua", "rotate.lua"))
+        self._begin, self._rotate, self._end_others = (
+            redis.register_script(_script(name)) for name in ("begin.lua", "rotate.lua", "end_others.lua")
+        )
 
     async def begin(  # noqa: PLR0913 - what is known of a session, by name
         self,
@@ -82,7 +84,7 @@ class Families:
         client_id: str,
         address: str,
         agent: str,
-        password: str = "",
+        password_version: str = "",
         scope: str | None = None,
     ) -> Session | None:
         """Begin a session with generation 0; `None` where the user was blocked a moment ago."""
@@ -99,7 +101,7 @@ class Families:
             "client_id": client_id,
             "address": address,
             "agent": agent,
-            "password": password,
+            "password_version": password_version,
         }
         if scope is not None:
             values["scope"] = scope
@@ -126,7 +128,7 @@ class Families:
             epoch=int(epoch),
             address=address,
             agent=agent,
-            password=password,
+            password_version=password_version,
             scope=scope,
         )
 
@@ -164,6 +166,26 @@ class Families:
         generation, epoch, *pairs = rest
         return _session(claim, int(generation), int(epoch), dict(zip(pairs[::2], pairs[1::2], strict=True)))
 
+    async def current(self, claim: RefreshClaim) -> Session | None:
+        """The session of a refresh token that could be used now as the latest of its family; changes nothing."""
+        keys = UserKeys.of(claim.sub)
+        with store_errors():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.get(keys.epoch)
+                pipe.hgetall(keys.session(claim.sid))
+                epoch, values = await pipe.execute()
+        if not values or int(values[b"generation"]) != claim.generation or int(values[b"epoch"]) < int(epoch or 0):
+            return None
+        session = _session(claim, claim.generation, int(epoch or 0), values)
+        idle_end = int(values[b"used"]) / _MS + self._token.refresh_idle_s
+        return session if self._clock.now() < min(session.ends, idle_end) else None
+
+    async def client_of(self, sub: str, sid: str) -> str | None:
+        """The client that a session was begun by; `None` where there is no such session."""
+        with store_errors():
+            found: Any = await self._redis.hget(UserKeys.of(sub).session(sid), "client_id")
+        return str(found, "utf-8") if found is not None else None
+
     async def end(self, sub: str, sid: str) -> None:
         """End a session and, at once, the access tokens that came of it."""
         keys = UserKeys.of(sub)
@@ -181,11 +203,41 @@ class Families:
         Raising the epoch is what ends them, in one step; a session that begins in between has the old epoch or the new
         one. The rest tidies up.
         """
+        await self._end_all(sub, block=False)
+
+    async def shut_out(self, sub: str) -> None:
+        """The same, and let no session begin for a while, not even of a login that is under way."""
+        await self._end_all(sub, block=True)
+
+    async def let_in_again(self, sub: str) -> None:
+        """Let sessions begin again."""
+        with store_errors():
+            await self._redis.delete(UserKeys.of(sub).blocked)
+
+    async def end_others(self, sub: str, sid: str, password_version: str) -> None:
+        """End every session of a user but one, which goes on with the user's new password."""
+        keys = UserKeys.of(sub)
+        with store_errors():
+            await self._end_others(
+                keys=[keys.sessions, keys.session(sid)],
+                args=[
+                    sid,
+                    keys.session(""),
+                    keys.ended(""),
+                    ended_life_ms(self._token.access_life_s, self._token.leeway_s),
+                    ENDED_CHANNEL,
+                    password_version,
+                ],
+            )
+
+    async def _end_all(self, sub: str, *, block: bool) -> None:
         keys = UserKeys.of(sub)
         with store_errors():
             members: list[Any] = await self._redis.zrange(keys.sessions, 0, -1)
             sids = [member.decode("ascii") for member in members]
             async with self._redis.pipeline(transaction=True) as pipe:
+                if block:
+                    pipe.set(keys.blocked, "1", ex=BLOCKED_LIFE_S)
                 pipe.incr(keys.epoch)
                 pipe.delete(keys.sessions, *(keys.session(sid) for sid in sids))
                 for sid in sids:
@@ -219,7 +271,7 @@ def _session(claim: RefreshClaim, generation: int, epoch: int, values: dict[byte
         epoch=epoch,
         address=values[b"address"].decode(),
         agent=values[b"agent"].decode(),
-        password=values[b"password"].decode(),
+        password_version=values[b"password_version"].decode(),
         scope=values[b"scope"].decode() if b"scope" in values else None,
     )
 

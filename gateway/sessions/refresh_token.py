@@ -52,6 +52,10 @@ class RefreshTokens:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
+        self.use(keys)
+
+    def use(self, keys: Sequence[bytes]) -> None:
+        """Make and read with these from now on."""
         self._keys = tuple(keys)
 
     def make(self, claim: RefreshClaim) -> str:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from gateway.errors import Reason, Refusal
 from gateway.identity.bearer import format_gate
 from gateway.identity.issuer import Issuer, Subject
 from gateway.identity.model import Identity
 from gateway.identity.verifier import Verifier
+from gateway.observe.audit import Audit, Event
 from gateway.sessions.accounts import Account, Accounts
+from gateway.sessions.captcha import CaptchaAnswer
+from gateway.sessions.clients import Client
 from gateway.sessions.families import Families, Outcome, Session
+from gateway.sessions.guard import PasswordGuard
 from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
+from gateway.sessions.throttle import account_digest
 from gateway.settings import TokenSettings
 
 PASSWORD = "pwd"  # noqa: S105 - an authentication method reference of RFC 8176
@@ -22,6 +28,8 @@ _REFUSED = {
     Outcome.UNKNOWN: Reason.REFRESH_UNKNOWN,
     Outcome.EXPIRED: Reason.REFRESH_EXPIRED,
     Outcome.REUSED: Reason.REFRESH_REUSED,
+    Outcome.FOREIGN: Reason.REFRESH_FOREIGN,
+    Outcome.SCOPE: Reason.SCOPE_INVALID,
 }
 
 
@@ -56,6 +64,11 @@ class Visitor:
     agent: str
     request_id: str
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the audit trail says of the call."""
+        return {"address": self.address, "request_id": self.request_id}
+
 
 class Sessions:
     """Login, refresh, revoke, logout.
@@ -68,6 +81,8 @@ class Sessions:
         verifier: reads them.
         token: how long things live.
         scopes_of: the scopes that each role grants.
+        guard: stands before passwords.
+        audit: is told of everything.
 
     Methods raise `StoreUnavailableError` or `AccountsUnavailableError` where nothing can be promised.
     """
@@ -82,6 +97,8 @@ class Sessions:
         verifier: Verifier,
         token: TokenSettings,
         scopes_of: Mapping[str, tuple[str, ...]],
+        guard: PasswordGuard,
+        audit: Audit,
     ) -> None:
         self._accounts = accounts
         self._families = families
@@ -90,64 +107,129 @@ class Sessions:
         self._verifier = verifier
         self._token = token
         self._scopes_of = scopes_of
+        self._guard = guard
+        self._audit = audit
 
-    async def login(self, username: str, password: str, visitor: Visitor) -> Tokens | Refusal:
-        """Begin a session. Every failure looks the same."""
-        account = await self._accounts.check_password(username, password, visitor.request_id)
-        if account is None:
-            return Refusal(Reason.LOGIN_REFUSED)
+    async def login(
+        self,
+        username: str,
+        password: str,
+        visitor: Visitor,
+        *,
+        captcha: CaptchaAnswer | None = None,
+        client: Client | None = None,
+    ) -> Tokens | Refusal:
+        """Begin a session. Every failure looks the same.
+
+        Args:
+            username: in any spelling.
+            password: as typed.
+            visitor: who calls.
+            captcha: solved for this attempt.
+            client: that the session is for and that alone can refresh it; the public one where not given.
+        """
+        look = partial(self._accounts.check_password, username, password, visitor.request_id)
+        account = await self._guard.check(username, visitor.address, captcha, look)
+        if not isinstance(account, Account):
+            return self._login_refused(account or Refusal(Reason.LOGIN_REFUSED), username, visitor)
         session = await self._families.begin(
             sub=account.sub,
             sid=new_sid(),
-            client_id=self._token.client_id,
+            client_id=client.client_id if client else self._token.client_id,
             address=visitor.address,
             agent=visitor.agent[:MAX_AGENT],
+            password_version=account.password_version,
+            scope=" ".join(sorted(client.scopes)) if client else None,
         )
+        if session is None:
+            return self._login_refused(Refusal(Reason.LOGIN_REFUSED, note="blocked meanwhile"), username, visitor)
+        self._audit.record(Event.LOGIN, sub=session.sub, sid=session.sid, client_id=session.client_id, **visitor.facts)
         return self._tokens(session, account)
 
-    async def refresh(self, token: str, visitor: Visitor) -> Tokens | Refusal:
+    async def refresh(
+        self, token: str, visitor: Visitor, *, client: Client | None = None, scope: str = ""
+    ) -> Tokens | Refusal:
         """Go on with a session: a new access token and the next refresh token.
 
         The account is read first, so that a users service that is away costs nobody a generation.
+
+        Args:
+            token: the refresh token.
+            visitor: who calls.
+            client: who has authenticated; nobody has where not given.
+            scope: what the session shall be narrowed to (RFC 6749 section 6); empty leaves it as it is.
         """
         claim = self._refresh_tokens.read(token)
         if claim is None:
-            return Refusal(Reason.REFRESH_MALFORMED)
+            return self._refresh_refused(Reason.REFRESH_MALFORMED, None, visitor)
         account = await self._accounts.find(claim.sub, visitor.request_id)
         if account is None:
             await self._families.end(claim.sub, claim.sid)
-            return Refusal(Reason.ACCOUNT_CLOSED)
-        session = await self._families.rotate(claim)
+            return self._refresh_refused(Reason.ACCOUNT_CLOSED, claim, visitor)
+        wanted = set(scope.split())
+        if not wanted <= self._granted(account):
+            return self._refresh_refused(Reason.SCOPE_INVALID, claim, visitor)
+        client_id = client.client_id if client else self._token.client_id
+        session = await self._families.rotate(claim, client_id=client_id, scope=" ".join(sorted(wanted)))
         if isinstance(session, Outcome):
-            return Refusal(_REFUSED[session])
+            return self._refresh_refused(_REFUSED[session], claim, visitor)
+        if session.password_version != account.password_version:
+            await self._families.end(claim.sub, claim.sid)
+            return self._refresh_refused(Reason.PASSWORD_OUTDATED, claim, visitor)
+        self._audit.record(
+            Event.REFRESH, sub=session.sub, sid=session.sid, client_id=session.client_id, **visitor.facts
+        )
         return self._tokens(session, account)
 
-    async def revoke(self, token: str) -> None:
+    async def revoke(self, token: str, visitor: Visitor, *, client: Client | None = None) -> None:
         """Make a token worthless (RFC 7009): a refresh token with its whole session, an access token by itself.
 
-        A token that is not ours, or dead already, needs nothing. When this returns, no worker accepts the token.
+        A token that is not ours, or dead already, needs nothing; neither does one of another client than the one that
+        has authenticated. When this returns, no worker accepts the token.
         """
         claim = self._refresh_tokens.read(token)
         if claim is not None:
-            await self._families.end(claim.sub, claim.sid)
+            if client is None or await self._families.client_of(claim.sub, claim.sid) == client.client_id:
+                await self._families.end(claim.sub, claim.sid)
+                self._audit.record(Event.REVOKE, sub=claim.sub, sid=claim.sid, **visitor.facts)
             return
         unverified = format_gate(token.encode("utf-8", "replace"))
         if isinstance(unverified, Refusal):
             return
         claims = self._verifier.read(unverified)  # whatever this node's clock says of it; others may differ
-        if not isinstance(claims, Refusal):
-            await self._families.block_token(claims.bearer.sub, claims.bearer.jti, claims.exp)
+        if isinstance(claims, Refusal) or (client is not None and claims.bearer.client_id != client.client_id):
+            return
+        await self._families.block_token(claims.bearer.sub, claims.bearer.jti, claims.exp)
+        self._audit.record(Event.REVOKE, sub=claims.bearer.sub, jti=claims.bearer.jti, **visitor.facts)
 
-    async def logout(self, identity: Identity) -> None:
+    async def logout(self, identity: Identity, visitor: Visitor) -> None:
         """End this session."""
         await self._families.end(identity.sub, identity.sid)
+        self._audit.record(Event.LOGOUT, sub=identity.sub, sid=identity.sid, **visitor.facts)
 
-    async def logout_all(self, identity: Identity) -> None:
+    async def logout_all(self, identity: Identity, visitor: Visitor) -> None:
         """End every session of this user."""
         await self._families.end_all(identity.sub)
+        self._audit.record(Event.LOGOUT_ALL, sub=identity.sub, sid=identity.sid, **visitor.facts)
+
+    def _login_refused(self, refusal: Refusal, username: str, visitor: Visitor) -> Refusal:
+        self._audit.record(
+            Event.LOGIN_REFUSED, reason=refusal.reason.name.lower(), account=account_digest(username), **visitor.facts
+        )
+        return refusal
+
+    def _refresh_refused(self, reason: Reason, claim: RefreshClaim | None, visitor: Visitor) -> Refusal:
+        event = Event.REFRESH_REUSED if reason is Reason.REFRESH_REUSED else Event.REFRESH_REFUSED
+        whose = {"sub": claim.sub, "sid": claim.sid} if claim else {}
+        self._audit.record(event, reason=reason.name.lower(), **whose, **visitor.facts)
+        return Refusal(reason)
+
+    def _granted(self, account: Account) -> set[str]:
+        return {scope for role in account.roles for scope in self._scopes_of.get(role, ())}
 
     def _tokens(self, session: Session, account: Account) -> Tokens:
-        scopes = sorted({scope for role in account.roles for scope in self._scopes_of.get(role, ())})
+        granted = self._granted(account)
+        scopes = sorted(granted if session.scope is None else granted.intersection(session.scope.split()))
         access_token = self._issuer.issue(
             Subject(
                 sub=session.sub,

@@ -136,7 +136,7 @@ def account_digest(username: str) -> str:
 
 
 def network(address: str) -> str:
-    """Whom an address is counted as: itself, or the /64 of an IPv6 address, for a site has all of them to choose from."""
+    """Whom an address is counted as: itself, or the /64 of an IPv6 address, all of which one site may use."""
     try:
         found: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
     except ValueError:

@@ -49,7 +49,7 @@ class Tickets:
         return base64.urlsafe_b64encode(secret).rstrip(b"=").decode("ascii")
 
     async def redeem(self, ticket: str) -> bytes | None:
-        """The token of a ticket, which is worth nothing from now on; `None` for one that is unknown, used or too old."""
+        """The token of a ticket, worth nothing from now on; `None` for one that is unknown, used or too old."""
         if _TICKET.fullmatch(ticket) is None:
             return None
         name, key = _derived(base64.urlsafe_b64decode(f"{ticket}="))

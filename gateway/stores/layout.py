@@ -15,8 +15,10 @@ together. The tag is the user's id in base64url, because braces in an id would m
 | lg:login:{login}:<what>  | hash: attempts at passwords; account, address, all      | until drained, minutes          |
 | lg:allowance:{…}         | hash: what an address has used of something costly      | one window                      |
 | lg:captcha:<id>          | a captcha that was not used yet                         | 5 minutes                       |
+| lg:ticket:<digest>       | an access token, sealed with what only the ticket tells | 30 seconds                      |
 | lg:clients               | hash of OAuth clients by id                             | kept                            |
 | lg:audit                 | stream: the audit trail                                 | capped by length                |
+| lg:keys:lock             | which node is changing the keys on disk                 | 30 seconds                      |
 """
 
 from __future__ import annotations
@@ -25,9 +27,13 @@ import base64
 import math
 from typing import Final, NamedTuple
 
+KEYS_LOCK: Final = "lg:keys:lock"
+KEYS_LOCK_MS: Final = 30_000
 ENDED_CHANNEL: Final = "lg:ended"
 """Published to when a token or session is revoked: `jti:<jti>`, `sid:<sid>`; `sub:<sub>` for everything of a user."""
 
+TICKET_LIFE_S: Final = 30
+"""How long a one-time ticket may be used."""
 AUDIT_STREAM: Final = "lg:audit"
 CLIENTS: Final = "lg:clients"
 BLOCKED_LIFE_S: Final = 120
@@ -125,3 +131,12 @@ def jti_life_ms(exp: float, now: float, leeway_s: float) -> int:
 def ended_life_ms(access_life_s: float, leeway_s: float) -> int:
     """How long the end of a session is remembered: until its youngest access token is dead on every node."""
     return math.ceil((access_life_s + 2 * leeway_s) * 1000)
+
+
+def ticket_key(digest: str) -> str:
+    """A one-time ticket.
+
+    Args:
+        digest: of the ticket; the ticket itself is in nobody's keys.
+    """
+    return f"lg:ticket:{digest}"

@@ -7,6 +7,7 @@ import traceback
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from starlette.websockets import WebSocket
 
 from services.kit.caller import known_caller
 from services.kit.errors import BusyError, OutboundError, StoreUnavailableError
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger("service")
 
 _FRAMES: Final = 8
+_SWITCHING: Final = 101
+_FAILED: Final = 1011
+"""The close code of a server that failed, RFC 6455 section 7.4.1."""
 
 
 class Envelope:
@@ -41,6 +45,9 @@ class Envelope:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See one request through to its one answer."""
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -54,6 +61,44 @@ class Envelope:
                 await answer(scope, receive, sent)
         if scope["path"] not in {"/healthz", "/readyz"}:
             _log_request(scope, sent.status, time.perf_counter() - started)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See one WebSocket through: a handshake that is refused gets a problem answer, and no socket."""
+        handshake = _Handshake(send)
+        started = time.perf_counter()
+        try:
+            await self._app(scope, receive, handshake)
+        except Exception as error:  # noqa: BLE001 - the last line of defence
+            answer = _answer(scope, error)
+            if handshake.is_open:
+                await send({"type": "websocket.close", "code": _FAILED})
+            elif not handshake.is_over:
+                await WebSocket(scope, receive, handshake).send_denial_response(answer)
+        _log_socket(scope, handshake.status, time.perf_counter() - started)
+
+
+class _Handshake:
+    """Watches whether a WebSocket is opened, refused or closed."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status: int | None = None
+        self.is_over = False
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == _SWITCHING and not self.is_over
+
+    async def __call__(self, message: Message) -> None:
+        match message["type"]:
+            case "websocket.accept":
+                self.status = _SWITCHING
+            case "websocket.http.response.start":
+                self.status = message["status"]
+                self.is_over = True
+            case "websocket.close":
+                self.is_over = True
+        await self._send(message)
 
 
 class _Sent:
@@ -107,6 +152,19 @@ def request_id_of(scope: Scope) -> str | None:
     """The request's number as the signed caller told it; None for an open path or an unsigned request."""
     caller = known_caller(scope)
     return caller.request_id if caller else None
+
+
+def _log_socket(scope: Scope, status: int | None, seconds: float) -> None:
+    caller = known_caller(scope)
+    log.info(
+        "socket",
+        route=getattr(scope.get("route"), "path", None),
+        status=status,
+        ms=round(seconds * 1000, 1),
+        request_id=caller.request_id if caller else None,
+        link=caller.service if caller else None,
+        trace=caller.traceparent if caller else None,
+    )
 
 
 def _log_request(scope: Scope, status: int | None, seconds: float) -> None:

@@ -1,4 +1,7 @@
-"""Calls to another service, signed with the key of the link to it, in the course of somebody's request."""
+"""Calls to another service, signed with the key of the link to it, in the course of somebody's request.
+
+What a service may call is a table of `Call`s; what is not in it is not sent.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,9 @@ from services.kit.errors import OutcomeUnknownError, UpstreamAwayError
 from trust import LinkKeys, signed_headers
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
     from services.kit.clock import Clock
     from trust import Caller
 
@@ -21,6 +27,21 @@ LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20, 
 MAX_ANSWER: Final = 1024 * 1024
 _TRIES: Final = 2
 _SERVER_ERROR: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kind of call, as a row of the table of what a service may call.
+
+    Attributes:
+        method: of HTTP.
+        path: as it goes over the wire, without a query; `{name}` stands for a segment that is a UUID.
+        idempotent: whether the same call may be made a second time after a connection that failed.
+    """
+
+    method: str
+    path: str
+    idempotent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,7 @@ class ServiceClient:
     Args:
         target: the name of the other service.
         base_url: `http://host:port` of it, and nothing more.
+        calls: what may be called there.
         keys: this service's link keys.
         clock: what time it is, for the signature.
 
@@ -55,32 +77,37 @@ class ServiceClient:
         LinkKeyError: there is no link to `target`.
     """
 
-    def __init__(self, target: str, base_url: str, *, keys: LinkKeys, clock: Clock) -> None:
+    def __init__(self, target: str, base_url: str, *, calls: Collection[Call], keys: LinkKeys, clock: Clock) -> None:
         self._target = target
+        self._calls = frozenset(calls)
         self._me = keys.me
-        self._key = keys.outbound(target)
+        self._keys = keys
+        keys.outbound(target)  # known to be there before the first call
         self._clock = clock
         # Proxies of the environment are not for calls between services: trust_env.
         self._http = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, limits=LIMITS, trust_env=False)
 
-    async def call(self, caller: Caller, method: str, path: str, body: object = None, *, idempotent: bool) -> Reply:
+    async def call(self, caller: Caller, call: Call, body: object = None, **segments: UUID) -> Reply:
         """Make one call.
 
         Args:
             caller: whose request this is for: the user's identity, request id and trace go along.
-            method: of HTTP.
-            path: as it goes over the wire; without a query.
+            call: a row of this client's table.
             body: what to send as JSON; None for no body.
-            idempotent: whether the same call may be made a second time after a connection that failed.
+            segments: what to put for the names in the path.
 
         Raises:
+            RuntimeError: the table does not have this call.
             UpstreamAwayError: it was not reached.
             OutcomeUnknownError: it was reached, and gave no answer that says what happened.
         """
+        if call not in self._calls:
+            raise RuntimeError(f"{self._me} may not call {call.method} {call.path} of {self._target}")
+        path = call.path.format_map(segments)
         content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-        for left in reversed(range(_TRIES if idempotent else 1)):
+        for left in reversed(range(_TRIES if call.idempotent else 1)):
             try:
-                answer = await self._http.send(self._signed(caller, method, path, content))
+                answer = await self._http.send(self._signed(caller, call.method, path, content))
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
                 if not left:
                     raise UpstreamAwayError(self._said(error)) from error
@@ -101,7 +128,7 @@ class ServiceClient:
     def _signed(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Request:
         # Signed anew for each try, because a signature passes once.
         headers = signed_headers(
-            self._key,
+            self._keys.outbound(self._target),
             method=method,
             path=path,
             headers=caller.forwarded_by(self._me),

@@ -17,10 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.kit import logs
 from services.kit.errors import ConfigurationError, StoreUnavailableError
 from services.kit.settings import ServiceSettings, read_settings
-from trust import LinkKeyError, LinkKeys
+from trust import LinkKeyError, LinkKeys, LiveLinkKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from fastapi import FastAPI
 
@@ -30,6 +30,8 @@ S = TypeVar("S", bound=ServiceSettings)
 
 KEEP_ALIVE_S = 75
 """How long an idle connection is kept; longer than the gateway keeps its own, so that the gateway closes first."""
+MAX_MESSAGE = 64 * 1024
+"""Bytes of a WebSocket message; as much as of a request's body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def main(program: Program[S], arguments: list[str] | None = None) -> int:
             program.settings, **{k: v for k, v in given.items() if k != "seed_demo" and v is not None}
         )
         logs.configure(program.name, settings.log_level)
-        keys = LinkKeys.load(settings.link_keys, me=program.name)
+        keys = LiveLinkKeys(settings.link_keys, program.name)
         with _listening(settings.host, settings.port) as listener:
             app = program.create_app(settings, keys)
             seed = program.seed_demo if given["seed_demo"] else None
@@ -112,7 +114,9 @@ async def _serve(
     config = uvicorn.Config(
         app,
         lifespan="off",  # run here instead, where a failure can be told in one line
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE,
+        ws_per_message_deflate=False,
         access_log=False,
         log_config=None,
         proxy_headers=False,
@@ -123,21 +127,31 @@ async def _serve(
     async with app.router.lifespan_context(app):
         if seed is not None:
             await seed(app)
-        await _Server(config).serve(sockets=[listener])
+        await _Server(config, app.state.draining).serve(sockets=[listener])
     log.info("stopped")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, but it says when it is ready, and a signal it has handled is not raised again at the end.
+    """uvicorn's, but it says when it is ready, ends what would never end, and does not raise a signal again at the end.
 
     Raised again, it would end the process before what is left is closed.
     """
+
+    def __init__(self, config: uvicorn.Config, draining: Sequence[Callable[[], None]]) -> None:
+        super().__init__(config)
+        self._draining = draining
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen; from here on a signal stops the service in order."""
         await super().startup(sockets)
         for listener in sockets or []:
             log.info("ready", address="{}:{}".format(*listener.getsockname()[:2]))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and wait for requests in flight; live connections are no such."""
+        for stop in self._draining:
+            stop()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -40,6 +40,7 @@ class Parts:
         routers: its routes.
         links: who may call them. Each route must be covered.
         state: what its dependencies find on `app.state`.
+        draining: told, in this order, that the process is to stop: what would go on for ever ends now.
         closing: what to close when the app stops, in this order, before the database.
     """
 
@@ -48,6 +49,7 @@ class Parts:
     routers: Sequence[APIRouter]
     links: LinkTable
     state: dict[str, object]
+    draining: Sequence[Callable[[], None]] = ()
     closing: Sequence[Callable[[], Awaitable[None]]] = ()
 
 
@@ -75,6 +77,7 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock) -> FastAPI:
         },
     )
     app.state.database = parts.database
+    app.state.draining = parts.draining
     for name, value in parts.state.items():
         setattr(app.state, name, value)
     for router in parts.routers:
@@ -119,13 +122,13 @@ def _health(database: Database) -> APIRouter:
 
 def _check_covered(routers: Sequence[APIRouter], links: LinkTable) -> None:
     for route in (route for router in routers for route in router.routes):
-        if not isinstance(route, APIRoute) or not links.covers(route.path):
+        if not isinstance(route, (APIRoute, APIWebSocketRoute)) or not links.covers(route.path):
             raise RuntimeError(f"no rule says who may call {getattr(route, 'path', route)}")
 
 
 async def _answer_refusal(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RefusedError):
-        raise error
+    if not isinstance(error, RefusedError) or request.scope["type"] == "websocket":
+        raise error  # a handshake is refused by the envelope
     return refused(request.scope, error)
 
 

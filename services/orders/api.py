@@ -1,25 +1,33 @@
-"""The routes of the orders service."""
+"""The routes of orders: placing, finding and cancelling them."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import AfterValidator, Field
+from pydantic import model_validator
 
 from services.kit.api import DEFAULT_PAGE, Answer, Body, Cursor, Limit, from_state
 from services.kit.caller import CallerDep, UserId
+from services.kit.idempotency import BAD_KEY, KEY_IN_FLIGHT, KEY_REUSED, IdempotencyKey, fingerprint
 from services.kit.links import LinkTable
 from services.kit.paging import BAD_CURSOR
-from services.kit.problems import CREDENTIALS_REQUIRED, NOT_FOUND, UPSTREAM_AWAY, documented, granted
-from services.orders.models import Order
+from services.kit.problems import (
+    CREDENTIALS_REQUIRED,
+    NOT_FOUND,
+    RETRY_AFTER_S,
+    UPSTREAM_AWAY,
+    RefusedError,
+    documented,
+    granted,
+)
+from services.orders.checkout import Checkouts, Purchase
+from services.orders.items import Money, SomeItems, by_product
+from services.orders.models import INITIAL, Order, Status
 from services.orders.orders import Orders
-from services.orders.stock import OUT_OF_STOCK, Wish
+from services.orders.stock import OUT_OF_STOCK
 
 LINKS: Final = LinkTable({"/orders": frozenset({"gateway"})})
-
-MAX_LINES: Final = 50
-MAX_QUANTITY: Final = 1_000
 
 router: Final = APIRouter(prefix="/orders")
 
@@ -28,33 +36,25 @@ def _orders(request: Request) -> Orders:
     return from_state(Orders, "orders", request)
 
 
+def _checkouts(request: Request) -> Checkouts:
+    return from_state(Checkouts, "checkouts", request)
+
+
 OrdersDep = Annotated[Orders, Depends(_orders)]
-
-
-class Item(Body):
-    """So many of one product."""
-
-    product_id: UUID
-    quantity: Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
-
-
-def _distinct(items: list[Item]) -> list[Item]:
-    if len({item.product_id for item in items}) != len(items):
-        raise ValueError("a product comes twice")
-    return items
+CheckoutsDep = Annotated[Checkouts, Depends(_checkouts)]
 
 
 class PlaceBody(Body):
-    """What to buy; each product once."""
+    """What to buy: these items, each product once, or what is in one's cart."""
 
-    items: Annotated[list[Item], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_distinct)]
+    items: SomeItems | None = None
+    from_cart: Literal[True] | None = None
 
-
-class Money(Answer):
-    """An amount in the currency's smallest unit (cents)."""
-
-    amount: int
-    currency: str
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.items is None) == (self.from_cart is None):
+            raise ValueError("either items or from_cart")
+        return self
 
 
 class LineAnswer(Answer):
@@ -76,8 +76,8 @@ class OrderAnswer(Answer):
     items: list[LineAnswer]
 
     @classmethod
-    def of(cls, order: Order) -> Self:
-        """What the owner of `order` sees."""
+    def of(cls, order: Order, *, status: Status | None = None) -> Self:
+        """What the owner of `order` sees; or saw, when it had the given status."""
         items = [
             LineAnswer(
                 product_id=line.product_id,
@@ -88,7 +88,7 @@ class OrderAnswer(Answer):
             for line in order.lines
         ]
         total = Money(amount=order.total_minor, currency=order.currency)
-        return cls.model_validate({**vars(order), "total": total, "items": items})
+        return cls.model_validate({**vars(order), "status": status or order.status, "total": total, "items": items})
 
 
 class OrdersAnswer(Answer):
@@ -98,15 +98,34 @@ class OrdersAnswer(Answer):
     next: str | None
 
 
-@router.post("", status_code=201, responses=documented(CREDENTIALS_REQUIRED, OUT_OF_STOCK, UPSTREAM_AWAY))
-async def place_order(
-    user: UserId, caller: CallerDep, body: PlaceBody, orders: OrdersDep, response: Response
+@router.post(
+    "",
+    status_code=201,
+    responses=documented(CREDENTIALS_REQUIRED, BAD_KEY, OUT_OF_STOCK, KEY_IN_FLIGHT, KEY_REUSED, UPSTREAM_AWAY),
+)
+async def place_order(  # noqa: PLR0913 - what makes a purchase, all by name
+    *,
+    user: UserId,
+    caller: CallerDep,
+    body: PlaceBody,
+    checkouts: CheckoutsDep,
+    key: IdempotencyKey,
+    response: Response,
 ) -> OrderAnswer:
-    """Buy, at the prices of now."""
-    wishes = [Wish(item.product_id, item.quantity) for item in body.items]
-    order = granted(await orders.place(caller, user, wishes))
-    response.headers["Location"] = f"/orders/{order.id}"
-    return OrderAnswer.of(order)
+    """Buy, at the prices of now. With an `Idempotency-Key`, once, however often it is asked."""
+    purchase = Purchase(
+        user_id=user,
+        items=by_product(body.items) if body.items else None,
+        fingerprint=fingerprint(body.model_dump(mode="json")),
+        key=key,
+    )
+    order = await checkouts.place(caller, purchase)
+    if order is KEY_IN_FLIGHT:
+        raise RefusedError(KEY_IN_FLIGHT, headers={"Retry-After": str(RETRY_AFTER_S)})
+    placed = granted(order)
+    response.headers["Location"] = f"/orders/{placed.id}"
+    # Also when it is cancelled by now: the same request has the same answer.
+    return OrderAnswer.of(placed, status=INITIAL)
 
 
 @router.get("", responses=documented(BAD_CURSOR, CREDENTIALS_REQUIRED))
@@ -122,3 +141,9 @@ async def list_orders(
 async def read_order(user: UserId, order_id: UUID, orders: OrdersDep) -> OrderAnswer:
     """One's own order."""
     return OrderAnswer.of(granted(await orders.read(user, order_id)))
+
+
+@router.post("/{order_id}/cancel", responses=documented(CREDENTIALS_REQUIRED, NOT_FOUND))
+async def cancel_order(user: UserId, caller: CallerDep, order_id: UUID, orders: OrdersDep) -> OrderAnswer:
+    """Cancel one's own order, whose stock goes back; one that is cancelled already stays so."""
+    return OrderAnswer.of(granted(await orders.cancel(caller, user, order_id)))

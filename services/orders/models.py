@@ -15,6 +15,7 @@ from sqlalchemy import (
     Integer,
     PrimaryKeyConstraint,
     String,
+    UniqueConstraint,
     Uuid,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -38,6 +39,7 @@ NEXT: Final[Mapping[Status, frozenset[Status]]] = MappingProxyType(
     }
 )
 """What may follow each state; what is not here does not happen."""
+CANCELLABLE: Final = frozenset(status for status, following in NEXT.items() if Status.CANCELLED in following)
 
 
 class Base(DeclarativeBase):
@@ -82,4 +84,36 @@ class OrderLine(Base):
     price_minor: Mapped[int] = mapped_column(BigInteger)
 
 
-SCHEMA: Final = Schema(service="orders", head="0001", metadata=Base.metadata)
+class Checkout(Base):
+    """An order on its way, stored before anything is taken for it: its reservation has the id of the order.
+
+    As long as `outcome` is null it is under way, or was left behind by a process that died. Then it is `placed`, or
+    the code of the refusal.
+    """
+
+    __tablename__ = "checkouts"
+    __table_args__ = (
+        PrimaryKeyConstraint("order_id", name="checkouts_pk"),
+        UniqueConstraint("user_id", "idempotency_key", name="checkouts_key"),
+        Index("checkouts_by_age", "started_at"),
+    )
+
+    order_id: Mapped[UUID] = mapped_column(Uuid)
+    user_id: Mapped[str] = mapped_column(String(256))
+    idempotency_key: Mapped[str | None] = mapped_column(String(200))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    outcome: Mapped[str | None] = mapped_column(String(32))
+
+
+class Release(Base):
+    """A reservation that is to be given back, for as long as products has not confirmed that it was."""
+
+    __tablename__ = "releases"
+    __table_args__ = (PrimaryKeyConstraint("reservation_id", name="releases_pk"), Index("releases_by_age", "since"))
+
+    reservation_id: Mapped[UUID] = mapped_column(Uuid)
+    since: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+SCHEMA: Final = Schema(service="orders", head="0002", metadata=Base.metadata)

@@ -9,7 +9,7 @@ from services.kit.settings import ServiceSettings
 
 
 class OrdersSettings(ServiceSettings):
-    """The shared settings, and where products are."""
+    """The shared settings, and where products and Redis are."""
 
     model_config = SettingsConfigDict(env_prefix="ORDERS_")
 
@@ -17,3 +17,7 @@ class OrdersSettings(ServiceSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8102
     products_url: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")] = "http://127.0.0.1:8103"
     """The products service, without a path."""
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", repr=False)
+    """Where carts, live events and jobs are; never printed, for it may hold a password."""
+    beat_s: Annotated[float, Field(gt=0, le=60)] = 5
+    """After how many silent seconds a live connection is given a sign of life; less than proxies wait for one."""

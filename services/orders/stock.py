@@ -1,43 +1,43 @@
 """What orders asks of the products service."""
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.kit.errors import OutboundError, OutcomeUnknownError
-from services.kit.outbound import ServiceClient
+from services.kit.outbound import Call, ServiceClient
 from services.kit.problems import Problem
 from trust import Caller
 
 log = structlog.get_logger("service")
+
+QUOTE: Final = Call("POST", "/internal/quotes", idempotent=True)
+RESERVE: Final = Call("POST", "/internal/reservations", idempotent=True)
+RELEASE: Final = Call("DELETE", "/internal/reservations/{reservation_id}", idempotent=True)
+CALLS: Final = (QUOTE, RESERVE, RELEASE)
+"""All that orders may call there. A reservation has an id of its own, so that asking twice takes once."""
 
 OUT_OF_STOCK: Final = Problem(409, "out_of_stock", "There is not enough of a product, or it is not for sale")
 MIXED_CURRENCIES: Final = Problem(409, "mixed_currencies", "The products are not all sold in one currency")
 _REFUSALS: Final = {problem.code: problem for problem in (OUT_OF_STOCK, MIXED_CURRENCIES)}
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """So many of one product, as the user wants them."""
-
-    product_id: UUID
-    quantity: int
+class _Told(BaseModel):
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
-class Money(BaseModel):
+class Money(_Told):
     """An amount in the currency's smallest unit."""
 
     amount: int
     currency: str
 
 
-class ReservedLine(BaseModel):
+class ReservedLine(_Told):
     """So many of one product, taken at this unit price."""
 
     product_id: UUID
@@ -46,7 +46,24 @@ class ReservedLine(BaseModel):
     unit_price: Money
 
 
-class _Reservation(BaseModel):
+class QuotedLine(_Told):
+    """So many of one product, if there are so many, at the price of now; without one when it is not for sale."""
+
+    product_id: UUID
+    quantity: int
+    available: bool
+    name: str | None
+    unit_price: Money | None
+
+
+class Quote(_Told):
+    """What some products would cost now; `total` is None where they could not be bought."""
+
+    items: list[QuotedLine]
+    total: Money | None = None
+
+
+class _Reservation(_Told):
     items: list[ReservedLine]
 
 
@@ -56,49 +73,71 @@ class Stock:
     def __init__(self, products: ServiceClient) -> None:
         self._products = products
 
-    async def reserve(
-        self, caller: Caller, reservation_id: UUID, wishes: Sequence[Wish]
-    ) -> list[ReservedLine] | Problem:
-        """Take all that is wished for, or nothing, and learn the prices; the lines are in the order of the wishes.
+    async def quote(self, caller: Caller, wanted: Mapping[UUID, int]) -> Quote:
+        """Prices and availability, in the order of what is wanted. Takes nothing.
 
         Raises:
-            OutboundError: products gave no usable answer; nothing stays taken there.
+            OutboundError: products gave no usable answer.
         """
-        body = {
-            "reservation_id": str(reservation_id),
-            "items": [{"product_id": str(wish.product_id), "quantity": wish.quantity} for wish in wishes],
-        }
+        if not wanted:
+            return Quote(items=[])
+        reply = await self._products.call(caller, QUOTE, {"items": _items(wanted)})
         try:
-            reply = await self._products.call(caller, "POST", "/internal/reservations", body, idempotent=True)
-            refusal = _REFUSALS.get(reply.code or "")
-            if reply.status == HTTPStatus.CONFLICT and refusal is not None:
-                return refusal
-            return _lines(reply.status, reply.body, wishes)
-        except (OutcomeUnknownError, asyncio.CancelledError):
-            await self.release(caller, reservation_id)
-            raise
+            lines = Quote.model_validate(reply.body).items
+        except ValidationError as error:
+            raise OutcomeUnknownError("products answered something else") from error
+        return Quote(items=lines, total=_total(lines))
 
-    async def release(self, caller: Caller, reservation_id: UUID) -> None:
+    async def reserve(
+        self, caller: Caller, reservation_id: UUID, wanted: Mapping[UUID, int]
+    ) -> list[ReservedLine] | Problem:
+        """Take all that is wanted (at least 1 of each), or nothing, and learn the prices; in the order of `wanted`.
+
+        Raises:
+            OutboundError: products gave no usable answer. It may have taken the stock: release it.
+        """
+        body = {"reservation_id": str(reservation_id), "items": _items(wanted)}
+        reply = await self._products.call(caller, RESERVE, body)
+        refusal = _REFUSALS.get(reply.code or "")
+        if reply.status == HTTPStatus.CONFLICT and refusal is not None:
+            return refusal
+        return _lines(reply.status, reply.body, wanted)
+
+    async def release(self, caller: Caller, reservation_id: UUID) -> bool:
         """Give back what was taken, if it was; a reservation that is still on its way will find nothing to take.
 
-        Never raises for a products service that is away: whoever releases has something worse to report already.
+        Whether products has heard it. Never raises for a products service that is away: it is asked again later.
         """
         try:
-            await self._products.call(caller, "DELETE", f"/internal/reservations/{reservation_id}", idempotent=True)
+            reply = await self._products.call(caller, RELEASE, reservation_id=reservation_id)
         except OutboundError as error:
             # Without a traceback: it says where we stood, and the reason is in the line.
-            log.error(  # noqa: TRY400
-                "reservation_left", reservation=str(reservation_id), request_id=caller.request_id, fault=str(error)
+            log.warning(
+                "release_postponed", reservation=str(reservation_id), request_id=caller.request_id, fault=str(error)
             )
+            return False
+        return reply.status == HTTPStatus.NO_CONTENT
 
 
-def _lines(status: int, body: object, wishes: Sequence[Wish]) -> list[ReservedLine]:
+def _items(wanted: Mapping[UUID, int]) -> list[dict[str, object]]:
+    return [{"product_id": str(product), "quantity": quantity} for product, quantity in wanted.items()]
+
+
+def _lines(status: int, body: object, wanted: Mapping[UUID, int]) -> list[ReservedLine]:
     if status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
         raise OutcomeUnknownError(f"products answered {status}")
     try:
         lines = {line.product_id: line for line in _Reservation.model_validate(body).items}
     except ValidationError as error:
         raise OutcomeUnknownError("products answered something else") from error
-    if {wish.product_id: wish.quantity for wish in wishes} != {key: line.quantity for key, line in lines.items()}:
+    if wanted != {key: line.quantity for key, line in lines.items()}:
         raise OutcomeUnknownError("products took something else")
-    return [lines[wish.product_id] for wish in wishes]
+    return [lines[product] for product in wanted]
+
+
+def _total(lines: list[QuotedLine]) -> Money | None:
+    prices = [(line.quantity, line.unit_price) for line in lines if line.available and line.unit_price]
+    currencies = {price.currency for _, price in prices}
+    if len(prices) != len(lines) or len(currencies) != 1:
+        return None
+    return Money(amount=sum(quantity * price.amount for quantity, price in prices), currency=currencies.pop())

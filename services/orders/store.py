@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select, tuple_, update
 
-from services.orders.models import Order
+from services.orders.models import CANCELLABLE, Order, Release, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,15 +17,10 @@ if TYPE_CHECKING:
 
 
 class OrderStore:
-    """Reads and writes orders. Each method is one transaction and may raise `StoreUnavailableError`."""
+    """Reads and changes orders. Each method is one transaction and may raise `StoreUnavailableError`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def add(self, order: Order) -> None:
-        """Store a new order with its lines."""
-        async with self._database.write() as session:
-            session.add(order)
 
     async def by_id(self, user_id: str, order_id: UUID) -> Order | None:
         """The order with this id, if it is this user's."""
@@ -41,3 +36,18 @@ class OrderStore:
         async with self._database.read() as session:
             found = await session.scalars(query.order_by(Order.placed_at.desc(), Order.id.desc()).limit(limit))
             return found.all()
+
+    async def cancel(self, user_id: str, order_id: UUID, now: datetime) -> bool:
+        """Cancel an order that can be, and remember that its stock is to be given back; whether it was this call."""
+        async with self._database.write() as session:
+            cancelled = await session.scalars(
+                update(Order)
+                .where(Order.id == order_id, Order.user_id == user_id, Order.status.in_(CANCELLABLE))
+                .values(status=Status.CANCELLED)
+                .returning(Order.id)
+                .execution_options(synchronize_session=False)
+            )
+            if cancelled.one_or_none() is None:
+                return False
+            session.add(Release(reservation_id=order_id, since=now))
+            return True

@@ -106,6 +106,37 @@ class Accounts:
             await self._store.replace_hash(account.id, account.password_hash, stronger)
         return account
 
+    async def change_password(self, sub: str, current: str, new: str) -> Account | Problem | None:
+        """Give the account that `sub` means another password; None when `current` is not its password.
+
+        Raises:
+            BusyError: too many passwords are waiting.
+        """
+        if not acceptable(new):
+            return BAD_PASSWORD
+        account_id = _account_id(sub)
+        account = await self._store.by_id(account_id) if account_id else None
+        if account is None or await self.verify(account.username, current) is None:
+            return None
+        # Read again: verifying may have stored a stronger hash of the same password.
+        account = await self._store.by_id(account.id)
+        if account is None:
+            return None
+        hashed = await self._passwords.hash(new)
+        return await self._store.replace_password(account.id, account.password_hash, hashed, moment(self._clock))
+
+    async def look_up(self, spelling: str) -> Account | Problem:
+        """The account with this name, however it is spelt."""
+        username = normal_username(spelling)
+        account = await self._store.by_username(username) if username else None
+        return account or NOT_FOUND
+
+    async def set_status(self, sub: str, status: Status) -> Account | Problem:
+        """Block the account that `sub` means, or let it log in again."""
+        account_id = _account_id(sub)
+        account = await self._store.change(account_id, {"status": status}) if account_id else None
+        return account or NOT_FOUND
+
 
 def _account_id(sub: str) -> UUID | None:
     try:

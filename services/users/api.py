@@ -13,7 +13,7 @@ from services.kit.caller import UserId
 from services.kit.links import LinkTable
 from services.kit.problems import CREDENTIALS_REQUIRED, NOT_FOUND, documented, granted
 from services.users.accounts import BAD_PASSWORD, USERNAME_TAKEN, Accounts, Registration
-from services.users.models import Account
+from services.users.models import Account, Status
 
 GATEWAY: Final = frozenset({"gateway"})
 LINKS: Final = LinkTable({"/users": GATEWAY, "/internal/credentials": GATEWAY, "/internal/accounts": GATEWAY})
@@ -80,6 +80,26 @@ class CredentialsBody(Body):
     password: Annotated[str, Field(repr=False)]
 
 
+class PasswordBody(Body):
+    """What somebody gives to have another password."""
+
+    sub: str
+    current_password: Annotated[str, Field(repr=False)]
+    new_password: Annotated[str, Field(repr=False)]
+
+
+class LookupBody(Body):
+    """The name of an account, in any spelling."""
+
+    username: str
+
+
+class StatusBody(Body):
+    """Whether an account may log in."""
+
+    status: Status
+
+
 class AccountAnswer(Answer):
     """An account, as the gateway needs it to issue tokens."""
 
@@ -137,6 +157,25 @@ async def verify_credentials(body: CredentialsBody, accounts: AccountsDep) -> Va
     """Whether a password is right. One answer for everything that is wrong."""
     account = await accounts.verify(body.username, body.password)
     return ValidAnswer(account=AccountAnswer.of(account)) if account else InvalidAnswer()
+
+
+@router.post("/internal/credentials/change", responses=documented(BAD_PASSWORD))
+async def change_password(body: PasswordBody, accounts: AccountsDep) -> ValidAnswer | InvalidAnswer:
+    """Change a password, if the current one is right."""
+    outcome = await accounts.change_password(body.sub, body.current_password, body.new_password)
+    return InvalidAnswer() if outcome is None else ValidAnswer(account=AccountAnswer.of(granted(outcome)))
+
+
+@router.post("/internal/accounts/lookup", responses=documented(NOT_FOUND))
+async def look_up_account(body: LookupBody, accounts: AccountsDep) -> AccountAnswer:
+    """The account with a name."""
+    return AccountAnswer.of(granted(await accounts.look_up(body.username)))
+
+
+@router.put("/internal/accounts/{sub}/status", responses=documented(NOT_FOUND))
+async def set_status(sub: str, body: StatusBody, accounts: AccountsDep) -> AccountAnswer:
+    """Block an account, or let it log in again."""
+    return AccountAnswer.of(granted(await accounts.set_status(sub, body.status)))
 
 
 @router.get("/internal/accounts/{sub}", responses=documented(NOT_FOUND))

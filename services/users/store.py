@@ -11,6 +11,7 @@ from services.users.models import Account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from uuid import UUID
 
     from services.kit.database import Database
@@ -49,6 +50,16 @@ class AccountStore:
             if account is not None:
                 for column, value in values.items():
                     setattr(account, column, value)
+            return account
+
+    async def replace_password(self, account_id: UUID, old: str, new: str, at: datetime) -> Account | None:
+        """Store the hash of another password, and when; None when the password has been changed meanwhile."""
+        async with self._database.write() as session:
+            account = await session.get(Account, account_id, with_for_update=True)
+            if account is None or account.password_hash != old:
+                return None
+            account.password_hash = new
+            account.password_changed_at = at
             return account
 
     async def replace_hash(self, account_id: UUID, old: str, new: str) -> None:

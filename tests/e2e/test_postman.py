@@ -67,7 +67,7 @@ def run(newman: str, url: str, report: Path) -> tuple[int, dict[str, Any]]:
 def test_every_request_of_the_collection_keeps_its_promises_twice_in_a_row(
     newman: str, stack: Stack, tmp_path: Path
 ) -> None:
-    """R-50: the forged identity; RFC 6749, 6750, 7009: the answers. Twice: a person runs it again without a new stack."""
+    """R-50 (the forged identity). Twice, because a person runs it again without a new stack."""
     names = [item["name"] for item in requests_of(collection())]
     for _ in range(2):
         code, result = run(newman, stack.url, tmp_path / "report.json")
@@ -77,7 +77,9 @@ def test_every_request_of_the_collection_keeps_its_promises_twice_in_a_row(
 
 
 @pytest.mark.stack
-def test_a_stack_without_the_demo_users_fails_the_requests_that_need_them_and_no_other(newman: str, tmp_path: Path) -> None:
+def test_a_stack_without_the_demo_users_fails_the_requests_that_need_them_and_no_other(
+    newman: str, tmp_path: Path
+) -> None:
     """So the tests in the collection can fail."""
     with running_stack(tmp_path, "--no-seed") as unseeded:
         code, result = run(newman, unseeded.url, tmp_path / "report.json")

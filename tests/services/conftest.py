@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-import os
+import contextlib
 import secrets
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
+import asyncpg  # type: ignore[import-untyped]
 import pytest
-from sqlalchemy import text
+from redis.asyncio import Redis
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.kit.database import Database
 from services.kit.migrations import migrate
@@ -22,16 +23,17 @@ from services.users.app import create_app as create_users
 from services.users.models import SCHEMA as USERS
 from services.users.settings import UsersSettings
 from tests.services.rig import Clock, Links, Peer, opened, served
+from tests.support.node import redis as running_redis
+from tests.support.postgres import PostgresMissingError, running_cluster
+from tests.support.s3 import Bucket, bucket_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from fastapi import FastAPI
 
-POSTGRES_URL = os.environ.get("POSTGRES_URL")
 SCHEMAS = {schema.service: schema for schema in (USERS, PRODUCTS, ORDERS)}
-ENGINES = ("sqlite", "postgresql") if POSTGRES_URL else ("sqlite",)
 
 
 @pytest.fixture
@@ -47,61 +49,121 @@ def links(tmp_path: Path) -> Links:
 class Databases:
     """A new database for each service of a test, on one engine.
 
-    Migrating costs a tenth of a second: on SQLite it is done once, and the file is copied.
+    Migrating costs a tenth of a second. So on SQLite it is done once, and the file copied; on PostgreSQL a database is
+    emptied and used again.
+
+    Args:
+        folder: for the files of SQLite.
+        cluster: the URL of a PostgreSQL server; None for SQLite.
+        migrated: kept over tests: by service, the file's bytes, or the names of databases that nobody uses.
     """
 
-    def __init__(self, engine: str, folder: Path, migrated: dict[str, bytes]) -> None:
-        self._engine = engine
+    def __init__(self, folder: Path, cluster: str | None, migrated: Migrated) -> None:
         self._folder = folder
+        self._cluster = cluster
         self._migrated = migrated
-        self._made: list[str] = []
+        self._used: list[tuple[str, str]] = []
+        self._new: list[str] = []
 
     async def url(self, service: str) -> str:
         """A database that a service can be given; perhaps migrated already."""
+        if self._cluster is not None:
+            return await self._emptied(service)
         url = await self.empty(service)
-        if self._engine == "sqlite":
-            file = self._folder / f"{service}.db"
-            if service not in self._migrated:
-                database = Database(ServiceSettings(database_url=url))
-                await migrate(database, SCHEMAS[service])
-                await database.close()
-                self._migrated[service] = file.read_bytes()
-            file.write_bytes(self._migrated[service])
+        file = self._folder / f"{service}.db"
+        if service not in self._migrated.files:
+            await _migrate(url, service)
+            self._migrated.files[service] = file.read_bytes()
+        file.write_bytes(self._migrated.files[service])
         return url
 
     async def empty(self, service: str) -> str:
         """A database without a table."""
-        if self._engine == "sqlite":
+        if self._cluster is None:
             return f"sqlite:///{self._folder / service}.db"
+        name = await self._create(service)
+        self._new.append(name)
+        return self._url(name)
+
+    async def leave(self) -> None:
+        """What was migrated may be used by other tests; the rest goes."""
+        for service, name in self._used:
+            self._migrated.names[service].append(name)
+        for name in self._new:
+            await self._run("postgres", f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    async def _emptied(self, service: str) -> str:
+        free = self._migrated.names[service]
+        if free:
+            name = free.pop()
+            tables = ", ".join(f'"{table}"' for table in SCHEMAS[service].metadata.tables)
+            await self._run(name, f"TRUNCATE {tables}")
+        else:
+            name = await self._create(service)
+            await _migrate(self._url(name), service)
+        self._used.append((service, name))
+        return self._url(name)
+
+    async def _create(self, service: str) -> str:
         name = f"lockgate_{service}_{secrets.token_hex(6)}"
-        await self._run(f'CREATE DATABASE "{name}"')
-        self._made.append(name)
-        return make_url(str(POSTGRES_URL)).set(database=name).render_as_string(hide_password=False)
+        await self._run("postgres", f'CREATE DATABASE "{name}" STRATEGY file_copy')
+        return name
 
-    async def drop(self) -> None:
-        for name in self._made:
-            await self._run(f'DROP DATABASE "{name}" WITH (FORCE)')
+    def _url(self, name: str) -> str:
+        return make_url(str(self._cluster)).set(database=name).render_as_string(hide_password=False)
 
-    async def _run(self, statement: str) -> None:
-        url = make_url(str(POSTGRES_URL)).set(drivername="postgresql+asyncpg")
-        engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
-        async with engine.connect() as connection:
-            await connection.execute(text(statement))
-        await engine.dispose()
+    async def _run(self, database: str, statement: str) -> None:
+        connection = await asyncpg.connect(self._url(database))
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+class Migrated:
+    """What is kept from test to test, see `Databases`."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.names: defaultdict[str, list[str]] = defaultdict(list)
+
+
+async def _migrate(url: str, service: str) -> None:
+    database = Database(ServiceSettings(database_url=url))
+    await migrate(database, SCHEMAS[service])
+    await database.close()
 
 
 @pytest.fixture(scope="session")
-def migrated() -> dict[str, bytes]:
-    return {}
+def postgres() -> Iterator[str]:
+    """The URL of a real PostgreSQL server that lives as long as the test run."""
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(running_cluster())
+        except PostgresMissingError as missing:
+            pytest.skip(str(missing))
+        yield url
 
 
-@pytest.fixture(params=ENGINES)
-async def databases(
-    request: pytest.FixtureRequest, tmp_path: Path, migrated: dict[str, bytes]
-) -> AsyncIterator[Databases]:
-    made = Databases(request.param, tmp_path, migrated)
+@pytest.fixture(scope="session")
+def migrated() -> Migrated:
+    return Migrated()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def databases(request: pytest.FixtureRequest, tmp_path: Path, migrated: Migrated) -> AsyncIterator[Databases]:
+    """Every test that has a database runs on both engines."""
+    cluster = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    made = Databases(tmp_path, cluster, migrated)
     yield made
-    await made.drop()
+    await made.leave()
+
+
+@pytest.fixture
+async def bucket(tmp_path: Path) -> AsyncIterator[Bucket]:
+    """An empty bucket of a real S3 server."""
+    async with bucket_in(tmp_path / "s3") as made:
+        yield made
 
 
 @pytest.fixture
@@ -144,9 +206,25 @@ async def products_url(products: Peer, products_app: FastAPI) -> AsyncIterator[s
         yield url
 
 
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real Redis server that lives as long as the test run."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
 @pytest.fixture
-async def orders(databases: Databases, links: Links, clock: Clock, products_url: str) -> AsyncIterator[Peer]:
+async def orders_settings(databases: Databases, products_url: str, redis_url: str) -> OrdersSettings:
+    """Those of an orders service with an empty Redis; every app made with them is another node of it."""
+    async with Redis.from_url(redis_url) as redis:
+        await redis.flushall()
+    return OrdersSettings(
+        database_url=await databases.url("orders"), products_url=products_url, redis_url=redis_url, beat_s=0.2
+    )
+
+
+@pytest.fixture
+async def orders(orders_settings: OrdersSettings, links: Links, clock: Clock) -> AsyncIterator[Peer]:
     """The orders service, as the gateway calls it; it calls products over a socket."""
-    settings = OrdersSettings(database_url=await databases.url("orders"), products_url=products_url)
-    async with opened(create_orders(settings, links.of("orders"), clock)) as http:
+    async with opened(create_orders(orders_settings, links.of("orders"), clock)) as http:
         yield Peer(http, links, "gateway", "orders", clock)

@@ -82,22 +82,28 @@ class Peer:
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
+        signed = self.signed(method, path, query=query, content=content, who=who)
+        sent = {"content-type": "application/json"} if content else {}
+        url = f"{path}?{query}" if query else path
+        return await self.http.request(method, url, headers={**sent, **signed, **(headers or {})}, content=content)
+
+    def signed(
+        self, method: str, path: str, *, query: str = "", content: bytes = b"", who: Who = NOBODY
+    ) -> dict[str, str]:
+        """The identity headers of one request, and their signature."""
         self._sent += 1
         on_behalf = self._key.origin if self._key.origin != "gateway" else None
         identity = token_headers(user_id=who.user_id, roles=who.roles, scopes=who.scopes, on_behalf=on_behalf)
-        signed = signed_headers(
-            self._key,
-            method=method,
-            path=path,
-            query=query,
-            headers=[("x-request-id", f"request-{self._sent}"), *identity],
-            body=content or None,
-            now=self._clock(),
-        )
-        sent = {"content-type": "application/json"} if content else {}
-        url = f"{path}?{query}" if query else path
-        return await self.http.request(
-            method, url, headers={**sent, **dict(signed), **(headers or {})}, content=content
+        return dict(
+            signed_headers(
+                self._key,
+                method=method,
+                path=path,
+                query=query,
+                headers=[("x-request-id", f"request-{self._sent}"), *identity],
+                body=content or None,
+                now=self._clock(),
+            )
         )
 
 
@@ -123,7 +129,7 @@ class _Server(uvicorn.Server):
 async def served(app: FastAPI) -> AsyncIterator[str]:
     """An app that is open already, behind a real server on a free port; gives its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None, access_log=False))
+        server = _Server(uvicorn.Config(app, lifespan="off", ws="websockets-sansio", log_config=None, access_log=False))
         # The socket listens already: whoever connects before the server is ready waits for it.
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:

@@ -8,13 +8,12 @@ import pytest
 
 from services.orders.app import create_app as create_orders
 from services.orders.models import INITIAL, NEXT, Status
-from services.orders.settings import OrdersSettings
 from tests.services.rig import Peer, Who, closed_port, opened, problem
 from tests.services.test_products import ADMIN, added
 from tests.services.test_reservations import stock_of
 
 if TYPE_CHECKING:
-    from tests.services.conftest import Databases
+    from services.orders.settings import OrdersSettings
     from tests.services.rig import Clock, Links
 
 ALICE = Who("alice-id", scopes=frozenset({"orders:read", "orders:write"}))
@@ -123,9 +122,10 @@ async def test_parallel_orders_over_sockets_never_oversell(orders: Peer, product
     assert len((await orders_of(orders, ALICE, "limit=100"))["items"]) == 10
 
 
-async def test_while_products_is_away_nothing_is_stored(databases: Databases, links: Links, clock: Clock) -> None:
-    url = f"http://127.0.0.1:{closed_port()}"
-    settings = OrdersSettings(database_url=await databases.url("orders"), products_url=url)
+async def test_while_products_is_away_nothing_is_stored(
+    orders_settings: OrdersSettings, links: Links, clock: Clock
+) -> None:
+    settings = orders_settings.model_copy(update={"products_url": f"http://127.0.0.1:{closed_port()}"})
     async with opened(create_orders(settings, links.of("orders"), clock)) as http:
         orders = Peer(http, links, "gateway", "orders", clock)
         answer = await orders.call("POST", "/orders", basket(({"id": str(uuid4())}, 1)), who=ALICE)
@@ -135,11 +135,10 @@ async def test_while_products_is_away_nothing_is_stored(databases: Databases, li
 
 
 async def test_an_order_that_cannot_be_stored_gives_the_stock_back(
-    databases: Databases, products: Peer, links: Links, clock: Clock, products_url: str
+    orders_settings: OrdersSettings, products: Peer, links: Links, clock: Clock
 ) -> None:
     kettle = await added(products, stock=3)
-    settings = OrdersSettings(database_url=await databases.url("orders"), products_url=products_url)
-    app = create_orders(settings, links.of("orders"), clock)
+    app = create_orders(orders_settings, links.of("orders"), clock)
     async with opened(app) as http:
         async with app.state.database.write() as session:
             await (await session.connection()).exec_driver_sql("DROP TABLE order_lines")

@@ -28,6 +28,7 @@ from gateway.app import Worker, serve
 from gateway.cli import keys, redis_server
 from gateway.clock import SystemClock
 from gateway.edge.protocol import STATE_KEY, EdgeProtocol
+from gateway.errors import Reason
 from gateway.identity import keyring
 from gateway.settings import Settings
 from tests.support.clock import ManualClock
@@ -142,10 +143,11 @@ async def running(configured: Settings, clock: ManualClock | None = None) -> Asy
     worker = Worker(configured, clock)
     config = uvicorn.Config("", http=EdgeProtocol, ws="none", log_config=None)
     state = ServerState()
+    loop = asyncio.get_running_loop()
+    faults: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, fault: faults.append(fault))
     async with worker.running():
-        server = await asyncio.get_running_loop().create_server(
-            lambda: EdgeProtocol(config, state, {STATE_KEY: worker.edge}), "127.0.0.1", 0
-        )
+        server = await loop.create_server(lambda: EdgeProtocol(config, state, {STATE_KEY: worker.edge}), "127.0.0.1", 0)
         try:
             ring = keyring.load(configured.keys.directory)
             tokens = Tokens(ring.active, configured.token, clock)
@@ -153,7 +155,9 @@ async def running(configured: Settings, clock: ManualClock | None = None) -> Asy
         finally:
             server.close()
             for connection in list(worker.edge.connections):
-                connection.abort()
+                connection.abort(Reason.DRAINING)
+    # Whatever a test did to it, nothing may have gone wrong inside.
+    assert not faults
 
 
 @contextlib.contextmanager

@@ -53,6 +53,10 @@ class Upstream:
         """Give a connection to whoever waits in `connection`."""
         self._handed.put_nowait(wire)
 
+    def play(self, script: Script) -> None:
+        """From the next connection on, do this."""
+        self._script = script
+
     async def start(self) -> None:
         """Listen on a free port."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -124,3 +128,13 @@ async def _request(wire: Wire) -> Message:
     while True:
         with contextlib.suppress(TimeoutError):
             return await wire.message()
+
+
+def hangs_up() -> Script:
+    """Closes each connection as soon as it has been sent something."""
+
+    async def script(upstream: Upstream, wire: Wire) -> None:
+        del upstream
+        await wire.read(1)
+
+    return script

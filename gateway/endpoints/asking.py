@@ -1,0 +1,128 @@
+"""Who calls one of the gateway's own endpoints: from where, as which user, as which client."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final
+from urllib.parse import unquote_plus
+
+from fastapi import Request
+from pydantic import ConfigDict, Field, model_validator
+
+from gateway.endpoints.bodies import Body
+from gateway.endpoints.problems import RefusedError, inbound
+from gateway.errors import Reason, Refusal
+from gateway.identity.model import Identity
+from gateway.pipeline import Pipeline
+from gateway.sessions.clients import Client
+from gateway.sessions.grants import ClientCredentials, Grants
+from gateway.sessions.service import Visitor
+
+ADMIN: Final = "admin"
+"""The role that the calls of `/admin` ask for."""
+
+_BASIC: Final = re.compile(rb"[Bb][Aa][Ss][Ii][Cc] ([A-Za-z0-9+/]+=*)")
+_MAX_SECRET: Final = 256
+
+SomeText = Annotated[str, Field(max_length=_MAX_SECRET)]
+
+
+class OAuthBody(Body):
+    """A form as RFC 6749 section 3.2 has it: what has no value was not sent, and what is unknown does not matter."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    client_id: SomeText | None = None
+    client_secret: Annotated[SomeText | None, Field(repr=False)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, fields: Any) -> Any:  # noqa: ANN401 - whatever was sent
+        return {name: value for name, value in fields.items() if value != ""} if isinstance(fields, dict) else fields
+
+
+def identity_of(pipeline: Pipeline, role: str | None = None) -> Callable[[Request], Awaitable[Identity]]:
+    """A dependency: the identity that calls.
+
+    Args:
+        pipeline: lets it in.
+        role: that it must have.
+
+    The dependency raises `RefusedError`: 401 for nobody, 403 without the role.
+    """
+
+    async def find(request: Request) -> Identity:
+        verdict = await pipeline.admit(inbound(request))
+        if isinstance(verdict, Refusal):
+            raise RefusedError(verdict)
+        if role is not None and role not in verdict.roles:
+            raise RefusedError(Refusal(Reason.ROLE_MISSING))
+        return verdict
+
+    return find
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Where a call comes from."""
+    source = inbound(request)
+    agents = source.headers.values(b"user-agent")
+    agent = agents[0].decode("latin-1") if agents else ""
+    return Visitor(address=source.client, agent=agent, request_id=source.request_id)
+
+
+async def client_of(request: Request, body: OAuthBody | None, grants: Grants) -> Client | None:
+    """The client that calls, authenticated (RFC 6749 section 2.3.1); `None` for nobody in particular.
+
+    Raises:
+        RefusedError: 400 for two ways at once, 401 for credentials that are wrong.
+    """
+    shown = _shown(inbound(request).headers.authorization, body)
+    found = shown if isinstance(shown, Refusal) else await grants.authenticate(shown, visitor_of(request))
+    if isinstance(found, Refusal):
+        raise RefusedError(found)
+    return found
+
+
+async def known_client_of(request: Request, body: OAuthBody, grants: Grants) -> Client:
+    """The same where nobody in particular may not call.
+
+    Raises:
+        RefusedError: as `client_of`, and 401 for nobody in particular.
+    """
+    client = await client_of(request, body, grants)
+    if client is None:
+        raise RefusedError(Refusal(Reason.CLIENT_REFUSED))
+    return client
+
+
+def _shown(fields: tuple[bytes, ...], body: OAuthBody | None) -> ClientCredentials | Refusal | None:
+    """What the client has shown: in the Authorization field, or in the body, never in both."""
+    in_body = body is not None and body.client_id is not None
+    if len(fields) > 1:
+        return Refusal(Reason.REPEATED_CREDENTIALS)
+    if not fields or not fields[0].lower().startswith(b"basic"):
+        if body is None or body.client_id is None:
+            return None if body is None or body.client_secret is None else Refusal(Reason.CLIENT_REFUSED)
+        return ClientCredentials(body.client_id, body.client_secret)
+    shown = _basic(fields[0])
+    if shown is None:
+        return Refusal(Reason.CLIENT_REFUSED)
+    if body is not None and (body.client_secret is not None or (in_body and body.client_id != shown.client_id)):
+        return Refusal(Reason.REPEATED_CREDENTIALS)
+    return shown
+
+
+def _basic(field: bytes) -> ClientCredentials | None:
+    """Name and secret of `Basic …`; each is form-encoded within (RFC 6749 section 2.3.1)."""
+    match = _BASIC.fullmatch(field)
+    if match is None:
+        return None
+    try:
+        name, colon, secret = base64.b64decode(match[1], validate=True).decode("ascii").partition(":")
+    except ValueError:
+        return None
+    if not colon or max(len(name), len(secret)) > 3 * _MAX_SECRET:
+        return None
+    return ClientCredentials(unquote_plus(name), unquote_plus(secret))

@@ -1,0 +1,73 @@
+"""`/auth/verify`: may this request pass? Asked by a front proxy that forwards requests itself.
+
+The answer is 200 with the signed identity headers for the route's service, bound to the method and target that were
+asked about; or the same refusal that the request itself would have got here.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from gateway.edge.answers import SECURITY_HEADERS
+from gateway.edge.path import parse_target
+from gateway.edge.request import InboundRequest
+from gateway.edge.wire import WireError, is_token
+from gateway.endpoints.problems import RefusedError, inbound
+from gateway.errors import Reason, Refusal
+from gateway.pipeline import Pipeline
+
+METHOD_FIELDS = (b"x-forwarded-method", b"x-original-method")
+TARGET_FIELDS = (b"x-forwarded-uri", b"x-original-uri")
+ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+"""Most proxies ask with GET; Envoy asks with the method of the request it holds, and its path behind ours."""
+
+
+def router(pipeline: Pipeline) -> APIRouter:
+    """The call for front proxies."""
+    api = APIRouter(prefix="/auth", tags=["forward-auth"])
+
+    @api.api_route("/verify", methods=ANY_METHOD)
+    @api.api_route("/verify/{_held:path}", methods=ANY_METHOD, include_in_schema=False)
+    async def verify(request: Request) -> Response:
+        """Judge the request that the proxy holds."""
+        fields = await _vouched(pipeline, inbound(request))
+        answer = Response(status_code=200, headers=dict(SECURITY_HEADERS))
+        answer.raw_headers.extend(fields)
+        return answer
+
+    return api
+
+
+async def _vouched(pipeline: Pipeline, asking: InboundRequest) -> list[tuple[bytes, bytes]]:
+    held = held_request(asking)
+    outcome = held if isinstance(held, Refusal) else await pipeline.vouch(held)
+    if isinstance(outcome, Refusal):
+        raise RefusedError(outcome)
+    return outcome
+
+
+def held_request(asking: InboundRequest) -> InboundRequest | Refusal:
+    """The request that a front proxy holds, from what it says of it.
+
+    Only a trusted proxy is believed. Both spellings of a field may be there, as long as they say the same: a client
+    could have added the one that the proxy does not set.
+    """
+    if not asking.trusted_peer:
+        return Refusal(Reason.PROXY_UNTRUSTED)
+    method, target = _said(asking, METHOD_FIELDS), _said(asking, TARGET_FIELDS)
+    if method is None or target is None or not is_token(method):
+        return Refusal(Reason.MALFORMED_HEADER)
+    try:
+        path, query, authority = parse_target(target)
+    except WireError as error:
+        return Refusal(error.reason)
+    held = asking._replace(method=method.decode("ascii"), path=path, query=query)
+    if authority is not None or held.target.encode("ascii") != target:
+        # The proxy will send the bytes it has; they have to be the ones that were judged.
+        return Refusal(Reason.BAD_TARGET)
+    return held
+
+
+def _said(asking: InboundRequest, names: tuple[bytes, ...]) -> bytes | None:
+    values = [value for name in names for value in asking.headers.values(name)]
+    return values[0] if len(set(values)) == 1 and len(values) <= len(names) else None

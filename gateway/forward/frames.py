@@ -1,0 +1,154 @@
+"""One side of a WebSocket: frames in, whole checked messages out, and the other way round.
+
+The `websockets` library speaks the protocol; it does no input or output here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.protocol import SEND_EOF, Protocol, Side, State
+
+MAX_FRAGMENTS: Final = 4096
+"""Of one message: many small ones cost time that their bytes do not show."""
+
+_QUIET: Final = logging.getLogger("lockgate.forward.frames")
+_QUIET.setLevel(logging.WARNING)
+"""The library would log each frame, and what is in it, for whoever asks for its debug messages."""
+
+
+class Message(NamedTuple):
+    """A whole message.
+
+    Attributes:
+        text: it is text, and `data` valid UTF-8; otherwise binary.
+    """
+
+    data: bytes
+    text: bool
+
+
+class Closed(NamedTuple):
+    """The other end closed; nothing follows.
+
+    Attributes:
+        code: 1005 where it gave none (RFC 6455 section 7.4.1).
+    """
+
+    code: int
+    reason: str
+
+
+class Failed(NamedTuple):
+    """The other end did what it may not; it was told so, and nothing follows."""
+
+    code: int
+
+
+Event = Message | Closed | Failed
+
+
+class Frames:
+    """Speaks the protocol with one other end, after the handshake.
+
+    Args:
+        side: which end this is.
+        write: sends bytes to the other.
+        max_message: bytes of a message; a larger one fails the connection with 1009.
+    """
+
+    def __init__(self, side: Side, write: Callable[[bytes], None], max_message: int) -> None:
+        self._protocol = Protocol(side, state=State.OPEN, max_size=max_message, logger=_QUIET)
+        self._write = write
+        self._parts: list[bytes] = []
+        self._text = False
+        self._heard = True
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take bytes that the other end sent."""
+        protocol = self._protocol
+        self._heard = True
+        if protocol.state is not State.OPEN:
+            return []
+        protocol.receive_data(data)
+        events: list[Event] = []
+        for frame in protocol.events_received():
+            if isinstance(frame, Frame):
+                event = self._frame(frame)
+                if event is not None:
+                    events.append(event)
+                if isinstance(event, Failed):
+                    break
+        self._flush()
+        if protocol.parser_exc is not None and protocol.close_sent is not None:
+            events.append(Failed(protocol.close_sent.code))
+        return events
+
+    def send(self, message: Message) -> None:
+        """Send a message, in one frame."""
+        if self._protocol.state is State.OPEN:
+            if message.text:
+                self._protocol.send_text(message.data)
+            else:
+                self._protocol.send_binary(message.data)
+            self._flush()
+
+    def ping(self) -> bool:
+        """Ask for a sign of life; `False`: there was none since the last time."""
+        if not self._heard:
+            return False
+        self._heard = False
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(b"")
+            self._flush()
+        return True
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Say that this is the end, unless that was said already.
+
+        Args:
+            code: 1005 for none.
+            reason: at most 123 bytes.
+        """
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(None if code == CloseCode.NO_STATUS_RCVD else code, reason)
+            self._flush()
+
+    def _frame(self, frame: Frame) -> Event | None:
+        if frame.opcode is Opcode.CLOSE:
+            closed: Close | None = self._protocol.close_rcvd
+            return None if closed is None else Closed(closed.code, closed.reason)
+        if frame.opcode in (Opcode.PING, Opcode.PONG):
+            return None
+        if frame.opcode is not Opcode.CONT:
+            self._text = frame.opcode is Opcode.TEXT
+        self._parts.append(bytes(frame.data))
+        if not frame.fin:
+            return self._fail(CloseCode.MESSAGE_TOO_BIG) if len(self._parts) > MAX_FRAGMENTS else None
+        data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts.clear()
+        if self._text and not _is_utf8(data):
+            return self._fail(CloseCode.INVALID_DATA)
+        return Message(data, self._text)
+
+    def _fail(self, code: CloseCode) -> Failed:
+        self._protocol.fail(code)
+        return Failed(code)
+
+    def _flush(self) -> None:
+        data = b"".join(piece for piece in self._protocol.data_to_send() if piece != SEND_EOF)
+        if data:
+            self._write(data)
+
+
+def _is_utf8(data: bytes) -> bool:
+    if data.isascii():
+        return True
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,201 @@
+"""The opening handshake of a WebSocket (RFC 6455 section 4), as far as it can be judged from bytes alone.
+
+What the client asks for goes on to the service with its own key, so that the service's answer is the client's answer.
+Two things of it are for the gateway only and are taken out: a token among the subprotocols, and a ticket in the query.
+Extensions are not offered: a compressed message would have to be inflated here to be bounded.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from gateway.edge import wire
+from gateway.edge.request import InboundRequest
+from gateway.edge.wire import Field, WireError
+from gateway.errors import Reason, Refusal
+from gateway.forward.answer import MAX_FIELDS, MAX_HEAD_BYTES, parse
+from gateway.policy.routes import Route
+
+WEBSOCKET: Final = b"websocket"
+TICKET: Final = "ticket"
+NEUTRAL_PROTOCOL: Final = b"lockgate"
+"""Offered beside a token by a client that speaks no subprotocol: browsers insist on one being chosen."""
+TOKEN_PROTOCOL: Final = b"lockgate.bearer."
+
+_VERSION: Final = b"13"
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+_KEY_SUFFIX: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+_NOT_FORWARDED: Final = (b"sec-websocket-protocol:", b"sec-websocket-extensions:")
+_SWITCHING: Final = 101
+
+
+class Handshake(NamedTuple):
+    """What a client asks for.
+
+    Attributes:
+        request: as the service may see it: without ticket and token, with the fields of an upgrade.
+        key: its Sec-WebSocket-Key.
+        protocols: the subprotocols it offers to the service.
+        neutral: it also offers the one that the gateway itself may choose.
+        token: from the subprotocols.
+        ticket: from the query.
+    """
+
+    request: InboundRequest
+    key: bytes
+    protocols: tuple[bytes, ...]
+    neutral: bool
+    token: bytes | None
+    ticket: str | None
+
+
+class Declined(NamedTuple):
+    """The service answered, but did not accept.
+
+    Attributes:
+        status: of its answer.
+    """
+
+    status: int
+
+
+def read(request: InboundRequest, route: Route) -> Handshake | Refusal:
+    """Check a handshake, and take what is the gateway's out of it.
+
+    Args:
+        request: one whose Upgrade is `websocket`.
+        route: of its path.
+    """
+    refusal = _malformed(request, route) or _foreign(request, route)
+    if refusal is not None:
+        return refusal
+    try:
+        offered = _protocols(request.headers.values(b"sec-websocket-protocol"))
+    except WireError as error:
+        return Refusal(error.reason)
+    tokens = [one.removeprefix(TOKEN_PROTOCOL) for one in offered if one.startswith(TOKEN_PROTOCOL)]
+    query, tickets = _without_tickets(request.query)
+    if len(tokens) + len(tickets) + len(request.headers.authorization) > 1:
+        return Refusal(Reason.REPEATED_CREDENTIALS)
+    protocols = tuple(one for one in offered if one != NEUTRAL_PROTOCOL and not one.startswith(TOKEN_PROTOCOL))
+    return Handshake(
+        request=_for_service(request, query, protocols),
+        key=request.headers.values(b"sec-websocket-key")[0],
+        protocols=protocols,
+        neutral=NEUTRAL_PROTOCOL in offered,
+        token=tokens[0] if tokens else None,
+        ticket=tickets[0] if tickets else None,
+    )
+
+
+def accepted(head: bytes, handshake: Handshake) -> bytes | Declined:
+    """Read the service's answer strictly.
+
+    Args:
+        head: with the empty line that ends it.
+        handshake: what was asked for.
+
+    Returns:
+        The lines of the client's answer, each ended by CRLF, without the empty line; or that the service declined.
+
+    Raises:
+        WireError: not an answer that we accept, or to something else than was asked.
+    """
+    answer = parse(head)
+    if answer.status != _SWITCHING:
+        return Declined(answer.status)
+    _, _, block = head[:-2].partition(b"\r\n")
+    found = wire.fields(block, max_fields=MAX_FIELDS, max_field_bytes=MAX_HEAD_BYTES)
+    options = [option.strip(b" \t").lower() for value in _values(found, b"connection") for option in value.split(b",")]
+    chosen = _values(found, b"sec-websocket-protocol")
+    if (
+        [value.lower() for value in _values(found, b"upgrade")] != [WEBSOCKET]
+        or b"upgrade" not in options
+        or _values(found, b"sec-websocket-accept") != [_accept(handshake.key)]
+        or _values(found, b"sec-websocket-extensions")
+        or len(chosen) > 1
+        or not set(chosen) <= set(handshake.protocols)
+    ):
+        raise WireError(Reason.UPSTREAM_BROKE)
+    neutral = b"sec-websocket-protocol: %b\r\n" % NEUTRAL_PROTOCOL if handshake.neutral and not chosen else b""
+    return b"%b%bUpgrade: websocket\r\nConnection: Upgrade\r\n" % (answer.lines, neutral)
+
+
+def _malformed(request: InboundRequest, route: Route) -> Refusal | None:
+    """RFC 6455 section 4.2.1; a body on an upgrade is nobody's (R-91)."""
+    facts = request.headers
+    if request.method != "GET":
+        return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", "GET"),))
+    if request.path not in route.sockets or not request.http11 or request.has_body:
+        return Refusal(Reason.UPGRADE_REFUSED)
+    if facts.values(b"sec-websocket-version") != [_VERSION]:
+        return Refusal(Reason.SOCKET_VERSION, headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
+    keys = facts.values(b"sec-websocket-key")
+    if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
+        return Refusal(Reason.UPGRADE_REFUSED)
+    return None
+
+
+def _foreign(request: InboundRequest, route: Route) -> Refusal | None:
+    """Pages of other origins may not connect: browsers let them try, with the user's cookies (RFC 6455 section 10.2).
+
+    What sends no Origin is not a browser, and then nothing but a credential of its own may speak for it: a cookie that
+    comes without an Origin is not taken for one.
+    """
+    origins = request.headers.values(b"origin")
+    if origins:
+        return None if len(origins) == 1 and origins[0] in route.origins else Refusal(Reason.ORIGIN_REFUSED)
+    by_cookie = bool(request.headers.values(b"cookie")) and not request.headers.authorization
+    if by_cookie and route.auth != "public" and not _carries_token(request):
+        return Refusal(Reason.ORIGIN_REFUSED)
+    return None
+
+
+def _carries_token(request: InboundRequest) -> bool:
+    offered = b",".join(request.headers.values(b"sec-websocket-protocol"))
+    return TOKEN_PROTOCOL in offered or bool(_without_tickets(request.query)[1])
+
+
+def _protocols(values: list[bytes]) -> tuple[bytes, ...]:
+    if not values:
+        return ()
+    offered = tuple(one.strip(b" \t") for value in values for one in value.split(b","))
+    if not all(wire.is_token(one) for one in offered) or len(set(offered)) != len(offered):
+        raise WireError(Reason.MALFORMED_HEADER)
+    return offered
+
+
+def _without_tickets(query: str | None) -> tuple[str | None, list[str]]:
+    """The query without its tickets, and these. A name that only reads as `ticket` once decoded is one, too."""
+    if query is None:
+        return None, []
+    kept, tickets = [], []
+    for parameter in query.split("&"):
+        name, _, value = parameter.partition("=")
+        if unquote(name) == TICKET:
+            tickets.append(value)
+        else:
+            kept.append(parameter)
+    return "&".join(kept) if kept else None, tickets
+
+
+def _for_service(request: InboundRequest, query: str | None, protocols: tuple[bytes, ...]) -> InboundRequest:
+    facts = request.headers
+    kept = [line for line in facts.forwardable.split(b"\r\n") if line and not line.startswith(_NOT_FORWARDED)]
+    if protocols:
+        kept.append(b"Sec-WebSocket-Protocol: " + b", ".join(protocols))
+    kept += [b"Upgrade: websocket", b"Connection: Upgrade"]
+    forwardable = b"".join(line + b"\r\n" for line in kept)
+    return request._replace(query=query, headers=facts._replace(forwardable=forwardable))
+
+
+def _accept(key: bytes) -> bytes:
+    return base64.b64encode(hashlib.sha1(key + _KEY_SUFFIX, usedforsecurity=False).digest())
+
+
+def _values(found: list[Field], name: bytes) -> list[bytes]:
+    return [value for field, value in found if field == name]

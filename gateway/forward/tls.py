@@ -1,0 +1,24 @@
+"""TLS towards services."""
+
+from __future__ import annotations
+
+import ssl
+
+from gateway.errors import ConfigurationError
+from gateway.settings import UpstreamSettings
+
+
+def tls_context(settings: UpstreamSettings) -> ssl.SSLContext:
+    """How the gateway speaks TLS to services: it checks names and certificates, and shows its own where it has one.
+
+    Raises:
+        ConfigurationError: a file cannot be read or is not PEM.
+    """
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if settings.cert_file is not None:
+            context.load_cert_chain(settings.cert_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"upstream: ca_file or cert_file cannot be used ({type(error).__name__})") from error
+    return context

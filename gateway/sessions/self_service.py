@@ -1,0 +1,80 @@
+"""What users do with their own sessions and password, beyond logging in and out."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from redis.asyncio import Redis
+
+from gateway.errors import Reason, Refusal
+from gateway.identity.model import Identity
+from gateway.observe.audit import Audit, Event
+from gateway.sessions.accounts import Account, Accounts, Unacceptable
+from gateway.sessions.captcha import CaptchaAnswer
+from gateway.sessions.families import Families
+from gateway.sessions.guard import PasswordGuard
+from gateway.sessions.overview import SessionView, sessions_of
+from gateway.sessions.service import Visitor
+
+
+class SelfService:
+    """A user's own sessions and password.
+
+    Args:
+        redis: where sessions are.
+        families: end them.
+        accounts: change passwords.
+        guard: stands before passwords.
+        audit: is told of everything.
+
+    Methods raise `StoreUnavailableError` or `AccountsUnavailableError` where nothing can be promised.
+    """
+
+    def __init__(
+        self, *, redis: Redis, families: Families, accounts: Accounts, guard: PasswordGuard, audit: Audit
+    ) -> None:
+        self._redis = redis
+        self._families = families
+        self._accounts = accounts
+        self._guard = guard
+        self._audit = audit
+
+    async def sessions(self, identity: Identity) -> list[SessionView]:
+        """The user's live sessions."""
+        return await sessions_of(self._redis, identity.sub)
+
+    async def end(self, identity: Identity, sid: str, visitor: Visitor) -> Refusal | None:
+        """End one of the user's own sessions; somebody else's is not found."""
+        if await self._families.client_of(identity.sub, sid) is None:
+            return Refusal(Reason.NOT_FOUND)
+        await self._families.end(identity.sub, sid)
+        self._audit.record(Event.SESSION_ENDED, sub=identity.sub, sid=sid, **visitor.facts)
+        return None
+
+    async def change_password(
+        self, identity: Identity, current: str, new: str, visitor: Visitor, captcha: CaptchaAnswer | None
+    ) -> Refusal | None:
+        """Give the user another password, and end every session but this one.
+
+        The current password is guarded like that of a login, and counts with it: otherwise a stolen access token
+        would be a way to guess it.
+        """
+        account = await self._accounts.find(identity.sub, visitor.request_id)
+        if account is None:
+            return self._refused(identity, Refusal(Reason.PASSWORD_REFUSED), visitor)
+        change = partial(self._accounts.change_password, identity.sub, current, new, visitor.request_id)
+        outcome: Account | Unacceptable | Refusal | None = await self._guard.check(
+            account.username, visitor.address, captcha, change
+        )
+        if isinstance(outcome, Unacceptable):
+            return self._refused(identity, Refusal(Reason.PASSWORD_UNACCEPTABLE), visitor)
+        if not isinstance(outcome, Account):
+            return self._refused(identity, outcome or Refusal(Reason.PASSWORD_REFUSED), visitor)
+        await self._families.end_others(identity.sub, identity.sid, outcome.password_version)
+        self._audit.record(Event.PASSWORD_CHANGED, sub=identity.sub, sid=identity.sid, **visitor.facts)
+        return None
+
+    def _refused(self, identity: Identity, refusal: Refusal, visitor: Visitor) -> Refusal:
+        reason = refusal.reason.name.lower()
+        self._audit.record(Event.PASSWORD_REFUSED, sub=identity.sub, sid=identity.sid, reason=reason, **visitor.facts)
+        return refusal

@@ -1,0 +1,97 @@
+"""`/orders/events`: a user's changes of orders as they happen, as server-sent events or over a WebSocket.
+
+Both begin with what came after `Last-Event-ID` (or, for clients that cannot set a header, `?last_event_id=`; the header
+wins, because a browser that reconnects by itself repeats its first address), and go on with what happens.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from typing import Final
+
+from fastapi import APIRouter, Request, WebSocket
+from starlette.responses import StreamingResponse
+
+from services.kit.api import from_state
+from services.kit.caller import UserId, require_user
+from services.kit.errors import StoreUnavailableError
+from services.kit.events import BAD_EVENT_ID, TOO_MANY_FOLLOWERS, Event, Feed
+from services.kit.problems import CREDENTIALS_REQUIRED, STORE_AWAY, Problem, documented, granted, refuse
+from trust import caller_of
+
+router: Final = APIRouter(prefix="/orders/events")
+
+EVENT_STREAM: Final = "text/event-stream"
+NOT_ACCEPTABLE: Final = Problem(406, "not_acceptable", "This is only to be had as text/event-stream")
+GOING_AWAY: Final = 1001
+NOTHING_TO_SAY: Final = 1003
+TRY_LATER: Final = 1013
+"""RFC 6455 section 7.4.1, and the registry it made, for 1013."""
+
+_ACCEPTABLE: Final = frozenset({EVENT_STREAM, "text/*", "*/*"})
+
+
+@router.get(
+    "",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}, "description": "Events, without end"},
+        **documented(BAD_EVENT_ID, CREDENTIALS_REQUIRED, NOT_ACCEPTABLE, TOO_MANY_FOLLOWERS, STORE_AWAY),
+    },
+)
+async def stream_events(user: UserId, request: Request) -> StreamingResponse:
+    """Server-sent events: `order` with `order_id`, `status` and `at`; `reset` when some were missed."""
+    offered = {part.partition(";")[0].strip() for part in request.headers.get("accept", "*/*").lower().split(",")}
+    if offered.isdisjoint(_ACCEPTABLE):
+        refuse(NOT_ACCEPTABLE)
+    feed = from_state(Feed, "feed", request)
+    events = granted(await feed.follow(user, _last_seen(request)))
+    return StreamingResponse(_lines(events), media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+
+
+@router.websocket("")
+async def socket_events(socket: WebSocket) -> None:
+    """The same over a WebSocket, as JSON texts with `id`, `event` and `data`. A client has nothing to say here."""
+    user = require_user(caller_of(socket.scope))
+    feed: Feed = socket.app.state.feed
+    events = granted(await feed.follow(user, _last_seen(socket)))
+    await socket.accept()
+    sending = asyncio.create_task(_send_all(socket, events))
+    receiving = asyncio.create_task(socket.receive())
+    try:
+        await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            await socket.close(TRY_LATER if sending.exception() else GOING_AWAY)
+        elif receiving.result()["type"] != "websocket.disconnect":
+            await socket.close(NOTHING_TO_SAY)
+    finally:
+        for task in (sending, receiving):
+            task.cancel()
+        await asyncio.wait({sending, receiving})
+
+
+def _last_seen(connection: Request | WebSocket) -> str | None:
+    return connection.headers.get("last-event-id") or connection.query_params.get("last_event_id")
+
+
+async def _lines(events: AsyncIterator[Event | None]) -> AsyncIterator[str]:
+    # Says at once that the stream is open, also when nothing happens for long.
+    yield ": hello\n\n"
+    with contextlib.suppress(StoreUnavailableError):  # the client comes back with the id it has
+        async for event in events:
+            if event is None:
+                yield ": still here\n\n"
+            elif event.data is None:
+                yield f"id: {event.id}\nevent: reset\ndata: {{}}\n\n"
+            else:
+                yield f"id: {event.id}\nevent: order\ndata: {event.data}\n\n"
+
+
+async def _send_all(socket: WebSocket, events: AsyncIterator[Event | None]) -> None:
+    async for event in events:
+        if event is None:
+            continue  # the server pings by itself
+        name = "reset" if event.data is None else "order"
+        data = json.loads(event.data or "{}")
+        await socket.send_json({"id": event.id, "event": name, "data": data})

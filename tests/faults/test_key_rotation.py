@@ -1,0 +1,203 @@
+"""Keys change under load, on two nodes that share nothing but the folder of keys and Redis: R-163, R-164."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+
+from gateway.clock import SystemClock
+from gateway.identity import keyring
+from gateway.identity.keystore import Group, KeyStore
+from gateway.identity.keystore_states import Did
+from gateway.settings import Settings
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
+from tests.support.node import HOST
+from tests.support.raw import Message, Wire
+from tests.support.tokens import Tokens
+from tests.support.upstream import Script, Upstream
+from trust import LiveLinkKeys, SignatureRefused, verify
+
+pytestmark = [pytest.mark.stack, pytest.mark.fault]
+
+PUBLISH_S: Final = 3
+ROTATIONS: Final = 3
+WITHIN_S: Final = 60
+REMOVED_WITHIN_S: Final = 2.0
+ACCOUNT: Final = {
+    "sub": "alice",
+    "username": "alice",
+    "roles": ["customer"],
+    "status": "active",
+    "password_changed_at": "2026-01-01T00:00:00Z",
+}
+# One answer for all that the users service is asked.
+ANSWER: Final = json.dumps({**ACCOUNT, "valid": True, "account": ACCOUNT}).encode()
+
+
+def service(links: Path, refused: list[SignatureRefused]) -> Script:
+    """A service that checks the signature of each request with its own keys, which follow their files."""
+    keys = {name: LiveLinkKeys(links, name) for name in ("users", "orders")}
+
+    async def script(upstream: Upstream, wire: Wire) -> None:
+        del upstream
+        while True:
+            with contextlib.suppress(TimeoutError):
+                request = await wire.message()
+                method, target, _ = request.line.split(" ")
+                outcome = verify(
+                    keys["orders" if target.startswith("/orders") else "users"],
+                    method=method,
+                    path=target,
+                    query="",
+                    headers=request.fields,
+                    now=time.time(),
+                )
+                if isinstance(outcome, SignatureRefused):
+                    refused.append(outcome)
+                await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER))
+
+    return script
+
+
+class Client:
+    """One connection to a node, one request after the other."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def get(self, bearer: str) -> int:
+        await self._wire.send(f"GET /orders HTTP/1.1\r\n{HOST}{bearer}\r\n".encode())
+        return (await self._wire.message()).status
+
+    async def post(self, path: str, content: dict[str, str]) -> Message:
+        body = json.dumps(content).encode()
+        head = f"POST {path} HTTP/1.1\r\n{HOST}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        await self._wire.send(head.encode() + body)
+        return await self._wire.message()
+
+
+@dataclass
+class Site:
+    """Two nodes, what stands behind them, and the folder of keys."""
+
+    settings: Settings
+    store: KeyStore
+    ports: tuple[int, int]
+    refused: list[SignatureRefused]
+    bearers: list[str] = field(default_factory=list)
+
+    async def clients(self) -> list[Client]:
+        """One for each node."""
+        return [Client(await Wire.connect("127.0.0.1", port)) for port in self.ports]
+
+    def sign(self) -> str:
+        """A token by the key that is active on disk, at the very moment it is."""
+        ring = keyring.load(self.settings.keys.directory)
+        return Tokens(ring.active, self.settings.token, SystemClock()).bearer()
+
+
+@pytest_asyncio.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    sections: dict[str, Any] = {
+        "keys": {"directory": str(tmp_path / "keys"), "publish_delay_s": PUBLISH_S},
+        "log": {"access": False},
+    }
+    refused: list[SignatureRefused] = []
+    settings = nodes.settings(tmp_path, "redis://unused", "http://127.0.0.1:1", **sections)
+    async with upstreams.running(service(tmp_path / "keys" / "links", refused)) as upstream:
+        with (
+            nodes.redis(tmp_path) as redis_url,
+            nodes.process(tmp_path, redis_url, upstream.url, **sections) as one,
+            nodes.process(tmp_path, redis_url, upstream.url, **sections) as other,
+        ):
+            yield Site(settings, KeyStore(settings), (one.port, other.port), refused)
+
+
+async def load(site: Site, seen: Counter[int], over: asyncio.Event) -> None:
+    """Ask both nodes with every token there is, until it is over."""
+    clients = await site.clients()
+    while not over.is_set():
+        for bearer in list(site.bearers):
+            seen.update(await asyncio.gather(*(client.get(bearer) for client in clients)))
+
+
+async def session(site: Site, seen: Counter[int], over: asyncio.Event) -> None:
+    """Somebody who logs in once and refreshes on one node after the other."""
+    clients = await site.clients()
+    answer = await clients[0].post("/auth/login", {"username": "alice", "password": "correct-horse-battery"})
+    turn = 0
+    while not over.is_set():
+        assert answer.status == 200, answer.raw
+        tokens = answer.json
+        # The token goes to the node that did not issue it.
+        turn += 1
+        seen[await clients[turn % 2].get(f"Authorization: Bearer {tokens['access_token']}\r\n")] += 1
+        answer = await clients[turn % 2].post("/auth/refresh", {"refresh_token": tokens["refresh_token"]})
+        seen[answer.status] += 1
+
+
+async def rotated(site: Site, group: Group) -> None:
+    """Take one group through publishing and activation, by the clock that everybody has."""
+    async with asyncio.timeout(WITHIN_S):
+        while site.store.rotate(group, time.time()).did is not Did.ACTIVATED:
+            await asyncio.sleep(0)
+
+
+async def test_no_request_fails_while_every_kind_of_key_is_rotated_on_two_nodes(site: Site) -> None:
+    seen: Counter[int] = Counter()
+    over = asyncio.Event()
+    signing, refresh = site.store.signing(), site.store.refresh()
+    site.bearers.append(site.sign())
+    async with asyncio.TaskGroup() as tasks:
+        for task in (load, session):
+            tasks.create_task(task(site, seen, over))
+        for group in site.store.links():
+            await rotated(site, group)
+        for _ in range(ROTATIONS):
+            await rotated(site, refresh)
+            await rotated(site, signing)
+            # From here on the other node may be behind, and this token is there already.
+            site.bearers.append(site.sign())
+        async with asyncio.timeout(WITHIN_S):
+            before = seen.total()
+            while seen.total() < before + 200:
+                await asyncio.sleep(0)
+        over.set()
+    assert set(seen) == {200}
+    assert site.refused == []
+    ring = keyring.load(site.settings.keys.directory)
+    assert (len(ring.verifying), len(ring.refresh_secrets)) == (1 + ROTATIONS, 1 + ROTATIONS)
+    # Enough that a gap of some milliseconds would have been met.
+    assert seen.total() > 1000, seen
+
+
+async def test_what_a_removed_key_has_signed_is_refused_on_both_nodes_within_two_seconds(site: Site) -> None:
+    bearer = site.sign()
+    clients = await site.clients()
+    assert [await client.get(bearer) for client in clients] == [200, 200]
+    site.store.remove(keyring.load(site.settings.keys.directory).active.kid, time.time())
+    removed = time.monotonic()
+    taken = [await refused_after(client, bearer, removed) for client in clients]
+    assert max(taken) < REMOVED_WITHIN_S, taken
+    # And it stays so, while what the new key signs is taken.
+    assert {await client.get(bearer) for client in clients for _ in range(10)} == {401}
+    assert [await client.get(site.sign()) for client in clients] == [200, 200]
+
+
+async def refused_after(client: Client, bearer: str, since: float) -> float:
+    """Seconds until a token is refused."""
+    async with asyncio.timeout(WITHIN_S):
+        while await client.get(bearer) != 401:
+            pass
+    return time.monotonic() - since

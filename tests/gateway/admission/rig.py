@@ -1,0 +1,80 @@
+"""Admission on a real Redis, and questions to ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from redis.asyncio import Redis
+
+from gateway.admission.gate import Admission, Verdict
+from gateway.admission.link import RedisLink
+from gateway.errors import Reason, Refusal
+from gateway.identity.model import Identity, VerifiedClaims
+from gateway.stores.layout import admission_keys
+from tests.support.clock import ManualClock
+from trust import cover
+
+WITHIN_S = 15
+LINK_TIMEOUT_S = 5
+"""For tests of anything but the time-out: a machine that is busy must not look like a Redis that is away."""
+
+
+def claims(sub: str = "alice", jti: str = "token-1", sid: str = "session-1", epoch: int = 0) -> VerifiedClaims:
+    """The claims of a token that was verified."""
+    bearer = Identity(
+        sub=sub,
+        sid=sid,
+        jti=jti,
+        client_id="web",
+        roles=(),
+        scopes=frozenset(),
+        auth_time=0,
+        amr=(),
+        covered=cover(()),
+        header_lines=b"",
+    )
+    return VerifiedClaims(
+        exp=2e9, not_before=0, epoch=epoch, bearer=bearer, question=admission_keys(sub, jti, sid)
+    )
+
+
+@contextlib.asynccontextmanager
+async def opened(redis: Redis, timeout_s: float = LINK_TIMEOUT_S) -> AsyncIterator[RedisLink]:
+    """A link, connected if Redis is there."""
+    link = RedisLink(redis, timeout_s)
+    await link.open()
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+def gate(link: RedisLink) -> Admission:
+    return Admission(link, ManualClock())
+
+
+async def together(admission: Admission, questions: list[VerifiedClaims]) -> list[Verdict]:
+    """Ask all of them in one tick of the event loop."""
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[Verdict]] = []
+    for question in questions:
+        future: asyncio.Future[Verdict] = loop.create_future()
+        admission.ask(question, (), "192.0.2.1", future.set_result)
+        futures.append(future)
+    async with asyncio.timeout(WITHIN_S):
+        return await asyncio.gather(*futures)
+
+
+def reason(verdict: object) -> Reason | None:
+    """Why not; `None` for somebody who was let in."""
+    return verdict.reason if isinstance(verdict, Refusal) else None
+
+
+async def commands(redis: Redis, name: str) -> int:
+    """How many commands of a name the server has carried out."""
+    stats = await redis.info("commandstats")
+    return int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"])
+
+

@@ -1,0 +1,41 @@
+"""What holds for every request that is refused at the wire, asserted in one place."""
+
+from __future__ import annotations
+
+from tests.support.node import Node
+from tests.support.raw import Message
+from tests.support.upstream import Upstream
+
+HOST = b"Host: shop.example\r\n"
+
+
+async def refused(node: Node, upstream: Upstream, raw: bytes, status: int, code: str | None = None) -> Message:
+    """The bytes get exactly one answer and the connection ends; nothing reaches a service; the worker serves on.
+
+    E-WIRE of the error table, and the rules for every error below it.
+    """
+    client = await node.connect()
+    await client.send(raw)
+    answer = await client.message()
+    assert answer.status == status, answer.raw
+    assert code is None or answer.code == code
+    assert await client.rest() == b"", "more than one answer"
+    client.close()
+    assert answer.value("connection") == "close"
+    assert answer.value("content-type") == "application/problem+json"
+    assert answer.value("cache-control") == "no-store"
+    assert answer.json["request_id"] == answer.value("x-request-id")
+    assert upstream.requests == []
+    assert upstream.accepted == 0
+    assert (await node.get("/open")).status == 200
+    return answer
+
+
+async def served(node: Node, upstream: Upstream, raw: bytes) -> Message:
+    """The bytes are one request that is served; what the service got."""
+    client = await node.connect()
+    await client.send(raw)
+    assert (await client.message()).status == 200
+    client.close()
+    (request,) = upstream.requests
+    return request

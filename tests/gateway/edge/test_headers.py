@@ -1,0 +1,243 @@
+"""Only the gateway says who somebody is: SECURITY R-50 to R-61."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.edge.rules import HOST, refused
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
+from tests.support.node import Node
+from tests.support.upstream import Upstream
+from trust import IDENTITY_HEADERS, Verified, verify
+
+RESERVED = (*IDENTITY_HEADERS, "signature", "signature-input", "content-digest")
+# Ways to write a name that some reader behind the gateway may take for the reserved one.
+SPELLINGS = {
+    "as it is": lambda name: name,
+    "upper case": str.upper,
+    "mixed case": str.title,
+    "doubled dashes": lambda name: name.replace("-", "--"),
+    "leading dash": lambda name: f"-{name}",
+    "with a suffix": lambda name: f"{name}-2",
+    "other separators": lambda name: name.replace("-", "+"),
+    "other separators, mixed": lambda name: name.replace("-", "~'-"),
+}
+
+
+@pytest.mark.parametrize("route", ["/open", "/maybe", "/profile"])
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+async def test_no_client_can_say_who_it_is(
+    node: Node, upstream: Upstream, route: str, spelling: type[str]
+) -> None:
+    """R-50, R-55: on a public route as well, and with a token of one's own."""
+    lies = "".join(f"{spelling(name)}: lie\r\n" for name in RESERVED)
+    credentials = node.tokens.bearer(sub="u77", roles=[]) if route == "/profile" else ""
+    assert (await node.get(route, credentials + lies)).status == 200
+    (request,) = upstream.requests
+    assert b"lie" not in request.raw
+    assert request.values("x-user-id") == (["u77"] if credentials else [])
+    # Whoever has no roles has none signed, and not the client's.
+    assert request.values("x-user-roles") == ([""] if credentials else [])
+
+
+@pytest.mark.parametrize("name", ["X_User_Id", "X.User.Id", "x-user_id", "X_Anything", "a.b", "Content_Length"])
+async def test_names_that_cgi_would_confuse_are_refused(node: Node, upstream: Upstream, name: str) -> None:
+    """R-51."""
+    raw = b"GET /open HTTP/1.1\r\n" + HOST + f"{name}: 1\r\n\r\n".encode()
+    await refused(node, upstream, raw, 400, "malformed_header_name")
+
+
+HOP_BY_HOP = (
+    "Keep-Alive: timeout=5",
+    "Proxy-Connection: keep-alive",
+    "Proxy-Authorization: Basic eA==",
+    "Proxy-Authenticate: Basic",
+    "TE: gzip",
+    "TE: trailers",
+    "Trailer: X-User-Id",
+    "Upgrade: h2c",
+    "HTTP2-Settings: AAMAAABkAAQAAP__",
+    "Proxy: http://evil.example",
+)
+
+
+@pytest.mark.parametrize("line", HOP_BY_HOP)
+async def test_fields_of_one_connection_are_not_forwarded(node: Node, upstream: Upstream, line: str) -> None:
+    """R-54, R-91."""
+    assert (await node.get("/open", f"{line}\r\nConnection: keep-alive\r\n")).status == 200
+    (request,) = upstream.requests
+    name = line.partition(":")[0].lower()
+    assert request.values(name) == []
+    assert request.values("connection") == []
+
+
+async def test_what_connection_names_is_removed_and_what_the_gateway_adds_is_not(
+    node: Node, upstream: Upstream
+) -> None:
+    """R-52: the gateway's own fields are added after Connection was heeded."""
+    named = ", ".join(["close", "X-Secret", *RESERVED, "X-Forwarded-For", "X-Forwarded-Host"])
+    fields = f"X-Secret: 1\r\nX-Kept: 2\r\nConnection: {named}\r\nConnection: x-other\r\nX-Other: 3\r\n"
+    assert (await node.get("/profile", node.tokens.bearer(sub="u5") + fields)).status == 200
+    (request,) = upstream.requests
+    assert request.values("x-secret") == request.values("x-other") == []
+    assert request.values("x-kept") == ["2"]
+    assert request.value("x-user-id") == "u5"
+    assert request.value("x-forwarded-for") == "127.0.0.1"
+    assert request.value("x-forwarded-host") == "shop.example"
+    assert isinstance(_verified(node, request.fields, request.line), Verified)
+
+
+@pytest.mark.parametrize(
+    "name", ["Host", "Content-Length", "Transfer-Encoding", "Authorization", "Cookie", "Content-Type", "Expect"]
+)
+async def test_connection_cannot_name_what_decides(node: Node, upstream: Upstream, name: str) -> None:
+    """R-53."""
+    raw = b"POST /open HTTP/1.1\r\n" + HOST + f"Connection: close, {name}\r\nContent-Length: 2\r\n\r\nhi".encode()
+    await refused(node, upstream, raw, 400, "malformed_header")
+
+
+@pytest.mark.parametrize("value", ["a b", "close;", '"close"', "close keep-alive", "é"])
+async def test_a_connection_field_that_is_no_list_of_tokens_is_refused(
+    node: Node, upstream: Upstream, value: str
+) -> None:
+    raw = b"GET /open HTTP/1.1\r\n" + HOST + f"Connection: {value}\r\n\r\n".encode()
+    await refused(node, upstream, raw, 400)
+
+
+FORWARDING = (
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+    "X-Forwarded-Port",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Uri",
+    "X-Forwarded",
+    "x--forwarded-for",
+    "Forwarded",
+    "X-Real-Ip",
+    "True-Client-Ip",
+    "X-Original-Url",
+    "X-Original-Host",
+    "X-Rewrite-Url",
+    "X-HTTP-Method-Override",
+    "X-HTTP-Method",
+    "X-Method-Override",
+    "CF-Connecting-IP",
+)
+
+
+@pytest.mark.parametrize("name", FORWARDING)
+async def test_where_a_request_came_from_is_for_the_gateway_to_say(node: Node, upstream: Upstream, name: str) -> None:
+    """R-57: trusted peers are nobody by default."""
+    assert (await node.get("/open", f"{name}: 6.6.6.6\r\n")).status == 200
+    (request,) = upstream.requests
+    assert b"6.6.6.6" not in request.raw
+    assert request.value("x-forwarded-for") == "127.0.0.1"
+    assert request.value("x-forwarded-proto") == "http"
+    assert request.value("x-forwarded-host") == "shop.example"
+
+
+@pytest.mark.parametrize(
+    ("chain", "client"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("6.6.6.6, 203.0.113.9", "203.0.113.9"),
+        ("6.6.6.6, 203.0.113.9, 127.0.0.2", "203.0.113.9"),
+        ("127.0.0.2, 127.0.0.3", "127.0.0.1"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("unknown", "127.0.0.1"),
+        ("203.0.113.9, not an address", "127.0.0.1"),
+        ("203.0.113.9:1234", "127.0.0.1"),
+        ("fe80::1%\xe9vil", "127.0.0.1"),
+        ("", "127.0.0.1"),
+    ],
+)
+async def test_a_trusted_proxy_is_believed_about_the_hop_before_it(
+    redis_url: str, upstream: Upstream, tmp_path: Path, chain: str, client: str
+) -> None:
+    """R-57, R-58: what cannot be read as an address leaves the peer's, and no exception."""
+    configured = nodes.settings(tmp_path, redis_url, upstream.url, server={"trusted_proxies": ["127.0.0.0/8"]})
+    async with nodes.running(configured) as node:
+        fields = f"X-Forwarded-For: {chain}\r\nX-Forwarded-Proto: https\r\n"
+        assert (await node.get("/open", fields)).status == 200
+    (request,) = upstream.requests
+    assert request.values("x-forwarded-for") == [client]
+    assert request.value("x-forwarded-proto") == "https"
+
+
+async def test_the_identity_is_signed_for_this_request_alone(node: Node, upstream: Upstream) -> None:
+    """R-59."""
+    token = node.tokens.bearer(sub="alice", roles=["customer"])
+    assert (await node.ask(f"PUT /orders/7?a=b HTTP/1.1\r\n{token}Content-Length: 2\r\n", b"hi")).status == 200
+    (request,) = upstream.requests
+    verified = _verified(node, request.fields, request.line)
+    assert isinstance(verified, Verified)
+    assert verified.caller.user_id == "alice"
+    for line in ("PUT /orders/8?a=b HTTP/1.1", "PUT /orders/7?a=c HTTP/1.1", "DELETE /orders/7?a=b HTTP/1.1"):
+        assert not isinstance(_verified(node, request.fields, line), Verified)
+    for name in ("x-user-id", "x-user-scopes", "x-request-id", "content-digest"):
+        changed = [(field, "other" if field == name else value) for field, value in request.fields]
+        assert not isinstance(_verified(node, changed, request.line), Verified)
+
+
+async def test_services_never_see_the_token(node: Node, upstream: Upstream) -> None:
+    """R-60."""
+    line = node.tokens.bearer()
+    assert (await node.get("/orders", line)).status == 200
+    assert (await node.get("/open", line)).status == 200
+    token = line.split()[-1].encode()
+    for request in upstream.requests:
+        assert token not in request.raw
+        assert request.values("authorization") == []
+
+
+async def test_a_route_may_hand_the_token_on(redis_url: str, upstream: Upstream, tmp_path: Path) -> None:
+    """R-60: by a documented switch of the route."""
+    route = [entry | {"forward_authorization": True} for entry in nodes.routes(upstream.url)]
+    async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, route=route)) as node:
+        line = node.tokens.bearer()
+        assert (await node.get("/orders", line)).status == 200
+    (request,) = upstream.requests
+    assert line.encode() in request.raw.replace(b"authorization", b"Authorization")
+
+
+async def test_what_is_the_gateways_in_an_answer_is_not_the_services_to_say(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """R-61."""
+    answer = (
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-User-Id: u1\r\n"
+        b"Signature: x\r\nSignature-Input: x\r\nX-Request-Id: mine\r\nConnection: keep-alive, X-Internal\r\n"
+        b"X-Internal: 1\r\nKeep-Alive: timeout=5\r\nServer: x/1\r\nX-Kept: 2\r\nTE: x\r\nUpgrade: h2c\r\n\r\nok"
+    )
+    async with upstreams.running(upstreams.recorder(answer)) as upstream:
+        async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url)) as node:
+            got = await node.get("/open")
+    assert got.values("set-cookie") == ["a=1", "b=2"]
+    assert got.value("x-kept") == "2"
+    assert got.value("x-request-id") != "mine"
+    gone = {"x-user-id", "signature", "signature-input", "x-internal", "keep-alive", "server", "te", "upgrade"}
+    assert gone.isdisjoint(name for name, _ in got.fields)
+
+
+async def test_equal_bytes_are_judged_equally_the_second_time(node: Node, upstream: Upstream) -> None:
+    """The memory of examined fields must not make a lie true."""
+    lies = "X-User-Id: lie\r\nConnection: X-Gone\r\nX-Gone: lie\r\nX-Forwarded-For: lie\r\n"
+    for _ in range(3):
+        assert (await node.get("/open", lies)).status == 200
+    assert len(upstream.requests) == 3
+    assert all(b"lie" not in request.raw for request in upstream.requests)
+
+
+def _verified(node: Node, fields: list[tuple[str, str]], line: str) -> object:
+    method, target, _ = line.split(" ")
+    path, _, query = target.partition("?")
+    return verify(
+        node.links("orders"), method=method, path=path, query=query, headers=fields, now=node.clock.now()
+    )
+
+

@@ -1,0 +1,290 @@
+"""What is judged is what is forwarded: SECURITY R-70 to R-79."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.edge.rules import HOST, refused
+from tests.support import node as nodes
+from tests.support.node import Node
+from tests.support.upstream import Upstream
+
+REFUSED = (
+    "/open/../orders",
+    "/open/..",
+    "/open/.",
+    "/open/./x",
+    "/..",
+    "/.",
+    "/open/%2e%2e/orders",
+    "/open/%2E%2e/orders",
+    "/open/.%2e/orders",
+    "/open/%2e/x",
+    "/open/%252e%252e/orders",
+    "/open/%25%32%65%25%32%65/orders",
+    "/open/%2%35%65",
+    "/open/%25252e%25252e/orders",
+    "/open/%2525252e./orders",
+    "/open/..;/orders",
+    "/open/..;a=b/orders",
+    "/open/..%3b/orders",
+    "/open/..%253b/orders",
+    "/open/.;/orders",
+    "/open/;/orders",
+    "/;a/open",
+    "/open/%2forders",
+    "/open%2F..%2Forders",
+    "/open/%252forders",
+    "/open/%5corders",
+    "/open/%255corders",
+    "/open\\orders",
+    "/open/x%00",
+    "/open/x%2500",
+    "/open/%0d%0aX:y",
+    "/open/%250d%250aX:y",
+    "/open/%7f",
+    "/open/%09",
+    "/open/%",
+    "/open/%2",
+    "/open/%zz",
+    "/open/%u002e",
+    "/open/%c0%ae%c0%ae/orders",
+    "/open/%e0%80%ae/orders",
+    "/open/%ff",
+    "/open/%c3",
+    "/open/%ed%a0%80",
+    "/open//orders",
+    "//open",
+    "//evil.example/open",
+    "/open/x//",
+    "/open/x#y",
+    "/open#",
+    "/open?a#b",
+    "/open/<x>",
+    '/open/"x"',
+    "/open/{x}",
+    "/open/a|b",
+    "/open/a^b",
+    "/open/`x`",
+    "/open/[x]",
+    "open",
+    "open/x",
+    "*",
+    "",
+    "?a",
+    "http:/open",
+    "http:open",
+    "http:http://shop.example/open",
+    "ftp://shop.example/open",
+    "http:///open",
+    "http://shop.example:80:80/open",
+    "http://user@shop.example/open",
+    "http://evil.example/open",
+    "http://shop.example#/open",
+    "http://shop.example",
+    "shop.example:80",
+    "//shop.example/open",
+)
+
+
+@pytest.mark.parametrize("target", REFUSED)
+async def test_a_target_that_two_readers_could_take_for_two_things_is_refused(
+    node: Node, upstream: Upstream, target: str
+) -> None:
+    """R-71, R-72, R-74."""
+    raw = f"GET {target} HTTP/1.1\r\n".encode() + HOST + b"\r\n"
+    if target == "http://shop.example":  # absolute-form without a path is "/", which is routed nowhere
+        assert (await node.ask(raw.removesuffix(b"\r\n"))).status == 404
+        assert upstream.requests == []
+        return
+    await refused(node, upstream, raw, 400)
+
+
+async def test_bytes_beyond_ascii_in_a_target_are_refused(node: Node, upstream: Upstream) -> None:
+    """R-71."""
+    await refused(node, upstream, b"GET /open/\xc3\xa9 HTTP/1.1\r\n" + HOST + b"\r\n", 400)
+    await refused_again(node, upstream, b"GET /open/\xc0\xae\xc0\xae HTTP/1.1\r\n" + HOST + b"\r\n")
+
+
+async def refused_again(node: Node, upstream: Upstream, raw: bytes) -> None:
+    before = len(upstream.requests)
+    assert (await node.ask(raw.removesuffix(b"\r\n"))).status == 400
+    assert len(upstream.requests) == before
+
+
+CANONICAL = {
+    "/open": "/open",
+    "/open/": "/open/",
+    "/%6fpen/x": "/open/x",
+    "/open/%7Euser": "/open/~user",
+    "/open/a%2eb": "/open/a.b",
+    "/open/...": "/open/...",
+    "/open/.well": "/open/.well",
+    "/open/..x": "/open/..x",
+    "/open/a;b=c": "/open/a;b=c",
+    "/open/%c3%a9": "/open/%C3%A9",
+    "/open/a%20b": "/open/a%20b",
+    "/open/100%25": "/open/100%25",
+    "/open/a%23b%3fc": "/open/a%23b%3Fc",
+    "/open/!$&'()*+,=:@": "/open/!$&'()*+,=:@",
+    "/open?": "/open?",
+    "/open?a=%2e%2E/../x&b=\\|^": "/open?a=%2e%2E/../x&b=\\|^",
+    "/open?next=http://x/?y": "/open?next=http://x/?y",
+    "http://shop.example/open/x?y": "/open/x?y",
+    "HTTP://SHOP.example/open/x": "/open/x",
+    "https://shop.example/open": "/open",
+}
+
+
+@pytest.mark.parametrize(("target", "canonical"), CANONICAL.items())
+async def test_the_service_gets_the_path_that_was_judged(
+    node: Node, upstream: Upstream, target: str, canonical: str
+) -> None:
+    """R-70, R-74."""
+    assert (await node.get(target)).status == 200
+    (request,) = upstream.requests
+    assert request.line == f"GET {canonical} HTTP/1.1"
+
+
+NOT_ROUTED = ("/", "/openx", "/open-x", "/OPEN", "/internal", "/internal/credentials", "/%69nternal/x", "/open%3Fx")
+
+
+@pytest.mark.parametrize("path", NOT_ROUTED)
+async def test_what_is_not_in_the_table_is_not_found(node: Node, upstream: Upstream, path: str) -> None:
+    """R-73."""
+    assert (await node.get(path, node.tokens.bearer())).status == 404
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("path", ["/%6frders/1", "/orders/%31", "/orders;x", "/orders/?open", "/orders?/open/.."])
+async def test_no_spelling_of_a_protected_path_is_public(node: Node, upstream: Upstream, path: str) -> None:
+    """R-70, R-73."""
+    assert (await node.get(path)).status in {401, 404}
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "a b",
+        "a,b",
+        "a/b",
+        "a@b",
+        "a?b",
+        "a#b",
+        "a\\b",
+        "a:b",
+        "a:",
+        "a:1:2",
+        "[::1",
+        "::1",
+        "a%41",
+        "http://shop.example",
+        "\xe9.example",
+        "a:123456",
+    ],
+)
+async def test_a_host_that_is_none_is_refused(node: Node, upstream: Upstream, host: str) -> None:
+    """R-75."""
+    raw = f"GET /open HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1")
+    await refused(node, upstream, raw, 400, "malformed_host")
+
+
+@pytest.mark.parametrize("hosts", [b"", HOST + HOST, HOST + b"Host: evil.example\r\n"])
+async def test_exactly_one_host_is_needed(node: Node, upstream: Upstream, hosts: bytes) -> None:
+    """R-75."""
+    await refused(node, upstream, b"GET /open HTTP/1.1\r\n" + hosts + b"\r\n", 400, "malformed_host")
+
+
+async def test_http_1_0_needs_a_host_as_well(node: Node, upstream: Upstream) -> None:
+    """R-75."""
+    await refused(node, upstream, b"GET /open HTTP/1.0\r\n\r\n", 400, "malformed_host")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("shop.example", 200),
+        ("SHOP.example", 200),
+        ("shop.example:8080", 200),
+        ("evil.example", 421),
+        ("shop.example.evil.example", 421),
+        ("evil.example:80", 421),
+        ("127.0.0.1", 421),
+    ],
+)
+async def test_only_hosts_of_the_allow_list_are_served(  # noqa: PLR0917 - fixtures
+    redis_url: str, upstream: Upstream, tmp_path: Path, host: str, status: int
+) -> None:
+    """R-75."""
+    configured = nodes.settings(tmp_path, redis_url, upstream.url, server={"allowed_hosts": ["shop.example"]})
+    async with nodes.running(configured) as node:
+        answer = await node.ask(f"GET /open HTTP/1.1\r\nHost: {host}\r\n".encode())
+        assert answer.status == status
+    assert len(upstream.requests) == (status == 200)
+
+
+@pytest.mark.parametrize("method", ["TRACE", "TRACK"])
+async def test_methods_that_reflect_are_refused(node: Node, upstream: Upstream, method: str) -> None:
+    """R-76."""
+    answer = await node.ask(f"{method} /open HTTP/1.1\r\nX-Echo: secret\r\n")
+    assert answer.status == 405
+    assert answer.values("allow")
+    assert b"secret" not in answer.raw
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("target", ["shop.example:443", "/open", "*"])
+async def test_connect_opens_no_tunnel(node: Node, upstream: Upstream, target: str) -> None:
+    """R-74, R-76."""
+    answer = await node.ask(f"CONNECT {target} HTTP/1.1\r\n")
+    assert answer.status in {400, 405}
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("method", ["get", "Get", "BREW", "PROPFIND", "X" * 100])
+async def test_methods_are_case_sensitive_and_unknown_ones_refused(
+    node: Node, upstream: Upstream, method: str
+) -> None:
+    """R-76."""
+    answer = await node.ask(f"{method} /open HTTP/1.1\r\n")
+    assert answer.status == 501
+    assert upstream.requests == []
+
+
+async def test_no_method_override_is_heeded(node: Node, upstream: Upstream) -> None:
+    """R-73: what a token may read it may not delete by the word of a field or of the query."""
+    token = node.tokens.bearer(scope="orders:read")
+    fields = f"{token}X-HTTP-Method-Override: DELETE\r\nX-Method-Override: DELETE\r\n"
+    assert (await node.get("/orders/7?_method=DELETE", fields)).status == 200
+    (request,) = upstream.requests
+    assert request.line.startswith("GET ")
+    assert b"DELETE" not in request.head.partition(b"\r\n")[2]
+
+
+async def test_there_are_no_slash_redirects(node: Node, upstream: Upstream) -> None:
+    """R-77."""
+    answer = await node.ask("GET /auth/sessions/ HTTP/1.1\r\n")
+    assert answer.status in {401, 404, 405}
+    assert answer.values("location") == []
+    assert upstream.requests == []
+
+
+async def test_a_redirect_of_a_service_is_relayed_and_not_followed(
+    redis_url: str, tmp_path: Path, upstream: Upstream
+) -> None:
+    """R-79."""
+    upstream.play(_redirect)
+    async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url)) as node:
+        answer = await node.get("/open")
+    assert answer.status == 302
+    assert answer.value("location") == "http://127.0.0.1:9/elsewhere"
+    assert upstream.accepted == 1
+
+
+async def _redirect(upstream: Upstream, wire: nodes.Wire) -> None:
+    upstream.record(await wire.message())
+    await wire.send(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/elsewhere\r\nContent-Length: 0\r\n\r\n")

@@ -1,0 +1,122 @@
+"""The gateway's own calls over a socket, with a users service in the test's hands behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from tests.support.node import Node
+from tests.support.raw import Message, Wire
+from tests.support.upstream import OK, Script, Upstream
+
+PASSWORD: Final = "correct-horse-battery"
+JSON_TYPE: Final = "application/json"
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+CREDENTIALS: Final = {"username": "alice", "password": PASSWORD}
+
+
+@dataclass
+class Users:
+    """What the users service knows; a test may change it at any time.
+
+    Attributes:
+        status: of each account, by user id.
+    """
+
+    status: dict[str, str] = field(default_factory=lambda: {"id-alice": "active", "id-bob": "active"})
+
+    def script(self) -> Script:
+        """The service: the internal calls for accounts, and 200 for anything else."""
+
+        async def serve(upstream: Upstream, wire: Wire) -> None:
+            while True:
+                request = await wire.message()
+                upstream.record(request)
+                await wire.send(self._answer(request))
+
+        return serve
+
+    def _answer(self, request: Message) -> bytes:
+        path = request.line.split(" ")[1]
+        if path == "/internal/credentials/verify":
+            given = request.json
+            sub = f"id-{given['username']}"
+            if given["password"] == PASSWORD and self.status.get(sub) == "active":
+                return _json(200, {"valid": True, "account": self._account(sub)})
+            return _json(200, {"valid": False})
+        if path.startswith("/internal/accounts/"):
+            sub = path.rpartition("/")[2]
+            return _json(200, self._account(sub)) if sub in self.status else _json(404, {})
+        return OK
+
+    def _account(self, sub: str) -> dict[str, Any]:
+        return {
+            "sub": sub,
+            "username": sub.removeprefix("id-"),
+            "roles": ["customer"],
+            "status": self.status[sub],
+            "password_changed_at": "2026-01-01T00:00:00Z",
+        }
+
+
+def _json(status: int, content: Mapping[str, Any]) -> bytes:
+    body = json.dumps(content).encode()
+    return b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+
+
+class Caller:
+    """Somebody who calls `/auth`."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    async def post(
+        self, path: str, body: bytes = b"", *, media: str | None = JSON_TYPE, fields: str = ""
+    ) -> Message:
+        """POST bytes as they are."""
+        kind = f"Content-Type: {media}\r\n" if media is not None else ""
+        return await self.node.ask(
+            f"POST {path} HTTP/1.1\r\n{kind}{fields}Content-Length: {len(body)}\r\n", body
+        )
+
+    async def json(self, path: str, content: object, *, fields: str = "") -> Message:
+        """POST a JSON value."""
+        return await self.post(path, json.dumps(content).encode(), fields=fields)
+
+    async def form(self, path: str, content: Mapping[str, str]) -> Message:
+        """POST a form."""
+        return await self.post(path, urlencode(content).encode(), media=FORM_TYPE)
+
+    async def login(self, username: str = "alice") -> dict[str, Any]:
+        """Log in; the tokens."""
+        answer = await self.json("/auth/login", {"username": username, "password": PASSWORD})
+        assert answer.status == 200, answer.raw
+        tokens: dict[str, Any] = answer.json
+        return tokens
+
+    async def welcome(self, access: str) -> int:
+        """The status of a forwarded call with an access token."""
+        return (await self.node.get("/orders", f"Authorization: Bearer {access}\r\n")).status
+
+
+def bearer(tokens: Mapping[str, str]) -> str:
+    """The Authorization line."""
+    return f"Authorization: Bearer {tokens['access_token']}\r\n"
+
+
+def problem(answer: Message, status: int, code: str) -> dict[str, Any]:
+    """The members of a problem answer of `/auth`, after what must hold for each of them."""
+    assert answer.status == status, answer.raw
+    assert answer.value("content-type") == "application/problem+json"
+    assert answer.value("cache-control") == "no-store"
+    assert answer.value("x-content-type-options") == "nosniff"
+    members: dict[str, Any] = answer.json
+    assert members["code"] == code
+    assert members["status"] == status
+    assert members["error"]
+    assert members["error_description"]
+    assert members["request_id"] == answer.value("x-request-id")
+    return members

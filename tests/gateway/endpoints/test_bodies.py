@@ -1,0 +1,170 @@
+"""R-103 to R-106, R-128, R-131: what the body of a call to the gateway itself may be, and that nothing is echoed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.gateway.endpoints.rig import CREDENTIALS, FORM_TYPE, JSON_TYPE, PASSWORD, Caller, problem
+from tests.support.upstream import Upstream
+
+GOOD = json.dumps(CREDENTIALS).encode()
+
+_UNREADABLE = {
+    "nothing": b"",
+    "half an object": GOOD[:-1],
+    "two values": GOOD + GOOD,
+    "a byte order mark": b"\xef\xbb\xbf" + GOOD,
+    "UTF-16": GOOD.decode().encode("utf-16"),
+    "invalid UTF-8": GOOD[:-2] + b'\xff"}',
+    "a lone surrogate": b'{"username":"\\ud800","password":"x"}',
+    "a lone surrogate in a name": b'{"\\udfff":"x"}',
+    "a duplicate member": GOOD[:-1] + b',"username":"bob"}',
+    "a duplicate member in another spelling": GOOD[:-1] + b',"\\u0075sername":"bob"}',
+    "NaN": b'{"username":NaN,"password":"x"}',
+    "Infinity": b'{"username":"a","password":Infinity}',
+    "a number out of range": b'{"username":1e999,"password":"x"}',
+    "a very long number": b'{"username":' + b"1" * 5000 + b',"password":"x"}',
+    "deep nesting": b'{"username":' + b"[" * 1000 + b"]" * 1000 + b"}",
+    "single quotes": GOOD.replace(b'"', b"'"),
+    "a form": b"username=alice&password=" + PASSWORD.encode(),
+}
+
+
+@pytest.mark.parametrize("oddity", _UNREADABLE)
+async def test_a_body_that_two_readers_could_read_differently_is_400(
+    caller: Caller, service: Upstream, redis: Redis, oddity: str
+) -> None:
+    """R-105, R-128: never 500, whatever the bytes; nobody is asked for a password, nothing is stored."""
+    answer = await caller.post("/auth/login", _UNREADABLE[oddity])
+    assert problem(answer, 400, "unreadable_body")["error"] == "invalid_request"
+    assert service.requests == []
+    assert await redis.keys("*session*") == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        "alice",
+        None,
+        1,
+        {},
+        {"username": "alice"},
+        {"password": PASSWORD},
+        {**CREDENTIALS, "role": "admin"},
+        {**CREDENTIALS, "Username": "alice"},
+        {"username": 1, "password": PASSWORD},
+        {"username": "alice", "password": None},
+        {"username": "alice", "password": [PASSWORD]},
+        {"username": "alice", "password": {"$ne": ""}},
+        {"username": True, "password": PASSWORD},
+        {"username": "", "password": PASSWORD},
+        {"username": "alice", "password": ""},
+        {"username": "a" * 257, "password": PASSWORD},
+        {"username": "alice", "password": "p" * 1025},
+    ],
+    ids=lambda content: json.dumps(content)[:60],
+)
+async def test_fields_that_are_missing_unknown_or_of_another_type_are_400(
+    caller: Caller, service: Upstream, content: object
+) -> None:
+    """R-121, R-128: a password beyond the cap is refused before anybody looks anything up."""
+    answer = await caller.json("/auth/login", content)
+    assert problem(answer, 400, "invalid_fields")["error"] == "invalid_request"
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"username": "xkcd-936", "password": "hunter2-hunter2", "otp ": "x"},
+        {"username": "xkcd-936", "password": "hunter2-hunter2"},
+        {"username": "xkcd-936\u0000\r\nX: y", "password": "hunter2-hunter2"},
+        {"username": "<script>xkcd-936", "password": "hunter2-hunter2", "hunter2": 1},
+    ],
+)
+async def test_nothing_that_was_sent_comes_back(caller: Caller, content: dict[str, object]) -> None:
+    """R-128"""
+    answer = await caller.json("/auth/login?hint=hunter2", content, fields="X-Odd: hunter2\r\n")
+    assert answer.status == 400
+    assert b"hunter2" not in answer.raw
+    assert b"xkcd-936" not in answer.raw
+
+
+@pytest.mark.parametrize(
+    "media",
+    [None, "", "text/plain", "application/jsonp", "text/json", "multipart/form-data; boundary=x", "application/*", "*/*"],
+)
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/refresh", "/auth/revoke"])
+async def test_another_media_type_is_415(caller: Caller, service: Upstream, path: str, media: str | None) -> None:
+    """R-105, R-181: what a page of another site could send without being asked is none of them."""
+    answer = await caller.post(path, GOOD, media=media)
+    problem(answer, 415, "unsupported_media_type")
+    assert JSON_TYPE in answer.value("accept")
+    assert service.requests == []
+
+
+async def test_a_login_takes_no_form(caller: Caller) -> None:
+    """R-181: a form needs no permission of ours to be sent by another site's page."""
+    problem(await caller.form("/auth/login", CREDENTIALS), 415, "unsupported_media_type")
+
+
+async def test_two_media_types_are_415(caller: Caller) -> None:
+    answer = await caller.post("/auth/login", GOOD, fields="Content-Type: text/plain\r\n")
+    problem(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("media", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json ;x=y"])
+async def test_a_media_type_may_have_parameters_and_any_case(caller: Caller, media: str) -> None:
+    assert (await caller.post("/auth/login", GOOD, media=media)).status == 200
+
+
+@pytest.mark.parametrize("coding", ["gzip", "identity", "br", "deflate, gzip"])
+async def test_a_content_coding_is_415(caller: Caller, service: Upstream, coding: str) -> None:
+    """R-104"""
+    answer = await caller.post("/auth/login", GOOD, fields=f"Content-Encoding: {coding}\r\n")
+    problem(answer, 415, "unsupported_media_type")
+    assert service.requests == []
+
+
+async def test_a_body_beyond_the_limit_is_413(caller: Caller, service: Upstream) -> None:
+    """R-103: by its declared length, and by what arrives."""
+    problem(await caller.post("/auth/login", b" " * 16_385), 413, "body_too_large")
+    client = await caller.node.connect()
+    await client.send(
+        b"POST /auth/login HTTP/1.1\r\nHost: shop.example\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n4000\r\n" + b" " * 0x4000 + b"\r\n1\r\n \r\n0\r\n\r\n"
+    )
+    problem(await client.message(), 413, "body_too_large")
+    client.close()
+    assert service.requests == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"token=a&token=b",
+        b"token=a&token=a",
+        b"token=a&tok%65n=b",
+        b"token",
+        b"token=%ff",
+        b"token=%ed%a0%80",
+        b"token=\xff",
+        b"token=" + "é".encode(),
+        b"&".join(b"f%d=1" % number for number in range(21)),
+        b"",
+        b"token=",
+        b"token=" + b"a" * 8193,
+        b"Token=a",
+    ],
+    ids=lambda body: body[:40].decode("latin-1"),
+)
+async def test_a_form_has_each_of_its_fields_once(caller: Caller, body: bytes) -> None:
+    """R-106, R-149: `token` is required (RFC 7009 section 2.1)."""
+    answer = await caller.post("/auth/revoke", body, media=FORM_TYPE)
+    assert answer.status == 400
+    assert problem(answer, 400, answer.code)["error"] == "invalid_request"
+    assert answer.code in ("invalid_fields", "unreadable_body")

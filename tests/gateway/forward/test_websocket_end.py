@@ -1,0 +1,272 @@
+"""A socket lives as long as its token is good, on whichever node that changes; and it may go on with another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+from websockets.asyncio.client import ClientConnection
+
+from gateway.stores.layout import UserKeys
+from tests.gateway.forward.sockets import (
+    PATH,
+    SocketService,
+    closed,
+    handshake,
+    opened,
+    opening,
+    received,
+    socket_service,
+    socket_settings,
+)
+from tests.support import node as nodes
+from tests.support.node import Node
+
+LIFE_S, LEEWAY_S = 300, 10
+
+
+@pytest_asyncio.fixture
+async def service() -> AsyncIterator[SocketService]:
+    async with socket_service() as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def node(redis: Redis, redis_url: str, service: SocketService, tmp_path: Path) -> AsyncIterator[Node]:
+    del redis
+    async with nodes.running(socket_settings(tmp_path, redis_url, service.url)) as running:
+        yield running
+
+
+async def post(node: Node, path: str, token: str, body: dict[str, str] | None = None) -> int:
+    """A call to the gateway itself; the status of its answer."""
+    content = json.dumps(body).encode() if body is not None else b""
+    kind = "Content-Type: application/json\r\n" if body is not None else ""
+    fields = f"Authorization: Bearer {token}\r\n{kind}Content-Length: {len(content)}\r\n"
+    return (await node.ask(f"POST {path} HTTP/1.1\r\n{fields}", content)).status
+
+
+def renewal(token: str) -> str:
+    return json.dumps({"lockgate": "renew", "token": token}, separators=(",", ":"))
+
+
+async def test_a_socket_ends_when_its_token_has_expired(node: Node, service: SocketService) -> None:
+    """R-172: not a moment before the leeway is over, and at the next tick after."""
+    async with opened(node, service, node.tokens.token()) as (client, at_service):
+        for _ in range(LIFE_S + LEEWAY_S - 1):
+            node.tick(1)
+            await asyncio.sleep(0)
+        await client.send("still here")
+        assert await received(at_service) == "still here"
+        node.tick(1)
+        assert await closed(client) == (4401, "token expired")
+        assert await closed(at_service) == (4401, "token expired")
+
+
+async def end_token(node: Node, claims: dict[str, Any], token: str) -> int:
+    return await post(node, "/auth/revoke", token, {"token": token})
+
+
+async def end_session(node: Node, claims: dict[str, Any], token: str) -> int:
+    return await post(node, "/auth/logout", token)
+
+
+async def end_all(node: Node, claims: dict[str, Any], token: str) -> int:
+    """Asked for by another session of the user."""
+    return await post(node, "/auth/logout-all", node.tokens.token(sub=claims["sub"]))
+
+
+@pytest.mark.parametrize("end", [end_token, end_session, end_all])
+async def test_a_revocation_on_one_node_ends_the_sockets_on_all_within_a_second(
+    node: Node, service: SocketService, redis_url: str, tmp_path: Path, end: Any
+) -> None:
+    """R-172; and nobody else's socket ends."""
+    claims = node.tokens.claims()
+    token = node.tokens.token(**claims)
+    settings = socket_settings(tmp_path, redis_url, service.url)
+    async with (
+        nodes.running(settings) as other,
+        opening(node, token) as here,
+        opening(other, token) as there,
+        opened(other, service, other.tokens.token()) as (foreign, _),
+    ):
+        began = time.monotonic()
+        assert await end(node, claims, token) in (200, 204)
+        assert await closed(here) == (4403, "token revoked")
+        assert await closed(there) == (4403, "token revoked")
+        assert time.monotonic() - began < 1
+        assert (await node.ask(f"{handshake()}Authorization: Bearer {token}\r\n")).status == 401
+        await (await foreign.ping())
+
+
+async def test_who_logged_in_again_keeps_the_new_socket(node: Node, service: SocketService, redis: Redis) -> None:
+    """A message about a user is only a hint: what ended is what Redis says ended."""
+    old, new = node.tokens.token(sub="erin", epoch=0), node.tokens.token(sub="erin", epoch=1)
+    async with opened(node, service, old) as (first, _), opened(node, service, new) as (second, _):
+        await redis.set(UserKeys.of("erin").epoch, 1)
+        await redis.publish("lg:ended", "sub:erin")
+        assert await closed(first) == (4403, "token revoked")
+        await (await second.ping())
+
+
+async def test_a_message_that_got_lost_is_made_up_for_after_reconnecting(
+    node: Node, service: SocketService, redis: Redis
+) -> None:
+    claims = node.tokens.claims()
+    async with opened(node, service, node.tokens.token(**claims)) as (client, _):
+        await redis.set(UserKeys.of(claims["sub"]).ended(claims["sid"]), 1)
+        await redis.client_kill_filter(_type="pubsub")
+        assert await closed(client) == (4403, "token revoked")
+
+
+async def test_what_is_revoked_while_the_service_is_being_asked_ends_at_once(
+    redis_url: str, redis: Redis, tmp_path: Path
+) -> None:
+    """R-172: the message comes before there is a socket to end."""
+    from tests.gateway.forward.test_websocket import ACCEPTED
+    from tests.support import upstream as upstreams
+
+    async with (
+        upstreams.running(upstreams.manual()) as slow,
+        nodes.running(socket_settings(tmp_path, redis_url, slow.url)) as node,
+    ):
+        claims = node.tokens.claims()
+        wire = await node.connect()
+        head = f"{handshake()}{nodes.HOST}Authorization: Bearer {node.tokens.token(**claims)}\r\n\r\n"
+        await wire.send(head.encode())
+        at_service = await slow.connection()
+        await at_service.message()
+        await redis.set(UserKeys.of(claims["sub"]).ended(claims["sid"]), 1)
+        await redis.publish("lg:ended", f"sid:{claims['sid']}")
+        await at_service.send(ACCEPTED)
+        assert (await wire.message()).status == 101
+        assert (await wire.gone())[2:4] == (4403).to_bytes(2, "big")
+        wire.close()
+
+
+async def test_a_renewed_socket_goes_on_with_the_new_token(node: Node, service: SocketService) -> None:
+    claims = node.tokens.claims()
+    async with opened(node, service, node.tokens.token(**claims)) as (client, at_service):
+        node.tick(200)
+        newer = node.tokens.token(**{**node.tokens.claims(), "sub": claims["sub"], "sid": claims["sid"]})
+        await client.send(renewal(newer))
+        assert json.loads(await received(client)) == {"lockgate": "renewed", "expires_in": LIFE_S}
+        node.tick(LIFE_S - 50)
+        await client.send("later")
+        assert await received(at_service) == "later"  # the first thing it hears: the token was not forwarded
+        node.tick(LEEWAY_S + 50)
+        assert await closed(client) == (4401, "token expired")
+
+
+async def test_a_renewed_socket_ends_with_the_new_token_when_that_is_revoked(
+    node: Node, service: SocketService
+) -> None:
+    claims = node.tokens.claims()
+    newer = node.tokens.token(**{**claims, "jti": "newer"})
+    async with opened(node, service, node.tokens.token(**claims)) as (client, _):
+        await client.send(renewal(newer))
+        assert json.loads(await received(client))["lockgate"] == "renewed"
+        assert await post(node, "/auth/revoke", newer, {"token": newer}) == 200
+        assert await closed(client) == (4403, "token revoked")
+
+
+async def another_user(node: Node, claims: dict[str, Any], redis: Redis) -> str:
+    return renewal(node.tokens.token(**{**claims, "sub": "mallory"}))
+
+
+async def another_session(node: Node, claims: dict[str, Any], redis: Redis) -> str:
+    return renewal(node.tokens.token(**{**claims, "sid": "another"}))
+
+
+async def an_expired_token(node: Node, claims: dict[str, Any], redis: Redis) -> str:
+    return renewal(node.tokens.token(**{**claims, "iat": claims["iat"] - 400, "exp": claims["exp"] - 400}))
+
+
+async def a_revoked_token(node: Node, claims: dict[str, Any], redis: Redis) -> str:
+    await redis.set(UserKeys.of(claims["sub"]).jti("revoked"), 1)
+    return renewal(node.tokens.token(**{**claims, "jti": "revoked"}))
+
+
+async def a_token_without_the_scope(node: Node, claims: dict[str, Any], redis: Redis) -> str:
+    return renewal(node.tokens.token(**{**claims, "scope": "orders:write"}))
+
+
+async def not_a_token(node: Node, claims: dict[str, Any], redis: Redis) -> str:
+    return renewal("x")
+
+
+async def not_a_renewal(node: Node, claims: dict[str, Any], redis: Redis) -> str:
+    return '{"lockgate":"something","token":"x"}'
+
+
+async def not_json(node: Node, claims: dict[str, Any], redis: Redis) -> str:
+    return '{"lockgate"'
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        another_user,
+        another_session,
+        an_expired_token,
+        a_revoked_token,
+        a_token_without_the_scope,
+        not_a_token,
+        not_a_renewal,
+        not_json,
+    ],
+)
+async def test_a_renewal_that_is_refused_ends_the_socket(
+    node: Node, service: SocketService, redis: Redis, bad: Any
+) -> None:
+    claims = node.tokens.claims()
+    async with opened(node, service, node.tokens.token(**claims)) as (client, at_service):
+        await client.send(await bad(node, claims, redis))
+        assert await closed(client) == (4401, "renewal refused")
+        assert await closed(at_service) == (4401, "renewal refused")
+
+
+async def test_a_socket_outlives_redis_and_is_asked_about_when_it_is_back(
+    service: SocketService, tmp_path: Path
+) -> None:
+    """Redis away is no reason to end what was let in; but nothing that was revoked meanwhile is missed."""
+    with nodes.redis(tmp_path / "first") as url:
+        async with nodes.running(socket_settings(tmp_path, url, service.url)) as node, Redis.from_url(url) as redis:
+            claims = node.tokens.claims()
+            token = node.tokens.token(**claims)
+            async with opened(node, service, token) as (client, at_service):
+                await redis.config_set("maxclients", 1)
+                await redis.client_kill_filter(skipme=True, _type="pubsub")
+                await redis.client_kill_filter(skipme=True, _type="normal")
+                assert await _refused(node, token) == 503
+                await client.send("still here")
+                assert await received(at_service) == "still here"
+                await redis.set(UserKeys.of(claims["sub"]).ended(claims["sid"]), 1)
+                await redis.config_set("maxclients", 1000)
+                async with asyncio.timeout(5):
+                    assert await closed(client) == (4403, "token revoked")
+
+
+async def test_a_node_that_stops_says_so_to_all_its_sockets(node: Node, service: SocketService) -> None:
+    async with (
+        opened(node, service, node.tokens.token()) as (client, at_service),
+        opened(node, service, None, path="/ticker") as (public, _),
+    ):
+        node.worker.drain()
+        for end in (client, public, at_service):
+            assert await closed(end) == (1012, "restarting")
+
+
+async def _refused(node: Node, token: str) -> int:
+    return (await node.ask(f"{handshake(PATH)}Authorization: Bearer {token}\r\n")).status
+
+
+def _is_open(client: ClientConnection) -> bool:
+    return client.close_code is None

@@ -1,0 +1,278 @@
+"""The handshake: judged like any request, answered in HTTP until the service has accepted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+from websockets.typing import Subprotocol
+
+from tests.gateway.forward.sockets import (
+    ORIGIN,
+    PATH,
+    SocketService,
+    handshake,
+    opened,
+    received,
+    socket_service,
+    socket_settings,
+    verified,
+)
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
+from tests.support.node import Node
+from trust import Verified
+
+
+@pytest_asyncio.fixture
+async def service() -> AsyncIterator[SocketService]:
+    async with socket_service(Subprotocol("chat")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def node(redis: Redis, redis_url: str, service: SocketService, tmp_path: Path) -> AsyncIterator[Node]:
+    del redis
+    async with nodes.running(socket_settings(tmp_path, redis_url, service.url)) as running:
+        yield running
+
+
+async def test_the_service_gets_a_signed_identity_and_never_the_token(node: Node, service: SocketService) -> None:
+    """R-170."""
+    token = node.tokens.token(sub="alice")
+    async with opened(node, service, token, path=f"{PATH}?since=7", origin=ORIGIN) as (client, at_service):
+        await client.send("hello")
+        assert await received(at_service) == "hello"
+        await at_service.send(b"\x00\xff")
+        assert await received(client) == b"\x00\xff"
+    (request,) = service.requests
+    outcome = verified(node, request)
+    assert isinstance(outcome, Verified)
+    assert outcome.caller.user_id == "alice"
+    assert request.path == f"{PATH}?since=7"
+    assert token not in str(request.headers)
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "code"),
+    [
+        (handshake(), 401, "credentials_required"),
+        (handshake(Authorization="Bearer a.b.c"), 401, "invalid_token"),
+        (handshake(path="/nowhere"), 404, "not_found"),
+        (handshake(path="/orders/other"), 400, "upgrade_refused"),
+        (handshake(method="POST"), 405, "method_not_allowed"),
+        (handshake(Sec_WebSocket_Version="8"), 426, "upgrade_required"),
+        (handshake(Sec_WebSocket_Version=None), 426, "upgrade_required"),
+        (handshake(Sec_WebSocket_Key=None), 400, "upgrade_refused"),
+        (handshake(Sec_WebSocket_Key="c2hvcnQ="), 400, "upgrade_refused"),
+        (handshake(Sec_WebSocket_Protocol="chat, chat"), 400, "malformed_header"),
+        (handshake(Sec_WebSocket_Protocol="a b"), 400, "malformed_header"),
+        (handshake(Sec_WebSocket_Protocol="lockgate.bearer.a, lockgate.bearer.b"), 400, "repeated_credentials"),
+        (handshake(Sec_WebSocket_Protocol="lockgate.bearer.x.y.z"), 401, "invalid_token"),
+        (handshake(path=f"{PATH}?ticket=a&ticket=b"), 400, "repeated_credentials"),
+        (handshake(path=f"{PATH}?%74icket=a&ticket=b"), 400, "repeated_credentials"),
+        (handshake(path=f"{PATH}?ticket=unknown"), 401, "invalid_token"),
+        (handshake(path=f"{PATH}?ticket={'A' * 43}"), 401, "invalid_token"),
+        (handshake(Cookie="session=1"), 403, "origin_refused"),
+        *(
+            (handshake(Origin=origin), 403, "origin_refused")
+            for origin in (
+                "null",
+                "http://shop.example",
+                f"{ORIGIN}:8443",
+                f"{ORIGIN}.evil.example",
+                "https://evilshop.example",
+                "https://SHOP.example",
+            )
+        ),
+    ],
+)
+async def test_a_refusal_is_an_http_answer_and_nothing_reaches_the_service(
+    node: Node, service: SocketService, head: str, status: int, code: str
+) -> None:
+    """R-91, R-170, R-171, R-173, R-177."""
+    answer = await node.ask(head)
+    assert (answer.status, answer.code) == (status, code)
+    assert service.requests == []
+
+
+async def test_an_unknown_version_is_told_the_one_that_is_spoken(node: Node) -> None:
+    """R-177."""
+    answer = await node.ask(handshake(Sec_WebSocket_Version="8"))
+    assert answer.value("sec-websocket-version") == "13"
+
+
+async def test_a_token_without_the_scope_opens_nothing(node: Node, service: SocketService) -> None:
+    """R-170."""
+    answer = await node.ask(f"{handshake()}{node.tokens.bearer(scope='orders:write')}")
+    assert (answer.status, answer.code) == (403, "insufficient_scope")
+    assert service.requests == []
+
+
+async def test_a_revoked_token_opens_nothing(node: Node, service: SocketService, redis: Redis) -> None:
+    """R-170."""
+    claims = node.tokens.claims()
+    token = node.tokens.token(**claims)
+    assert (await node.ask(f"POST /auth/revoke HTTP/1.1\r\n{_json(token)[0]}", _json(token)[1])).status == 200
+    answer = await node.ask(f"{handshake()}Authorization: Bearer {token}\r\n")
+    assert (answer.status, answer.code) == (401, "invalid_token")
+    assert service.requests == []
+    assert await redis.dbsize()
+
+
+async def test_a_handshake_with_a_body_is_refused(node: Node, service: SocketService) -> None:
+    """R-91."""
+    answer = await node.ask(f"{handshake()}{node.tokens.bearer()}Content-Length: 5\r\n", b"hello")
+    assert (answer.status, answer.code) == (400, "upgrade_refused")
+    assert service.requests == []
+
+
+async def test_what_follows_a_refused_handshake_is_never_a_request(node: Node, service: SocketService) -> None:
+    """R-91."""
+    client = await node.connect()
+    second = f"GET /orders/1 HTTP/1.1\r\nHost: shop.example\r\n{node.tokens.bearer()}\r\n"
+    await client.send(f"{handshake()}Host: shop.example\r\n\r\n{second}".encode())
+    assert (await client.message()).status == 401
+    assert await client.gone() == b""
+    client.close()
+    assert service.requests == []
+
+
+async def test_another_upgrade_is_left_out_and_the_request_goes_on(redis_url: str, tmp_path: Path) -> None:
+    """R-91: and nothing is switched."""
+    async with upstreams.running(upstreams.recorder()) as plain:
+        async with nodes.running(socket_settings(tmp_path, redis_url, plain.url)) as node:
+            answer = await node.get(PATH, f"{node.tokens.bearer()}Connection: Upgrade\r\nUpgrade: h2c\r\n")
+        assert answer.status == 200
+        assert plain.requests[0].values("upgrade") == []
+
+
+async def test_a_ticket_opens_one_socket_and_stays_at_the_gateway(node: Node, service: SocketService) -> None:
+    """R-173."""
+    answer = await node.ask(f"POST /auth/tickets HTTP/1.1\r\n{node.tokens.bearer(sub='bob')}Content-Length: 0\r\n")
+    assert answer.status == 201
+    ticket = answer.json["ticket"]
+    assert answer.json["expires_in"] == 30
+    async with opened(node, service, None, path=f"{PATH}?a=1&ticket={ticket}&b=2", origin=ORIGIN):
+        (request,) = service.requests
+        assert request.path == f"{PATH}?a=1&b=2"
+        outcome = verified(node, request)
+        assert isinstance(outcome, Verified)
+        assert outcome.caller.user_id == "bob"
+    again = await node.ask(handshake(path=f"{PATH}?ticket={ticket}"))
+    assert (again.status, again.code) == (401, "invalid_token")
+    assert len(service.requests) == 1
+
+
+async def test_a_ticket_and_a_token_are_one_too_many(node: Node, service: SocketService) -> None:
+    """R-41."""
+    answer = await node.ask(f"{handshake(path=f'{PATH}?ticket=x')}{node.tokens.bearer()}")
+    assert (answer.status, answer.code) == (400, "repeated_credentials")
+    assert service.requests == []
+
+
+async def test_a_token_among_the_subprotocols_is_neither_forwarded_nor_echoed(
+    node: Node, service: SocketService
+) -> None:
+    """R-173."""
+    carried = f"lockgate.bearer.{node.tokens.token()}"
+    offered = [Subprotocol("chat"), Subprotocol(carried)]
+    async with opened(node, service, None, subprotocols=offered, origin=ORIGIN) as (client, _):
+        assert client.subprotocol == "chat"
+        assert client.response is not None
+        assert "bearer" not in str(client.response.headers)
+    assert service.requests[0].headers.get_all("Sec-WebSocket-Protocol") == ["chat"]
+
+
+async def test_a_client_without_a_subprotocol_of_its_own_may_be_given_the_gateways(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """R-173: browsers insist on one of those they offered."""
+    async with (
+        socket_service() as service,
+        nodes.running(socket_settings(tmp_path, redis_url, service.url)) as node,
+    ):
+        offered = [Subprotocol("lockgate"), Subprotocol(f"lockgate.bearer.{node.tokens.token()}")]
+        async with opened(node, service, None, subprotocols=offered) as (client, _):
+            assert client.subprotocol == "lockgate"
+        assert service.requests[0].headers.get_all("Sec-WebSocket-Protocol") == []
+
+
+async def test_compression_is_not_negotiated(node: Node, service: SocketService) -> None:
+    """R-174: what is never inflated cannot be a bomb."""
+    async with opened(node, service, node.tokens.token()) as (client, _):
+        assert client.response is not None
+        assert client.response.headers.get_all("Sec-WebSocket-Extensions") == []
+    assert service.requests[0].headers.get_all("Sec-WebSocket-Extensions") == []
+
+
+async def test_anybody_may_use_a_public_socket(node: Node, service: SocketService) -> None:
+    async with opened(node, service, None, path="/ticker") as (client, at_service):
+        await at_service.send("tick")
+        assert await received(client) == "tick"
+    outcome = verified(node, service.requests[0])
+    assert isinstance(outcome, Verified)
+    assert outcome.caller.user_id is None
+
+
+async def test_a_service_that_declines_is_a_502_and_no_socket(node: Node, service: SocketService) -> None:
+    """R-176."""
+    service.declines = HTTPStatus.FORBIDDEN
+    answer = await node.ask(f"{handshake()}{node.tokens.bearer()}")
+    assert (answer.status, answer.code) == (502, "socket_declined")
+
+
+async def test_a_service_that_is_away_is_a_502(redis_url: str, tmp_path: Path) -> None:
+    """R-176."""
+    with upstreams.nobody() as url:
+        async with nodes.running(socket_settings(tmp_path, redis_url, url)) as node:
+            answer = await node.ask(f"{handshake()}{node.tokens.bearer()}")
+    assert (answer.status, answer.code) == (502, "upstream_unreachable")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+    ],
+)
+async def test_an_answer_that_accepts_something_else_is_a_502(redis_url: str, tmp_path: Path, answer: bytes) -> None:
+    """R-176, R-193."""
+    async with (
+        upstreams.running(upstreams.recorder(answer)) as odd,
+        nodes.running(socket_settings(tmp_path, redis_url, odd.url)) as node,
+    ):
+        refused = await node.ask(f"{handshake()}{node.tokens.bearer()}")
+    assert (refused.status, refused.code) == (502, "upstream_failed")
+
+
+async def test_a_user_may_have_so_many_sockets_and_no_more(redis_url: str, tmp_path: Path) -> None:
+    """R-174."""
+    async with (
+        socket_service() as service,
+        nodes.running(socket_settings(tmp_path, redis_url, service.url, websocket={"per_user": 1})) as node,
+    ):
+        first, second, other = (node.tokens.token(sub=sub) for sub in ("carol", "carol", "dave"))
+        async with opened(node, service, first):
+            answer = await node.ask(f"{handshake()}Authorization: Bearer {second}\r\n")
+            assert (answer.status, answer.code) == (429, "too_many_sockets")
+            async with opened(node, service, other):
+                pass
+        async with opened(node, service, second):
+            pass
+
+
+def _json(token: str) -> tuple[str, bytes]:
+    body = f'{{"token":"{token}"}}'.encode()
+    return f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n", body

