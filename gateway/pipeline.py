@@ -118,7 +118,8 @@ class Pipeline:
             if token is None:
                 return Refusal(Reason.TICKET_UNKNOWN)
         if token is not None:
-            request = request._replace(headers=request.headers._replace(authorization=(b"Bearer " + token,)))
+            carried = request.headers._replace(authorization=(b"Bearer " + token,), credentials=b"")
+            request = request._replace(headers=carried)
         verdict = await self.enter(request, route)
         return verdict if isinstance(verdict, Refusal) else Entry(handshake, verdict, self._services[route.name])
 
@@ -148,6 +149,9 @@ class Pipeline:
 
     def identify(self, request: InboundRequest) -> VerifiedClaims | Refusal | None:
         """Who is asking; `None` where the request carries no credentials."""
+        remembered = self._verifier.recall(request.headers.credentials)
+        if remembered is not None:
+            return remembered
         token = bearer(request.headers.authorization)
         if token is None or isinstance(token, Refusal):
             return token

@@ -78,6 +78,9 @@ class IdentityMiddleware:
         open_paths: raw paths that need no signature (HTTP only). No caller is known there.
         on_refusal: told of each refusal, with the ASGI scope; writes to the log by default.
         replays: the memory of used signatures; its own by default.
+        short_bodies_covered: refuse a body of declared length that could be covered and is not. A front proxy that has
+            only asked the gateway (forward-auth) cannot cover a body that the gateway never sees: for it, and for
+            nothing else, this is `False`.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first by name
@@ -89,6 +92,7 @@ class IdentityMiddleware:
         open_paths: frozenset[str] = frozenset({"/healthz"}),
         on_refusal: OnRefusal = log_refusal,
         replays: ReplayGuard | None = None,
+        short_bodies_covered: bool = True,
     ) -> None:
         self._app = app
         self._keys = keys
@@ -96,6 +100,7 @@ class IdentityMiddleware:
         self._open_paths = open_paths
         self._on_refusal = on_refusal
         self._replays = ReplayGuard() if replays is None else replays
+        self._short_bodies_covered = short_bodies_covered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection.
@@ -171,7 +176,8 @@ class IdentityMiddleware:
         )
         if isinstance(outcome, SignatureRefused):
             return outcome
-        if outcome.content_digest is None and (refused := _uncovered_body(scope)) is not None:
+        must_cover = outcome.content_digest is None and self._short_bodies_covered
+        if must_cover and (refused := _uncovered_body(scope)) is not None:
             return refused
         replay = self._replays.claim(outcome.signature, expires=outcome.expires, now=now)
         return outcome if replay is None else SignatureRefused(replay)

@@ -9,7 +9,6 @@ and one that was lost does none either, because after every new subscription eve
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -30,6 +29,7 @@ Ended = Callable[[Refusal], None]
 
 SILENCE_S: Final = 1.0
 """How long the channel may be silent before Redis is asked whether it is still there, and how long that may take."""
+CANCEL_AGAIN_S: Final = 0.1
 RESUBSCRIBE_S: Final = 0.25
 
 _log = logging.getLogger("lockgate.admission")
@@ -84,6 +84,9 @@ class Watches:
         self._unanswered: set[Watch] = set()
         self._draining = False
         ticker.listen(self._look)
+
+    def __len__(self) -> int:
+        return len(self._open)
 
     def watch(self, claims: VerifiedClaims | None, ended: Ended) -> Watch:
         """Watch over something open, and ask at once whether its token was revoked since it was let in.
@@ -178,10 +181,10 @@ class EndedChannel:
 
     async def close(self) -> None:
         """Stop."""
-        if self._listener is not None:
+        # Told until it hears: while it connects, redis-py may take a cancellation for its own time-out and go on.
+        while self._listener is not None and not self._listener.done():
             self._listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listener
+            await asyncio.wait({self._listener}, timeout=CANCEL_AGAIN_S)
 
     async def _listen(self) -> None:
         while True:

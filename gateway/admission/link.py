@@ -25,6 +25,8 @@ Callback = Callable[[Replies], None]
 T = TypeVar("T")
 
 CONNECT_S: Final = 1.0
+LATE_S: Final = 0.02
+"""A timer that is later than that says that the event loop was held up."""
 RECONNECT_S: Final = 0.25
 """Seconds between attempts to reach Redis again: recovery takes no longer than that and the connection itself."""
 
@@ -61,6 +63,7 @@ class RedisLink(asyncio.Protocol):
         self._answered = 0
         self._keeper: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
+        self._closing = False
 
     @property
     def connected(self) -> bool:
@@ -75,10 +78,11 @@ class RedisLink(asyncio.Protocol):
 
     async def close(self) -> None:
         """Disconnect; questions under way are answered `None`."""
+        # While it connects, redis-py may take a cancellation for its own time-out and go on; so tell the keeper, too.
+        self._closing = True
         if self._keeper is not None:
             self._keeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._keeper
+            await asyncio.wait({self._keeper})
         self._give_up()
 
     def ask(self, commands: Sequence[Command], callback: Callback) -> None:
@@ -150,26 +154,36 @@ class RedisLink(asyncio.Protocol):
         self._lost.clear()
 
     async def _keep_connected(self) -> None:
-        while True:
+        while not self._closing:
             if self._transport is not None:
                 await self._lost.wait()
+                continue
             try:
                 await self._connect()
             except (RedisError, OSError, TimeoutError):
                 await asyncio.sleep(RECONNECT_S)
 
     def _watch(self) -> None:
-        self._watchdog = asyncio.get_running_loop().call_later(self._timeout_s / 2, self._check, self._answered)
+        self._check_after(self._timeout_s / 2, self._answered)
 
-    def _check(self, answered_then: int) -> None:
+    def _check_after(self, seconds: float, answered: int) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        self._watchdog = loop.call_at(due, self._check, answered, due)
+
+    def _check(self, answered_then: int, due: float) -> None:
         """One timer for all questions: a period without any answer, after up to one spent waiting, is the time-out."""
         self._watchdog = None
         if not self._waiting:
             return
-        if self._answered == answered_then:
-            self._give_up()
-        else:
+        if self._answered != answered_then:
             self._watch()
+        elif asyncio.get_running_loop().time() - due > LATE_S:
+            # It was this worker that was busy, not Redis: the loop runs timers before it reads, so the answer may be
+            # lying there. Look again when the sockets have been read.
+            self._check_after(LATE_S, answered_then)
+        else:
+            self._give_up()
 
     def _give_up(self) -> None:
         transport, self._transport = self._transport, None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway.cli import addresses, data_folder, keys, probes, redis_server, serve
+from gateway.cli import addresses, data_folder, keys, object_server, probes, redis_server, serve
 from gateway.cli.demo_services import DemoServices
 from gateway.cli.process import environment
 from gateway.cli.supervisor import Child, Supervisor
@@ -40,12 +41,14 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
         listener = held.enter_context(addresses.listen(settings.server.host, settings.server.port))
         address = addresses.url(settings.server.host, int(listener.getsockname()[1]))
         folder = held.enter_context(data_folder.opened(data))
-        demo = DemoServices.placed(settings, held.enter_context(addresses.Ports()), terminal.say)
+        ports = held.enter_context(addresses.Ports())
+        demo = DemoServices.placed(settings, ports, terminal.say)
         keys.create(settings, demo.links)
 
         env = environment(**demo.upstreams)
         env.setdefault("LOCKGATE_TOKEN__ISSUER", address)
         redis = _redis(settings, folder, env, held)
+        needs = frozenset(child.name for child in redis)
         host, port = upstream_address(address)
         gateway = serve.workers(
             settings,
@@ -54,10 +57,15 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
             env=env,
             probe=probes.http(host, port, "/readyz"),
             logs=folder.logs,
-            needs=frozenset(child.name for child in redis),
+            needs=needs,
             uses=frozenset(demo.places),
         )
-        children = [*redis, *demo.children(folder, env, seed=seed), *gateway]
+        objects, places = _objects(folder, env, ports, terminal)
+        services = [
+            replace(child, uses=child.uses | {store.name for store in objects})
+            for child in demo.children(folder, {**env, **places}, seed=seed, needs=needs)
+        ]
+        children = [*redis, *objects, *services, *gateway]
         tour = seed and demo.complete
         asyncio.run(_supervise(children, terminal, lambda: terminal.welcome(address, folder.path, tour=tour)))
 
@@ -66,9 +74,22 @@ async def _supervise(children: Collection[Child], terminal: Terminal, when_ready
     await Supervisor(children, say=terminal.say).run(when_ready)
 
 
+def _objects(
+    folder: DataFolder, env: dict[str, str], ports: addresses.Ports, terminal: Terminal
+) -> tuple[list[Child], dict[str, str]]:
+    """Our own S3 server, and what tells the services of it."""
+    if not object_server.is_installed():
+        terminal.say(object_server.NAME, "no nanio: uploads are refused; install lockgate[embedded]")
+        return [], {}
+    port = ports.take(object_server.HOST, object_server.PORT)
+    child = object_server.server(folder, port, env=env)
+    return [child], object_server.environment(child, port, env)
+
+
 def _redis(settings: Settings, folder: DataFolder, env: dict[str, str], held: contextlib.ExitStack) -> list[Child]:
-    """Our own Redis, told to every other child by its address in `env`; none where one is configured."""
+    """Our own Redis, or none where one is configured; either way its address is in `env` for every other child."""
     if settings.redis_url is not None:
+        env["REDIS_URL"] = settings.redis_url.get_secret_value()
         return []
     socket = held.enter_context(redis_server.socket_path(folder.redis))
     env["REDIS_URL"] = redis_server.url(socket)

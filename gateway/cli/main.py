@@ -21,8 +21,16 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="The keys that sign tokens and identity headers.", no_args_is_help=True)
 routes_app = typer.Typer(help="Which paths go where.", no_args_is_help=True)
+users_app = typer.Typer(help="Who may log in.", no_args_is_help=True)
+sessions_app = typer.Typer(help="Who is logged in.", no_args_is_help=True)
+tokens_app = typer.Typer(help="What a token says.", no_args_is_help=True)
+clients_app = typer.Typer(help="OAuth clients that have a secret.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(routes_app, name="routes")
+app.add_typer(users_app, name="users")
+app.add_typer(sessions_app, name="sessions")
+app.add_typer(tokens_app, name="tokens")
+app.add_typer(clients_app, name="clients")
 
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Configuration, instead of lockgate.toml.")
@@ -33,6 +41,7 @@ Host = Annotated[str | None, typer.Option("--host", help="Where to listen, inste
 Port = Annotated[
     int | None, typer.Option("--port", min=0, max=65535, help="Instead of server.port; 0 takes a free one.")
 ]
+User = Annotated[str, typer.Argument(metavar="USER", help="Their name or id.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Instead of server.workers.")]
 
 
@@ -153,6 +162,97 @@ def routes_check(*, config: Config = None) -> None:
     from gateway.cli import configuration, routes
 
     routes.show(configuration.load(config))
+
+
+@users_app.command("show")
+def users_show(user: User, *, config: Config = None, as_json: AsJson = False) -> None:
+    """Show an account."""
+    from gateway.cli import configuration, users
+
+    users.find(configuration.load(config), user, as_json=as_json)
+
+
+@users_app.command("block")
+def users_block(user: User, *, config: Config = None, as_json: AsJson = False) -> None:
+    """Shut somebody out: from the next request on, on every node, open sockets included."""
+    from gateway.cli import configuration, users
+
+    users.block(configuration.load(config), user, as_json=as_json)
+
+
+@users_app.command("unblock")
+def users_unblock(user: User, *, config: Config = None, as_json: AsJson = False) -> None:
+    """Let somebody log in again."""
+    from gateway.cli import configuration, users
+
+    users.unblock(configuration.load(config), user, as_json=as_json)
+
+
+@sessions_app.command("list")
+def sessions_list(user: User, *, config: Config = None, as_json: AsJson = False) -> None:
+    """List somebody's live sessions, the latest used first."""
+    from gateway.cli import configuration, sessions
+
+    sessions.show_all(configuration.load(config), user, as_json=as_json)
+
+
+@sessions_app.command("end")
+def sessions_end(
+    user: User,
+    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="All of them if left out.")] = None,
+    *,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """End one session, or all; its access tokens die at once."""
+    from gateway.cli import configuration, sessions
+
+    sessions.end(configuration.load(config), user, session, as_json=as_json)
+
+
+@tokens_app.command("inspect")
+def tokens_inspect(
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="Or - for standard input.")],
+    *,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in a token, whether it is ours, and whether it would be let in."""
+    from gateway.cli import configuration, tokens
+
+    tokens.inspect(configuration.load(config), token, as_json=as_json)
+
+
+@clients_app.command("add")
+def clients_add(
+    client_id: Annotated[str, typer.Argument(metavar="CLIENT_ID")],
+    *,
+    scope: Annotated[list[str] | None, typer.Option("--scope", help="It may ask for; may be repeated.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a client, and show its secret this once."""
+    from gateway.cli import clients, configuration
+
+    clients.add(configuration.load(config), client_id, scope or [], as_json=as_json)
+
+
+@clients_app.command("list")
+def clients_list(*, config: Config = None, as_json: AsJson = False) -> None:
+    """List the clients; never a secret."""
+    from gateway.cli import clients, configuration
+
+    clients.show_all(configuration.load(config), as_json=as_json)
+
+
+@clients_app.command("remove")
+def clients_remove(
+    client_id: Annotated[str, typer.Argument(metavar="CLIENT_ID")], *, config: Config = None, as_json: AsJson = False
+) -> None:
+    """Remove a client; its tokens die at once."""
+    from gateway.cli import clients, configuration
+
+    clients.remove(configuration.load(config), client_id, as_json=as_json)
 
 
 def run() -> None:

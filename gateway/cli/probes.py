@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 ANSWER_WITHIN_S: Final = 2
 
 
-def http(host: str, port: int, path: str) -> Probe:
-    """Whether `GET path` is answered 200."""
+def http(host: str, port: int, path: str, *, expected: int = 200) -> Probe:
+    """Whether `GET path` is answered with the status code `expected`."""
     request = f"GET {path} HTTP/1.1\r\nHost: {_authority(host, port)}\r\n\r\n".encode()
     connect = functools.partial(asyncio.open_connection, host, port)
-    return functools.partial(_answers, connect, request, b"HTTP/1.1 200 ")
+    return functools.partial(_answers, connect, request, f"HTTP/1.1 {expected} ".encode())
 
 
 def redis(socket: Path) -> Probe:

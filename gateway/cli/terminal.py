@@ -44,12 +44,19 @@ def _tour(address: str) -> str:
     credentials = f'{{"username":"alice","password":"{_PASSWORD}"}}'
     pick = r"""sed 's/.*"access_token": *"\([^"]*\)".*/\1/'"""
     bearer = '-H "Authorization: Bearer $TOKEN"'
-    order = f'{{"items":[{{"product_id":"{_PRODUCT}","quantity":1}}]}}'
+    cart = f'{{"items":[{{"product_id":"{_PRODUCT}","quantity":2}}]}}'
+    upload = '{"purpose":"avatar","content_type":"image/png","size":1024}'
     return f"""
   users    alice and bob (customers), admin; password {_PASSWORD}
 
-  Log in and keep the token; place an order with it; revoke it and be refused at once:
+  Look around; log in and keep the token; fill the cart, see what it costs, and buy it:
 
+curl -s '{address}/products?q=notebook&in_stock=true'; echo
 TOKEN=$(curl -s {address}/auth/login {_JSON} -d '{credentials}' | {pick})
-curl -s {address}/orders {bearer} {_JSON} -d '{order}'; echo
+curl -s -X PUT {address}/orders/cart {bearer} {_JSON} -d '{cart}'; curl -s {address}/orders/cart/quote {bearer}; echo
+curl -s {address}/orders {bearer} {_JSON} -H 'Idempotency-Key: "tour-1"' -d '{{"from_cart":true}}'; echo
+
+  Ask where to store a picture (the answer says how); revoke the token and be refused at once:
+
+curl -s {address}/users/me/uploads {bearer} {_JSON} -d '{upload}'; echo
 curl -s {address}/auth/revoke -d "token=$TOKEN"; curl -si {address}/orders {bearer}; echo"""

@@ -5,6 +5,7 @@ The result depends on the bytes alone, so that equal bytes need not be examined 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final, NamedTuple
 
@@ -14,11 +15,6 @@ from gateway.errors import Reason
 from gateway.settings import LimitSettings
 from trust import headers as identity
 
-# A client's copy of any of these is removed, whatever follows the name: only the gateway says who somebody is.
-_RESERVED: Final = (
-    *(name.encode("ascii") for name in identity.IDENTITY_HEADERS),
-    *(name.encode("ascii") for name in (identity.SIGNATURE, identity.SIGNATURE_INPUT, identity.CONTENT_DIGEST)),
-)
 # RFC 9110 section 7.6.1, and what belongs to one connection only.
 HOP_BY_HOP: Final = frozenset(
     {
@@ -52,8 +48,6 @@ _FORWARDING: Final = frozenset(
         b"proxy",  # CGI hands it on as HTTP_PROXY, which HTTP clients take for the address of a proxy
     }
 )
-_FORWARDING_PREFIXES: Final = (b"x-forwarded", b"x-original")
-_NEVER_FORWARDED: Final = (*_FORWARDING_PREFIXES, *_RESERVED)
 # Set anew for the connection to the service.
 _OWN: Final = frozenset({b"host", b"content-length", b"expect", b"authorization"})
 # To name one of these in Connection is an attempt to make one of two readers not see it.
@@ -61,8 +55,22 @@ _NOT_FOR_CONNECTION: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"content-type", b"expect"}
 )
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-# Somewhere behind us a name may become a variable's, in which all of these are one character.
+# Somewhere behind us a name may become a variable's, and lose its separators or the difference between them. So names
+# are compared without any.
 _SEPARATORS: Final = re.compile(rb"[^0-9a-z]+")
+
+
+def _bare(name: bytes) -> bytes:
+    return _SEPARATORS.sub(b"", name)
+
+
+# A client's copy of any of these is removed, whatever follows the name: only the gateway says who somebody is.
+_RESERVED: Final = tuple(
+    _bare(name.encode("ascii"))
+    for name in (*identity.IDENTITY_HEADERS, identity.SIGNATURE, identity.SIGNATURE_INPUT, identity.CONTENT_DIGEST)
+)
+_NEVER_FORWARDED: Final = frozenset(_bare(name) for name in HOP_BY_HOP | _FORWARDING | _OWN)
+_NEVER_FORWARDED_PREFIXES: Final = (*_RESERVED, b"xforwarded", b"xoriginal")
 
 
 class HeaderFacts(NamedTuple):
@@ -78,6 +86,7 @@ class HeaderFacts(NamedTuple):
         expects_continue: the client waits for 100 before it sends the body.
         upgrade: the protocol the client wants to change to, in lower case.
         authorization: the values of all Authorization fields.
+        credentials: SHA-256 of the one Authorization value; empty where there is none, or more than one.
         forwardable: the field lines a service may see, each ended by CRLF.
     """
 
@@ -90,6 +99,7 @@ class HeaderFacts(NamedTuple):
     expects_continue: bool
     upgrade: bytes | None
     authorization: tuple[bytes, ...]
+    credentials: bytes
     forwardable: bytes
 
     def values(self, name: bytes) -> list[bytes]:
@@ -122,6 +132,7 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
     upgrade = _upgrade(by_name.get(b"upgrade", []), options)
     if upgrade is not None and (chunked or length):
         raise WireError(Reason.UPGRADE_REFUSED)
+    authorization = tuple(by_name.get(b"authorization", []))
     return HeaderFacts(
         fields=tuple(found),
         host=_host(by_name.get(b"host", [])),
@@ -131,7 +142,8 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
         keep_alive=b"keep-alive" in options,
         expects_continue=_expects_continue(by_name.get(b"expect", [])),
         upgrade=upgrade,
-        authorization=tuple(by_name.get(b"authorization", [])),
+        authorization=authorization,
+        credentials=hashlib.sha256(authorization[0]).digest() if len(authorization) == 1 else b"",
         forwardable=b"".join(
             b"%b: %b\r\n" % field for field in found if field[0] not in options and is_forwardable(field[0])
         ),
@@ -140,23 +152,18 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
 
 def is_forwardable(name: bytes) -> bool:
     """Whether a client's field of this name (lower case) may reach a service."""
-    plain = _plain(name)
-    return not (plain in HOP_BY_HOP or plain in _OWN or plain in _FORWARDING or plain.startswith(_NEVER_FORWARDED))
+    bare = _bare(name)
+    return bare not in _NEVER_FORWARDED and not bare.startswith(_NEVER_FORWARDED_PREFIXES)
 
 
 def is_reserved(name: bytes) -> bool:
     """Whether a field's name (lower case) is or begins with one that only the gateway may set, however spelled."""
-    return _plain(name).startswith(_RESERVED)
+    return _bare(name).startswith(_RESERVED)
 
 
 def is_host(value: bytes) -> bool:
     """Whether it is a host and optional port (RFC 9110 section 7.2)."""
     return _HOST.fullmatch(value) is not None
-
-
-def _plain(name: bytes) -> bytes:
-    """A name with every run of separators as one '-', and none in front."""
-    return _SEPARATORS.sub(b"-", name).lstrip(b"-")
 
 
 def _connection_options(values: list[bytes]) -> frozenset[bytes]:

@@ -245,12 +245,8 @@ class EdgeProtocol(asyncio.Protocol):
                 self.keep_alive = False
             self.deadline = min(self.deadline, self._edge.ticker.now + HALF_CLOSED_S)
             return True
-        if self._phase is _Phase.HEAD and self._behind:
-            return True
-        if self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and self._buffer):
-            self._drop_handler()
-            self._refuse_bytes(Reason.MALFORMED_REQUEST)
-        return self._phase is _Phase.CLOSED  # closing already, with an answer to send first
+        self._end_of_requests()
+        return True  # it is closed from here, when everything is sent
 
     def pause_writing(self) -> None:
         """The client does not read fast enough."""
@@ -346,11 +342,8 @@ class EdgeProtocol(asyncio.Protocol):
         self._handler = None
         if self._phase is _Phase.CLOSED:
             return
-        if self._phase is _Phase.BODY:
+        if self._phase is _Phase.BODY or not self.keep_alive or self._edge.draining:
             self._linger()
-            return
-        if not self.keep_alive or self._edge.draining:
-            self._close()
             return
         self._phase = _Phase.HEAD
         self.deadline = self._edge.ticker.now + self._edge.limits.keep_alive_s
@@ -431,8 +424,18 @@ class EdgeProtocol(asyncio.Protocol):
         if self._buffer:
             data, self._buffer = self._buffer, b""
             self._consume(data)
-        if self._saw_eof and self._phase is _Phase.HEAD and not self._behind:
-            self._close()  # what may be left of it will never become a request
+        if self._saw_eof:
+            self._end_of_requests()
+
+    def _end_of_requests(self) -> None:
+        """No more will come: what was begun will never be complete."""
+        if self._phase is _Phase.HEAD and self._behind:
+            return  # what was sent ahead is taken up when the client has caught up
+        if self._phase is _Phase.BODY or (self._phase is _Phase.HEAD and self._buffer):
+            self._drop_handler()
+            self._refuse_bytes(Reason.MALFORMED_REQUEST)
+        elif self._phase is not _Phase.ANSWERING:
+            self._close()
 
     def _read_head(self, data: bytes) -> bytes:
         edge = self._edge

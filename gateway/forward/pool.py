@@ -247,7 +247,8 @@ class UpstreamPool:
         if self._idle and not fresh:
             borrower.connected(self._idle.pop())
             return
-        if len(self._waiting) >= self._settings.waiting + self._settings.connections:
+        # Who waits for a connection that may still be opened is not one of those who wait for another's.
+        if len(self._waiting) >= self._settings.waiting + self._settings.connections - len(self._connections):
             borrower.not_connected(Reason.UPSTREAM_BUSY)
             return
         self._waiting.append(borrower)

@@ -59,7 +59,7 @@ class _Refused(Exception):  # noqa: N818 - not a fault: it ends the list of chec
 class Verifier:
     """Verifies access tokens against one key ring at a time.
 
-    A bounded cache remembers tokens whose signature was verified, by the SHA-256 of the whole token, because a
+    A bounded cache remembers tokens whose signature was verified, by the SHA-256 of all of it, because a
     signature does not change its mind. The times are checked on every call, and the cache belongs to the ring it was
     filled with: with another ring it starts empty, so an entry cannot outlive its key.
 
@@ -101,18 +101,34 @@ class Verifier:
         Returns:
             The claims, or a refusal. Every refusal is answered alike (401 `invalid_token`); its reason is for the log.
         """
-        digest = hashlib.sha256(token.encode("ascii")).digest()
-        remembered = self._cache.get(digest)
-        claims = remembered or self.read(token)
+        digest = hashlib.sha256(b"Bearer " + token.encode("ascii")).digest()
+        remembered = self.recall(digest)
+        if remembered is not None:
+            return remembered
+        claims = self.read(token)
         if isinstance(claims, Refusal):
             return claims
         refusal = self._still_valid(claims)
-        if refusal is not None:
-            self._cache.pop(digest, None)
-            return refusal
-        if remembered is None:
+        if refusal is None:
             self._remember(digest, claims)
-        return claims
+        return refusal or claims
+
+    def recall(self, credentials: bytes) -> VerifiedClaims | Refusal | None:
+        """What is known of a token that was verified before; its times are checked again.
+
+        Args:
+            credentials: the SHA-256 of `Bearer <token>`, which the edge has of each request.
+
+        Returns:
+            The claims; a refusal where the token has died since; `None` where nothing is known.
+        """
+        claims = self._cache.get(credentials)
+        if claims is None:
+            return None
+        refusal = self._still_valid(claims)
+        if refusal is not None:
+            del self._cache[credentials]
+        return refusal or claims
 
     def read(self, token: UnverifiedToken) -> VerifiedClaims | Refusal:
         """Check everything but the times: a node whose clock differs may still, or soon, accept the token.

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, Protocol, TextIO
-
-import structlog
 
 from gateway.clock import Clock
 from gateway.errors import LockgateError
@@ -71,11 +70,7 @@ class Audit:
     def __init__(self, trail: Trail, clock: Clock, out: TextIO | None = None) -> None:
         self._trail = trail
         self._clock = clock
-        self._log = structlog.wrap_logger(
-            structlog.WriteLogger(out or sys.stdout),
-            processors=[structlog.processors.JSONRenderer()],
-            wrapper_class=structlog.make_filtering_bound_logger("info"),
-        )
+        self._out = out
         self._waiting: deque[dict[str, str]] = deque(maxlen=MAX_WAITING)
         self._writing: asyncio.Task[None] | None = None
 
@@ -90,9 +85,9 @@ class Audit:
         """
         moment = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")
         known = {name: value[:MAX_TEXT] for name, value in facts.items() if value}
-        # JSON escapes control characters, so that an event is one line whatever a client sent.
-        self._log.info(str(event), log="audit", time=moment, **known)
-        self._waiting.append({"time": moment, "event": str(event), **known})
+        entry = {"time": moment, "event": str(event), **known}
+        self._write_line(entry)
+        self._waiting.append(entry)
         if self._writing is None or self._writing.done():
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
@@ -102,6 +97,12 @@ class Audit:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._writing
 
+    def _write_line(self, entry: Mapping[str, str]) -> None:
+        """One JSON line, whatever a client sent: JSON escapes control characters."""
+        out = self._out or sys.stdout
+        out.write(json.dumps({"log": "audit", **entry}) + "\n")
+        out.flush()
+
     async def _write(self) -> None:
         while self._waiting:
             batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
@@ -109,7 +110,7 @@ class Audit:
                 await self._trail.append(batch)
             except LockgateError as error:
                 # They stay where they are; the next event tries again.
-                self._log.error("trail.failed", log="audit", reason=str(error))
+                self._write_line({"event": "trail.failed", "reason": str(error)})
                 return
             for entry in batch:
                 if self._waiting and self._waiting[0] is entry:

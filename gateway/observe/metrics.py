@@ -69,8 +69,11 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def route(self, name: str) -> RouteCounters:
-        """The counters of a route; the same object for the same name, to be looked up once."""
-        return self._routes.setdefault(name, RouteCounters())
+        """The counters of a route."""
+        counters = self._routes.get(name)
+        if counters is None:
+            counters = self._routes[name] = RouteCounters()
+        return counters
 
     def refused(self, reason: Reason) -> None:
         """Count a refusal."""

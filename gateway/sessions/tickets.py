@@ -55,7 +55,7 @@ class Tickets:
         name, key = _derived(base64.urlsafe_b64decode(f"{ticket}="))
         with store_errors():
             sealed = await self._redis.getdel(name)
-        if sealed is None:
+        if not isinstance(sealed, bytes):
             return None
         try:
             return AESGCM(key).decrypt(_NONCE, sealed, None)

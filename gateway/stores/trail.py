@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -31,7 +32,8 @@ class AuditTrail:
         with store_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for entry in entries:
-                    pipe.xadd(AUDIT_STREAM, dict(entry), maxlen=self._length, approximate=True)
+                    facts: dict[Any, Any] = dict(entry)
+                    pipe.xadd(AUDIT_STREAM, facts, maxlen=self._length, approximate=True)
                 await pipe.execute()
 
     async def latest(self, count: int, before: str | None = None) -> list[dict[str, str]]:
@@ -45,7 +47,7 @@ class AuditTrail:
             StoreUnavailableError: Redis did not answer.
         """
         with store_errors():
-            found = await self._redis.xrevrange(AUDIT_STREAM, max=f"({before}" if before else "+", count=count)
+            found: Any = await self._redis.xrevrange(AUDIT_STREAM, max=f"({before}" if before else "+", count=count)
         return [
             {"id": _text(entry), **{_text(name): _text(value) for name, value in facts.items()}}
             for entry, facts in found

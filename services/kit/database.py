@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import structlog
 from sqlalchemy import DateTime, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
@@ -17,11 +18,15 @@ from sqlalchemy.types import TypeDecorator
 from services.kit.errors import ConfigurationError, StoreUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from sqlalchemy.engine import Connection, Dialect
 
     from services.kit.settings import ServiceSettings
+
+T = TypeVar("T")
+
+log = structlog.get_logger("service")
 
 PATIENCE_S: Final = 5
 """How long SQLite waits for another writer, and PostgreSQL for a connection or a statement."""
@@ -53,17 +58,19 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Database:
-    """The pool of connections to one database.
+    """The pool of connections to one database, and one to a replica where there is one.
 
     Args:
-        settings: the URL and the limits of the pool.
+        settings: the URLs and the limits of each pool.
     """
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.is_postgres = make_url(settings.database_url).get_backend_name() == "postgresql"
         self._faults = _faults_of(self.is_postgres)
         self._settings = settings
-        self._engine = _engine(settings, postgres=self.is_postgres, patience_s=PATIENCE_S)
+        self._engine = _engine(settings, settings.database_url, patience_s=PATIENCE_S)
+        replica = settings.database_replica_url
+        self._replica = _engine(settings, replica, patience_s=PATIENCE_S, read_only=True) if replica else None
         # SQLite upgrades a reading transaction to a writing one only when nobody wrote in between, and otherwise
         # fails at once: so writers say so at BEGIN, and wait there.
         self._writer = self._engine.execution_options(writes=True)
@@ -78,6 +85,27 @@ class Database:
         with self._translated():
             async with AsyncSession(self._engine, expire_on_commit=False) as session:
                 yield session
+
+    async def read_lagging(self, ask: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """Ask something that may be answered from a replica, and so may be a moment old; never who may do what.
+
+        Never for a person who can change it: whoever writes expects to read what they wrote. A replica that is away is
+        stood in for by the database itself.
+
+        Args:
+            ask: reads, and returns what it read; perhaps called twice.
+
+        Raises:
+            StoreUnavailableError: as `read`.
+        """
+        if self._replica is not None:
+            try:
+                async with AsyncSession(self._replica, expire_on_commit=False) as session:
+                    return await ask(session)
+            except self._faults as error:
+                log.warning("replica_unavailable", fault=type(error).__name__)
+        async with self.read() as session:
+            return await ask(session)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
@@ -97,7 +125,7 @@ class Database:
         Raises:
             StoreUnavailableError: as `read`.
         """
-        engine = _engine(self._settings, postgres=self.is_postgres, patience_s=MIGRATION_PATIENCE_S)
+        engine = _engine(self._settings, self._settings.database_url, patience_s=MIGRATION_PATIENCE_S)
         try:
             with self._translated():
                 async with engine.execution_options(writes=True).begin() as connection:
@@ -122,6 +150,8 @@ class Database:
     async def close(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
+        if self._replica is not None:
+            await self._replica.dispose()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -142,20 +172,24 @@ def _faults_of(postgres: bool) -> tuple[type[Exception], ...]:  # noqa: FBT001 -
     return (*common, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError)
 
 
-def _engine(settings: ServiceSettings, *, postgres: bool, patience_s: float) -> AsyncEngine:
+def _engine(settings: ServiceSettings, url: str, *, patience_s: float, read_only: bool = False) -> AsyncEngine:
     common: dict[str, Any] = {
         "pool_size": settings.pool_size,
         "max_overflow": 0,
         "pool_timeout": settings.pool_wait_s,
         "hide_parameters": True,  # an error must not carry a password hash into a log
     }
-    if postgres:
-        limits = {"timeout": PATIENCE_S, "command_timeout": patience_s}
-        return create_async_engine(settings.database_url, pool_pre_ping=True, connect_args=limits, **common)
-    _make_folder(settings.database_url)
-    engine = create_async_engine(settings.database_url, connect_args={"timeout": patience_s}, **common)
+    if make_url(url).get_backend_name() == "postgresql":
+        limits: dict[str, Any] = {"timeout": PATIENCE_S, "command_timeout": patience_s}
+        if read_only:
+            limits["server_settings"] = {"default_transaction_read_only": "on"}
+        return create_async_engine(url, pool_pre_ping=True, connect_args=limits, **common)
+    _make_folder(url)
+    engine = create_async_engine(url, connect_args={"timeout": patience_s}, **common)
     event.listen(engine.sync_engine, "connect", _sqlite_connected)
     event.listen(engine.sync_engine, "begin", _sqlite_begin)
+    if read_only:
+        event.listen(engine.sync_engine, "connect", _sqlite_read_only)
     return engine
 
 
@@ -174,6 +208,12 @@ def _sqlite_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _sqlite_read_only(connection: Any, _: object) -> None:  # noqa: ANN401 - as `_sqlite_connected`
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
     cursor.close()
 
 

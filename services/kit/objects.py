@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -113,17 +114,19 @@ class ObjectStore:
 
     async def head(self, key: str) -> StoredObject | None:
         """What is stored under `key`; None when nothing is."""
-        answer = await self._asked("head_object", Key=key)
-        return answer and StoredObject(int(answer["ContentLength"]), str(answer.get("ContentType", "")))
+        answer = await self._asked("head_object", may_be_missing=True, Key=key)
+        if answer is None:
+            return None
+        return StoredObject(int(answer["ContentLength"]), str(answer.get("ContentType", "")))
 
     async def put(self, key: str, body: bytes, *, content_type: str) -> None:
         """Store an object that this service made itself."""
         await self._asked("put_object", Key=key, Body=body, ContentType=content_type)
 
     async def move(self, key: str, to: str) -> bool:
-        """Keep an object under another name, with its type; False when there is none. The new one replaces an old one."""
+        """Keep an object under another name, with its type; False when there is none."""
         source = {"Bucket": self._settings.s3_bucket, "Key": key}
-        if await self._asked("copy_object", Key=to, CopySource=source) is None:
+        if await self._asked("copy_object", may_be_missing=True, Key=to, CopySource=source) is None:
             return False
         await self.delete(key)
         return True
@@ -144,12 +147,13 @@ class ObjectStore:
         url: str = await _away(lambda: client.generate_presigned_url(operation, Params=given, ExpiresIn=expires_s))
         return url
 
-    async def _asked(self, operation: str, **parameters: object) -> dict[str, Any] | None:
-        """The store's answer; None when it says that nothing is there."""
+    async def _asked(
+        self, operation: str, *, may_be_missing: bool = False, **parameters: object
+    ) -> dict[str, Any] | None:
+        """The store's answer; None when it says that nothing is there, where that may be."""
         client = await self._client(self._settings.s3_endpoint)
-        found: dict[str, Any] | None = await _away(
-            lambda: _unless_missing(lambda: getattr(client, operation)(Bucket=self._settings.s3_bucket, **parameters))
-        )
+        ask = functools.partial(getattr(client, operation), Bucket=self._settings.s3_bucket, **parameters)
+        found: dict[str, Any] | None = await _away(functools.partial(_unless_missing, ask) if may_be_missing else ask)
         return found
 
     async def _client(self, endpoint: str | None) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time

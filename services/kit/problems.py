@@ -42,7 +42,7 @@ BODY_TOO_LARGE: Final = Problem(413, "body_too_large", "The body is too large")
 UNSUPPORTED_MEDIA: Final = Problem(415, "unsupported_media_type", "This media type is not accepted")
 INTERNAL: Final = Problem(500, "internal_error", "The service failed")
 BUSY: Final = Problem(503, "busy", "The service has too much to do")
-STORE_AWAY: Final = Problem(503, "store_unavailable", "The database cannot be reached")
+STORE_AWAY: Final = Problem(503, "store_unavailable", "What is stored cannot be reached")
 UPSTREAM_AWAY: Final = Problem(503, "upstream_unavailable", "Another service cannot be reached")
 
 _SCHEMA: Final = {
@@ -162,7 +162,10 @@ def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
 
 def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route for OpenAPI: these problems, beside the ones that any route may answer."""
+    titles: dict[int, list[str]] = {}
+    for problem in problems:
+        titles.setdefault(problem.status, []).append(f"{problem.title} (`{problem.code}`)")
     return {
-        problem.status: {"description": problem.title, "content": {PROBLEM_JSON: {"schema": _SCHEMA}}}
-        for problem in problems
+        status: {"description": "; ".join(said), "content": {PROBLEM_JSON: {"schema": _SCHEMA}}}
+        for status, said in titles.items()
     }

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from services.kit import openapi
 from services.kit.body import BodyGate
 from services.kit.clock import Clock
 from services.kit.database import Database
@@ -67,6 +68,7 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock) -> FastAPI:
         lifespan=_lifespan(parts),
         redirect_slashes=False,
         openapi_url=None,
+        generate_unique_id_function=openapi.operation_id,
         responses=ANY_PROBLEM,
         # Its log records of refused input hold the input.
         telemetry={"logs": False},
@@ -80,13 +82,15 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock) -> FastAPI:
     app.state.draining = parts.draining
     for name, value in parts.state.items():
         setattr(app.state, name, value)
-    for router in parts.routers:
+    routers = [*parts.routers, openapi.router]
+    links = LinkTable({**parts.links.rules, openapi.PATH: openapi.READERS})
+    for router in routers:
         app.include_router(router)
     app.include_router(_health(parts.database))
-    _check_covered(parts.routers, parts.links)
+    _check_covered(routers, links)
     # The last one added is the outermost.
     app.add_middleware(BodyGate)
-    app.add_middleware(LinkGate, table=parts.links)
+    app.add_middleware(LinkGate, table=links)
     app.add_middleware(Envelope)
     app.add_middleware(IdentityMiddleware, keys=keys, clock=clock, open_paths=OPEN_PATHS)
     return app

@@ -20,6 +20,8 @@ class ServiceSettings(BaseSettings):
 
     database_url: str = Field(default="sqlite:///:memory:", repr=False)
     """`sqlite:///file` or `postgresql://…`; never printed, for it may hold a password."""
+    database_replica_url: str | None = Field(default=None, repr=False)
+    """A read-only copy of it that may lag behind, for what tolerates that; see `Database.read_lagging`."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     link_keys: Path = Path("keys/links")
@@ -32,9 +34,11 @@ class ServiceSettings(BaseSettings):
     drain_s: Annotated[int, Field(ge=1, le=600)] = 10
     """How long a service that was told to stop waits for requests in flight."""
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_replica_url")
     @classmethod
-    def _asynchronous_driver(cls, value: str) -> str:
+    def _asynchronous_driver(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         try:
             url = make_url(value)
         except ArgumentError:

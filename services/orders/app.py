@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from services.kit.database import Database
 from services.kit.events import Feed
+from services.kit.jobs import Queue
+from services.kit.objects import ObjectStore
 from services.kit.outbound import ServiceClient
 from services.kit.redis import connect
 from services.kit.run import Program
 from services.kit.service import Parts, create_service
-from services.orders import api, cart_api, events_api
+from services.orders import api, cart_api, events_api, exports_api
 from services.orders.carts import Carts
 from services.orders.checkout import Checkouts
 from services.orders.checkout_store import CheckoutStore
 from services.orders.events import OrderEvents
+from services.orders.export_store import ExportStore
+from services.orders.exports import Exports
 from services.orders.models import SCHEMA
 from services.orders.orders import Orders
 from services.orders.settings import OrdersSettings
@@ -23,10 +28,58 @@ from services.orders.stock import CALLS, Stock
 from services.orders.store import OrderStore
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from fastapi import FastAPI
 
     from services.kit.clock import Clock
     from trust import LinkKeys
+
+
+QUEUE: Final = "orders"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """Every object of this service: those that its HTTP side and its worker both use."""
+
+    database: Database
+    stock: Stock
+    carts: Carts
+    feed: Feed
+    checkouts: Checkouts
+    orders: Orders
+    exports: Exports
+    closing: Sequence[Callable[[], Awaitable[None]]]
+    """What to close at the end, in this order, before the database."""
+
+
+def build(settings: OrdersSettings, keys: LinkKeys, clock: Clock) -> Built:
+    """Make them; nothing is opened.
+
+    Raises:
+        LinkKeyError: there is no link to the products service.
+        ConfigurationError: the Redis URL is none.
+    """
+    database = Database(settings)
+    redis = connect(settings.redis_url)
+    objects = ObjectStore(settings)
+    products = ServiceClient("products", settings.products_url, calls=CALLS, keys=keys, clock=clock)
+    stock = Stock(products)
+    carts = Carts(redis)
+    feed = Feed(redis, "orders", settings.beat_s)
+    events = OrderEvents(feed, clock)
+    checkouts = Checkouts(CheckoutStore(database), stock, carts, events, clock)
+    return Built(
+        database=database,
+        stock=stock,
+        carts=carts,
+        feed=feed,
+        checkouts=checkouts,
+        orders=Orders(OrderStore(database), checkouts, events, clock),
+        exports=Exports(ExportStore(database), objects, Queue(settings.redis_url, QUEUE), clock),
+        closing=(feed.close, products.close, objects.close, redis.aclose),
+    )
 
 
 def create_app(settings: OrdersSettings, keys: LinkKeys, clock: Clock = time.time) -> FastAPI:
@@ -36,28 +89,16 @@ def create_app(settings: OrdersSettings, keys: LinkKeys, clock: Clock = time.tim
         LinkKeyError: there is no link to the products service.
         ConfigurationError: the Redis URL is none.
     """
-    database = Database(settings)
-    redis = connect(settings.redis_url)
-    products = ServiceClient("products", settings.products_url, calls=CALLS, keys=keys, clock=clock)
-    stock = Stock(products)
-    carts = Carts(redis)
-    feed = Feed(redis, "orders", settings.beat_s)
-    events = OrderEvents(feed, clock)
-    checkouts = Checkouts(CheckoutStore(database), stock, carts, events, clock)
+    built = build(settings, keys, clock)
     parts = Parts(
         schema=SCHEMA,
-        database=database,
-        routers=[cart_api.router, events_api.router, api.router],
+        database=built.database,
+        # The last one takes any order's id for a segment, so those with words of their own come before it.
+        routers=[cart_api.router, events_api.router, exports_api.router, api.router],
         links=api.LINKS,
-        state={
-            "orders": Orders(OrderStore(database), checkouts, events, clock),
-            "checkouts": checkouts,
-            "carts": carts,
-            "stock": stock,
-            "feed": feed,
-        },
-        draining=[feed.stop],
-        closing=[feed.close, products.close, redis.aclose],
+        state={name: getattr(built, name) for name in ("orders", "checkouts", "carts", "stock", "feed", "exports")},
+        draining=[built.feed.stop],
+        closing=built.closing,
     )
     return create_service(parts, keys=keys, clock=clock)
 

@@ -75,7 +75,7 @@ class CheckoutStore:
 
     async def order(self, order_id: UUID) -> Order:
         """The order that a checkout ended with."""
-        async with self._database.write() as session:  # a replica might not have it yet
+        async with self._database.read() as session:
             return await session.get_one(Order, order_id)
 
     async def left_behind(self, before: datetime, limit: int) -> Sequence[UUID]:
@@ -104,7 +104,7 @@ class CheckoutStore:
         query = select(Checkout).where(
             Checkout.user_id == checkout.user_id, Checkout.idempotency_key == checkout.idempotency_key
         )
-        async with self._database.write() as session:  # a replica might not have it yet
+        async with self._database.read() as session:
             return (await session.scalars(query)).one_or_none()
 
 

@@ -116,4 +116,38 @@ class Release(Base):
     since: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
-SCHEMA: Final = Schema(service="orders", head="0002", metadata=Base.metadata)
+class ExportStatus(StrEnum):
+    """Where an export is on its way."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+UNFINISHED: Final = frozenset({ExportStatus.QUEUED, ExportStatus.RUNNING})
+
+
+class Export(Base):
+    """A file of all orders that a user had when they asked for it: a job, and what has become of it."""
+
+    __tablename__ = "exports"
+    __table_args__ = (
+        PrimaryKeyConstraint("id", name="exports_pk"),
+        CheckConstraint("status IN ('queued', 'running', 'done', 'failed')", name="exports_status"),
+        Index("exports_of_user", "user_id", "status"),
+        Index("exports_by_age", "status", "touched_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid)
+    user_id: Mapped[str] = mapped_column(String(256))
+    status: Mapped[str] = mapped_column(String(16))
+    total: Mapped[int] = mapped_column(Integer)
+    done: Mapped[int] = mapped_column(Integer)
+    attempts: Mapped[int] = mapped_column(Integer)
+    requested_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    touched_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+SCHEMA: Final = Schema(service="orders", head="0003", metadata=Base.metadata)

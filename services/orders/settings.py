@@ -5,11 +5,11 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.kit.settings import ServiceSettings
+from services.kit.objects import ObjectSettings
 
 
-class OrdersSettings(ServiceSettings):
-    """The shared settings, and where products and Redis are."""
+class OrdersSettings(ObjectSettings):
+    """The shared settings, where exports are kept, and where products and Redis are."""
 
     model_config = SettingsConfigDict(env_prefix="ORDERS_")
 
@@ -21,3 +21,7 @@ class OrdersSettings(ServiceSettings):
     """Where carts, live events and jobs are; never printed, for it may hold a password."""
     beat_s: Annotated[float, Field(gt=0, le=60)] = 5
     """After how many silent seconds a live connection is given a sign of life; less than proxies wait for one."""
+    worker_port: Annotated[int, Field(ge=0, le=65535)] = 8112
+    """Where a worker answers probes, on `host`."""
+    worker_idle_s: Annotated[float, Field(ge=1, le=600)] = 30
+    """A worker that gave no sign of life for so long is taken for dead, and its jobs are given to others."""

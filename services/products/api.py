@@ -4,20 +4,31 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
-from services.kit.api import DEFAULT_PAGE, Answer, Body, Cursor, Limit, Line, from_state
-from services.kit.caller import require_scope
-from services.kit.paging import BAD_CURSOR
-from services.kit.problems import CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE, NOT_FOUND, documented, granted
+from services.kit.api import DEFAULT_PAGE, Answer, Body, Line, from_state
+from services.kit.caller import CallerDep, require_scope
+from services.kit.etags import NOT_MODIFIED, IfNoneMatch, validated
+from services.kit.paging import BAD_CURSOR, MAX_CURSOR, MAX_LIMIT
+from services.kit.problems import (
+    CREDENTIALS_REQUIRED,
+    INSUFFICIENT_SCOPE,
+    NOT_FOUND,
+    Problem,
+    documented,
+    granted,
+    refuse,
+)
 from services.products.catalogue import Catalogue, NewProduct
 from services.products.models import Product
+from services.products.store import Filter
 
 router: Final = APIRouter(prefix="/products")
 
 MAX_MINOR: Final = 10**12
 MAX_STOCK: Final = 10**9
+CURRENCY_REQUIRED: Final = Problem(400, "currency_required", "Prices are compared in one currency; say which")
 
 
 def _catalogue(request: Request) -> Catalogue:
@@ -25,7 +36,8 @@ def _catalogue(request: Request) -> Catalogue:
 
 
 CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
-MAY_WRITE: Final = [Depends(require_scope("products:write"))]
+WRITE_SCOPE: Final = "products:write"
+MAY_WRITE: Final = [Depends(require_scope(WRITE_SCOPE))]
 WRITE_REFUSALS: Final = documented(CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE, NOT_FOUND)
 
 
@@ -80,6 +92,8 @@ class ProductAnswer(Answer):
     description: str
     price: Money
     stock: int
+    image: str | None
+    """Where the picture is; another address when it is another picture."""
     created_at: datetime
     updated_at: datetime
 
@@ -87,7 +101,12 @@ class ProductAnswer(Answer):
     def of(cls, product: Product) -> Self:
         """What everybody sees of `product`."""
         price = Money(amount=product.price_minor, currency=product.currency)
-        return cls.model_validate({**vars(product), "price": price})
+        image = f"/products/{product.id}/image?v={product.image_id}" if product.image_id else None
+        return cls.model_validate({**vars(product), "price": price, "image": image})
+
+
+def _rendered(product: Product) -> bytes:
+    return ProductAnswer.of(product).model_dump_json().encode()
 
 
 class ProductsAnswer(Answer):
@@ -97,17 +116,50 @@ class ProductsAnswer(Answer):
     next: str | None
 
 
-@router.get("", responses=documented(BAD_CURSOR))
-async def list_products(catalogue: CatalogueDep, limit: Limit = DEFAULT_PAGE, after: Cursor = None) -> ProductsAnswer:
-    """The catalogue, by name."""
-    page = granted(await catalogue.page(limit, after))
-    return ProductsAnswer(items=[ProductAnswer.of(product) for product in page.items], next=page.next)
+class ListQuery(Body):
+    """Which products are wanted."""
+
+    q: Annotated[Line | None, Field(max_length=100, description="Words of the name or the description.")] = None
+    currency: Annotated[str | None, Field(pattern="^[A-Z]{3}$")] = None
+    min_price: Annotated[int | None, Field(ge=0, le=MAX_MINOR, description="In the currency's smallest unit.")] = None
+    max_price: Annotated[int | None, Field(ge=0, le=MAX_MINOR, description="In the currency's smallest unit.")] = None
+    in_stock: bool | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_PAGE
+    after: Annotated[str | None, Field(max_length=MAX_CURSOR, description="`next` of the page before.")] = None
+
+    def filter(self) -> Filter:
+        """The same as the store takes it."""
+        return Filter(
+            words=tuple((self.q or "").split()),
+            currency=self.currency,
+            min_price=self.min_price,
+            max_price=self.max_price,
+            in_stock=self.in_stock,
+        )
 
 
-@router.get("/{product_id}", responses=documented(NOT_FOUND))
-async def read_product(product_id: UUID, catalogue: CatalogueDep) -> ProductAnswer:
+@router.get("", response_model=ProductsAnswer, responses={**NOT_MODIFIED, **documented(BAD_CURSOR, CURRENCY_REQUIRED)})
+async def list_products(
+    query: Annotated[ListQuery, Query()], asking: CallerDep, catalogue: CatalogueDep, if_none_match: IfNoneMatch = None
+) -> Response:
+    """The catalogue by name, or what of it is wanted."""
+    if query.currency is None and (query.min_price, query.max_price) != (None, None):
+        refuse(CURRENCY_REQUIRED)
+    page = granted(
+        await catalogue.page(query.filter(), query.limit, query.after, may_lag=WRITE_SCOPE not in asking.scopes)
+    )
+    answer = ProductsAnswer(items=[ProductAnswer.of(product) for product in page.items], next=page.next)
+    return validated(answer.model_dump_json().encode(), if_none_match)
+
+
+@router.get("/{product_id}", response_model=ProductAnswer, responses={**NOT_MODIFIED, **documented(NOT_FOUND)})
+async def read_product(
+    product_id: UUID, asking: CallerDep, catalogue: CatalogueDep, if_none_match: IfNoneMatch = None
+) -> Response:
     """One product."""
-    return ProductAnswer.of(granted(await catalogue.read(product_id)))
+    if WRITE_SCOPE in asking.scopes:
+        return validated(_rendered(granted(await catalogue.read(product_id))), if_none_match)
+    return validated(granted(await catalogue.read_cached(product_id, _rendered)), if_none_match)
 
 
 @router.post("", status_code=201, dependencies=MAY_WRITE, responses=WRITE_REFUSALS)

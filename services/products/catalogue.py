@@ -9,12 +9,13 @@ from uuid import UUID, uuid4
 from services.kit.clock import Clock, moment
 from services.kit.paging import BAD_CURSOR, Page, page_of, read_cursor
 from services.kit.problems import NOT_FOUND, Problem
-from services.products.models import Product
+from services.products.models import Product, folded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from services.products.store import ProductStore
+    from services.kit.cache import Cache
+    from services.products.store import Filter, ProductStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,25 +30,38 @@ class NewProduct:
 
 
 class Catalogue:
-    """Everything that can be done with products, but reserving them."""
+    """Everything that can be done with products, but reserving them.
 
-    def __init__(self, store: ProductStore, clock: Clock) -> None:
+    Whoever can write reads from the database itself; everybody else may be answered by a replica or the cache.
+    """
+
+    def __init__(self, store: ProductStore, cache: Cache, clock: Clock) -> None:
         self._store = store
+        self._cache = cache
         self._clock = clock
 
-    async def page(self, limit: int, cursor: str | None) -> Page[Product] | Problem:
-        """Up to `limit` products by name, from where the cursor says."""
+    async def page(self, wanted: Filter, limit: int, cursor: str | None, *, may_lag: bool) -> Page[Product] | Problem:
+        """Up to `limit` of the products that are wanted, by name, from where the cursor says."""
         after = None
         if cursor is not None:
             after = _position(cursor)
             if after is None:
                 return BAD_CURSOR
-        rows = await self._store.listed(limit + 1, after)
+        rows = await self._store.listed(wanted, limit + 1, after, may_lag=may_lag)
         return page_of(rows, limit, lambda product: (product.name, str(product.id)))
 
     async def read(self, product_id: UUID) -> Product | Problem:
         """One product that is for sale."""
         return await self._store.by_id(product_id) or NOT_FOUND
+
+    async def read_cached(self, product_id: UUID, render: Callable[[Product], bytes]) -> bytes | Problem:
+        """One product that is for sale, as `render` makes it; perhaps made before."""
+
+        async def load() -> bytes | None:
+            product = await self._store.by_id(product_id)
+            return render(product) if product else None
+
+        return await self._cache.read(product_id, load) or NOT_FOUND
 
     async def read_all(self, product_ids: Sequence[UUID]) -> dict[UUID, Product]:
         """Those of the products that are for sale."""
@@ -65,7 +79,9 @@ class Catalogue:
 
     async def change(self, product_id: UUID, values: Mapping[str, object]) -> Product | Problem:
         """Set some columns of a product."""
-        return await self._store.change(product_id, {**values, "updated_at": moment(self._clock)}) or NOT_FOUND
+        changed = await self._store.change(product_id, {**values, "updated_at": moment(self._clock)})
+        await self._cache.invalidate([product_id])
+        return changed or NOT_FOUND
 
     async def withdraw(self, product_id: UUID) -> Product | Problem:
         """Take a product out of the catalogue; orders that hold it keep it."""
@@ -83,6 +99,7 @@ class Catalogue:
             created_at=now,
             updated_at=now,
             withdrawn_at=None,
+            search_text=folded(f"{wanted.name}\n{wanted.description}"),
         )
 
 

@@ -1,5 +1,6 @@
-"""Products and reservations, as they are stored."""
+"""Products, their images and reservations, as they are stored."""
 
+import unicodedata
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -12,12 +13,14 @@ from sqlalchemy import (
     Index,
     PrimaryKeyConstraint,
     String,
+    Text,
     Uuid,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from services.kit.database import UtcDateTime
 from services.kit.migrations import Schema
+from services.kit.uploads import UploadColumns
 
 
 class Base(DeclarativeBase):
@@ -44,6 +47,26 @@ class Product(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     withdrawn_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    search_text: Mapped[str] = mapped_column(Text, server_default="")
+    """Name and description as `folded`: what the engines' own ideas of case do not agree about."""
+    image_id: Mapped[UUID | None] = mapped_column(Uuid)
+    """The confirmed upload that shows it."""
+
+
+def folded(text: str) -> str:
+    """A text in the one form in which texts are compared, whatever their case and compatibility forms."""
+    return unicodedata.normalize("NFKC", text.casefold())
+
+
+class Upload(UploadColumns, Base):
+    """An image of a product; the owner is the product's id."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        PrimaryKeyConstraint("id", name="uploads_pk"),
+        CheckConstraint("status IN ('pending', 'confirmed')", name="uploads_status"),
+        Index("uploads_by_owner", "owner", "created_at", "id"),
+    )
 
 
 class ReservationStatus(StrEnum):
@@ -87,4 +110,4 @@ class ReservationLine(Base):
     currency: Mapped[str] = mapped_column(String(3))
 
 
-SCHEMA: Final = Schema(service="products", head="0001", metadata=Base.metadata)
+SCHEMA: Final = Schema(service="products", head="0002", metadata=Base.metadata)

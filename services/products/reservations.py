@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from services.kit.cache import Cache
     from services.kit.database import Database
 
 OUT_OF_STOCK: Final = Problem(409, "out_of_stock", "There is not enough of a product, or it is not for sale")
@@ -49,8 +50,9 @@ class _RollBackError(Exception):
 class Reservations:
     """Reservations in the database. Each method is one transaction and may raise `StoreUnavailableError`."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, cache: Cache, clock: Clock) -> None:
         self._database = database
+        self._cache = cache
         self._clock = clock
 
     async def reserve(self, reservation_id: UUID, wanted: Mapping[UUID, int]) -> Reserved | Problem:
@@ -65,7 +67,8 @@ class Reservations:
                 earlier = await _found(session, reservation_id)
                 if earlier is not None:
                     return _again(earlier, wanted)
-                return Reserved(await self._take(session, reservation_id, wanted), is_new=True)
+                reserved = Reserved(await self._take(session, reservation_id, wanted), is_new=True)
+            await self._cache.invalidate(wanted.keys())
         except _RollBackError as refused:
             return refused.problem
         except IntegrityError:
@@ -73,6 +76,7 @@ class Reservations:
             async with self._database.read() as session:
                 other = await _found(session, reservation_id)
             return _again(other, wanted) if other else RESERVATION_DIFFERS
+        return reserved
 
     async def release(self, reservation_id: UUID) -> None:
         """Give the stock back, once. An id that never reserved anything cannot reserve from now on.
@@ -81,11 +85,12 @@ class Reservations:
         """
         try:
             async with self._database.write() as session:
-                await self._give_back(session, reservation_id)
+                given_back = await self._give_back(session, reservation_id)
         except IntegrityError:
             # It was reserved, or released, between our look and our insert; now it is there to be released.
             async with self._database.write() as session:
-                await self._give_back(session, reservation_id)
+                given_back = await self._give_back(session, reservation_id)
+        await self._cache.invalidate(given_back)
 
     async def _take(self, session: AsyncSession, reservation_id: UUID, wanted: Mapping[UUID, int]) -> Reservation:
         reservation = Reservation(
@@ -120,7 +125,8 @@ class Reservations:
             raise _RollBackError(MIXED_CURRENCIES)
         return reservation
 
-    async def _give_back(self, session: AsyncSession, reservation_id: UUID) -> None:
+    async def _give_back(self, session: AsyncSession, reservation_id: UUID) -> list[UUID]:
+        """The products whose stock is more than before."""
         released = await session.execute(
             update(Reservation)
             .where(Reservation.id == reservation_id, Reservation.status == ReservationStatus.HELD)
@@ -131,19 +137,21 @@ class Reservations:
             if await _found(session, reservation_id) is None:
                 now = moment(self._clock)
                 session.add(Reservation(id=reservation_id, status=ReservationStatus.RELEASED, created_at=now))
-            return
-        lines = await session.scalars(
+            return []
+        found = await session.scalars(
             select(ReservationLine)
             .where(ReservationLine.reservation_id == reservation_id)
             .order_by(ReservationLine.product_id)
         )
-        for line in lines.all():
+        lines = found.all()
+        for line in lines:
             await session.execute(
                 update(Product)
                 .where(Product.id == line.product_id)
                 .values(stock=Product.stock + line.quantity)
                 .execution_options(synchronize_session=False)
             )
+        return [line.product_id for line in lines]
 
 
 def _rows(result: object) -> int:

@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select, tuple_
 
-from services.products.models import Product
+from services.products.models import Product, folded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from services.kit.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which products are meant; what is None does not matter.
+
+    Attributes:
+        words: each of them is somewhere in the name or the description, in any case.
+        currency: they are sold in; prices (in its smallest unit) mean nothing without.
+        in_stock: whether there is any left.
+    """
+
+    words: tuple[str, ...] = ()
+    currency: str | None = None
+    min_price: int | None = None
+    max_price: int | None = None
+    in_stock: bool | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The same as SQL."""
+        found = [Product.search_text.contains(folded(word), autoescape=True) for word in self.words]
+        if self.currency is not None:
+            found.append(Product.currency == self.currency)
+        if self.min_price is not None:
+            found.append(Product.price_minor >= self.min_price)
+        if self.max_price is not None:
+            found.append(Product.price_minor <= self.max_price)
+        if self.in_stock is not None:
+            found.append(Product.stock > 0 if self.in_stock else Product.stock == 0)
+        return found
 
 
 class ProductStore:
@@ -21,14 +55,29 @@ class ProductStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def listed(self, limit: int, after: tuple[str, UUID] | None) -> Sequence[Product]:
-        """Up to `limit` products by name, from after the one with this name and id."""
-        query = select(Product).where(Product.withdrawn_at.is_(None))
+    async def listed(
+        self, wanted: Filter, limit: int, after: tuple[str, UUID] | None, *, may_lag: bool
+    ) -> Sequence[Product]:
+        """Up to `limit` products by name, from after the one with this name and id.
+
+        Args:
+            wanted: which.
+            limit: how many.
+            after: where.
+            may_lag: whether a replica may answer.
+        """
+        query = select(Product).where(Product.withdrawn_at.is_(None), *wanted.conditions())
         if after is not None:
             query = query.where(tuple_(Product.name, Product.id) > after)
+        query = query.order_by(Product.name, Product.id).limit(limit)
+
+        async def ask(session: AsyncSession) -> Sequence[Product]:
+            return (await session.scalars(query)).all()
+
+        if may_lag:
+            return await self._database.read_lagging(ask)
         async with self._database.read() as session:
-            found = await session.scalars(query.order_by(Product.name, Product.id).limit(limit))
-            return found.all()
+            return await ask(session)
 
     async def by_id(self, product_id: UUID) -> Product | None:
         """The product with this id, unless it is withdrawn."""
@@ -60,4 +109,5 @@ class ProductStore:
             if product is not None:
                 for column, value in values.items():
                     setattr(product, column, value)
+                product.search_text = folded(f"{product.name}\n{product.description}")
             return product

@@ -12,7 +12,7 @@ from services.users.models import Account, Role, Status, normal_username
 from services.users.passwords import MAX_BYTES, Passwords, acceptable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from services.users.store import AccountStore
 
@@ -135,6 +135,13 @@ class Accounts:
         """Block the account that `sub` means, or let it log in again."""
         account_id = _account_id(sub)
         account = await self._store.change(account_id, {"status": status}) if account_id else None
+        return account or NOT_FOUND
+
+    async def set_roles(self, sub: str, roles: Sequence[Role]) -> Account | Problem:
+        """Say what the account that `sub` means is for; its tokens tell from the next refresh on."""
+        account_id = _account_id(sub)
+        values = {"roles": sorted(set(roles))}
+        account = await self._store.change(account_id, values) if account_id else None
         return account or NOT_FOUND
 
 

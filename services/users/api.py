@@ -13,7 +13,7 @@ from services.kit.caller import UserId
 from services.kit.links import LinkTable
 from services.kit.problems import CREDENTIALS_REQUIRED, NOT_FOUND, documented, granted
 from services.users.accounts import BAD_PASSWORD, USERNAME_TAKEN, Accounts, Registration
-from services.users.models import Account, Status
+from services.users.models import Account, Role, Status
 
 GATEWAY: Final = frozenset({"gateway"})
 LINKS: Final = LinkTable({"/users": GATEWAY, "/internal/credentials": GATEWAY, "/internal/accounts": GATEWAY})
@@ -66,11 +66,14 @@ class ProfileAnswer(Answer):
     email: str | None
     roles: list[str]
     created_at: datetime
+    avatar: str | None
+    """Where the picture is; another address when it is another picture."""
 
     @classmethod
     def of(cls, account: Account) -> Self:
         """What the owner of `account` sees."""
-        return cls.model_validate(account, from_attributes=True)
+        avatar = f"/users/me/avatar?v={account.avatar_id}" if account.avatar_id else None
+        return cls.model_validate({**vars(account), "avatar": avatar})
 
 
 class CredentialsBody(Body):
@@ -98,6 +101,12 @@ class StatusBody(Body):
     """Whether an account may log in."""
 
     status: Status
+
+
+class RolesBody(Body):
+    """What an account is for."""
+
+    roles: Annotated[list[Role], Field(min_length=1, max_length=len(Role))]
 
 
 class AccountAnswer(Answer):
@@ -176,6 +185,12 @@ async def look_up_account(body: LookupBody, accounts: AccountsDep) -> AccountAns
 async def set_status(sub: str, body: StatusBody, accounts: AccountsDep) -> AccountAnswer:
     """Block an account, or let it log in again."""
     return AccountAnswer.of(granted(await accounts.set_status(sub, body.status)))
+
+
+@router.put("/internal/accounts/{sub}/roles", responses=documented(NOT_FOUND))
+async def set_roles(sub: str, body: RolesBody, accounts: AccountsDep) -> AccountAnswer:
+    """Say what an account is for."""
+    return AccountAnswer.of(granted(await accounts.set_roles(sub, body.roles)))
 
 
 @router.get("/internal/accounts/{sub}", responses=documented(NOT_FOUND))

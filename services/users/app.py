@@ -6,10 +6,13 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from services.kit.database import Database
+from services.kit.objects import ObjectStore
 from services.kit.run import Program
 from services.kit.service import Parts, create_service
-from services.users import api, demo
+from services.users import api, demo, own_api
 from services.users.accounts import Accounts
+from services.users.addresses import Addresses
+from services.users.files import Files
 from services.users.models import SCHEMA
 from services.users.passwords import Passwords
 from services.users.settings import UsersSettings
@@ -26,13 +29,18 @@ def create_app(settings: UsersSettings, keys: LinkKeys, clock: Clock = time.time
     """The users service as an ASGI app; nothing is opened before its lifespan begins."""
     database = Database(settings)
     passwords = Passwords(settings.hashing_threads)
+    objects = ObjectStore(settings)
     parts = Parts(
         schema=SCHEMA,
         database=database,
-        routers=[api.router],
+        routers=[api.router, own_api.router],
         links=api.LINKS,
-        state={"accounts": Accounts(AccountStore(database), passwords, clock)},
-        closing=[passwords.close],
+        state={
+            "accounts": Accounts(AccountStore(database), passwords, clock),
+            "addresses": Addresses(database, clock),
+            "files": Files(database, objects, clock),
+        },
+        closing=[passwords.close, objects.close],
     )
     return create_service(parts, keys=keys, clock=clock)
 

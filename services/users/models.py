@@ -1,4 +1,4 @@
-"""An account, as it is stored, and what a username is."""
+"""An account and what belongs to it, as they are stored, and what a username is."""
 
 import re
 import unicodedata
@@ -7,11 +7,21 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import JSON, CheckConstraint, PrimaryKeyConstraint, String, UniqueConstraint, Uuid
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    PrimaryKeyConstraint,
+    String,
+    UniqueConstraint,
+    Uuid,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.kit.database import UtcDateTime
 from services.kit.migrations import Schema
+from services.kit.uploads import UploadColumns
 
 
 class Status(StrEnum):
@@ -51,9 +61,44 @@ class Account(Base):
     status: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     password_changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    avatar_id: Mapped[UUID | None] = mapped_column(Uuid)
+    """The confirmed upload that shows the user."""
 
 
-SCHEMA: Final = Schema(service="users", head="0001", metadata=Base.metadata)
+class Address(Base):
+    """Where somebody wants things sent."""
+
+    __tablename__ = "addresses"
+    __table_args__ = (
+        PrimaryKeyConstraint("id", name="addresses_pk"),
+        ForeignKeyConstraint(["account_id"], ["accounts.id"], name="addresses_account"),
+        Index("addresses_by_account", "account_id", "created_at", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid)
+    account_id: Mapped[UUID] = mapped_column(Uuid)
+    name: Mapped[str] = mapped_column(String(120))
+    line1: Mapped[str] = mapped_column(String(120))
+    line2: Mapped[str | None] = mapped_column(String(120))
+    postal_code: Mapped[str | None] = mapped_column(String(20))
+    city: Mapped[str] = mapped_column(String(120))
+    region: Mapped[str | None] = mapped_column(String(120))
+    country: Mapped[str] = mapped_column(String(2))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Upload(UploadColumns, Base):
+    """A file of a user; the owner is an account's id."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        PrimaryKeyConstraint("id", name="uploads_pk"),
+        CheckConstraint("status IN ('pending', 'confirmed')", name="uploads_status"),
+        Index("uploads_by_owner", "owner", "created_at", "id"),
+    )
+
+
+SCHEMA: Final = Schema(service="users", head="0002", metadata=Base.metadata)
 
 _USERNAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{1,30})[a-z0-9]")
 _MAX_SPELLING: Final = 128

@@ -5,11 +5,11 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.kit.settings import ServiceSettings
+from services.kit.objects import ObjectSettings
 
 
-class UsersSettings(ServiceSettings):
-    """The shared settings, and how many passwords are hashed at once."""
+class UsersSettings(ObjectSettings):
+    """The shared settings, where files are, and how many passwords are hashed at once."""
 
     model_config = SettingsConfigDict(env_prefix="USERS_")
 

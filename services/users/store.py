@@ -43,7 +43,7 @@ class AccountStore:
             return False
         return True
 
-    async def change(self, account_id: UUID, values: Mapping[str, str | None]) -> Account | None:
+    async def change(self, account_id: UUID, values: Mapping[str, object]) -> Account | None:
         """Set some columns of an account, and read it back; None when there is none."""
         async with self._database.write() as session:
             account = await session.get(Account, account_id)

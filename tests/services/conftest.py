@@ -65,12 +65,16 @@ class Databases:
         self._used: list[tuple[str, str]] = []
         self._new: list[str] = []
 
-    async def url(self, service: str) -> str:
-        """A database that a service can be given; perhaps migrated already."""
+    @property
+    def is_postgres(self) -> bool:
+        return self._cluster is not None
+
+    async def url(self, service: str, which: str = "") -> str:
+        """A database that a service can be given; perhaps migrated already. Another one for each `which`."""
         if self._cluster is not None:
             return await self._emptied(service)
-        url = await self.empty(service)
-        file = self._folder / f"{service}.db"
+        file = self._folder / f"{service}{which}.db"
+        url = f"sqlite:///{file}"
         if service not in self._migrated.files:
             await _migrate(url, service)
             self._migrated.files[service] = file.read_bytes()
@@ -167,8 +171,8 @@ async def bucket(tmp_path: Path) -> AsyncIterator[Bucket]:
 
 
 @pytest.fixture
-async def users_app(databases: Databases, links: Links, clock: Clock) -> FastAPI:
-    settings = UsersSettings(database_url=await databases.url("users"))
+async def users_app(databases: Databases, bucket: Bucket, links: Links, clock: Clock) -> FastAPI:
+    settings = UsersSettings(database_url=await databases.url("users"), **bucket.settings)
     return create_users(settings, links.of("users"), clock)
 
 
@@ -180,9 +184,15 @@ async def users(users_app: FastAPI, links: Links, clock: Clock) -> AsyncIterator
 
 
 @pytest.fixture
-async def products_app(databases: Databases, links: Links, clock: Clock) -> FastAPI:
-    settings = ProductsSettings(database_url=await databases.url("products"), pool_wait_s=30)
-    return create_products(settings, links.of("products"), clock)
+async def products_settings(databases: Databases, bucket: Bucket, redis_url: str) -> ProductsSettings:
+    """Those of a products service; every app made with them is another node of it."""
+    url = await databases.url("products")
+    return ProductsSettings(database_url=url, pool_wait_s=30, redis_url=redis_url, **bucket.settings)
+
+
+@pytest.fixture
+def products_app(products_settings: ProductsSettings, links: Links, clock: Clock) -> FastAPI:
+    return create_products(products_settings, links.of("products"), clock)
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def routes(upstream: str) -> list[dict[str, Any]]:
     ]
 
 
-def settings(folder: Path, redis_url: str, upstream: str, **sections: Any) -> Settings:  # noqa: ANN401 - see below
+def settings(folder: Path, redis_url: str, upstream: str, /, **sections: Any) -> Settings:  # noqa: ANN401 - see below
     """A configuration in memory, and the keys it needs on disk.
 
     Args:
@@ -179,13 +179,15 @@ def process(folder: Path, redis_url: str, upstream: str, **sections: Any) -> Ite
     configured = settings(folder, redis_url, upstream, **sections)
     content = {"folder": str(folder), "redis_url": redis_url, "upstream": upstream, "sections": sections}
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
+        port = listener.getsockname()[1]
         argv = [sys.executable, "-m", "tests.support.node", json.dumps(content), str(listener.fileno())]
         with subprocess.Popen(argv, cwd=ROOT, pass_fds=(listener.fileno(),), stderr=subprocess.PIPE) as child:  # noqa: S603 - our own argv
             try:
                 _wait_for_line(child.stderr, b"ready")
+                listener.close()  # so that the port is the child's alone
                 ring = keyring.load(configured.keys.directory)
                 tokens = Tokens(ring.active, configured.token, SystemClock())
-                yield Process(child, tokens, listener.getsockname()[1])
+                yield Process(child, tokens, port)
             finally:
                 child.kill()
 

@@ -45,7 +45,7 @@ class PostgresMissingError(Exception):
 
 @contextlib.contextmanager
 def running_cluster() -> Iterator[str]:
-    """An empty server for as long as the block runs, or the one that is given; gives the URL of its database `postgres`.
+    """An empty server for as long as the block runs, or the one that is given; the URL of its database `postgres`.
 
     Raises:
         PostgresMissingError: neither is given one, nor can the wheel's be started.

@@ -7,11 +7,19 @@ import contextlib
 import json
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 WITHIN_S: Final = 15
 """More than anything here takes on a busy machine; less than anybody wants to wait for a failure."""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until something has become true, within bounds."""
+    async with asyncio.timeout(WITHIN_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event to tell of it
+            await asyncio.sleep(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +89,13 @@ class Wire:
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.settimeout(0)
-        async with asyncio.timeout(WITHIN_S):
-            await asyncio.get_running_loop().sock_connect(sock, (host, port))
-            reader, writer = await asyncio.open_connection(sock=sock, limit=64 * 1024)
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                await asyncio.get_running_loop().sock_connect(sock, (host, port))
+                reader, writer = await asyncio.open_connection(sock=sock, limit=64 * 1024)
+        except BaseException:
+            sock.close()
+            raise
         return cls(reader, writer)
 
     async def send(self, data: bytes) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
-from nanio.app import build_app
-from nanio.auth.credentials import StaticCredentialResolver
-from nanio.config import Settings
+from nanio.app import build_app  # type: ignore[import-untyped]
+from nanio.auth.credentials import StaticCredentialResolver  # type: ignore[import-untyped]
+from nanio.config import Settings  # type: ignore[import-untyped]
 
 from tests.services.rig import served
 
@@ -17,8 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from starlette.types import ASGIApp
 
-@dataclass(frozen=True)
+
+class S3Settings(TypedDict, total=False):
+    """Those of a service's settings that say where its files are."""
+
+    s3_endpoint: str
+    s3_bucket: str
+    s3_access_key: str
+    s3_secret_key: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bucket:
     """Where a service under test keeps its files, as its settings call it.
 
@@ -33,9 +44,14 @@ class Bucket:
     folder: Path
 
     @property
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> S3Settings:
         """For a service's settings."""
-        return {name: value for name, value in vars(self).items() if name.startswith("s3_")}
+        return {
+            "s3_endpoint": self.s3_endpoint,
+            "s3_bucket": self.s3_bucket,
+            "s3_access_key": self.s3_access_key,
+            "s3_secret_key": self.s3_secret_key,
+        }
 
     def keys(self) -> set[str]:
         """The names of all objects."""
@@ -43,11 +59,17 @@ class Bucket:
         return {str(file) for file in files if file.parts[0] != ".nanio-meta"}
 
 
+def nanio(folder: Path) -> tuple[ASGIApp, S3Settings]:
+    """The server as an ASGI app, with an empty bucket below `folder`; the settings lack only its address."""
+    access, secret = secrets.token_hex(10), secrets.token_urlsafe(30)
+    (folder / "files").mkdir(parents=True)
+    app = build_app(Settings(data_dir=folder, credentials=StaticCredentialResolver({access: secret})))
+    return app, {"s3_bucket": "files", "s3_access_key": access, "s3_secret_key": secret}
+
+
 @contextlib.asynccontextmanager
 async def bucket_in(folder: Path) -> AsyncIterator[Bucket]:
     """An empty bucket, behind a server on a free port for as long as the block runs."""
-    access, secret = secrets.token_hex(10), secrets.token_urlsafe(30)
-    (folder / "files").mkdir(parents=True)
-    credentials = StaticCredentialResolver({access: secret})
-    async with served(build_app(Settings(data_dir=folder.resolve(), credentials=credentials))) as url:
-        yield Bucket(url, "files", access, secret, folder / "files")
+    app, keys = nanio(folder)
+    async with served(app) as url:
+        yield Bucket(s3_endpoint=url, folder=folder / "files", **keys)

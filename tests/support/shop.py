@@ -88,7 +88,9 @@ async def another_node(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
 
 def client(node: Node) -> httpx.AsyncClient:
     """A client of a node."""
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{node.port}", timeout=30, trust_env=False)
+    # A new connection for each request: a test that lets a minute pass lets a kept one die.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{node.port}", limits=limits, timeout=30, trust_env=False)
 
 
 def bearer(tokens: dict[str, Any]) -> dict[str, str]:

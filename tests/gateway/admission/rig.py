@@ -35,9 +35,7 @@ def claims(sub: str = "alice", jti: str = "token-1", sid: str = "session-1", epo
         covered=cover(()),
         header_lines=b"",
     )
-    return VerifiedClaims(
-        exp=2e9, not_before=0, epoch=epoch, bearer=bearer, question=admission_keys(sub, jti, sid)
-    )
+    return VerifiedClaims(exp=2e9, not_before=0, epoch=epoch, bearer=bearer, question=admission_keys(sub, jti, sid))
 
 
 @contextlib.asynccontextmanager
@@ -76,5 +74,3 @@ async def commands(redis: Redis, name: str) -> int:
     """How many commands of a name the server has carried out."""
     stats = await redis.info("commandstats")
     return int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"])
-
-

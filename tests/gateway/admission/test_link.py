@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,14 +34,14 @@ async def test_what_is_taken_over_from_redis_py_is_still_there(redis: Redis) -> 
     """Two private names of redis-py are used. Where an upgrade renames them, this fails and says so."""
     for kind in (Connection, UnixDomainSocketConnection, SSLConnection):
         assert issubclass(kind, AbstractConnection)
-        assert callable(kind._close)  # type: ignore[attr-defined, unused-ignore]
+        assert callable(kind._close)  # noqa: SLF001 - this is what is tested
     connection: Any = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-    assert connection._writer is None
+    assert connection._writer is None  # noqa: SLF001 - as above
     await connection.connect()
     try:
-        assert isinstance(connection._writer, asyncio.StreamWriter), "redis-py no longer keeps a stream writer"
-        assert isinstance(connection._writer.transport, asyncio.Transport | object)
-        assert hasattr(connection._writer.transport, "set_protocol")
+        writer: Any = connection._writer  # noqa: SLF001 - as above
+        assert isinstance(writer, asyncio.StreamWriter), "redis-py no longer keeps a stream writer"
+        assert callable(writer.transport.set_protocol)
         assert hasattr(hiredis, "PushNotification")
     finally:
         await connection.disconnect(nowait=True)
@@ -69,7 +72,7 @@ async def test_a_connection_that_the_server_closed_is_made_again(redis: Redis) -
         assert await answer(link, MGET) is not None
         await redis.client_kill_filter(_type="normal", skipme=True)
         async with asyncio.timeout(WITHIN_S):
-            while await answer(link, MGET) is None:
+            while await answer(link, MGET) is None:  # noqa: ASYNC110 - what is waited for happens inside the link
                 await asyncio.sleep(0)
 
 
@@ -132,6 +135,19 @@ async def test_what_the_server_says_unasked_is_nobodys_answer(out_of_band: bytes
             assert await answer(link, MGET) == [[b"1", None]]
 
 
+async def test_a_link_can_be_closed_at_any_moment_of_connecting(redis: Redis) -> None:
+    """redis-py may take the cancellation for a time-out of its own."""
+    for ticks in range(40):
+        link = RedisLink(redis, WITHIN_S)
+        await link.open()
+        link.connection_lost(None)  # the keeper begins to connect again
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(WITHIN_S):
+            await link.close()
+        assert not link.connected
+
+
 @pytest.mark.parametrize("garbage", [b"*2\r\nHTTP/1.1 400 Bad Request\r\n\r\n", b"\0\0\0\0", struct.pack("!Q", 1)])
 async def test_what_is_not_redis_protocol_ends_the_connection(garbage: bytes) -> None:
     async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -148,7 +164,7 @@ async def test_an_answer_that_nobody_asked_for_ends_the_connection() -> None:
     async with a_server(script) as client, opened(client) as link:
         assert await answer(link, MGET) == [[b"1", None]]
         async with asyncio.timeout(WITHIN_S):
-            while link.connected:
+            while link.connected:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0)
 
 
@@ -165,3 +181,27 @@ async def test_a_fault_in_what_is_called_back_costs_the_others_nothing(redis: Re
         assert await answer(link, MGET) == [[None, None]]
         assert link.connected
     assert [type(one) for one in said] == [IndexError]
+
+
+async def test_a_worker_that_was_busy_for_longer_than_the_time_out_does_not_blame_redis(redis: Redis) -> None:
+    """The answer has been lying in the socket: a loop that was held up runs its timers before it reads."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    async with opened(redis, timeout_s=0.1) as link:
+        replies: asyncio.Future[list[Any] | None] = loop.create_future()
+
+        def ask_and_be_busy() -> None:
+            ours.recv(1)
+            link.ask([MGET], replies.set_result)
+            until = time.monotonic() + 0.3
+            while time.monotonic() < until:
+                hashlib.sha256(b"work" * 10_000)
+
+        loop.add_reader(ours, ask_and_be_busy)
+        theirs.send(b"!")
+        async with asyncio.timeout(WITHIN_S):
+            assert await replies == [[None, None]]
+        assert link.connected
+        loop.remove_reader(ours)
+    ours.close()
+    theirs.close()

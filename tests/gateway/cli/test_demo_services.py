@@ -83,8 +83,22 @@ def test_a_service_is_told_where_the_one_it_calls_is(ports: Ports, free_port: in
 
 
 def test_a_service_is_stopped_after_the_one_that_calls_it(ports: Ports, tmp_path: Path) -> None:
-    configured = settings(orders=f"http://{HOST}:0", products=f"http://{HOST}:0")
+    configured = settings(orders=f"http://{HOST}:8102", products=f"http://{HOST}:8103")
     demo = DemoServices.placed(configured, ports, silent)
     with data_folder.opened(tmp_path) as folder:
         uses = {child.name: child.uses for child in demo.children(folder, {}, seed=True)}
     assert uses == {"products": frozenset(), "orders": frozenset({"products"})}
+
+
+def test_where_there_is_a_redis_orders_has_a_worker_with_the_same_settings(ports: Ports, tmp_path: Path) -> None:
+    demo = DemoServices.placed(settings(orders=f"http://{HOST}:8102", users=f"http://{HOST}:8101"), ports, silent)
+    with data_folder.opened(tmp_path) as folder:
+        given = {"REDIS_URL": "redis://one", "ORDERS_DATABASE_URL": "postgresql://theirs"}
+        made = {child.name: child for child in demo.children(folder, given, seed=True, needs=frozenset({"redis"}))}
+    orders, worker, users = made["orders"], made["orders-worker"], made["users"]
+    assert worker.env == orders.env
+    assert (worker.env["ORDERS_REDIS_URL"], worker.env["ORDERS_DATABASE_URL"]) == ("redis://one", "postgresql://theirs")
+    assert "services.orders.worker" in worker.argv
+    assert "--seed-demo" not in worker.argv
+    assert (worker.needs, orders.needs, orders.uses) == (frozenset({"redis"}), frozenset(), frozenset({"redis"}))
+    assert "USERS_REDIS_URL" not in users.env

@@ -17,10 +17,10 @@ def test_the_last_line_of_the_welcome_is_for_programs(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.splitlines()[-1] == f"ready {ADDRESS}"
 
 
-def test_the_tour_is_three_lines_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tour_is_six_lines_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().welcome(ADDRESS, Path("data"), tour=True)
     lines = [line for line in capsys.readouterr().out.splitlines() if "curl" in line]
-    assert len(lines) == 3
+    assert len(lines) == 6
     assert all(line.startswith(("TOKEN=$(curl", "curl")) for line in lines)
 
 

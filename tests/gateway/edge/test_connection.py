@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.settings import Settings
 from tests.gateway.edge.rules import HOST, refused
 from tests.support import node as nodes
 from tests.support.node import Node
-from tests.support.raw import WITHIN_S
+from tests.support.raw import until
 from tests.support.upstream import Upstream, manual
 
 GET = b"GET /open/%d HTTP/1.1\r\n" + HOST + b"\r\n"
 POST = b"POST /open HTTP/1.1\r\n" + HOST
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until something has become true, within bounds."""
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def test_a_connection_is_kept_for_the_next_request(node: Node, upstream: Upstream) -> None:
@@ -234,7 +227,7 @@ async def test_a_head_at_the_limits_is_served(node: Node, upstream: Upstream) ->
     assert len(upstream.requests) == 1
 
 
-async def configured(folder: Path, redis_url: str, upstream: Upstream, **limits: Any) -> nodes.Settings:  # noqa: ANN401 - values of settings
+async def configured(folder: Path, redis_url: str, upstream: Upstream, **limits: Any) -> Settings:  # noqa: ANN401 - values of settings
     return nodes.settings(folder, redis_url, upstream.url, limits=limits)
 
 

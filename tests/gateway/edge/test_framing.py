@@ -25,7 +25,7 @@ AMBIGUOUS = {
     "empty": b"Content-Length: \r\n",
     "a fraction": b"Content-Length: 5.0\r\n",
     "twenty digits": b"Content-Length: 99999999999999999999\r\n",
-    "other digits": "Content-Length: ٥\r\n".encode(),
+    "other digits": "Content-Length: \u0665\r\n".encode(),
     "a quoted length": b'Content-Length: "5"\r\n',
     "two codings": b"Transfer-Encoding: gzip, chunked\r\n",
     "chunked twice": b"Transfer-Encoding: chunked, chunked\r\n",
@@ -190,9 +190,7 @@ async def test_one_empty_line_before_a_request_is_overlooked(node: Node, upstrea
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"DELETE", b"OPTIONS"])
-async def test_a_body_where_none_is_usual_is_forwarded_as_a_body(
-    node: Node, upstream: Upstream, method: bytes
-) -> None:
+async def test_a_body_where_none_is_usual_is_forwarded_as_a_body(node: Node, upstream: Upstream, method: bytes) -> None:
     """R-90: never left in the buffer as a next request."""
     client = await node.connect()
     raw = method + b" /open/x HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(SMUGGLED) + SMUGGLED

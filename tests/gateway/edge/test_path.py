@@ -9,6 +9,7 @@ import pytest
 from tests.gateway.edge.rules import HOST, refused
 from tests.support import node as nodes
 from tests.support.node import Node
+from tests.support.raw import Wire
 from tests.support.upstream import Upstream
 
 REFUSED = (
@@ -216,7 +217,7 @@ async def test_http_1_0_needs_a_host_as_well(node: Node, upstream: Upstream) -> 
         ("127.0.0.1", 421),
     ],
 )
-async def test_only_hosts_of_the_allow_list_are_served(  # noqa: PLR0917 - fixtures
+async def test_only_hosts_of_the_allow_list_are_served(
     redis_url: str, upstream: Upstream, tmp_path: Path, host: str, status: int
 ) -> None:
     """R-75."""
@@ -246,9 +247,7 @@ async def test_connect_opens_no_tunnel(node: Node, upstream: Upstream, target: s
 
 
 @pytest.mark.parametrize("method", ["get", "Get", "BREW", "PROPFIND", "X" * 100])
-async def test_methods_are_case_sensitive_and_unknown_ones_refused(
-    node: Node, upstream: Upstream, method: str
-) -> None:
+async def test_methods_are_case_sensitive_and_unknown_ones_refused(node: Node, upstream: Upstream, method: str) -> None:
     """R-76."""
     answer = await node.ask(f"{method} /open HTTP/1.1\r\n")
     assert answer.status == 501
@@ -285,6 +284,6 @@ async def test_a_redirect_of_a_service_is_relayed_and_not_followed(
     assert upstream.accepted == 1
 
 
-async def _redirect(upstream: Upstream, wire: nodes.Wire) -> None:
+async def _redirect(upstream: Upstream, wire: Wire) -> None:
     upstream.record(await wire.message())
     await wire.send(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/elsewhere\r\nContent-Length: 0\r\n\r\n")

@@ -64,7 +64,11 @@ class Users:
 
 def _json(status: int, content: Mapping[str, Any]) -> bytes:
     body = json.dumps(content).encode()
-    return b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+    return b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+        status,
+        len(body),
+        body,
+    )
 
 
 class Caller:
@@ -73,14 +77,10 @@ class Caller:
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    async def post(
-        self, path: str, body: bytes = b"", *, media: str | None = JSON_TYPE, fields: str = ""
-    ) -> Message:
+    async def post(self, path: str, body: bytes = b"", *, media: str | None = JSON_TYPE, fields: str = "") -> Message:
         """POST bytes as they are."""
         kind = f"Content-Type: {media}\r\n" if media is not None else ""
-        return await self.node.ask(
-            f"POST {path} HTTP/1.1\r\n{kind}{fields}Content-Length: {len(body)}\r\n", body
-        )
+        return await self.node.ask(f"POST {path} HTTP/1.1\r\n{kind}{fields}Content-Length: {len(body)}\r\n", body)
 
     async def json(self, path: str, content: object, *, fields: str = "") -> Message:
         """POST a JSON value."""

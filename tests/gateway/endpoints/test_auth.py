@@ -100,9 +100,7 @@ async def test_a_reused_refresh_token_ends_the_session_and_its_access_tokens(cal
     assert problem(answer, 400, "invalid_grant")["error"] == "invalid_grant"
     for tokens in (stolen, fresh):
         assert await caller.welcome(tokens["access_token"]) == 401
-        problem(
-            await caller.json("/auth/refresh", {"refresh_token": tokens["refresh_token"]}), 400, "invalid_grant"
-        )
+        problem(await caller.json("/auth/refresh", {"refresh_token": tokens["refresh_token"]}), 400, "invalid_grant")
 
 
 async def test_an_access_token_is_no_refresh_token_and_the_other_way_round(caller: Caller, service: Upstream) -> None:

@@ -96,7 +96,16 @@ async def test_nothing_that_was_sent_comes_back(caller: Caller, content: dict[st
 
 @pytest.mark.parametrize(
     "media",
-    [None, "", "text/plain", "application/jsonp", "text/json", "multipart/form-data; boundary=x", "application/*", "*/*"],
+    [
+        None,
+        "",
+        "text/plain",
+        "application/jsonp",
+        "text/json",
+        "multipart/form-data; boundary=x",
+        "application/*",
+        "*/*",
+    ],
 )
 @pytest.mark.parametrize("path", ["/auth/login", "/auth/refresh", "/auth/revoke"])
 async def test_another_media_type_is_415(caller: Caller, service: Upstream, path: str, media: str | None) -> None:

@@ -118,7 +118,6 @@ def opening(
     path: str = PATH,
     subprotocols: Any = None,  # noqa: ANN401 - the library's NewType
     origin: Any = None,  # noqa: ANN401 - as above
-    max_size: int = 2**24,
 ) -> connect:
     """A client of the node; await it, or use it as a context."""
     fields = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -131,13 +130,15 @@ def opening(
         ping_interval=None,
         close_timeout=1,
         open_timeout=WITHIN_S,
-        max_size=max_size,
     )
 
 
 @contextlib.asynccontextmanager
 async def opened(
-    node: Node, service: SocketService, token: str | None, **options: Any
+    node: Node,
+    service: SocketService,
+    token: str | None,
+    **options: Any,  # noqa: ANN401 - those of `opening`
 ) -> AsyncIterator[tuple[ClientConnection, ServerConnection]]:
     """Both ends of an open socket."""
     async with opening(node, token, **options) as client:
@@ -163,7 +164,7 @@ async def closed(connection: ClientConnection | ServerConnection) -> tuple[int |
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until something holds."""
     async with asyncio.timeout(WITHIN_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what is waited for sets no event
             await asyncio.sleep(0)
 
 

@@ -270,5 +270,5 @@ async def _send_for_ever(at_service: ServerConnection) -> None:
 
 
 def _unsent(connection: object) -> int:
-    size: int = connection._transport.get_write_buffer_size()  # type: ignore[attr-defined]
+    size: int = connection._transport.get_write_buffer_size()  # type: ignore[attr-defined]  # noqa: SLF001 - seen nowhere else
     return size

@@ -27,6 +27,9 @@ from tests.support import upstream as upstreams
 from tests.support.node import Node
 from trust import Verified
 
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+ACCEPT = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+
 
 @pytest_asyncio.fixture
 async def service() -> AsyncIterator[SocketService]:
@@ -238,13 +241,10 @@ async def test_a_service_that_is_away_is_a_502(redis_url: str, tmp_path: Path) -
     "answer",
     [
         b"nonsense\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+        SWITCHING + b"\r\n",
+        SWITCHING + b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n",
+        SWITCHING + ACCEPT + b"Sec-WebSocket-Protocol: chat\r\n\r\n",
+        SWITCHING + ACCEPT + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
     ],
 )
 async def test_an_answer_that_accepts_something_else_is_a_502(redis_url: str, tmp_path: Path, answer: bytes) -> None:

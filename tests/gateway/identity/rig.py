@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from gateway.clock import Clock
+from gateway.errors import Refusal
 from gateway.identity import keyring
 from gateway.identity.bearer import format_gate
 from gateway.identity.keyring import KeyRing, PrivateKey
 from gateway.identity.model import VerifiedClaims
 from gateway.identity.verifier import AccessTokenRules, Verifier
-from gateway.errors import Refusal
 from gateway.stores.layout import admission_keys
 from tests.support.tokens import ABSENT, base64url, encoded
 
@@ -120,7 +120,7 @@ class Signer:
         }
         return _changed(claims, changes)
 
-    def token(self, header: Mapping[str, object] | None = None, **claims: object) -> str:
+    def token(self, header: Mapping[str, object] | None = None, /, **claims: object) -> str:
         """A validly signed token; what it says may be odd."""
         return self.sign(encoded(self.header() if header is None else header), encoded(self.claims(**claims)))
 

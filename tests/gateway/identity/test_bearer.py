@@ -101,7 +101,7 @@ def test_more_than_one_credential_is_refused(fields: tuple[bytes, ...]) -> None:
         b"aa.bb.c+",
         b"aa.bb.c/",
         b"aa.bb.c~",
-        "aa.bb.ｃｃ".encode(),
+        "aa.bb.\uff43\uff43".encode(),
         b"aa.bb.\xff",
         b'{"payload":"","signatures":[]}',
         b'{"protected":"aa","payload":"bb","signature":"cc"}',

@@ -45,7 +45,9 @@ def test_a_claim_that_is_text_is_nothing_else(gate: Gate, signer: Signer, name: 
     refused(gate.judge(signer.token(**{name: value})), Reason.TOKEN_BAD_CLAIMS, Reason.TOKEN_WRONG_AUDIENCE)
 
 
-@pytest.mark.parametrize("issuer", [f"{ISSUER}/", ISSUER.upper(), ISSUER[:-1], f" {ISSUER}", f"{ISSUER}\u0000", [ISSUER]])
+@pytest.mark.parametrize(
+    "issuer", [f"{ISSUER}/", ISSUER.upper(), ISSUER[:-1], f" {ISSUER}", f"{ISSUER}\u0000", [ISSUER]]
+)
 def test_the_issuer_is_ours_to_the_letter(gate: Gate, signer: Signer, issuer: object) -> None:
     """R-22"""
     refused(gate.judge(signer.token(iss=issuer)), Reason.TOKEN_BAD_CLAIMS)
@@ -90,7 +92,22 @@ def test_a_token_for_one_resource_is_refused_at_another(ring: KeyRing, clock: Ma
 @pytest.mark.parametrize("name", ["exp", "iat", "nbf", "auth_time"])
 @pytest.mark.parametrize(
     "date",
-    ["1800000000", "1_800_000_000", " 1800000000 ", "١٨٠٠٠٠٠٠٠٠", True, False, None, [1], {}, -1, -0.5, 2**53 + 1, 10**19, 1e30],
+    [
+        "1800000000",
+        "1_800_000_000",
+        " 1800000000 ",
+        "١٨٠٠٠٠٠٠٠٠",
+        True,
+        False,
+        None,
+        [1],
+        {},
+        -1,
+        -0.5,
+        2**53 + 1,
+        10**19,
+        1e30,
+    ],
     ids=repr,
 )
 def test_a_date_is_a_number_in_its_range(gate: Gate, signer: Signer, name: str, date: object) -> None:
@@ -142,7 +159,18 @@ def test_a_token_that_lives_too_long_is_refused_however_well_it_is_signed(
 @pytest.mark.parametrize("name", ["sub", "jti", "client_id", "sid"])
 @pytest.mark.parametrize(
     "text",
-    ["a\r\nX-User-Roles: admin", "a\nb", "a\u0000b", "a\tb", "\u007f", "\u0085", "\u2028", "\u202e", "\ufeff", "x" * 257],
+    [
+        "a\r\nX-User-Roles: admin",
+        "a\nb",
+        "a\u0000b",
+        "a\tb",
+        "\u007f",
+        "\u0085",
+        "\u2028",
+        "\u202e",
+        "\ufeff",
+        "x" * 257,
+    ],
     ids=ascii,
 )
 def test_a_name_is_short_and_without_control_characters(gate: Gate, signer: Signer, name: str, text: str) -> None:

@@ -194,7 +194,7 @@ def test_one_key_signs_and_not_two(private_keys: Mapping[str, PrivateKey], tmp_p
 
 def _weak_keys() -> Mapping[str, bytes]:
     return {
-        "RSA of 1024 bits": _pkcs8(rsa.generate_private_key(65537, 1024)),
+        "RSA of 1024 bits": _pkcs8(rsa.generate_private_key(65537, 1024)),  # noqa: S505 - what is to be refused
         "RSA with exponent 3": _pkcs8(rsa.generate_private_key(3, 2048)),
         "P-384": _pkcs8(ec.generate_private_key(ec.SECP384R1())),
         "secp256k1": _pkcs8(ec.generate_private_key(ec.SECP256K1())),

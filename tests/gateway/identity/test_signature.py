@@ -50,7 +50,9 @@ def test_the_header_cannot_choose_another_algorithm_than_the_keys(
         refused(gate.judge(each_signer.token(each_signer.header(alg=alg))), Reason.TOKEN_UNKNOWN_KEY)
 
 
-@pytest.mark.parametrize("alg", ["none", "None", "NONE", "nOnE", "", None, 0, True, [], ["EdDSA"], {}, "eddsa", "EDDSA"])
+@pytest.mark.parametrize(
+    "alg", ["none", "None", "NONE", "nOnE", "", None, 0, True, [], ["EdDSA"], {}, "eddsa", "EDDSA"]
+)
 def test_no_algorithm_is_no_signature(gate: Gate, signer: Signer, alg: object) -> None:
     """R-02: `none` in any case, not a string, empty, or the right one in another case."""
     head, body, sign = signer.token(signer.header(alg=alg)).split(".")
@@ -116,7 +118,21 @@ def test_a_key_that_the_sender_brings_is_not_used(gate: Gate, signer: Signer, cl
 
 @pytest.mark.parametrize(
     "kid",
-    [ABSENT, None, 1, True, [], {}, "", "x" * 129, "unknown", "../../keys/ring.json", "' OR 1=1 --", "lg:*", "a\u0000b"],
+    [
+        ABSENT,
+        None,
+        1,
+        True,
+        [],
+        {},
+        "",
+        "x" * 129,
+        "unknown",
+        "../../keys/ring.json",
+        "' OR 1=1 --",
+        "lg:*",
+        "a\u0000b",
+    ],
 )
 def test_a_key_is_found_by_its_exact_id_only(gate: Gate, signer: Signer, kid: object) -> None:
     """R-06"""
@@ -161,7 +177,7 @@ def test_a_signature_has_the_length_of_its_algorithm(gate: Gate, each_signer: Si
 @pytest.mark.parametrize(
     ("r", "s"), [(0, 0), (0, 1), (1, 0), (P256_ORDER, 1), (1, P256_ORDER), (P256_ORDER, P256_ORDER), (1, 1)]
 )
-def test_es256_numbers_lie_in_their_range(
+def test_es256_numbers_lie_in_their_range(  # noqa: PLR0913, PLR0917 - fixtures
     gate: Gate, private_keys: Mapping[str, PrivateKey], ring: KeyRing, clock: ManualClock, r: int, s: int
 ) -> None:
     """R-09: CVE-2022-21449 and its neighbours."""
@@ -206,7 +222,7 @@ def test_the_second_es256_signature_of_a_token_asks_for_the_same_revocation(
     assert accepted(gate.judge(twin)).question == accepted(gate.judge(token)).question
 
 
-_ODD_JSON = {
+_ODD_JSON: Mapping[str, Callable[[bytes], bytes]] = {
     "a byte order mark": lambda text: b"\xef\xbb\xbf" + text,
     "UTF-16": lambda text: text.decode().encode("utf-16"),
     "UTF-16 without a mark": lambda text: text.decode().encode("utf-16-le"),
@@ -307,7 +323,22 @@ _JSON = st.recursive(
     lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=5), children, max_size=4),
     max_leaves=10,
 )
-_NAMES = ["iss", "aud", "sub", "client_id", "iat", "exp", "nbf", "jti", "sid", "scope", "roles", "epoch", "auth_time", "amr"]
+_NAMES = [
+    "iss",
+    "aud",
+    "sub",
+    "client_id",
+    "iat",
+    "exp",
+    "nbf",
+    "jti",
+    "sid",
+    "scope",
+    "roles",
+    "epoch",
+    "auth_time",
+    "amr",
+]
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])

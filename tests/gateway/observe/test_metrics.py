@@ -48,12 +48,12 @@ def test_refusals_are_counted_by_reason() -> None:
     assert 'lockgate_refusals_total{reason="token_revoked"} 1.0' in metrics.text().decode()
 
 
-def test_an_access_line_is_one_line_of_json_whatever_the_path_is(capsys: pytest.CaptureFixture[str]) -> None:
-    AccessLog(ManualClock(0)).answered(
+def test_an_access_line_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    AccessLog(ManualClock(1.5)).answered(
         request_id="r",
-        client="192.0.2.1",
+        client="2001:db8::1",
         method="GET",
-        path="/a\n\x1b[31m",
+        path="/a/%22%0A/!$&'()*+,;=:@~",
         route="-",
         status=404,
         seconds=0.0015,
@@ -61,17 +61,31 @@ def test_an_access_line_is_one_line_of_json_whatever_the_path_is(capsys: pytest.
     )
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line) == {
-        "time": "1970-01-01T00:00:00.000+00:00",
+        "time": "1970-01-01T00:00:01.500+00:00",
         "event": "request",
         "request_id": "r",
-        "client": "192.0.2.1",
+        "client": "2001:db8::1",
         "method": "GET",
-        "path": "/a\n\x1b[31m",
+        "path": "/a/%22%0A/!$&'()*+,;=:@~",
         "route": "-",
         "status": 404,
         "ms": 1.5,
         "reason": "no_route",
     }
+
+
+@pytest.mark.parametrize("byte", [b'"', b"\\", b"\n", b"\x1b", b"\x7f"])
+@pytest.mark.parametrize("form", [b"G%bT /open/x HTTP/1.1\r\n", b"GET /open/%b HTTP/1.1\r\n"])
+async def test_what_could_break_a_line_never_gets_as_far_as_the_log(
+    capsys: pytest.CaptureFixture[str], node: Node, form: bytes, byte: bytes
+) -> None:
+    """R-184: the log writes methods and paths without looking, because the edge refuses these bytes."""
+    client = await node.connect()
+    await client.send(form % byte + b"Host: shop.example\r\n\r\n")
+    await client.rest()
+    client.close()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["event"] == "refused"
 
 
 async def test_each_request_is_logged_once_with_its_route_and_without_its_query(

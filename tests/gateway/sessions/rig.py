@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -112,8 +111,3 @@ def paired(outcome: Pair | Outcome | None) -> Pair:
     """The tokens of a refresh that worked."""
     assert isinstance(outcome, Pair), outcome
     return outcome
-
-
-def somebody() -> str:
-    """A user nobody else has."""
-    return f"user-{secrets.token_hex(8)}"

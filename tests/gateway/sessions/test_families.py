@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -12,12 +13,12 @@ from gateway.sessions.families import MAX_REPEATS, Outcome
 from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens
 from gateway.settings import TokenSettings
 from gateway.stores.layout import ENDED_CHANNEL, UserKeys, ended_life_ms
-from tests.gateway.sessions.rig import CLIENT, Node, Pair, paired, somebody
+from tests.gateway.sessions.rig import CLIENT, Node, Pair, paired
 from tests.support.clock import ManualClock
 
 
-async def _stored(redis: Redis, pair: Pair) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = await redis.hgetall(UserKeys.of(pair.session.sub).session(pair.session.sid))
+async def _stored(redis: Redis, pair: Pair) -> dict[Any, Any]:
+    found: dict[Any, Any] = await redis.hgetall(UserKeys.of(pair.session.sub).session(pair.session.sid))
     return found
 
 
@@ -109,9 +110,7 @@ async def test_the_predecessor_of_a_used_successor_ends_the_session(node: Node) 
         assert await _is_over(node, pair)
 
 
-async def test_without_a_grace_every_second_use_is_reuse(
-    redis: Redis, tmp_path: Path, clock: ManualClock
-) -> None:
+async def test_without_a_grace_every_second_use_is_reuse(redis: Redis, tmp_path: Path, clock: ManualClock) -> None:
     """R-143: the window is optional."""
     node = Node(redis, tmp_path / "keys", clock, TokenSettings(refresh_grace_s=0))
     first = await node.login("alice")
@@ -171,9 +170,11 @@ async def test_every_key_lives_as_long_as_the_layout_says(
         keys.ended("0" * 32): access_ms,
         UserKeys.of("bob").epoch: -1,
     }
+    jti: Any
     (jti,) = await redis.keys(f"{keys.tag}:jti:*".replace("{", "\\{").replace("}", "\\}"))
     lives[jti.decode()] = access_ms
-    assert {key.decode() for key in await redis.keys("*")} == set(lives)
+    found: list[Any] = await redis.keys("*")
+    assert {key.decode() for key in found} == set(lives)
     for key, life_ms in lives.items():
         left = await redis.pttl(key)
         assert left == -1 if life_ms == -1 else life_ms - 5000 < left <= life_ms, key
@@ -296,7 +297,7 @@ async def test_a_rotation_that_a_fail_over_lost_is_caught_up_with(node: Node, re
     """R-144: Redis replicates asynchronously; a token newer than what is stored is ours all the same, by its MAC."""
     first = await node.login("alice")
     keys = UserKeys.of("alice")
-    before = await redis.dump(keys.session(first.session.sid))
+    before: Any = await redis.dump(keys.session(first.session.sid))
     second = paired(await node.refresh(first.refresh))
     await redis.restore(keys.session(first.session.sid), 0, before, replace=True)
     third = paired(await node.refresh(second.refresh))

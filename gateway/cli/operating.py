@@ -1,0 +1,97 @@
+"""What the commands for users, sessions, tokens and clients share: the parts of a gateway that they need, opened."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import secrets
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gateway.clock import SystemClock
+from gateway.errors import ConfigurationError, LockgateError
+from gateway.identity.reload import live_keys
+from gateway.observe.audit import Audit
+from gateway.sessions.accounts import Accounts
+from gateway.sessions.clients import Clients
+from gateway.sessions.families import Families
+from gateway.sessions.operators import Operators
+from gateway.sessions.service import Visitor
+from gateway.stores.redis import connect
+from gateway.stores.trail import AuditTrail
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.settings import Settings
+
+
+class NotFoundError(LockgateError):
+    """There is nothing of the name that was given."""
+
+
+def actor() -> str:
+    """Who runs the command, for the audit trail."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "cli"
+
+
+def visitor() -> Visitor:
+    """The command, where a call would say where it comes from."""
+    return Visitor(address="", agent="lockgate", request_id=secrets.token_hex(16))
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Operators]:
+    """What operators can do, with the same parts as a gateway; lines of the audit trail go to standard error.
+
+    Raises:
+        ConfigurationError: Redis or the users service is not configured.
+    """
+    if settings.redis_url is None:
+        raise ConfigurationError("redis_url is not set; give the gateway's own, for example by REDIS_URL")
+    clock, token = SystemClock(), settings.token
+    links = live_keys(settings, clock).links.value
+    redis = connect(settings.redis_url.get_secret_value())
+    accounts = Accounts(
+        settings.addresses(settings.accounts.service),
+        links.outbound(settings.accounts.service),
+        timeout_s=settings.accounts.timeout_s,
+        clock=clock,
+    )
+    audit = Audit(AuditTrail(redis, settings.audit.length), clock, sys.stderr)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(redis.aclose)
+        stack.push_async_callback(accounts.close)
+        stack.push_async_callback(audit.flush)
+        yield Operators(
+            redis=redis,
+            accounts=accounts,
+            families=Families(redis, token, clock),
+            clients=Clients(redis, clock),
+            audit=audit,
+            clock=clock,
+            access_life_s=token.access_life_s,
+        )
+
+
+async def sub_of(operators: Operators, user: str) -> str:
+    """The id of a user, by id or name.
+
+    Raises:
+        NotFoundError: there is no such user.
+    """
+    found = await operators.find(user, visitor())
+    if found is None:
+        raise NotFoundError(f"there is no user {user!r}")
+    return found.sub
+
+
+def show(content: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Say something, for programs or for people."""
+    typer.echo(json.dumps(content, indent=2) if as_json else text)

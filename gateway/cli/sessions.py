@@ -1,0 +1,50 @@
+"""`lockgate sessions`: who is logged in, and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gateway.cli.operating import NotFoundError, actor, opened, show, sub_of, visitor
+from gateway.endpoints.sessions import as_json as session_json
+
+if TYPE_CHECKING:
+    from gateway.sessions.overview import SessionView
+    from gateway.settings import Settings
+
+
+def show_all(settings: Settings, user: str, *, as_json: bool) -> None:
+    """List a user's live sessions."""
+
+    async def run() -> None:
+        async with opened(settings) as operators:
+            sub = await sub_of(operators, user)
+            found = await operators.sessions(sub)
+        text = "\n".join(_line(view) for view in found) or f"{user} is not logged in"
+        show({"sub": sub, "sessions": [session_json(view) for view in found]}, text, as_json=as_json)
+
+    asyncio.run(run())
+
+
+def end(settings: Settings, user: str, sid: str | None, *, as_json: bool) -> None:
+    """End one of a user's sessions, or everything they have."""
+
+    async def run() -> None:
+        async with opened(settings) as operators:
+            sub = await sub_of(operators, user)
+            if sid is None:
+                await operators.end_sessions(sub, actor(), visitor())
+            elif not await operators.end_session(sub, sid, actor(), visitor()):
+                raise NotFoundError(f"{user} has no session {sid!r}")
+        what = "every session" if sid is None else f"session {sid}"
+        show({"sub": sub, "ended": sid or "all"}, f"{what} of {user} has ended, on every node", as_json=as_json)
+
+    asyncio.run(run())
+
+
+def _line(view: SessionView) -> str:
+    used = datetime.fromtimestamp(view.last_used, UTC).isoformat(sep=" ", timespec="seconds")
+    # What a client said of itself: control characters have no business on a terminal.
+    agent = "".join(character if character.isprintable() else "?" for character in view.agent)
+    return f"{view.session_id}  {used}  {view.client_id}  {view.address}  {agent}"

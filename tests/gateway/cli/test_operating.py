@@ -1,0 +1,175 @@
+"""`lockgate users | sessions | tokens | clients` against a running stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import httpx
+import pytest
+
+from services.users.demo import PASSWORD
+from tests.gateway.cli.processes import CONFIG, ROOT, WITHIN_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.stack import Stack
+
+Lockgate: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
+USER: Final = "bob"
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def http(stack: Stack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.url, timeout=WITHIN_S, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def lockgate(stack: Stack) -> Lockgate:
+    """Runs the program with the environment that the stack's own gateway has."""
+    environment = _environment(stack)
+
+    def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-m", "gateway.cli", *arguments, "--config", str(CONFIG)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=WITHIN_S,
+            check=False,
+        )
+
+    return run
+
+
+def _environment(stack: Stack) -> dict[str, str]:
+    for pid in stack.processes():
+        entries = (Path("/proc") / str(pid) / "environ").read_bytes().split(b"\0")
+        found = dict(entry.decode().split("=", 1) for entry in entries if b"=" in entry)
+        if "REDIS_URL" in found:
+            return {name: value for name, value in found.items() if name.startswith(("LOCKGATE_", "REDIS_URL"))}
+    raise AssertionError("no process of the stack knows its Redis")
+
+
+def as_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    content: dict[str, Any] = json.loads(done.stdout)
+    return content
+
+
+def login(http: httpx.Client) -> dict[str, Any]:
+    answer = http.post("/auth/login", json={"username": USER, "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    tokens: dict[str, Any] = answer.json()
+    return tokens
+
+
+def status(http: httpx.Client, tokens: dict[str, Any]) -> int:
+    return http.get("/auth/me", headers={"authorization": f"Bearer {tokens['access_token']}"}).status_code
+
+
+def test_a_user_is_blocked_and_unblocked(http: httpx.Client, lockgate: Lockgate) -> None:
+    tokens = login(http)
+    assert as_json(lockgate("users", "show", USER, "--json"))["status"] == "active"
+    try:
+        blocked = as_json(lockgate("users", "block", USER, "--json"))
+        assert status(http, tokens) == 401
+        refused = http.post("/auth/login", json={"username": USER, "password": PASSWORD})
+        assert refused.json()["code"] == "invalid_grant"
+    finally:
+        unblocked = lockgate("users", "unblock", blocked["sub"])
+    assert unblocked.stdout == f"{blocked['sub']} may log in again\n"
+    event = json.loads(unblocked.stderr)
+    assert (event["event"], event["sub"], event["actor"][:3]) == ("user.unblocked", blocked["sub"], "cli")
+    assert status(http, login(http)) == 200
+
+
+def test_sessions_are_listed_and_ended(http: httpx.Client, lockgate: Lockgate) -> None:
+    first, second = login(http), login(http)
+    listed = {one["session_id"] for one in as_json(lockgate("sessions", "list", USER, "--json"))["sessions"]}
+    assert {first["session_id"], second["session_id"]} <= listed
+    assert first["session_id"] in lockgate("sessions", "list", USER).stdout
+    assert lockgate("sessions", "end", USER, first["session_id"]).returncode == 0
+    assert [status(http, tokens) for tokens in (first, second)] == [401, 200]
+    again = lockgate("sessions", "end", USER, first["session_id"])
+    assert (again.returncode, again.stdout) == (1, "")
+    assert as_json(lockgate("sessions", "end", USER, "--json"))["ended"] == "all"
+    assert status(http, second) == 401
+    assert "is not logged in" in lockgate("sessions", "list", USER).stdout
+
+
+def test_a_token_is_inspected_and_its_end_is_seen(http: httpx.Client, lockgate: Lockgate) -> None:
+    tokens = login(http)
+    inspected = as_json(lockgate("tokens", "inspect", "-", "--json", stdin=tokens["access_token"] + "\n"))
+    assert inspected["verdict"] == "valid"
+    assert inspected["claims"]["sid"] == tokens["session_id"]
+    refresh = as_json(lockgate("tokens", "inspect", tokens["refresh_token"], "--json"))
+    assert (refresh["kind"], refresh["sid"], refresh["generation"]) == ("refresh token", tokens["session_id"], 0)
+    http.post("/auth/logout", headers={"authorization": f"Bearer {tokens['access_token']}"})
+    gone = lockgate("tokens", "inspect", tokens["access_token"])
+    assert "its session has ended" in gone.stdout
+
+
+@pytest.mark.parametrize("token", ["nonsense", "lgr_x", "a.b.c"])
+def test_what_is_no_token_of_ours_is_said_to_be_none(lockgate: Lockgate, token: str) -> None:
+    verdict = as_json(lockgate("tokens", "inspect", token, "--json"))["verdict"]
+    assert "valid" not in verdict
+
+
+def test_a_client_is_added_listed_and_removed(http: httpx.Client, lockgate: Lockgate) -> None:
+    added = as_json(lockgate("clients", "add", "nightly", "--scope", "orders:read", "--json"))
+    form = {"grant_type": "client_credentials"}
+    credentials = ("nightly", added["client_secret"])
+    token = http.post("/auth/token", data=form, auth=credentials)
+    assert token.json()["scope"] == "orders:read"
+    listed = lockgate("clients", "list")
+    assert "nightly" in listed.stdout
+    assert added["client_secret"] not in listed.stdout
+    twice = lockgate("clients", "add", "nightly")
+    assert (twice.returncode, "already" in twice.stderr) == (1, True)
+    assert lockgate("clients", "remove", "nightly").returncode == 0
+    assert status(http, token.json()) == 401
+    assert http.post("/auth/token", data=form, auth=credentials).status_code == 401
+    assert lockgate("clients", "remove", "nightly").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (("clients", "add", "No"), 2),
+        (("clients", "add", "nightly", "--scope", "everything"), 2),
+        (("users", "block", "nobody-at-all"), 1),
+        (("sessions", "list", "nobody-at-all"), 1),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    lockgate: Lockgate, arguments: tuple[str, ...], exit_code: int
+) -> None:
+    done = lockgate(*arguments)
+    assert (done.returncode, done.stdout) == (exit_code, "")
+    assert done.stderr.startswith("lockgate: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_redis_it_says_what_is_missing() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "gateway.cli", "clients", "list", "--config", str(CONFIG)],
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "redis_url is not set" in done.stderr

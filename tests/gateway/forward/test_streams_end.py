@@ -1,0 +1,142 @@
+"""An event stream, and any answer that takes long, ends with the token it was asked for with (R-172 for streams)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from gateway.stores.layout import UserKeys
+from tests.gateway.forward.sockets import until
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
+from tests.support.node import Node
+from tests.support.raw import Wire
+from tests.support.upstream import Upstream
+
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+DOWNLOAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\nContent-Length: 100\r\n\r\n"
+EVENT = b"9\r\ndata: 1\n\n\r\n"
+
+
+@pytest_asyncio.fixture
+async def service() -> AsyncIterator[Upstream]:
+    async with upstreams.running(upstreams.manual()) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def node(redis: Redis, redis_url: str, service: Upstream, tmp_path: Path) -> AsyncIterator[Node]:
+    del redis
+    async with nodes.running(nodes.settings(tmp_path, redis_url, service.url)) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def streaming(node: Node, service: Upstream, answer: bytes, **claims: object) -> AsyncIterator[tuple[Wire, Wire]]:
+    """A client in the middle of an answer, and the service that gives it."""
+    client = await node.connect()
+    try:
+        await client.send(f"GET /orders/feed HTTP/1.1\r\n{nodes.HOST}{node.tokens.bearer(**claims)}\r\n".encode())
+        at_service = await service.connection()
+        await at_service.message()
+        await at_service.send(answer)
+        assert b" 200 OK" in await client.exactly(len(b"HTTP/1.1 200 OK"))
+        yield client, at_service
+    finally:
+        client.close()
+
+
+async def event(client: Wire) -> None:
+    """Read up to the end of the next event."""
+    heard = b""
+    while not heard.endswith(EVENT):
+        heard += await client.exactly(1)
+
+
+async def test_an_event_stream_ends_in_order_when_the_token_has_expired(node: Node, service: Upstream) -> None:
+    """In order: a browser then asks again, and is told why it may not."""
+    async with streaming(node, service, EVENTS + EVENT) as (client, at_service):
+        await event(client)
+        for _ in range(3):
+            node.tick(100)
+            await at_service.send(EVENT)
+            await event(client)
+        node.tick(10)
+        assert await client.rest() == b"0\r\n\r\n"
+        assert await at_service.gone() == b""
+
+
+async def test_an_event_stream_that_says_nothing_ends_too(node: Node, service: Upstream, redis: Redis) -> None:
+    async with streaming(node, service, EVENTS, sub="frank", sid="s") as (client, at_service):
+        await redis.set(UserKeys.of("frank").ended("s"), 1)
+        await redis.publish("lg:ended", "sid:s")
+        assert (await client.rest()).endswith(b"\r\n\r\n0\r\n\r\n")
+        assert await at_service.gone() == b""
+
+
+async def test_an_event_stream_may_be_silent_for_longer_than_another_answer(node: Node, service: Upstream) -> None:
+    async with streaming(node, service, EVENTS) as (client, at_service):
+        for _ in range(11):
+            node.tick(10)
+        await at_service.send(EVENT)
+        await event(client)
+
+
+async def test_another_long_answer_is_broken_off_so_that_it_does_not_look_complete(
+    node: Node, service: Upstream, redis: Redis
+) -> None:
+    """R-191."""
+    async with streaming(node, service, DOWNLOAD + b"x" * 50, sub="grace", sid="s") as (client, at_service):
+        node.tick(1)
+        await at_service.send(b"x" * 10)
+        await until(lambda: len(node.worker.watches) == 1)
+        await redis.set(UserKeys.of("grace").ended("s"), 1)
+        await redis.publish("lg:ended", "sid:s")
+        assert (await client.gone()).count(b"x") == 60
+        assert await at_service.gone() == b""
+
+
+async def test_a_long_answer_whose_token_was_revoked_before_it_grew_long_is_found_out(
+    node: Node, service: Upstream, redis: Redis
+) -> None:
+    async with streaming(node, service, DOWNLOAD + b"x" * 50, sub="heidi", sid="s") as (client, at_service):
+        await redis.set(UserKeys.of("heidi").ended("s"), 1)
+        node.tick(1)
+        await at_service.send(b"x" * 10)
+        await client.gone()
+        assert await at_service.gone() == b""
+
+
+async def test_an_answer_that_is_over_is_watched_no_more(node: Node, service: Upstream) -> None:
+    async with streaming(node, service, EVENTS + EVENT) as (client, at_service):
+        await at_service.send(b"0\r\n\r\n")
+        await client.exactly(len(EVENT))
+        await until(lambda: len(node.worker.watches) == 0)
+
+
+@pytest.mark.parametrize("path", ["/open/feed", "/orders/feed"])
+async def test_event_streams_end_when_the_node_stops(node: Node, service: Upstream, path: str) -> None:
+    client = await node.connect()
+    await client.send(f"GET {path} HTTP/1.1\r\n{nodes.HOST}{node.tokens.bearer()}\r\n".encode())
+    at_service = await service.connection()
+    await at_service.message()
+    await at_service.send(EVENTS)
+    await client.exactly(len(b"HTTP/1.1 200 OK"))
+    node.worker.drain()
+    assert (await client.rest()).endswith(b"0\r\n\r\n")
+    client.close()
+
+
+async def test_a_download_is_finished_when_the_node_stops(node: Node, service: Upstream) -> None:
+    async with streaming(node, service, DOWNLOAD + b"x" * 50) as (client, at_service):
+        node.tick(1)
+        await at_service.send(b"x" * 10)
+        await until(lambda: len(node.worker.watches) == 1)
+        node.worker.drain()
+        await at_service.send(b"x" * 40)
+        assert (await client.rest()).count(b"x") >= 100

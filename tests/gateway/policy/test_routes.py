@@ -1,0 +1,198 @@
+"""R-73, R-76: the route table. What is not in it is refused, and a table that says something odd does not start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import ConfigurationError, Reason, Refusal
+from gateway.identity.model import Identity
+from gateway.policy.authorize import authorize
+from gateway.policy.routes import KNOWN_METHODS, OWN_PREFIXES, Route, RouteTable, find, is_own
+from gateway.settings import Settings
+from trust import cover
+
+ROLES: dict[str, tuple[str, ...]] = {"customer": ("orders:read", "orders:write")}
+ADDRESS = "http://127.0.0.1:9"
+
+
+def table(*routes: dict[str, Any]) -> RouteTable:
+    entries = [{"name": f"r{number}", "upstreams": [ADDRESS], **route} for number, route in enumerate(routes)]
+    return RouteTable.compile(Settings(roles=ROLES, route=entries))  # type: ignore[arg-type]  # as from a file
+
+
+def prefix_of(found: Route | None) -> str | None:
+    return None if found is None else found.prefix
+
+
+NESTED = table({"prefix": "/orders"}, {"prefix": "/orders/export"}, {"prefix": "/a/b/c"})
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix"),
+    [
+        ("/orders", "/orders"),
+        ("/orders/", "/orders"),
+        ("/orders/1", "/orders"),
+        ("/orders/export", "/orders/export"),
+        ("/orders/export/1", "/orders/export"),
+        ("/orders/exports", "/orders"),
+        ("/a/b/c/d", "/a/b/c"),
+        ("/ordersx", None),
+        ("/order", None),
+        ("/Orders", None),
+        ("/", None),
+        ("/a", None),
+        ("/a/b", None),
+        ("/a/b/cc", None),
+        ("/x/orders", None),
+        ("/orders%2Fexport", None),
+    ],
+)
+def test_the_longest_prefix_that_ends_at_a_segment_border_wins(path: str, prefix: str | None) -> None:
+    """R-73"""
+    assert prefix_of(NESTED.match(path)) == prefix
+
+
+@given(path=st.lists(st.sampled_from(["orders", "export", "a", "b", "c", "ordersx", "1"]), max_size=6))
+def test_a_match_is_what_comparing_segments_says(path: list[str]) -> None:
+    prefixes = [["orders"], ["orders", "export"], ["a", "b", "c"]]
+    fitting = [prefix for prefix in prefixes if path[: len(prefix)] == prefix]
+    expected = max(("/" + "/".join(prefix) for prefix in fitting), key=len, default=None)
+    assert prefix_of(NESTED.match("/" + "/".join(path))) == expected
+
+
+def test_no_route_is_404_and_another_method_405_with_what_is_allowed() -> None:
+    """R-73, R-76"""
+    routes = table({"prefix": "/orders", "methods": ["GET", "POST"]})
+    assert isinstance(find(routes, "GET", "/orders"), Route)
+    refusals = {
+        (method, path): find(routes, method, path)
+        for method, path in [("GET", "/x"), ("PUT", "/orders"), ("TRACE", "/orders"), ("get", "/orders"), ("FOO", "/x")]
+    }
+    reasons = {key: one.reason for key, one in refusals.items() if isinstance(one, Refusal)}
+    assert reasons == {
+        ("GET", "/x"): Reason.NO_ROUTE,
+        ("PUT", "/orders"): Reason.METHOD_NOT_ALLOWED,
+        ("TRACE", "/orders"): Reason.METHOD_NOT_ALLOWED,
+        ("get", "/orders"): Reason.UNKNOWN_METHOD,
+        ("FOO", "/x"): Reason.UNKNOWN_METHOD,
+    }
+    refusal = refusals["PUT", "/orders"]
+    assert isinstance(refusal, Refusal)
+    assert refusal.headers == (("Allow", "GET, POST"),)
+
+
+@pytest.mark.parametrize("method", ["TRACE", "TRACK", "CONNECT"])
+def test_some_methods_are_refused_everywhere_and_cannot_be_configured(method: str) -> None:
+    """R-76"""
+    assert isinstance(find(NESTED, method, "/orders"), Refusal)
+    with pytest.raises(ConfigurationError, match="methods must be among"):
+        table({"prefix": "/orders", "methods": [method]})
+
+
+@pytest.mark.parametrize("own", OWN_PREFIXES)
+def test_what_the_gateway_answers_itself_is_found_at_a_segment_border(own: str) -> None:
+    """R-73"""
+    assert is_own(own)
+    assert is_own(f"{own}/x/y")
+    assert not is_own(f"{own}x")
+    assert not is_own(f"/x{own}")
+    assert not is_own(own.upper())
+
+
+_BAD: list[tuple[list[dict[str, Any]], str]] = [
+    ([{"prefix": "/a"}, {"prefix": "/a"}], "prefix"),
+    ([{"prefix": "/a"}, {"prefix": "/a/"}], "prefix"),
+    ([{"prefix": "/a", "name": "x"}, {"prefix": "/b", "name": "x"}], "name"),
+    ([{"prefix": "/"}], "first segment"),
+    ([{"prefix": "/a//b"}], "empty"),
+    *(([{"prefix": own}], "never routed") for own in (*OWN_PREFIXES, "/internal") if "." not in own),
+    ([{"prefix": "/internal/accounts"}], "never routed"),
+    ([{"prefix": "/auth/login"}], "never routed"),
+    ([{"prefix": "/a", "methods": []}], "methods"),
+    ([{"prefix": "/a", "methods": ["GET", "BREW"]}], "methods"),
+    ([{"prefix": "/a", "methods": ["get"]}], "methods"),
+    ([{"prefix": "/a", "methods": ["GET"], "scopes": {"POST": ["orders:write"]}}], "not among its methods"),
+    ([{"prefix": "/a", "scopes": {"GET": ["orders:raed"]}}], "no role grants"),
+    ([{"prefix": "/a", "auth": "public", "methods": ["GET"], "scopes": {"GET": ["orders:read"]}}], "public"),
+    ([{"prefix": "/a", "auth": "public"}], "public_write"),
+    ([{"prefix": "/a", "auth": "optional"}], "public_write"),
+    ([{"prefix": "/a", "auth": "optional", "scopes": {"POST": ["orders:write"]}}], "public_write"),
+]
+
+
+@pytest.mark.parametrize(("routes", "said"), _BAD, ids=lambda value: str(value)[:60])
+def test_a_table_that_is_not_clear_does_not_start(routes: list[dict[str, Any]], said: str) -> None:
+    """R-73: the one line says which route."""
+    with pytest.raises(ConfigurationError, match=said) as caught:
+        table(*routes)
+    assert "route" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        {"auth": "public", "methods": ["GET", "HEAD", "OPTIONS"]},
+        {"auth": "public", "public_write": True},
+        {"auth": "optional", "public_write": True},
+        {"auth": "optional", "scopes": {"GET": [], "*": ["orders:write"]}},
+        {"auth": "optional", "methods": ["GET"]},
+        {"auth": "required"},
+    ],
+    ids=str,
+)
+def test_what_anybody_may_write_takes_an_explicit_word(route: dict[str, Any]) -> None:
+    assert table({"prefix": "/a", **route}).match("/a") is not None
+
+
+def _somebody(*scopes: str) -> Identity:
+    return Identity("alice", "s", "j", "web", (), frozenset(scopes), 0, (), cover(()), b"")
+
+
+def _route(**changes: Any) -> Route:  # noqa: ANN401 - as in the configuration file
+    found = table({"prefix": "/a", **changes}).match("/a")
+    assert found is not None
+    return found
+
+
+SCOPES = {"GET": ["orders:read"], "*": ["orders:read", "orders:write"]}
+
+
+@pytest.mark.parametrize(
+    ("auth", "method", "identity", "why"),
+    [
+        ("required", "GET", None, Reason.NO_CREDENTIALS),
+        ("required", "GET", _somebody(), Reason.SCOPE_MISSING),
+        ("required", "GET", _somebody("orders:read"), None),
+        ("required", "POST", _somebody("orders:read"), Reason.SCOPE_MISSING),
+        ("required", "POST", _somebody("orders:write"), Reason.SCOPE_MISSING),
+        ("required", "POST", _somebody("orders:read", "orders:write", "x"), None),
+        ("required", "GET", _somebody("orders"), Reason.SCOPE_MISSING),
+        ("required", "GET", _somebody("ORDERS:READ"), Reason.SCOPE_MISSING),
+        ("optional", "GET", None, Reason.NO_CREDENTIALS),
+        ("optional", "GET", _somebody(), Reason.SCOPE_MISSING),
+        ("optional", "GET", _somebody("orders:read"), None),
+    ],
+)
+def test_an_identity_needs_every_scope_that_the_method_asks_for(
+    auth: str, method: str, identity: Identity | None, why: Reason | None
+) -> None:
+    refusal = authorize(_route(auth=auth, scopes=SCOPES), method, identity)
+    assert (refusal.reason if refusal else None) is why
+    if why is Reason.SCOPE_MISSING:
+        assert refusal is not None
+        assert refusal.scope == " ".join(sorted(SCOPES.get(method, SCOPES["*"])))
+
+
+@pytest.mark.parametrize("method", sorted(KNOWN_METHODS))
+def test_nobody_in_particular_gets_where_no_identity_is_needed(method: str) -> None:
+    for auth in ("public", "optional"):
+        assert authorize(_route(auth=auth, public_write=True), method, None) is None
+    refusal = authorize(_route(auth="required"), method, None)
+    assert refusal is not None
+    assert refusal.reason is Reason.NO_CREDENTIALS

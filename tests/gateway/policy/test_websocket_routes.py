@@ -1,0 +1,54 @@
+"""Where a WebSocket may be opened is said in the route table, to the letter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.errors import ConfigurationError
+from gateway.policy.routes import RouteTable
+from gateway.settings import Settings
+
+ORDERS: dict[str, Any] = {"name": "orders", "prefix": "/orders", "upstreams": ["http://127.0.0.1:8102"]}
+
+
+def table(*routes: dict[str, Any], **server: Any) -> RouteTable:  # noqa: ANN401 - any setting
+    return RouteTable.compile(Settings(route=routes, server=server))
+
+
+def test_a_route_has_the_sockets_and_origins_it_names() -> None:
+    (route,) = table({**ORDERS, "websocket": ["/orders/events"]}, allowed_origins=["https://shop.example"]).routes
+    assert route.sockets == {"/orders/events"}
+    assert route.origins == {b"https://shop.example"}
+
+
+def test_a_routes_own_origins_are_instead_of_the_servers() -> None:
+    (route,) = table({**ORDERS, "allowed_origins": []}, allowed_origins=["https://shop.example"]).routes
+    assert route.origins == frozenset()
+
+
+@pytest.mark.parametrize("path", ["/products/events", "/ordersx", "/orders/", "/orders/../x", "orders", "/orders/%41"])
+def test_a_socket_lies_below_its_route_in_plain_spelling(path: str) -> None:
+    with pytest.raises(ConfigurationError, match="not a plain path below /orders"):
+        table({**ORDERS, "websocket": [path]})
+
+
+def test_a_socket_that_another_route_would_get_is_an_error() -> None:
+    longer = {**ORDERS, "name": "events", "prefix": "/orders/events"}
+    with pytest.raises(ConfigurationError, match="longer prefix"):
+        table({**ORDERS, "websocket": ["/orders/events"]}, longer)
+
+
+def test_a_route_without_get_has_no_sockets() -> None:
+    with pytest.raises(ConfigurationError, match="opened with GET"):
+        table({**ORDERS, "methods": ["POST"], "websocket": ["/orders/events"]})
+
+
+@pytest.mark.parametrize(
+    "origin", ["null", "*", "shop.example", "https://shop.example/", "https://SHOP.example", "https://*.example"]
+)
+def test_an_origin_is_spelled_as_browsers_do(origin: str) -> None:
+    with pytest.raises(ValidationError):
+        table(ORDERS, allowed_origins=[origin])

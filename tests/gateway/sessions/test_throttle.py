@@ -1,0 +1,165 @@
+"""Attempts at passwords, counted on a real Redis: the rules that no call over HTTP shows well."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
+from gateway.sessions.captcha import CaptchaAnswer, CaptchaCheck
+from gateway.sessions.guard import PasswordGuard
+from gateway.sessions.throttle import Allowance, Throttle, account_digest, network
+from gateway.settings import LoginSettings
+from gateway.stores.redis import connect
+from tests.support.clock import ManualClock
+
+LOGIN = LoginSettings(window_s=900, account_attempts=5, address_attempts=20, all_attempts=30, address_limit=40)
+
+
+@pytest.fixture
+def throttle(redis: Redis, clock: ManualClock) -> Throttle:
+    return Throttle(redis, LOGIN, clock)
+
+
+async def outcomes(throttle: Throttle, times: int, user: str, address: str, *, solved: bool = False) -> list[str]:
+    """What so many attempts in a row come to."""
+    found = [await throttle.enter(user, address, solved=solved) for _ in range(times)]
+    return ["go" if refusal is None else refusal.reason.name for refusal in found]
+
+
+@pytest.mark.parametrize(
+    ("address", "counted_as"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::ffff", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("", ""),
+        ("unix", "unix"),
+    ],
+)
+def test_an_address_is_counted_as_its_site(address: str, counted_as: str) -> None:
+    # R-126
+    assert network(address) == counted_as
+
+
+@pytest.mark.parametrize("spelling", ["Alice", " alice\t", "\uff21LICE", "ALICE\u00a0"])
+def test_spellings_of_a_name_are_one_account(spelling: str) -> None:
+    # R-125
+    assert account_digest(spelling) == account_digest("alice")
+    assert account_digest(spelling) != account_digest("alicia")
+
+
+async def test_a_site_has_one_counter_for_all_of_its_addresses(throttle: Throttle) -> None:
+    # R-126
+    for number in range(LOGIN.address_attempts):
+        assert await outcomes(throttle, 1, f"user-{number}", f"2001:db8::{number:x}") == ["go"]
+    assert await outcomes(throttle, 1, "somebody", "2001:db8::ffff:1") == ["CAPTCHA_REQUIRED"]
+    assert await outcomes(throttle, 1, "somebody", "2001:db8:0:1::1") == ["go"]
+
+
+async def test_many_addresses_together_bring_captchas_for_everybody_but_never_a_wait(throttle: Throttle) -> None:
+    # R-123, R-124
+    for number in range(LOGIN.all_attempts):
+        assert await outcomes(throttle, 1, f"user-{number}", f"192.0.2.{number}") == ["go"]
+    assert await outcomes(throttle, 1, "somebody", "198.51.100.1") == ["CAPTCHA_REQUIRED"]
+    assert await outcomes(throttle, 1, "somebody", "198.51.100.1", solved=True) == ["go"]
+
+
+async def test_attempts_come_back_one_by_one(throttle: Throttle, clock: ManualClock) -> None:
+    assert await outcomes(throttle, 6, "alice", "192.0.2.1") == ["go"] * 5 + ["CAPTCHA_REQUIRED"]
+    clock.advance(LOGIN.window_s / LOGIN.account_attempts)
+    assert await outcomes(throttle, 2, "alice", "192.0.2.1") == ["go", "CAPTCHA_REQUIRED"]
+
+
+async def test_an_attack_of_any_length_is_forgotten_two_windows_later(
+    redis: Redis, throttle: Throttle, clock: ManualClock
+) -> None:
+    for number in range(100):
+        await throttle.enter("alice", f"192.0.2.{number}", solved=True)
+    life_ms = max([await redis.pttl(key) for key in await redis.keys("lg:login:*")])
+    assert 0 < life_ms <= 2 * LOGIN.window_s * 1000
+    clock.advance(2 * LOGIN.window_s)
+    assert await outcomes(throttle, 1, "alice", "198.51.100.1") == ["go"]
+
+
+async def test_a_clock_that_was_set_back_gives_nothing_away(throttle: Throttle, clock: ManualClock) -> None:
+    await outcomes(throttle, 5, "alice", "192.0.2.1")
+    clock.advance(-3600)
+    assert await outcomes(throttle, 1, "alice", "192.0.2.1") == ["CAPTCHA_REQUIRED"]
+
+
+async def test_what_is_taken_back_is_never_more_than_there_was(throttle: Throttle) -> None:
+    for _ in range(3):
+        await throttle.take_back("alice", "192.0.2.1")
+    assert await outcomes(throttle, 6, "alice", "192.0.2.1") == ["go"] * 5 + ["CAPTCHA_REQUIRED"]
+
+
+async def test_attempts_at_once_are_counted_one_by_one(throttle: Throttle) -> None:
+    # R-123
+    found = await asyncio.gather(*(throttle.enter("alice", "192.0.2.1", solved=False) for _ in range(30)))
+    assert sum(refusal is None for refusal in found) == LOGIN.account_attempts
+
+
+async def test_a_store_that_is_away_lets_nobody_try(clock: ManualClock) -> None:
+    async with connect("redis://127.0.0.1:1") as nobody:
+        with pytest.raises(StoreUnavailableError):
+            await Throttle(nobody, LOGIN, clock).enter("alice", "192.0.2.1", solved=True)
+
+
+class Hosted(CaptchaCheck):
+    """A captcha of somebody else's, as one would plug it in."""
+
+    async def solved(self, given: CaptchaAnswer, address: str) -> bool:
+        return (given.id, given.answer, address) == ("site-key", "token", "192.0.2.1")
+
+
+class Door:
+    """A password behind a guard; counts the looks at it."""
+
+    def __init__(self, *, right: bool = False, away: bool = False) -> None:
+        self.looks = 0
+        self._right = right
+        self._away = away
+
+    async def look(self) -> str | None:
+        self.looks += 1
+        if self._away:
+            raise AccountsUnavailableError("away")
+        return "account" if self._right else None
+
+
+async def guarded(guard: PasswordGuard, door: Door, captcha: CaptchaAnswer | None = None) -> str | Refusal | None:
+    return await guard.check("alice", "192.0.2.1", captcha, door.look)
+
+
+async def test_a_hosted_captcha_can_be_plugged_in(throttle: Throttle) -> None:
+    guard, wrong, right = PasswordGuard(throttle, Hosted()), Door(), Door(right=True)
+    for _ in range(LOGIN.account_attempts):
+        assert await guarded(guard, wrong) is None
+    refused = await guarded(guard, right, CaptchaAnswer("site-key", "other"))
+    assert isinstance(refused, Refusal)
+    assert (refused.reason, right.looks) == (Reason.CAPTCHA_REQUIRED, 0)
+    assert await guarded(guard, right, CaptchaAnswer("site-key", "token")) == "account"
+
+
+async def test_while_accounts_are_away_nobodys_attempts_are_used_up(throttle: Throttle) -> None:
+    guard, away = PasswordGuard(throttle, Hosted()), Door(away=True)
+    for _ in range(3 * LOGIN.account_attempts):
+        with pytest.raises(AccountsUnavailableError):
+            await guarded(guard, away)
+    assert await guarded(guard, Door(right=True)) == "account"
+
+
+async def test_an_allowance_is_spent_by_cost_and_comes_back(redis: Redis, clock: ManualClock) -> None:
+    allowance = Allowance(redis, clock, name="drawing", limit=10, window_s=100)
+    assert await allowance.spend("192.0.2.1", 9) is None
+    refusal = await allowance.spend("192.0.2.1", 2)
+    assert refusal is not None
+    assert refusal.headers == (("Retry-After", "10"),)
+    assert await allowance.spend("192.0.2.2", 9) is None
+    clock.advance(10)
+    assert await allowance.spend("192.0.2.1", 2) is None

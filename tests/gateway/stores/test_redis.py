@@ -1,0 +1,54 @@
+"""The client: what it takes for an address, whose errors become ours, and the policy that must not evict. R-152."""
+
+from __future__ import annotations
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from gateway.errors import ConfigurationError, StoreUnavailableError
+from gateway.stores.redis import check_policy, connect, store_errors
+from tests.support import upstream as upstreams
+
+
+@pytest.mark.parametrize("url", ["", "localhost:6379", "http://localhost", "hunter2", "redis//x"])
+def test_an_address_of_another_kind_is_a_configuration_error_that_does_not_show_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="redis_url") as caught:
+        connect(url)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "allkeys-random"])
+async def test_a_redis_that_forgets_to_make_room_is_refused(redis: Redis, policy: str) -> None:
+    await redis.config_set("maxmemory-policy", policy)
+    try:
+        with pytest.raises(ConfigurationError, match=policy):
+            await check_policy(redis)
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")
+    await check_policy(redis)
+
+
+async def test_a_redis_that_is_not_there_is_an_error_of_ours() -> None:
+    with upstreams.nobody() as url:
+        client = connect(url.replace("http://", "redis://"))
+        with pytest.raises(StoreUnavailableError):
+            await check_policy(client)
+        await client.aclose()
+
+
+async def test_a_redis_that_is_full_is_an_error_of_ours(redis: Redis) -> None:
+    """R-150, R-152: what could not be written was not done."""
+    await redis.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(StoreUnavailableError), store_errors():
+            await redis.set("k", "v")
+    finally:
+        await redis.config_set("maxmemory", "0")
+
+
+def test_other_errors_pass_through() -> None:
+    with pytest.raises(ZeroDivisionError), store_errors():
+        raise ZeroDivisionError
+    with pytest.raises(StoreUnavailableError, match=r"^ResponseError$"), store_errors():
+        raise ResponseError("with the value hunter2 in it")

@@ -1,0 +1,144 @@
+"""Where a setting comes from, and the one clear line about one that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway import settings
+from gateway.errors import ConfigurationError
+from gateway.settings import upstream_address
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REDIS_URL", "LOCKGATE_REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def load(folder: Path, text: str) -> settings.Settings:
+    file = folder / "lockgate.toml"
+    file.write_text(text, encoding="utf-8")
+    return settings.load(file)
+
+
+def test_the_file_that_comes_with_the_program_is_good() -> None:
+    assert {route.name for route in settings.load(ROOT / "lockgate.toml").route} >= {"users", "orders", "products"}
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[server]\nport = 1111\nhost = "127.0.0.2"\n'
+    monkeypatch.setenv("LOCKGATE_SERVER__PORT", "2222")
+    server = load(tmp_path, text).server
+    assert (server.port, server.host, server.workers) == (2222, "127.0.0.2", 1)
+
+
+def test_redis_is_named_in_the_file_or_in_either_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def url() -> str:
+        found = load(tmp_path, 'redis_url = "redis://file:1"\n').redis_url
+        assert found is not None
+        return found.get_secret_value()
+
+    assert url() == "redis://file:1"
+    monkeypatch.setenv("REDIS_URL", "redis://plain:1")
+    assert url() == "redis://plain:1"
+    monkeypatch.setenv("LOCKGATE_REDIS_URL", "redis://ours:1")
+    assert url() == "redis://ours:1"
+
+
+def test_a_secret_does_not_show_when_settings_are_printed(tmp_path: Path) -> None:
+    assert "hunter2" not in repr(load(tmp_path, 'redis_url = "redis://:hunter2@host:1"\n'))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[server", "not valid TOML"),
+        ("[server]\nprot = 1\n", "server.prot"),
+        ("colour = 1\n", "colour"),
+        ("[server]\nport = 65536\n", "server.port"),
+        ('[server]\nport = "hunter2"\n', "server.port"),
+        ("[server]\nworkers = 0\n", "server.workers"),
+        ('[server]\ntrusted_proxies = ["hunter2"]\n', "server.trusted_proxies"),
+        ("[token]\nleeway_s = 61\n", "token.leeway_s"),
+        ("[token]\naccess_life_s = 29\n", "token.access_life_s"),
+        ("[token]\nrefresh_grace_s = 31\n", "token.refresh_grace_s"),
+        ('[token]\nissuer = ""\n', "token.issuer"),
+        ('[upstreams]\nusers = ["ftp://hunter2"]\n', "upstreams.users"),
+        ("[upstreams]\nusers = []\n", "upstreams.users"),
+        ('[[route]]\nname = "A B"\nprefix = "/a"\nupstreams = ["http://127.0.0.1:1"]\n', "route.0.name"),
+        ('[[route]]\nname = "a"\nprefix = "a"\nupstreams = ["http://127.0.0.1:1"]\n', "route.0.prefix"),
+        ('[[route]]\nname = "a"\nprefix = "/a/../b"\nupstreams = ["http://127.0.0.1:1"]\n', "route.0.prefix"),
+        ('[[route]]\nname = "a"\nprefix = "/a"\nupstreams = []\n', "route.0.upstreams"),
+        ('[[route]]\nname = "a"\nprefix = "/a"\nupstreams = ["http://h:1"]\nauth = "none"\n', "route.0.auth"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it_and_not_its_value(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, text)
+    line = str(caught.value)
+    assert said in line
+    assert "lockgate.toml" in line
+    assert "\n" not in line
+    assert "hunter2" not in line
+
+
+def test_a_variable_that_cannot_be_read_is_one_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKGATE_ROLES", "{hunter2")
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, "")
+    assert "roles" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_that_is_missing_or_not_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"missing\.toml: cannot be read"):
+        settings.load(tmp_path / "missing.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"binary\.toml: not valid TOML"):
+        settings.load(tmp_path / "binary.toml")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://127.0.0.1:80", ("127.0.0.1", 80)),
+        ("http://orders:65535", ("orders", 65535)),
+        ("http://[::1]:1", ("::1", 1)),
+    ],
+)
+def test_an_upstream_is_a_host_and_a_port(url: str, address: tuple[str, int]) -> None:
+    assert upstream_address(url) == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "orders:80",
+        "http://orders",
+        "http://:80",
+        "http://orders:",
+        "http://orders:0",
+        "http://orders:65536",
+        "http://orders:٨٠",
+        "http://a:b:80",
+        "http://orders:80/",
+        "http://orders:80?x",
+        "http://user@orders:80",
+        "http://user:pw@orders:80",
+        "http://orders :80",
+        "http://or\nders:80",
+        "HTTP://orders:80",
+        "gopher://orders:80",
+    ],
+)
+def test_an_upstream_is_nothing_more_than_that(url: str) -> None:
+    """R-79"""
+    with pytest.raises(ValueError, match="an upstream is"):
+        upstream_address(url)
