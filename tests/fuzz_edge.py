@@ -211,7 +211,7 @@ async def _main(seconds: float, seed: int) -> None:
     with nodes.redis(folder / "redis") as url:
         async with (
             upstreams.running(upstreams.recorder()) as upstream,
-            nodes.running(nodes.settings(folder, url, upstream.url)) as node,
+            nodes.running(nodes.settings(folder, url, upstream.url, log={"access": False})) as node,
         ):
             statuses = await fuzz(node, upstream, seconds=seconds, seed=seed)
     sys.stdout.write(f"seed {seed}: {statuses.total()} answers {dict(sorted(statuses.items()))}\n")

@@ -47,6 +47,7 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
 
         env = environment(**demo.upstreams)
         env.setdefault("LOCKGATE_TOKEN__ISSUER", address)
+        env.setdefault("LOCKGATE_SERVER__OPENAPI", "everybody")
         redis = _redis(settings, folder, env, held)
         needs = frozenset(child.name for child in redis)
         host, port = upstream_address(address)

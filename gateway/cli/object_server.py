@@ -83,7 +83,7 @@ def _without_a_place(env: Mapping[str, str]) -> Iterable[str]:
 
 def _keys(file: Path) -> tuple[str, str]:
     """Access key and secret key; the same as last time."""
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
         kept = json.loads(file.read_text())
         return str(kept["access_key"]), str(kept["secret_key"])
     made = {"access_key": secrets.token_hex(10), "secret_key": secrets.token_urlsafe(30)}

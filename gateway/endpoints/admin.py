@@ -66,8 +66,6 @@ def router(  # noqa: C901 - a list of small calls
             raise RefusedError(Refusal(Reason.NOT_FOUND))
         return found.sub
 
-    user = Annotated[str, Depends(sub_of)]
-
     @api.get("/users/{user}")
     async def account(request: Request, asking: admin, user: str) -> Response:
         """An account, by its id or its name."""
@@ -79,29 +77,31 @@ def router(  # noqa: C901 - a list of small calls
         return JSONResponse(content, headers=NO_STORE)
 
     @api.post("/users/{user}/block", status_code=204)
-    async def block(request: Request, asking: admin, sub: user) -> Response:
+    async def block(request: Request, asking: admin, sub: Annotated[str, Depends(sub_of)]) -> Response:
         """Shut a user out: from the next request on, on every node, open sockets included."""
         return _done(found=await operators.block(sub, asking.sub, visitor_of(request)))
 
     @api.post("/users/{user}/unblock", status_code=204)
-    async def unblock(request: Request, asking: admin, sub: user) -> Response:
+    async def unblock(request: Request, asking: admin, sub: Annotated[str, Depends(sub_of)]) -> Response:
         """Let a user log in again."""
         return _done(found=await operators.unblock(sub, asking.sub, visitor_of(request)))
 
     @api.get("/users/{user}/sessions")
-    async def sessions(asking: admin, sub: user) -> Response:
+    async def sessions(asking: admin, sub: Annotated[str, Depends(sub_of)]) -> Response:
         """A user's live sessions."""
         del asking
         return JSONResponse({"sessions": [as_json(view) for view in await operators.sessions(sub)]}, headers=NO_STORE)
 
     @api.delete("/users/{user}/sessions", status_code=204)
-    async def end_sessions(request: Request, asking: admin, sub: user) -> Response:
+    async def end_sessions(request: Request, asking: admin, sub: Annotated[str, Depends(sub_of)]) -> Response:
         """End everything a user has; they can log in again."""
         await operators.end_sessions(sub, asking.sub, visitor_of(request))
         return _done(found=True)
 
     @api.delete("/users/{user}/sessions/{session_id}", status_code=204)
-    async def end_session(request: Request, asking: admin, sub: user, session_id: str) -> Response:
+    async def end_session(
+        request: Request, asking: admin, sub: Annotated[str, Depends(sub_of)], session_id: str
+    ) -> Response:
         """End one session."""
         return _done(found=await operators.end_session(sub, session_id, asking.sub, visitor_of(request)))
 

@@ -58,7 +58,9 @@ async def test_an_order_is_its_owners_alone(orders: Peer, products: Peer) -> Non
     assert (await orders_of(orders, ALICE))["items"] == [order]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/orders"), ("GET", f"/orders/{UUID(int=7)}"), ("POST", "/orders")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/orders"), ("GET", f"/orders/{UUID(int=7)}"), ("POST", "/orders")]
+)
 async def test_orders_need_a_user(orders: Peer, products: Peer, method: str, path: str) -> None:
     kettle = await added(products)
     answer = await orders.call(method, path, basket((kettle, 1)) if method == "POST" else None)
@@ -116,8 +118,8 @@ async def test_a_cursor_that_was_never_given_out_is_refused(orders: Peer, cursor
 
 async def test_parallel_orders_over_sockets_never_oversell(orders: Peer, products: Peer) -> None:
     kettle = await added(products, stock=10)
-    answers = await asyncio.gather(*(orders.call("POST", "/orders", basket((kettle, 1)), who=ALICE) for _ in range(30)))
-    assert sorted(answer.status_code for answer in answers) == [201] * 10 + [409] * 20
+    answers = await asyncio.gather(*(orders.call("POST", "/orders", basket((kettle, 1)), who=ALICE) for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 10 + [409] * 10
     assert await stock_of(products, kettle) == 0
     assert len((await orders_of(orders, ALICE, "limit=100"))["items"]) == 10
 

@@ -72,4 +72,4 @@ async def bucket_in(folder: Path) -> AsyncIterator[Bucket]:
     """An empty bucket, behind a server on a free port for as long as the block runs."""
     app, keys = nanio(folder)
     async with served(app) as url:
-        yield Bucket(s3_endpoint=url, folder=folder / "files", **keys)
+        yield Bucket(**{**keys, "s3_endpoint": url}, folder=folder / "files")

@@ -178,7 +178,7 @@ async def test_an_answer_cut_short_never_looks_complete(
         wire.reset()
     got = started + await client.gone()
     assert not got.endswith(b"0\r\n\r\n")
-    assert b"502" not in got
+    assert got.count(b"HTTP/1.1 ") == 1
     if b"Content-Length: 10" in got:
         assert len(got.partition(b"\r\n\r\n")[2]) < 10
     client.close()
