@@ -23,7 +23,7 @@ from gateway.edge.asgi import AsgiApp, AsgiCall
 from gateway.edge.protocol import STATE_KEY, Edge, EdgeProtocol, Handler
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
-from gateway.endpoints import admin, forward_auth, health, operations, problems, tickets, well_known
+from gateway.endpoints import admin, forward_auth, health, openapi, operations, problems, tickets, well_known
 from gateway.errors import ConfigurationError, LockgateError, StoreUnavailableError
 from gateway.forward.answer import HeadReader
 from gateway.forward.pool import UpstreamPool
@@ -90,6 +90,7 @@ class Worker:
         refresh_tokens = RefreshTokens(ring.refresh_secrets)
         self.routes = RouteTable.compile(settings)
         self._settings = settings
+        self._clock = clock
         self._pools: dict[str, UpstreamPool] = {}
         self._heads = HeadReader()
         self._sampler = Sampler(settings.tracing.share) if settings.tracing.endpoint else NONE

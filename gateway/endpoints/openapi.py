@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -106,10 +107,23 @@ def router(app: FastAPI, descriptions: Descriptions, pipeline: Pipeline, *, to_e
     @api.get(PATH, include_in_schema=False, dependencies=readers)
     async def describe(request: Request) -> Response:
         """The document, as OpenAPI 3.1."""
-        merged = await descriptions.merged(app.openapi(), visitor_of(request).request_id)
+        merged = await descriptions.merged(_own(app), visitor_of(request).request_id)
         return JSONResponse(merged, headers=dict(SECURITY_HEADERS))
 
     return api
+
+
+def _own(app: FastAPI) -> Document:
+    with warnings.catch_warnings():
+        # Where one function answers GET and HEAD, both would have its name.
+        warnings.filterwarnings("ignore", "Duplicate Operation ID")
+        document = app.openapi()
+    # HEAD is GET without the content (RFC 9110 section 9.3.2), and needs no words of its own.
+    paths = {
+        path: {method: operation for method, operation in operations.items() if method != "head"}
+        for path, operations in document["paths"].items()
+    }
+    return {**document, "paths": paths}
 
 
 def _told(operation: Document, service: str, method: str, route: Route) -> Document:

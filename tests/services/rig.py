@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 LINKS = (("gateway", "users"), ("gateway", "orders"), ("gateway", "products"), ("orders", "products"))
 EXTRA_LINKS = (("orders", "users"), ("products", "orders"))
@@ -126,7 +127,7 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def served(app: FastAPI) -> AsyncIterator[str]:
+async def served(app: ASGIApp) -> AsyncIterator[str]:
     """An app that is open already, behind a real server on a free port; gives its base URL."""
     # The protocol by name: asyncio sets TCP_NODELAY only where it is said, and answers would wait 40 ms without it.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from services.kit.database import Database
 from services.kit.errors import ConfigurationError
@@ -15,6 +18,8 @@ from services.kit.migrations import Schema, migrate
 from services.kit.settings import ServiceSettings
 from services.orders.models import SCHEMA as ORDERS
 from services.products.models import SCHEMA as PRODUCTS
+from services.products.models import Product
+from services.products.store import Filter, ProductStore
 from services.users.models import SCHEMA as USERS
 
 if TYPE_CHECKING:
@@ -77,4 +82,23 @@ async def test_a_database_of_a_newer_version_is_left_alone(databases: Databases)
         await migrate(database, USERS)
     async with database.read() as session:
         assert (await session.execute(text("SELECT version_num FROM users_alembic_version"))).scalar() == "9999"
+    await database.close()
+
+
+async def test_products_of_an_older_version_are_found_after_the_upgrade(databases: Databases) -> None:
+    database = await database_for(databases, PRODUCTS)
+
+    def first_version(connection: Connection) -> None:
+        config = PRODUCTS.alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+
+    async with database.migrating() as connection:
+        await connection.run_sync(first_version)
+        now = datetime(2026, 1, 1, tzinfo=UTC)
+        row = {"id": uuid4(), "name": "Weiße KANNE", "description": "Alt", "price_minor": 1, "currency": "EUR"}
+        await connection.execute(insert(Product).values(**row, stock=1, created_at=now, updated_at=now))
+    assert await migrate(database, PRODUCTS)
+    found = await ProductStore(database).listed(Filter(words=("weisse", "alt")), 1, None, may_lag=False)
+    assert [product.name for product in found] == ["Weiße KANNE"]
     await database.close()

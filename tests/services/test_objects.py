@@ -12,6 +12,7 @@ from services.kit.errors import ConfigurationError, StoreUnavailableError
 from services.kit.objects import ObjectSettings, ObjectStore, StoredObject
 from services.kit.settings import read_settings
 from tests.services.rig import closed_port
+from tests.support.s3 import given_bucket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,6 +78,27 @@ async def test_an_object_can_be_put_moved_and_deleted(store: ObjectStore, bucket
     await store.delete("kept/1")
     assert bucket.keys() == set()
     assert not await store.move("incoming/1", "kept/1")
+
+
+async def test_the_way_of_a_file_is_the_same_in_every_store_there_is(bucket: Bucket, http: httpx.AsyncClient) -> None:
+    for settings in [bucket.settings, *given_bucket()]:
+        store = ObjectStore(ObjectSettings(**settings))
+        put = await store.presign_put("incoming/1", content_type="image/png", content_length=len(PICTURE), expires_s=60)
+        for content, content_type, status in (
+            (PICTURE, "text/html", 403),
+            (PICTURE + b"!", "image/png", 403),
+            (PICTURE, "image/png", 200),
+        ):
+            answer = await http.put(put.url, content=content, headers={"Content-Type": content_type})
+            assert answer.status_code == status
+        assert await store.move("incoming/1", "kept/1")
+        assert not await store.move("incoming/1", "kept/2")
+        assert await store.head("incoming/1") is None
+        assert await store.head("kept/1") == StoredObject(len(PICTURE), "image/png")
+        assert (await http.get(await store.presign_get("kept/1", expires_s=60))).content == PICTURE
+        await store.delete("kept/1")
+        assert await store.head("kept/1") is None
+        await store.close()
 
 
 async def test_a_download_says_under_which_name_to_save_it(store: ObjectStore) -> None:

@@ -221,3 +221,24 @@ async def test_the_database_itself_refuses_an_unknown_status(users: Peer, users_
     with pytest.raises(Exception, match="accounts_status"):
         async with database_of(users_app).write() as session:
             await session.execute(text("UPDATE accounts SET status = 'king'"))
+
+
+async def test_the_gateway_says_what_an_account_is_for(users: Peer) -> None:
+    profile = await registered(users)
+    path = f"/internal/accounts/{profile['id']}"
+    answer = await users.call("PUT", f"{path}/roles", {"roles": ["customer", "admin", "admin"]})
+    assert problem(answer)["code"] == "invalid_fields"
+    answer = await users.call("PUT", f"{path}/roles", {"roles": ["customer", "admin"]})
+    assert answer.json()["roles"] == ["admin", "customer"]
+    assert (await users.call("GET", path)).json()["roles"] == ["admin", "customer"]
+
+
+@pytest.mark.parametrize("roles", [[], ["king"], "admin", None])
+async def test_roles_that_are_none_change_nothing(users: Peer, roles: object) -> None:
+    profile = await registered(users)
+    path = f"/internal/accounts/{profile['id']}"
+    answer = await users.call("PUT", f"{path}/roles", {"roles": roles})
+    assert (answer.status_code, problem(answer)["code"]) == (400, "invalid_fields")
+    assert (await users.call("GET", path)).json()["roles"] == ["customer"]
+    missing = await users.call("PUT", f"/internal/accounts/{uuid4()}/roles", {"roles": ["admin"]})
+    assert missing.status_code == 404
