@@ -106,6 +106,7 @@ class Reason(Enum):
     CAPTCHA_AWAY = _Answer(503, "captcha_unavailable", "Captchas cannot be made now", "temporarily_unavailable")
     UPSTREAM_REFUSED = _Answer(502, "upstream_unreachable", "The service cannot be reached")
     UPSTREAM_BROKE = _Answer(502, "upstream_failed", "The service did not give a valid answer")
+    LINK_REFUSED = _Answer(502, "link_refused", "The service does not accept the gateway's signature")
     UPSTREAM_BUSY = _Answer(503, "upstream_busy", "The service has too many requests waiting")
     UPSTREAM_EJECTED = _Answer(503, "upstream_ejected", "The service is not tried again yet after failures")
     UPSTREAM_TIMEOUT = _Answer(504, "upstream_timeout", "The service did not answer in time")

@@ -31,23 +31,41 @@ HAND_OUT: Final = ROOT / "deploy" / "hand-out-keys.sh"
 
 PASSWORDS: Final = {
     f"{name}_PASSWORD": f"the{name.replace('_', '')}password"
-    for name in ("POSTGRES", "USERS_DB", "ORDERS_DB", "PRODUCTS_DB", "REDIS")
+    for name in (
+        *("POSTGRES", "USERS_DB", "ORDERS_DB", "PRODUCTS_DB"),
+        *("REDIS", "ORDERS_REDIS", "PRODUCTS_REDIS"),
+        *("USERS_FILES", "ORDERS_FILES", "PRODUCTS_FILES"),
+    )
 }
 SERVICES: Final[dict[str, type[ServiceSettings]]] = {
     "users": UsersSettings,
     "orders": OrdersSettings,
     "products": ProductsSettings,
 }
-OURS: Final = ("gateway", "keys", *SERVICES)
+WORKER: Final = "orders-worker"
+FILES: Final = {f"{name}-files": name for name in SERVICES}
+"""The stores of files, and whose they are."""
+PUBLISHED: Final = {
+    "gateway": "127.0.0.1:8080:8080",
+    "users-files": "127.0.0.1:8121:8080",
+    "orders-files": "127.0.0.1:8122:8080",
+    "products-files": "127.0.0.1:8123:8080",
+}
+OURS: Final = ("gateway", "keys", *SERVICES, WORKER, *FILES)
+OF_ORDERS: Final = {"orders", WORKER}
+"""One program by two entrances: both use the same stores, by the same networks."""
 MAY_TALK: Final = {
     ("gateway", "redis"),
     ("gateway", "users"),
     ("gateway", "orders"),
     ("gateway", "products"),
-    ("orders", "products"),
     ("users", "postgres"),
-    ("orders", "postgres"),
     ("products", "postgres"),
+    ("products", "products-redis"),
+    ("users", "users-files"),
+    ("products", "products-files"),
+    ("orders", WORKER),
+    *itertools.product(OF_ORDERS, ("products", "postgres", "orders-redis", "orders-files")),
 }
 READERS: Final = ("gateway", "users", "orders", "products")
 LINKS: Final = {
@@ -165,16 +183,29 @@ def test_images_are_pinned_by_a_tag_and_ours_by_the_version(containers: dict[str
 # Who reaches whom.
 
 
-def test_only_the_gateway_is_reachable_from_outside_and_by_default_from_this_machine_only(
+def test_the_gateway_and_the_stores_of_files_are_published_and_by_default_for_this_machine_only(
+    containers: dict[str, dict[str, Any]],
+) -> None:
+    published = {name: container["ports"] for name, container in containers.items() if "ports" in container}
+    assert published == {name: [port] for name, port in PUBLISHED.items()}
+
+
+def test_what_is_published_is_in_a_network_that_leads_outside_alone_and_nothing_else_is(
     document: dict[str, Any],
 ) -> None:
+    members: dict[str, list[str]] = {name: [] for name in document["networks"]}
+    for name, container in document["services"].items():
+        for network in container.get("networks", []):
+            members[network].append(name)
+    outside = [members[name] for name, network in document["networks"].items() if not network.get("internal")]
+    assert sorted(outside) == sorted([name] for name in PUBLISHED)
+
+
+def test_the_counters_are_for_whoever_joins_the_network_of_operators(document: dict[str, Any]) -> None:
+    """R-185"""
     containers = document["services"]
-    assert {name: container["ports"] for name, container in containers.items() if "ports" in container} == {
-        "gateway": ["127.0.0.1:8080:8080"]
-    }
-    open_networks = {name for name, network in document["networks"].items() if not network.get("internal")}
-    members = {name for name, container in containers.items() if open_networks & set(container.get("networks", []))}
-    assert members == {"gateway"}
+    assert document["networks"]["operations"] == {"internal": True}
+    assert [name for name in containers if "operations" in containers[name].get("networks", [])] == ["gateway"]
 
 
 def test_exactly_those_pairs_share_a_network_that_have_something_to_say_to_each_other(
@@ -217,8 +248,9 @@ def test_every_container_that_stays_tells_whether_it_is_well_and_is_waited_for(
 
 
 def test_a_container_is_given_the_time_that_its_program_takes_to_drain(containers: dict[str, dict[str, Any]]) -> None:
-    drains = {"gateway": gateway_settings.load(ROOT / "lockgate.toml").server.drain_s}
+    drains: dict[str, float] = {"gateway": gateway_settings.load(ROOT / "lockgate.toml").server.drain_s}
     drains |= {name: kind().drain_s for name, kind in SERVICES.items()}
+    drains |= {WORKER: OrdersSettings().worker_idle_s}
     for name, drain_s in drains.items():
         assert int(containers[name]["stop_grace_period"].removesuffix("s")) > drain_s, name
 
@@ -255,7 +287,14 @@ def test_each_password_is_known_to_its_two_ends_only(containers: dict[str, dict[
     assert knowing == {
         "POSTGRES_PASSWORD": {"postgres"},
         "REDIS_PASSWORD": {"gateway", "redis"},
-        **{f"{name.upper()}_DB_PASSWORD": {name, "postgres"} for name in SERVICES},
+        "USERS_DB_PASSWORD": {"users", "postgres"},
+        "ORDERS_DB_PASSWORD": {*OF_ORDERS, "postgres"},
+        "PRODUCTS_DB_PASSWORD": {"products", "postgres"},
+        "ORDERS_REDIS_PASSWORD": {*OF_ORDERS, "orders-redis"},
+        "PRODUCTS_REDIS_PASSWORD": {"products", "products-redis"},
+        "USERS_FILES_PASSWORD": {"users", "users-files"},
+        "ORDERS_FILES_PASSWORD": {*OF_ORDERS, "orders-files"},
+        "PRODUCTS_FILES_PASSWORD": {"products", "products-files"},
     }
 
 
@@ -286,6 +325,7 @@ def test_the_gateway_reads_everything_it_is_told(
         monkeypatch.setenv(name, value)
     settings = gateway_settings.load(ROOT / "lockgate.toml")
     assert (settings.server.host, settings.server.port, settings.server.workers) == ("0.0.0.0", 8080, 2)  # noqa: S104 - inside its container
+    assert (settings.operations.host, settings.operations.port) == ("0.0.0.0", 9090)  # noqa: S104 - inside its container
     assert settings.token.issuer == "http://127.0.0.1:8080"
     assert {name: settings.addresses(name) for name in settings.services} == {
         name: (f"http://{name}:8080",) for name in SERVICES
@@ -309,8 +349,87 @@ def test_a_service_reads_everything_it_is_told(
     assert (settings.host, settings.port, settings.link_keys) == ("0.0.0.0", 8080, Path("/keys/links"))  # noqa: S104 - inside its container
     password = PASSWORDS[f"{prefix}DB_PASSWORD"]
     assert settings.database_url == f"postgresql+asyncpg://{name}:{password}@postgres/{name}"
+    assert isinstance(settings, ObjectSettings)
+    assert (settings.s3_endpoint, settings.s3_bucket) == (f"http://{name}-files:8080", name)
+    assert settings.s3_public_endpoint == f"http://{PUBLISHED[f'{name}-files'].removesuffix(':8080')}"
+    if isinstance(settings, (OrdersSettings, ProductsSettings)):
+        assert settings.redis_url == f"redis://:{PASSWORDS[f'{prefix}REDIS_PASSWORD']}@{name}-redis:6379/0"
     if isinstance(settings, OrdersSettings):
         assert settings.products_url == "http://products:8080"
+
+
+def test_the_worker_is_orders_by_another_entrance(containers: dict[str, dict[str, Any]]) -> None:
+    worker, orders = containers[WORKER], containers["orders"]
+    assert worker["entrypoint"] == ["python", "-m", worker_program.__name__]
+    assert (worker["environment"], worker["volumes"]) == (orders["environment"], orders["volumes"])
+    assert worker["environment"]["ORDERS_WORKER_PORT"] == 8080, "where its health is asked"
+    assert set(orders["networks"]) - set(worker["networks"]) == {"gateway-orders"}
+
+
+# What is stored.
+
+
+def test_a_store_that_remembers_writes_down_and_a_cache_makes_room(containers: dict[str, dict[str, Any]]) -> None:
+    """The queue and the carts of orders, like sessions and revocations, must not be evicted."""
+    policies = {name: containers[name]["command"] for name in ("redis", "orders-redis", "products-redis")}
+    chosen = {name: words[words.index("--maxmemory-policy") + 1] for name, words in policies.items()}
+    assert chosen == {"redis": "noeviction", "orders-redis": "noeviction", "products-redis": "allkeys-lru"}
+    written_down = {name: words[words.index("--appendonly") + 1] for name, words in policies.items()}
+    assert written_down == {"redis": "yes", "orders-redis": "yes", "products-redis": "no"}
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("name", ["redis", "orders-redis", "products-redis"])
+def test_a_redis_takes_its_options_and_asks_for_the_password(
+    containers: dict[str, dict[str, Any]], tmp_path: Path, name: str
+) -> None:
+    """With the server that is here, under the name it has in the image."""
+    container = containers[name]
+    (tmp_path / "redis-server").symlink_to(redis_server.find())
+    socket = str(tmp_path / "redis.sock")
+    here = ["--port", "0", "--unixsocket", socket, "--dir", str(tmp_path)]
+    env = {**environment_of(container), "PATH": f"{tmp_path}:{os.defpath}"}
+    with subprocess.Popen([*container["entrypoint"], *container["command"], *here], env=env) as server:  # noqa: S603 - as compose would
+        try:
+            with Redis(unix_socket_path=socket, password=env["REDISCLI_AUTH"], retry=PATIENTLY) as known:
+                policy = known.config_get("maxmemory-policy")
+                assert policy == {"maxmemory-policy": "allkeys-lru" if name == "products-redis" else "noeviction"}
+            with Redis(unix_socket_path=socket) as stranger, pytest.raises(AuthenticationError):
+                stranger.ping()
+        finally:
+            server.terminate()
+
+
+@pytest.mark.stack
+async def test_a_store_of_files_takes_those_of_its_service_and_nobody_elses(
+    containers: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    container = containers["users-files"]
+    (tmp_path / "users").mkdir()
+    with probing.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*container["entrypoint"], *container["command"], "--host", "127.0.0.1", "--port", str(port)]
+    env = {**environment_of(container), "NANIO_DATA_DIR": str(tmp_path)}
+    check = [part.replace("8080", str(port)) for part in container["healthcheck"]["test"]]
+    assert check[:2] == ["CMD", "python"]
+    own = S3(containers["users"], port)
+    with subprocess.Popen([sys.executable, *command[1:]], env=env) as server:  # noqa: S603 - as compose would
+        try:
+            await answers(port)
+            subprocess.run([sys.executable, *check[2:]], check=True, timeout=20)  # noqa: S603 - as compose would
+            assert await own.stored(b"a picture") == 200
+            assert (tmp_path / "users" / "file").read_bytes() == b"a picture"
+            assert await S3(containers["orders"], port, bucket="users").stored(b"another") == 403
+            assert (tmp_path / "users" / "file").read_bytes() == b"a picture"
+        finally:
+            server.terminate()
+
+
+@pytest.mark.stack
+async def test_the_first_administrator_is_made_by_hand_and_only_of_who_has_registered() -> None:
+    with running_cluster() as url:
+        ...
 
 
 # Keys.
@@ -323,10 +442,10 @@ def test_each_container_mounts_its_own_keys_and_cannot_write_them(containers: di
     }
     handed_out = [f"keys-of-{name}:/handout/{name}" for name in READERS]
     assert mounts == {
+        **{name: [] for name in containers},
         **{name: [f"keys-of-{name}:/keys:ro"] for name in READERS},
+        WORKER: ["keys-of-orders:/keys:ro"],
         "keys": ["keys:/keys", *handed_out],
-        "redis": [],
-        "postgres": [],
     }
 
 
@@ -449,12 +568,12 @@ def test_the_image_runs_as_an_ordinary_user_the_one_that_compose_names(container
 
 def test_the_folders_that_volumes_are_mounted_on_are_made_in_the_image(containers: dict[str, dict[str, Any]]) -> None:
     """Else the engine would make them, for root."""
-    made = re.findall(r"(?<= )/(?:keys|handout)\S*", DOCKERFILE.read_text(encoding="utf-8"))
+    made = re.findall(r"(?<= )/(?:keys|handout|files)\S*", DOCKERFILE.read_text(encoding="utf-8"))
     targets = {volume.split(":")[1] for name in OURS for volume in containers[name]["volumes"]}
     assert targets <= set(made)
 
 
-@pytest.mark.parametrize("script", ["hand-out-keys.sh", "postgres/databases.sh"])
+@pytest.mark.parametrize("script", ["hand-out-keys.sh", "postgres/databases.sh", "postgres/make-admin.sh"])
 def test_scripts_are_executable_and_can_be_parsed(script: str) -> None:
     file = ROOT / "deploy" / script
     assert os.access(file, os.X_OK)

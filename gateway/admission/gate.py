@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from gateway.admission.link import call_back
-from gateway.admission.rate import Limit, Standing, Tally, Window, Windows, subject, tightest
+from gateway.admission.rate import Limit, Standing, Tally, Window, Windows, subject
 from gateway.clock import Clock
 from gateway.errors import Reason, Refusal
 from gateway.identity.model import Identity, VerifiedClaims, admit
@@ -143,16 +143,17 @@ class Admission:
         self._give_back(tallies)
 
     def _within_limits(self, question: _Question, tallies: dict[Window, Tally], now: float) -> Verdict:
-        identity = None if question.claims is None else admit(question.claims)
-        if not question.windows:
-            return Admitted(identity, None, question.claims)
-        standings = []
-        for window in question.windows:
+        claims = question.claims
+        tightest: Standing | None = None
+        for place, window in enumerate(question.windows):
             standing = tallies[window].stand(now)
             if standing is None:
+                for passed in question.windows[:place]:
+                    tallies[passed].passed -= 1
                 return window.refusal(now)
-            standings.append(standing)
-        return Admitted(identity, tightest(standings), question.claims)
+            if tightest is None or standing.remaining < tightest.remaining:
+                tightest = standing
+        return Admitted(None if claims is None else admit(claims), tightest, claims)
 
     def _give_back(self, tallies: dict[Window, Tally]) -> None:
         """Requests that were refused do not count: who keeps knocking is let in again as soon as there is room."""
@@ -189,13 +190,14 @@ def judge(claims: VerifiedClaims, blocked: bytes | None, ended: bytes | None, ep
 
 
 def _alone(windows: Sequence[Window], now: float) -> Verdict:
-    standings = []
+    tightest: Standing | None = None
     for window in windows:
         standing = window.stand_alone(now)
         if standing is None:
             return window.refusal(now)
-        standings.append(standing)
-    return Admitted(None, tightest(standings))
+        if tightest is None or standing.remaining < tightest.remaining:
+            tightest = standing
+    return Admitted(None, tightest)
 
 
 def _set_unless_cancelled(future: asyncio.Future[Verdict], verdict: Verdict) -> None:

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
+from gateway.edge.client_address import network
 from gateway.errors import ConfigurationError, Reason, Refusal
 from gateway.stores.layout import rate_key
 
@@ -22,7 +21,6 @@ Per = Literal["user", "address", "route"]
 
 _TEXT: Final = re.compile(r"([1-9][0-9]{0,8})/(s|min|h) per (user|address|route)")
 _SECONDS: Final = {"s": 1, "min": 60, "h": 3600}
-_IPV6_SITE_BITS: Final = 64
 MAX_WINDOWS: Final = 100_000
 """How many counters a worker keeps in mind; forgetting one costs a question more, and no exactness."""
 
@@ -81,20 +79,7 @@ def subject(limit: Limit, sub: str | None, client: str) -> str:
         return ""
     if limit.per == "user" and sub is not None:
         return f"u:{sub}"
-    return f"a:{_network(client)}"
-
-
-def _network(client: str) -> str:
-    """An address, or the /64 of an IPv6 address: a site has them all to choose from."""
-    if ":" not in client:
-        return client
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return client
-    if isinstance(address, IPv6Address):
-        return str(IPv6Address(int(address) >> _IPV6_SITE_BITS << _IPV6_SITE_BITS))
-    return client
+    return f"a:{network(client) if ':' in client else client}"
 
 
 @dataclass(slots=True, eq=False)
@@ -107,6 +92,7 @@ class Window:
         index: which window of `limit.window_s` seconds since the epoch.
         previous: the final count of the window before; `None` until Redis told.
         local: requests let through by this worker alone, while Redis is away.
+        ends: when it does, Unix seconds.
     """
 
     limit: Limit
@@ -115,6 +101,10 @@ class Window:
     index: int
     previous: int | None = None
     local: int = 0
+    ends: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ends = float((self.index + 1) * self.limit.window_s)
 
     def stand(self, count: int, now: float) -> Standing | None:
         """How a request stands, or `None`: over the limit.
@@ -124,8 +114,9 @@ class Window:
             now: Unix seconds.
         """
         limit = self.limit
-        overlap = min(1.0, max(0.0, self.index + 1 - now / limit.window_s))
-        estimate = (self.previous or 0) * overlap + count
+        estimate: float = count
+        if self.previous:
+            estimate += self.previous * min(1.0, max(0.0, (self.ends - now) / limit.window_s))
         if estimate > limit.requests:
             return None
         return Standing(limit.requests, int(limit.requests - estimate), self._reset(now))
@@ -152,7 +143,7 @@ class Window:
         return Refusal(Reason.RATE_LIMITED, headers=fields, note=f"{self.limit.per} on {self.limit.route}")
 
     def _reset(self, now: float) -> int:
-        return max(1, math.ceil((self.index + 1) * self.limit.window_s - now))
+        return max(1, math.ceil(self.ends - now))
 
 
 @dataclass(slots=True, eq=False)
@@ -200,8 +191,3 @@ class Windows:
         )
         self._known[(limit, who)] = fresh
         return fresh
-
-
-def tightest(standings: Sequence[Standing]) -> Standing:
-    """The one with the least left."""
-    return min(standings, key=lambda standing: standing.remaining)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.edge.headers import HeaderFacts
 
 Network = IPv4Network | IPv6Network
+
+_SITE_BITS: Final = 64
 
 
 class Origin(NamedTuple):
@@ -27,6 +29,16 @@ def is_trusted(peer: str, networks: Sequence[Network]) -> bool:
     """Whether a peer's X-Forwarded-* are believed. What is not an address (a unix socket) is not."""
     address = _address(peer)
     return address is not None and any(address in network for network in networks)
+
+
+def network(address: str) -> str:
+    """Whom an address is counted as: itself, or the /64 of an IPv6 address, all of which one site may use (R-126)."""
+    found = _address(address.partition("%")[0])
+    if found is None:
+        return address
+    if isinstance(found, IPv4Address):
+        return str(found)
+    return str(IPv6Network((found, _SITE_BITS), strict=False))
 
 
 def forwarded_origin(peer: str, headers: HeaderFacts, networks: Sequence[Network]) -> Origin:

@@ -16,6 +16,7 @@ MEMO_ENTRIES: Final = 512
 MEMO_BYTES: Final = 2048
 _NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"content-length", b"server", b"x-powered-by", b"x-request-id"}
 _NO_CONTENT: Final = 204
+_UNAUTHORIZED: Final = 401
 _NO_BODY: Final = frozenset({_NO_CONTENT, 304})
 
 
@@ -71,7 +72,7 @@ def parse(head: bytes) -> AnswerHead:
     """Parse one head, with the empty line that ends it.
 
     Raises:
-        WireError: not a head that we accept.
+        WireError: not a head that we accept; `LINK_REFUSED` where the service refuses the gateway's signature.
     """
     line, _, block = head[:-2].partition(b"\r\n")
     status, http11 = wire.status_line(line)
@@ -84,6 +85,11 @@ def parse(head: bytes) -> AnswerHead:
     options = {
         option.strip(b" \t").lower() for name, value in found if name == b"connection" for option in value.split(b",")
     }
+    if status == _UNAUTHORIZED and any(
+        name == b"www-authenticate" and value.lower().startswith(b"signature") for name, value in found
+    ):
+        # It is the gateway that was refused, not the client: passed on, it would look like a login that has expired.
+        raise WireError(Reason.LINK_REFUSED)
     visible = b"".join(
         b"%b: %b\r\n" % field
         for field in found

@@ -36,6 +36,8 @@ _LAST_CHUNK: Final = b"0\r\n\r\n"
 class State(Enum):
     """Where an exchange stands."""
 
+    __hash__ = object.__hash__  # `Enum` hashes names, in Python; this is looked up four times a request
+
     READING = auto()
     CONNECTING = auto()
     SENDING = auto()
@@ -43,12 +45,12 @@ class State(Enum):
     DONE = auto()
 
 
-_MOVES: Final = {
-    State.READING: {State.CONNECTING, State.DONE},
-    State.CONNECTING: {State.SENDING, State.DONE},
-    State.SENDING: {State.CONNECTING, State.ANSWERING, State.DONE},
-    State.ANSWERING: {State.DONE},
-    State.DONE: frozenset[State](),
+_MOVES: Final[dict[State, tuple[State, ...]]] = {
+    State.READING: (State.CONNECTING, State.DONE),
+    State.CONNECTING: (State.SENDING, State.DONE),
+    State.SENDING: (State.ANSWERING, State.CONNECTING, State.DONE),
+    State.ANSWERING: (State.DONE,),
+    State.DONE: (),
 }
 
 

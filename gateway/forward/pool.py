@@ -131,8 +131,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         try:
             reader.feed(data)
-        except WireError:
-            self._fail(Reason.UPSTREAM_BROKE)
+        except WireError as error:
+            self._fail(Reason.LINK_REFUSED if error.reason is Reason.LINK_REFUSED else Reason.UPSTREAM_BROKE)
             return
         if reader.finished:
             self._release(reader)

@@ -11,7 +11,16 @@ from gateway.admission.rate import Limit, parse
 from gateway.errors import ConfigurationError, Reason, Refusal
 from gateway.settings import RouteSettings, Settings
 
-OWN_PREFIXES: Final = ("/auth", "/.well-known", "/admin", "/console", "/openapi.json", "/healthz", "/readyz", "/metrics")
+OWN_PREFIXES: Final = (
+    "/auth",
+    "/.well-known",
+    "/admin",
+    "/console",
+    "/openapi.json",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+)
 """Answered by the gateway itself; no route may take them over. `/internal` is nobody's."""
 NEVER_ROUTED: Final = (*OWN_PREFIXES, "/internal")
 KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -12,19 +12,18 @@ import math
 import unicodedata
 from enum import Enum
 from importlib.resources import files
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 from redis.asyncio import Redis
 
 from gateway.clock import Clock
+from gateway.edge.client_address import network
 from gateway.errors import Reason, Refusal
 from gateway.settings import LoginSettings
 from gateway.stores.layout import allowance_key, login_keys
 from gateway.stores.redis import store_errors
 
 _MS: Final = 1000
-_IPV6_SITE_BITS: Final = 64
 
 
 class Attempt(Enum):
@@ -133,19 +132,6 @@ def account_digest(username: str) -> str:
     """
     form = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold()).strip()
     return hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:32]
-
-
-def network(address: str) -> str:
-    """Whom an address is counted as: itself, or the /64 of an IPv6 address, all of which one site may use."""
-    try:
-        found: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(found, IPv4Address):
-        return str(found)
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(IPv6Network((found, _IPV6_SITE_BITS), strict=False))
 
 
 def retry_after(wait_ms: int) -> tuple[str, str]:

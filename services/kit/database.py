@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ log = structlog.get_logger("service")
 
 PATIENCE_S: Final = 5
 """How long SQLite waits for another writer, and PostgreSQL for a connection or a statement."""
+_WAL_TRIES: Final = 20
 MIGRATION_PATIENCE_S: Final = 300
 """The same during a migration: of this process, or of another one that holds the lock."""
 
@@ -206,9 +208,22 @@ def _sqlite_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the
     # The driver would begin transactions by itself, late, and commit before DDL; `_sqlite_begin` does it instead.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(cursor)
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:  # noqa: ANN401 - as `_sqlite_connected`
+    # Of several that do this to a new file at once, some fail without waiting; so these wait for the others' lock.
+    for _ in range(_WAL_TRIES):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("COMMIT")
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode = WAL")
 
 
 def _sqlite_read_only(connection: Any, _: object) -> None:  # noqa: ANN401 - as `_sqlite_connected`

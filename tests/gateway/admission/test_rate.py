@@ -52,8 +52,9 @@ def test_any_other_rate_is_a_configuration_error_that_names_the_route(text: str)
     [
         ("alice", "192.0.2.1", "u:alice"),
         (None, "192.0.2.1", "a:192.0.2.1"),
-        (None, "2001:db8:1:2:3:4:5:6", "a:2001:db8:1:2::"),
-        (None, "2001:db8:1:2:ffff::1", "a:2001:db8:1:2::"),
+        (None, "2001:db8:1:2:3:4:5:6", "a:2001:db8:1:2::/64"),
+        (None, "2001:db8:1:2:ffff::1", "a:2001:db8:1:2::/64"),
+        (None, "::ffff:192.0.2.7", "a:192.0.2.7"),
         (None, "unix", "a:unix"),
     ],
 )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.gateway.forward.wires import answered, pool_of, request, taken_apart
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import until
 from tests.support.upstream import OK, Upstream
@@ -217,3 +221,24 @@ async def test_an_answer_nobody_asked_for_is_nobodys(gateway: Node, service: Ups
     await fresh.send(OK)
     assert (await client.message()).body == b"ok"
     client.close()
+
+
+async def test_a_service_that_refuses_the_gateways_signature_is_a_502_and_no_expired_login(
+    redis_url: str, tmp_path: Path
+) -> None:
+    refusal = b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Signature realm="x"\r\nContent-Length: 0\r\n\r\n'
+    async with (
+        upstreams.running(upstreams.recorder(refusal)) as service,
+        nodes.running(nodes.settings(tmp_path, redis_url, service.url)) as node,
+    ):
+        answer = await node.get("/open/x")
+    assert (answer.status, answer.code) == (502, "link_refused")
+
+
+async def test_a_401_of_the_services_own_is_passed_on(redis_url: str, tmp_path: Path) -> None:
+    own = b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n'
+    async with (
+        upstreams.running(upstreams.recorder(own)) as service,
+        nodes.running(nodes.settings(tmp_path, redis_url, service.url)) as node,
+    ):
+        assert (await node.get("/open/x")).status == 401

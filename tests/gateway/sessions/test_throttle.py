@@ -7,10 +7,11 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
+from gateway.edge.client_address import network
 from gateway.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
 from gateway.sessions.captcha import CaptchaAnswer, CaptchaCheck
 from gateway.sessions.guard import PasswordGuard
-from gateway.sessions.throttle import Allowance, Throttle, account_digest, network
+from gateway.sessions.throttle import Allowance, Throttle, account_digest
 from gateway.settings import LoginSettings
 from gateway.stores.redis import connect
 from tests.support.clock import ManualClock
