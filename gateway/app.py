@@ -64,18 +64,20 @@ class Worker:
     Args:
         settings: the configuration.
         clock: the time.
+        admission_timeout_s: how long a request waits for Redis before it is answered 503. Not a setting: no operator
+            has a use for another one; where client, worker and service share one event loop, Redis is not to blame.
 
     Raises:
         ConfigurationError: something it cannot start without is missing or wrong.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, admission_timeout_s: float = ADMISSION_TIMEOUT_S) -> None:
         if settings.redis_url is None:
             raise ConfigurationError("redis_url is not set; `lockgate dev` brings a Redis of its own")
         token = settings.token
         self.ticker = Ticker(clock)
         self.redis = connect(settings.redis_url.get_secret_value())
-        self.link = RedisLink(self.redis, ADMISSION_TIMEOUT_S)
+        self.link = RedisLink(self.redis, admission_timeout_s)
         keys = self.keys = live_keys(settings, clock)
         ring, links = keys.ring.value, keys.links.value
         verifier = Verifier(

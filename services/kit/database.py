@@ -31,9 +31,9 @@ log = structlog.get_logger("service")
 
 PATIENCE_S: Final = 5
 """How long SQLite waits for another writer, and PostgreSQL for a connection or a statement."""
-_WAL_TRIES: Final = 20
 MIGRATION_PATIENCE_S: Final = 300
 """The same during a migration: of this process, or of another one that holds the lock."""
+_WAL_TRIES: Final = 20
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -105,7 +105,8 @@ class AsTheGateway:
 def in_a_thread(app: ASGIApp) -> Iterator[str]:
     """An app behind a real server, for a client that blocks; its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None, access_log=False))
+        config = uvicorn.Config(app, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

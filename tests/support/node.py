@@ -140,9 +140,8 @@ def settings(folder: Path, redis_url: str, upstream: str, /, **sections: Any) ->
 async def running(configured: Settings, clock: ManualClock | None = None) -> AsyncIterator[Node]:
     """A worker in this event loop."""
     clock = clock or ManualClock()
-    worker = Worker(configured, clock)
     # Client, worker and service share one loop here: when a test keeps it busy, Redis is not away.
-    worker.link._timeout_s = WITHIN_S  # noqa: SLF001 - not a setting: no operator has a use for it
+    worker = Worker(configured, clock, admission_timeout_s=WITHIN_S)
     config = uvicorn.Config("", http=EdgeProtocol, ws="none", log_config=None)
     state = ServerState()
     loop = asyncio.get_running_loop()

@@ -1,0 +1,202 @@
+"""The stores of `compose.yaml`, started as compose would start them, but with the programs that are here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg  # type: ignore[import-untyped]
+import httpx
+import pytest
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import AuthenticationError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+from sqlalchemy.engine import make_url
+
+from gateway.cli import redis_server
+from services.kit.database import Database
+from services.kit.migrations import migrate
+from services.kit.objects import ObjectSettings, ObjectStore
+from services.users.accounts import Accounts, Registration
+from services.users.models import SCHEMA, Account
+from services.users.passwords import Passwords
+from services.users.settings import UsersSettings
+from services.users.store import AccountStore
+from tests.support import postgres
+from tests.support.compose import PASSWORDS, environment_of, resolved, written
+from tests.support.stack import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.stack
+
+WITHIN_S: Final = 20
+PAUSE_S: Final = 0.02
+PATIENTLY: Final = Retry(ConstantBackoff(PAUSE_S), round(WITHIN_S / PAUSE_S), (RedisConnectionError,))
+MAKE_ADMIN: Final = ROOT / "deploy" / "postgres" / "make-admin.sh"
+
+
+@pytest.fixture
+def containers() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = resolved(written(), PASSWORDS)["services"]
+    return found
+
+
+@pytest.mark.parametrize("name", ["redis", "orders-redis", "products-redis"])
+def test_a_redis_takes_its_options_and_asks_for_the_password(
+    containers: dict[str, dict[str, Any]], tmp_path: Path, name: str
+) -> None:
+    container = containers[name]
+    (tmp_path / "redis-server").symlink_to(redis_server.find_program())
+    with redis_server.socket_path(tmp_path) as path:
+        here = ["--port", "0", "--unixsocket", str(path), "--dir", str(tmp_path)]
+        env = {**environment_of(container), "PATH": f"{tmp_path}:{os.defpath}"}
+        with subprocess.Popen([*container["entrypoint"], *container["command"], *here], env=env) as server:  # noqa: S603 - as compose would
+            try:
+                with Redis(unix_socket_path=str(path), password=env["REDISCLI_AUTH"], retry=PATIENTLY) as known:
+                    assert known.ping() is True
+                    asked = ("appendonly", "maxmemory", "maxmemory-policy", "save")
+                    told = {option: known.config_get(option)[option] for option in asked}
+                with Redis(unix_socket_path=str(path)) as stranger, pytest.raises(AuthenticationError):
+                    stranger.ping()
+            finally:
+                server.terminate()
+    if name == "products-redis":
+        cache = {"appendonly": "no", "maxmemory": str(64 << 20), "maxmemory-policy": "allkeys-lru", "save": ""}
+        assert told == cache
+    else:
+        assert (told["appendonly"], told["maxmemory-policy"]) == ("yes", "noeviction")
+
+
+class Files:
+    """A running store of files, and what a service is told of it but for the address.
+
+    Args:
+        containers: of the composition.
+        url: where the store really is.
+    """
+
+    def __init__(self, containers: dict[str, dict[str, Any]], url: str) -> None:
+        self._containers = containers
+        self.url = url
+
+    async def answers_to(self, service: str, content: bytes, *, bucket: str) -> int:
+        """The status that the store has for a file which was signed for with a service's own keys."""
+        told = {name.lower().partition("_s3_")[2]: value for name, value in self._told(service).items()}
+        settings = ObjectSettings(
+            s3_endpoint=self.url,
+            s3_bucket=bucket,
+            s3_access_key=told["access_key"],
+            s3_secret_key=told["secret_key"],
+        )
+        store = ObjectStore(settings)
+        try:
+            put = await store.presign_put("file", content_type="image/png", content_length=len(content), expires_s=60)
+        finally:
+            await store.close()
+        async with httpx.AsyncClient(trust_env=False, timeout=WITHIN_S) as http:
+            return (await http.put(put.url, content=content, headers=put.headers)).status_code
+
+    def _told(self, service: str) -> dict[str, str]:
+        return {name: value for name, value in environment_of(self._containers[service]).items() if "_S3_" in name}
+
+
+@pytest.fixture
+def files(containers: dict[str, dict[str, Any]], tmp_path: Path) -> Iterator[Files]:
+    """The store of users, seen to be well by the command that compose asks it with."""
+    container = containers["users-files"]
+    (tmp_path / "users").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert container["entrypoint"][0] == container["healthcheck"]["test"][1] == "python"
+    command = [*container["entrypoint"][1:], *container["command"], "--host", "127.0.0.1", "--port", str(port)]
+    check = [word.replace("8080", str(port)) for word in container["healthcheck"]["test"][2:]]
+    env = {**environment_of(container), "NANIO_DATA_DIR": str(tmp_path), "PATH": os.defpath}
+    with subprocess.Popen([sys.executable, *command], env=env, cwd=tmp_path) as server:  # noqa: S603 - as compose would
+        try:
+            wait_for(port)
+            subprocess.run([sys.executable, *check], check=True, timeout=WITHIN_S)  # noqa: S603 - as compose would
+            yield Files(containers, f"http://127.0.0.1:{port}")
+        finally:
+            server.terminate()
+
+
+def wait_for(port: int) -> None:
+    """Until somebody listens; each refusal is waited for, not a time."""
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "it does not listen"
+        else:
+            return
+
+
+async def test_a_store_of_files_takes_those_of_its_service_and_nobody_elses(files: Files, tmp_path: Path) -> None:
+    assert await files.answers_to("users", b"a picture", bucket="users") == 200
+    assert await files.answers_to("orders", b"another", bucket="users") == 403
+    assert (tmp_path / "users" / "file").read_bytes() == b"a picture"
+
+
+def test_a_store_of_files_lies_in_its_volume(containers: dict[str, dict[str, Any]]) -> None:
+    """The bucket is a folder: it has to be the one that is mounted."""
+    for name in ("users", "orders", "products"):
+        store = containers[f"{name}-files"]
+        bucket = environment_of(containers[name])[f"{name.upper()}_S3_BUCKET"]
+        assert store["volumes"] == [f"{name}-files:{store['environment']['NANIO_DATA_DIR']}/{bucket}"]
+
+
+def make_admin(username: str, host: str, programs: str) -> subprocess.CompletedProcess[str]:
+    """The script as `docker compose exec postgres make-admin` runs it, beside another server."""
+    env = {"PATH": programs, "PGHOST": host, "POSTGRES_USER": "lockgate", "POSTGRES_PASSWORD": "unused"}
+    return subprocess.run(  # noqa: S603 - ours
+        [str(MAKE_ADMIN), username], env=env, capture_output=True, text=True, timeout=WITHIN_S, check=False
+    )
+
+
+async def test_the_first_administrator_is_one_who_has_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POSTGRES_URL", raising=False)  # a database called `users` is made, which might be somebody's
+    try:
+        with postgres.running_cluster() as url:
+            await _see_administrators_made(url)
+    except postgres.PostgresMissingError as error:
+        pytest.skip(str(error))
+
+
+async def _see_administrators_made(url: str) -> None:
+    programs = f"{postgres._programs()}:{os.defpath}"  # noqa: SLF001 - psql lies beside the server
+    assert shutil.which("psql", path=programs)
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE DATABASE users")
+    await connection.close()
+    settings = UsersSettings(database_url=make_url(url).set(database="users").render_as_string())
+    database = Database(settings)
+    passwords = Passwords(1)
+    try:
+        await migrate(database, SCHEMA)
+        accounts = Accounts(AccountStore(database), passwords, time.time)
+        for name in ("ada", "bob"):
+            await accounts.register(Registration(username=name, password="correct-horse"))
+        host = str(make_url(url).query["host"])
+        for stranger in ("nobody", "x' OR username = 'bob"):
+            assert make_admin(stranger, host, programs).returncode == 1
+        done = make_admin("Ada", host, programs)
+        assert (done.returncode, done.stdout) == (0, "ada is an administrator, from the next login on\n"), done.stderr
+        roles = {name: await accounts.look_up(name) for name in ("ada", "bob")}
+        assert {name: who.roles for name, who in roles.items() if isinstance(who, Account)} == {
+            "ada": ["admin", "customer"],
+            "bob": ["customer"],
+        }
+    finally:
+        passwords.close()
+        await database.close()
