@@ -28,7 +28,7 @@ from gateway.errors import ConfigurationError, LockgateError, StoreUnavailableEr
 from gateway.forward.answer import HeadReader
 from gateway.forward.pool import UpstreamPool
 from gateway.forward.service import Service
-from gateway.forward.tls import tls_context
+from gateway.forward.tls import tls_towards
 from gateway.forward.websocket import Sockets
 from gateway.identity.auto_rotation import AutoRotation
 from gateway.identity.issuer import Issuer
@@ -101,6 +101,7 @@ class Worker:
             links.outbound(settings.accounts.service),
             timeout_s=settings.accounts.timeout_s,
             clock=clock,
+            tls=tls_towards(settings.addresses(settings.accounts.service), settings.upstream),
         )
         self._services = {
             route.name: self._service(route.service, route.upstreams, links, forward=route.forward_authorization)
@@ -303,8 +304,8 @@ class Worker:
 
     def _pool(self, url: str) -> UpstreamPool:
         if url not in self._pools:
-            tls = tls_context(self._settings.upstream) if url.startswith("https://") else None
-            self._pools[url] = UpstreamPool(url, self._settings.upstream, self.ticker, self._heads, tls)
+            upstream = self._settings.upstream
+            self._pools[url] = UpstreamPool(url, upstream, self.ticker, self._heads, tls_towards([url], upstream))
         return self._pools[url]
 
 

@@ -58,9 +58,10 @@ def test_a_redis_takes_its_options_and_asks_for_the_password(
     container = containers[name]
     (tmp_path / "redis-server").symlink_to(redis_server.find_program())
     with redis_server.socket_path(tmp_path) as path:
-        here = ["--port", "0", "--unixsocket", str(path), "--dir", str(tmp_path)]
+        options = [str(tmp_path) if word == "/data" else word for word in container["command"]]
+        here = [*options, "--port", "0", "--unixsocket", str(path)]
         env = {**environment_of(container), "PATH": f"{tmp_path}:{os.defpath}"}
-        with subprocess.Popen([*container["entrypoint"], *container["command"], *here], env=env) as server:  # noqa: S603 - as compose would
+        with subprocess.Popen([*container["entrypoint"], *here], env=env) as server:  # noqa: S603 - as compose would
             try:
                 with Redis(unix_socket_path=str(path), password=env["REDISCLI_AUTH"], retry=PATIENTLY) as known:
                     assert known.ping() is True
@@ -198,5 +199,5 @@ async def _see_administrators_made(url: str) -> None:
             "bob": ["customer"],
         }
     finally:
-        passwords.close()
+        await passwords.close()
         await database.close()

@@ -13,6 +13,7 @@ import typer
 
 from gateway.clock import SystemClock
 from gateway.errors import ConfigurationError, LockgateError
+from gateway.forward.tls import tls_towards
 from gateway.identity.reload import live_keys
 from gateway.observe.audit import Audit
 from gateway.sessions.accounts import Accounts
@@ -58,11 +59,13 @@ async def opened(settings: Settings) -> AsyncIterator[Operators]:
     clock, token = SystemClock(), settings.token
     links = live_keys(settings, clock).links.value
     redis = connect(settings.redis_url.get_secret_value())
+    addresses = settings.addresses(settings.accounts.service)
     accounts = Accounts(
-        settings.addresses(settings.accounts.service),
+        addresses,
         links.outbound(settings.accounts.service),
         timeout_s=settings.accounts.timeout_s,
         clock=clock,
+        tls=tls_towards(addresses, settings.upstream),
     )
     audit = Audit(AuditTrail(redis, settings.audit.length), clock, sys.stderr)
     async with contextlib.AsyncExitStack() as stack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -58,13 +59,23 @@ class Accounts:
         key: the link key to the service.
         timeout_s: for one call.
         clock: the time.
+        tls: for addresses that are https; without it nobody's certificate is good enough.
     """
 
-    def __init__(self, addresses: Sequence[str], key: LinkKey, *, timeout_s: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        key: LinkKey,
+        *,
+        timeout_s: float,
+        clock: Clock,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._addresses = tuple(addresses)
         self._key = key
         self._clock = clock
-        self._client = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, trust_env=False)
+        verify = tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._client = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, trust_env=False, verify=verify)
 
     def use(self, key: LinkKey) -> None:
         """Sign with this key from now on."""

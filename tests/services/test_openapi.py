@@ -31,8 +31,6 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from services.kit.openapi import PATH
-from services.orders.app import create_app as create_orders
-from services.orders.settings import OrdersSettings
 from services.products.app import create_app as create_products
 from services.products.settings import ProductsSettings
 from services.users.app import create_app as create_users
@@ -155,23 +153,6 @@ def products_schema(made_of: dict[str, Any]) -> Iterator[BaseSchema]:
         yield schema
 
 
-@pytest.fixture(scope="module")
-def orders_schema(made_of: dict[str, Any], redis_url: str) -> Iterator[BaseSchema]:
-    folder, links = made_of["folder"], made_of["links"]
-    products = ProductsSettings(database_url=f"sqlite:///{folder}/sold.db")
-    with in_a_thread(create_products(products, links.of("products"))) as products_url:
-        given = OrdersSettings(
-            database_url=f"sqlite:///{folder}/orders.db",
-            products_url=products_url,
-            redis_url=redis_url,
-            **made_of["s3"],
-        )
-        app = create_orders(given, links.of("orders"))
-        with described(app, links, "orders", scopes=frozenset({"orders:write"})) as schema:
-            # A stream of events has no end.
-            yield schema.exclude(path="/orders/events")
-
-
 def try_out(schema: BaseSchema) -> int:
     """Make up requests for each operation and look at the answers; how many operations there were."""
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
@@ -194,10 +175,6 @@ def test_users_answers_whatever_is_made_up_as_it_is_described(users_schema: Base
 
 def test_products_answers_whatever_is_made_up_as_it_is_described(products_schema: BaseSchema) -> None:
     assert try_out(products_schema) > 10
-
-
-def test_orders_answers_whatever_is_made_up_as_it_is_described(orders_schema: BaseSchema) -> None:
-    assert try_out(orders_schema) > 10
 
 
 async def test_only_the_gateway_reads_the_description(products: Peer, buyer: Peer) -> None:

@@ -90,7 +90,7 @@ def client(node: Node) -> httpx.AsyncClient:
     """A client of a node."""
     # A new connection for each request: a test that lets a minute pass lets a kept one die.
     limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{node.port}", limits=limits, timeout=30, trust_env=False)
+    return plain_http(f"http://127.0.0.1:{node.port}", limits=limits)
 
 
 def bearer(tokens: dict[str, Any]) -> dict[str, str]:

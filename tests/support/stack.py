@@ -37,11 +37,13 @@ class Stack:
         url: of the gateway, without a slash at the end.
         folder: holds `data` (databases, Redis, logs) and `keys`.
         pid: of the process that supervises the others.
+        said: what it has told the person at the terminal until it was ready.
     """
 
     url: str
     folder: Path
     pid: int
+    said: str
 
     @property
     def logs(self) -> Path:
@@ -65,6 +67,18 @@ def running_stack(folder: Path, *options: str, **more: str) -> Iterator[Stack]:
     Raises:
         AssertionError: it did not become ready in time, did not stop cleanly, or left a process or a listener behind.
     """
+    with started_stack(folder, *options, **more) as (process, stack):
+        yield stack
+        _stop(process, stack)
+
+
+@contextlib.contextmanager
+def started_stack(folder: Path, *options: str, **more: str) -> Iterator[tuple[subprocess.Popen[bytes], Stack]]:
+    """The same for a test that ends it by itself; what of its first process is left at the end is killed.
+
+    Raises:
+        AssertionError: it did not become ready in time.
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     env = {**inherited, "PYTHONPATH": str(ROOT), "LOCKGATE_KEYS__DIRECTORY": str(folder / "keys"), **more}
     with (
@@ -80,22 +94,22 @@ def running_stack(folder: Path, *options: str, **more: str) -> Iterator[Stack]:
         ) as process,
     ):
         try:
-            stack = Stack(_ready_url(process, folder), folder, process.pid)
-            yield stack
-            _stop(process, stack)
+            said = _said_until_ready(process, folder)
+            yield process, Stack(said.splitlines()[-1].removeprefix("ready "), folder, process.pid, said)
         finally:
             process.kill()
 
 
-def _ready_url(process: subprocess.Popen[bytes], folder: Path) -> str:
+def _said_until_ready(process: subprocess.Popen[bytes], folder: Path) -> str:
+    """What it says, up to and with the line that begins with `ready`."""
     assert process.stdout is not None
     said = ""
     for text in _output(process.stdout, START_WITHIN_S):
         said += text
-        complete = said.rpartition("\n")[0]
-        for line in complete.splitlines():
+        lines = said.rpartition("\n")[0].splitlines()
+        for number, line in enumerate(lines, start=1):
             if line.startswith(_READY):
-                return line.removeprefix("ready ")
+                return "\n".join(lines[:number])
     raise AssertionError(f"not ready; it said:\n{said}\n{(folder / 'dev.err').read_text()}")
 
 
@@ -109,6 +123,14 @@ def _output(stream: IO[bytes], within_s: float) -> Iterator[str]:
         yield data.decode(errors="replace")
 
 
+def listens(url: str) -> bool:
+    """Whether somebody takes connections there."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+        return True
+    return False
+
+
 def _stop(process: subprocess.Popen[bytes], stack: Stack) -> None:
     ending = Ending(*stack.processes())
     process.send_signal(signal.SIGINT)
@@ -116,7 +138,7 @@ def _stop(process: subprocess.Popen[bytes], stack: Stack) -> None:
     said, _ = process.communicate(timeout=STOP_WITHIN_S)
     assert process.returncode == 0, said.decode(errors="replace")
     assert ending.survivors(within_s=1) == set(), "processes were left behind"
-    assert not _listens(stack.url), "somebody still listens"
+    assert not listens(stack.url), "somebody still listens"
 
 
 def _descendants(pid: int) -> set[int]:
@@ -127,10 +149,3 @@ def _descendants(pid: int) -> set[int]:
             children = {int(child) for child in (task / "children").read_text().split()}
             found |= children.union(*map(_descendants, children))
     return found
-
-
-def _listens(url: str) -> bool:
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-        return True
-    return False

@@ -1,14 +1,19 @@
-"""What the tests of the command line share: real processes, started, read and waited for within bounds."""
+"""What the tests of the command line share: the program in this process, and real processes within bounds."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import select
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from gateway.cli.main import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,8 +24,33 @@ WITHIN_S: Final = 20
 """More than anything here takes on a busy machine; less than anybody wants to wait for a failure."""
 
 
+def called(*arguments: str | Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that does its work and ends, in this process: starting Python takes longer than any of them.
+
+    Args:
+        arguments: of the program.
+        stdin: what it reads.
+        environment: more variables.
+    """
+    said, errors = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(errors),
+        pytest.raises(SystemExit) as end,
+    ):
+        patch.setattr(sys, "argv", ["lockgate", *map(str, arguments)])
+        patch.setattr(sys, "stdin", io.StringIO(stdin))
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        run()
+    code = end.value.code or 0
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, said.getvalue(), errors.getvalue())
+
+
 def lockgate(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the program to its end."""
+    """Run the program to its end, as a process of its own."""
     return subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", "gateway.cli", *map(str, arguments)],
         cwd=cwd,

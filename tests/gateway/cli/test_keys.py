@@ -14,7 +14,7 @@ from gateway.cli import keys
 from gateway.identity import keyring
 from gateway.identity.keystore import KeyStore
 from gateway.settings import Settings
-from tests.gateway.cli.processes import CONFIG, lockgate
+from tests.gateway.cli.processes import CONFIG, called
 from tests.support.clock import ManualClock
 
 pytestmark = pytest.mark.stack
@@ -34,7 +34,7 @@ def run(folder: Path, tmp_path: Path) -> Run:
     config.write_text(CONFIG.read_text().replace('directory = "keys"', f'directory = "{folder}"'))
 
     def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return lockgate("keys", *arguments, "--config", config)
+        return called("keys", *arguments, "--config", config)
 
     assert command("init", "--link", "orders--products").returncode == 0
     return command

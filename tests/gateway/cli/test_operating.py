@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from services.users.demo import PASSWORD
-from tests.gateway.cli.processes import CONFIG, ROOT, WITHIN_S
+from tests.gateway.cli.processes import CONFIG, ROOT, WITHIN_S, called
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,18 +38,10 @@ def lockgate(stack: Stack) -> Lockgate:
     """Runs the program with the environment that the stack's own gateway has."""
     environment = _environment(stack)
 
-    def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-m", "gateway.cli", *arguments, "--config", str(CONFIG)],
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=WITHIN_S,
-            check=False,
-        )
+    def command(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return called(*arguments, "--config", CONFIG, stdin=stdin, **environment)
 
-    return run
+    return command
 
 
 def _environment(stack: Stack) -> dict[str, str]:
