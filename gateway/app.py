@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-import socket
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
-from uvicorn.server import ServerState
 
-from gateway.accounts_desk import AccountsDesk, Given
 from gateway.admission.ended import EndedChannel, Watches
 from gateway.admission.gate import Admission
 from gateway.admission.link import RedisLink
-from gateway.clock import Clock, SystemClock
-from gateway.edge.asgi import AsgiApp, AsgiCall
-from gateway.edge.protocol import STATE_KEY, Edge, EdgeProtocol, Handler
+from gateway.auth_parts import AuthParts, Given
+from gateway.clock import Clock
+from gateway.edge.asgi import AsgiCall
+from gateway.edge.protocol import Edge, EdgeProtocol, Handler
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
-from gateway.endpoints import admin, forward_auth, health, openapi, operations, problems, tickets, well_known
+from gateway.endpoints import admin, forward_auth, health, openapi, problems, tickets, well_known
 from gateway.errors import ConfigurationError, LockgateError, StoreUnavailableError
-from gateway.forward.answer import HeadReader
-from gateway.forward.pool import UpstreamPool
-from gateway.forward.service import Service
+from gateway.forward.services import Services
 from gateway.forward.tls import tls_towards
 from gateway.forward.websocket import Sockets
 from gateway.identity.auto_rotation import AutoRotation
@@ -35,7 +29,6 @@ from gateway.identity.issuer import Issuer
 from gateway.identity.keystore import KeyStore
 from gateway.identity.reload import live_keys
 from gateway.identity.verifier import AccessTokenRules, Verifier
-from gateway.observe import logs
 from gateway.observe.access_log import AccessLog
 from gateway.observe.metrics import Gauges, Metrics
 from gateway.observe.observer import RequestObserver
@@ -45,7 +38,7 @@ from gateway.policy.routes import RouteTable, is_own
 from gateway.sessions.accounts import Accounts
 from gateway.sessions.refresh_token import RefreshTokens
 from gateway.sessions.tickets import Tickets
-from gateway.settings import ServerSettings, Settings
+from gateway.settings import Settings
 from gateway.stores.layout import KEYS_LOCK, KEYS_LOCK_MS, admission_keys
 from gateway.stores.lock import try_lock
 from gateway.stores.redis import check_policy, connect
@@ -53,7 +46,6 @@ from trust import LinkKeys
 
 ADMISSION_TIMEOUT_S = 0.1
 """How long a forwarded request waits for Redis before it is answered 503."""
-BACKLOG = 2048
 
 _log = logging.getLogger("lockgate")
 
@@ -93,8 +85,6 @@ class Worker:
         self.routes = RouteTable.compile(settings)
         self._settings = settings
         self._clock = clock
-        self._pools: dict[str, UpstreamPool] = {}
-        self._heads = HeadReader()
         self._sampler = Sampler(settings.tracing.share) if settings.tracing.endpoint else NONE
         self.accounts = Accounts(
             settings.addresses(settings.accounts.service),
@@ -103,10 +93,7 @@ class Worker:
             clock=clock,
             tls=tls_towards(settings.addresses(settings.accounts.service), settings.upstream),
         )
-        self._services = {
-            route.name: self._service(route.service, route.upstreams, links, forward=route.forward_authorization)
-            for route in self.routes.routes
-        }
+        self._services = Services(self.routes, settings.upstream, links, self.ticker, self._sampler)
         admission = Admission(self.link, clock)
         self.tickets = Tickets(self.redis)
         self.watches = Watches(
@@ -122,7 +109,7 @@ class Worker:
             routes=self.routes,
             verifier=verifier,
             admission=admission,
-            services=self._services,
+            services=self._services.by_route,
             answer_here=self._answer_here,
             sockets=self.sockets,
             watches=self.watches,
@@ -130,7 +117,7 @@ class Worker:
             ticker=self.ticker,
             clock=clock,
         )
-        self.desk = AccountsDesk(
+        self.auth = AuthParts(
             Given(
                 settings=settings,
                 redis=self.redis,
@@ -157,7 +144,7 @@ class Worker:
             body_limit=self._body_limit,
             oauth=problems.speaks_oauth,
         )
-        self._checks: dict[str, health.Check] = {
+        self.checks: dict[str, health.Check] = {
             "redis": self._check_redis,
             "keys": self._check_keys,
             "node": self._check_node,
@@ -176,15 +163,11 @@ class Worker:
             _log.warning("Redis cannot be reached yet; protected routes answer 503 until it can")
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.redis.aclose)
-            stack.push_async_callback(self.desk.audit.flush)
+            stack.push_async_callback(self.auth.audit.flush)
             stack.push_async_callback(self.accounts.close)
             if self.tracing is not None:
                 stack.callback(self.tracing.close)
-            for pool in self._pools.values():
-                stack.push_async_callback(pool.close)
-            for route in self.routes.routes:
-                for url in route.upstreams if route.health else ():
-                    await stack.enter_async_context(self._pools[url].checking(route.health or "/"))
+            await stack.enter_async_context(self._services.running())
             await self.link.open()
             stack.push_async_callback(self.link.close)
             await self.ended.open()
@@ -195,8 +178,6 @@ class Worker:
                 stack.push_async_callback(self.rotation.close)
             self.ticker.start()
             stack.callback(self.ticker.stop)
-            if self._settings.operations.port is not None:
-                stack.push_async_callback(_close_listener, await self._listen_for_operators())
             yield
 
     def drain(self) -> None:
@@ -209,14 +190,13 @@ class Worker:
         for use in (verifier.use, issuer.use, self._published.use):
             self.keys.ring.listen(use)
         self.keys.ring.listen(lambda ring: refresh_tokens.use(ring.refresh_secrets))
-        self.keys.ring.listen(lambda ring: self.desk.captchas.use(ring.refresh_secrets))
+        self.keys.ring.listen(lambda ring: self.auth.captchas.use(ring.refresh_secrets))
         self.keys.links.listen(self._use_links)
         self.ticker.listen(self.keys.poll)
 
     def _use_links(self, links: LinkKeys) -> None:
         self.accounts.use(links.outbound(self._settings.accounts.service))
-        for route in self.routes.routes:
-            self._services[route.name].use(links.outbound(route.service))
+        self._services.use(links)
 
     def _auto_rotation(self, clock: Clock) -> AutoRotation | None:
         after_s = self._settings.keys.rotate_after_s
@@ -230,11 +210,11 @@ class Worker:
     def _application(self) -> FastAPI:
         app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         problems.install(app)
-        self.desk.answer(app, self.pipeline, self._routes_with_state)
+        self.auth.include_in(app, self.pipeline, self._routes_with_state)
         app.include_router(tickets.router(self.tickets, self.pipeline))
         app.include_router(forward_auth.router(self.pipeline))
         app.include_router(well_known.router(self._published))
-        app.include_router(health.router(self._checks))
+        app.include_router(health.router(self.checks))
         descriptions = openapi.Descriptions(self.routes, lambda: self.keys.links.value, self._clock)
         to_everybody = self._settings.server.openapi == "everybody"
         app.include_router(openapi.router(app, descriptions, self.pipeline, to_everybody=to_everybody))
@@ -246,33 +226,12 @@ class Worker:
             "lockgate_redis_connected": ("1 while admission can ask Redis.", lambda: float(self.link.connected)),
             "lockgate_upstream_load": (
                 "Requests at services, and waiting for a connection to one.",
-                lambda: sum(pool.load for pool in self._pools.values()),
+                self._services.load,
             ),
         }
 
-    async def _listen_for_operators(self) -> asyncio.Server:
-        """Open the operations listener: the same strict edge, another application, no routes."""
-        app = operations.application(self.metrics, self._checks)
-        edge = Edge(
-            ServerSettings(),
-            self._settings.limits,
-            self.ticker,
-            begin=lambda request, client: AsgiCall(app, request, client, self.ticker),
-            observer=RequestObserver(Metrics({}), None, None),
-            body_limit=lambda _: 0,
-            oauth=lambda _: False,
-        )
-        where = self._settings.operations
-        state = {STATE_KEY: edge}
-        config, server_state = uvicorn.Config(app), ServerState()
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.create_server(lambda: EdgeProtocol(config, server_state, state), where.host, where.port)
-        except OSError as error:
-            raise ConfigurationError(f"operations: {where.host}:{where.port}: {error.strerror}") from error
-
     def _routes_with_state(self) -> list[dict[str, Any]]:
-        states = {url: "down" if pool.breaker.is_open else "up" for url, pool in self._pools.items()}
+        states = self._services.states()
         return [admin.route_json(route, states) for route in self.routes.routes]
 
     async def _check_redis(self) -> None:
@@ -297,75 +256,3 @@ class Worker:
             return limits.own_body_bytes
         route = self.routes.match(path)
         return limits.body_bytes if route is None else route.body_bytes
-
-    def _service(self, name: str, upstreams: tuple[str, ...], links: LinkKeys, *, forward: bool) -> Service:
-        pools = [self._pool(url) for url in upstreams]
-        return Service(pools, links.outbound(name), forward_authorization=forward, sampler=self._sampler)
-
-    def _pool(self, url: str) -> UpstreamPool:
-        if url not in self._pools:
-            upstream = self._settings.upstream
-            self._pools[url] = UpstreamPool(url, upstream, self.ticker, self._heads, tls_towards([url], upstream))
-        return self._pools[url]
-
-
-def serve(settings: Settings, listener: socket.socket) -> None:
-    """Run one worker on a listening socket until SIGTERM or SIGINT, then drain.
-
-    Raises:
-        ConfigurationError: it cannot start as it is configured.
-    """
-    logs.configure()
-    worker = Worker(settings, SystemClock())
-    config = uvicorn.Config(
-        _with_lifespan(worker),
-        http=EdgeProtocol,
-        ws="none",
-        loop="uvloop",
-        lifespan="on",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=int(settings.server.drain_s),
-        backlog=BACKLOG,
-    )
-    _Server(config, worker).run(sockets=[listener])
-
-
-async def _close_listener(server: asyncio.Server) -> None:
-    server.close()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, which tells the worker first that it is going to stop."""
-
-    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
-        super().__init__(config)
-        self._worker = worker
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._worker.drain()
-        await super().shutdown(sockets)
-
-
-def _with_lifespan(worker: Worker) -> AsgiApp:
-    """The application as uvicorn sees it: a lifespan. Requests come through `EdgeProtocol`, never through here."""
-
-    async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI callables
-        if scope["type"] != "lifespan":
-            raise RuntimeError("requests go through the edge protocol")
-        await receive()
-        try:
-            async with worker.running():
-                scope["state"][STATE_KEY] = worker.edge
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-        except LockgateError as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.shutdown.complete"})
-
-    return app

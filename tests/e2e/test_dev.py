@@ -6,10 +6,8 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -84,7 +82,7 @@ def pasted(lines: list[str]) -> list[str]:
 
 
 def test_the_lines_that_are_printed_for_pasting_do_what_is_said_beside_them(stack: Stack) -> None:
-    """R-152 (the last line): the token is refused by the next request."""
+    """R-149 (the last line): the token is refused by the next request."""
     lines = [line for line in stack.said.splitlines() if line.startswith(("curl ", "TOKEN=$("))]
     looked, logged_in, in_cart, bought, upload, revoked = pasted(lines)
     assert NOTEBOOK in {product["id"] for product in json.loads(looked)["items"]}
@@ -121,19 +119,40 @@ def test_two_stacks_side_by_side_have_nothing_in_common(stack: Stack, tmp_path: 
         assert here.get("/readyz").status_code == 200, "the first stack goes on when the second has stopped"
 
 
+def test_what_a_killed_stack_was_told_is_there_when_it_is_started_again_and_ctrl_c_is_a_clean_end(
+    tmp_path: Path,
+) -> None:
+    """`kill -9` of the first process leaves nothing behind, and nobody is logged out by it."""
+    with started_stack(tmp_path) as (process, killed), browsing(killed) as http:
+        tokens = tokens_of(http)
+        placed = ordered(http)
+        started = killed.processes()
+        assert len(started) >= len({"redis", "objects", "users", "orders", "orders-worker", "products", "gateway"})
+        ending = Ending(*started)
+        process.kill()
+        assert ending.survivors(within_s=STOP_WITHIN_S) == set()
+        assert not listens(killed.url)
+
+    with at_a_terminal() as (keyboard, screen), started_stack(tmp_path, terminal=screen) as (process, again):
+        with browsing(again) as http:
+            fresh = http.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
+            assert fresh.status_code == 200, fresh.text
+            http.headers["authorization"] = f"Bearer {fresh.json()['access_token']}"
+            assert orders_of(http) == [placed]
+        ending = Ending(*again.processes())
+        os.write(keyboard, b"\x03")
+        process.communicate(timeout=STOP_WITHIN_S)
+        assert process.returncode == 0
+        assert ending.survivors(within_s=1) == set()
+        assert not listens(again.url)
+
+
 @contextlib.contextmanager
-def at_a_terminal(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A stack on the folder of an earlier one, in the foreground of a terminal; and the end where one types."""
+def at_a_terminal() -> Iterator[tuple[int, int]]:
+    """A terminal: where somebody types, and what a program in its foreground reads."""
     keyboard, screen = os.openpty()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOCKGATE_")}
-    with subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", "gateway.cli", "dev", "--port", "0", "--data", str(folder / "data")],
-        env={**inherited, "LOCKGATE_KEYS__DIRECTORY": str(folder / "keys")},
-        preexec_fn=lambda: os.login_tty(screen),  # noqa: PLW1509 - three system calls, no lock is taken
-    ) as process:
+    try:
+        yield keyboard, screen
+    finally:
         os.close(screen)
-        try:
-            yield process, keyboard
-        finally:
-            process.kill()
-            os.close(keyboard)
+        os.close(keyboard)

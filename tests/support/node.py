@@ -24,12 +24,13 @@ from typing import IO, Any, Final
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway.app import Worker, serve
+from gateway.app import Worker
 from gateway.cli import keys, redis_server
 from gateway.clock import SystemClock
 from gateway.edge.protocol import STATE_KEY, EdgeProtocol
 from gateway.errors import Reason
 from gateway.identity import keyring
+from gateway.server import listening_for_operators, serve
 from gateway.settings import Settings
 from tests.support.clock import ManualClock
 from tests.support.raw import WITHIN_S, Message, Wire
@@ -147,7 +148,7 @@ async def running(configured: Settings, clock: ManualClock | None = None) -> Asy
     loop = asyncio.get_running_loop()
     faults: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, fault: faults.append(fault))
-    async with worker.running():
+    async with worker.running(), listening_for_operators(worker, configured):
         server = await loop.create_server(lambda: EdgeProtocol(config, state, {STATE_KEY: worker.edge}), "127.0.0.1", 0)
         try:
             ring = keyring.load(configured.keys.directory)

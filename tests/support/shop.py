@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from tests.support.node import Node
 from trust import LinkKeys
 
 PASSWORD: Final = "correct-horse-battery"
+_NO_AUTHORITY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Nothing here is https; reading the authorities that httpx trusts takes longer than a test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,8 @@ class Shop:
 
     async def events(self, *names: str) -> list[dict[str, str]]:
         """The audit trail, oldest first; only these events, if any are named."""
-        await self.node.worker.desk.audit.flush()
-        found = reversed(await self.node.worker.desk.trail.latest(500))
+        await self.node.worker.auth.audit.flush()
+        found = reversed(await self.node.worker.auth.trail.latest(500))
         return [event for event in found if not names or event["event"] in names]
 
 
@@ -90,7 +93,8 @@ def client(node: Node) -> httpx.AsyncClient:
     """A client of a node."""
     # A new connection for each request: a test that lets a minute pass lets a kept one die.
     limits = httpx.Limits(max_keepalive_connections=0)
-    return plain_http(f"http://127.0.0.1:{node.port}", limits=limits)
+    url = f"http://127.0.0.1:{node.port}"
+    return httpx.AsyncClient(base_url=url, limits=limits, timeout=30, trust_env=False, verify=_NO_AUTHORITY)
 
 
 def bearer(tokens: dict[str, Any]) -> dict[str, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +75,16 @@ def running_stack(folder: Path, *options: str, **more: str) -> Iterator[Stack]:
 
 
 @contextlib.contextmanager
-def started_stack(folder: Path, *options: str, **more: str) -> Iterator[tuple[subprocess.Popen[bytes], Stack]]:
-    """The same for a test that ends it by itself; what of its first process is left at the end is killed.
+def started_stack(
+    folder: Path, *options: str, terminal: int | None = None, **more: str
+) -> Iterator[tuple[subprocess.Popen[bytes], Stack]]:
+    """The same for a test that ends it by itself; its first process is killed at the end if it has not.
+
+    Args:
+        folder: for all it writes.
+        options: of `lockgate dev`.
+        terminal: the descriptor of one in whose foreground it runs, as if it had been started there.
+        more: of the environment.
 
     Raises:
         AssertionError: it did not become ready in time.
@@ -87,10 +97,12 @@ def started_stack(folder: Path, *options: str, **more: str) -> Iterator[tuple[su
             [sys.executable, "-m", "gateway.cli", "dev", "--port", "0", "--data", str(folder / "data"), *options],
             cwd=ROOT,
             env=env,
+            stdin=terminal,
             stdout=subprocess.PIPE,
             stderr=errors,
             # Its own session: a Ctrl-C in the terminal is pytest's, which then stops it as always.
             start_new_session=True,
+            preexec_fn=None if terminal is None else _take_terminal,  # noqa: PLW1509 - one system call, no lock is taken
         ) as process,
     ):
         try:
@@ -98,6 +110,11 @@ def started_stack(folder: Path, *options: str, **more: str) -> Iterator[tuple[su
             yield process, Stack(said.splitlines()[-1].removeprefix("ready "), folder, process.pid, said)
         finally:
             process.kill()
+
+
+def _take_terminal() -> None:
+    # Ours is a new session, whose leader may make the terminal its own; then Ctrl-C there is for us.
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _said_until_ready(process: subprocess.Popen[bytes], folder: Path) -> str:

@@ -82,7 +82,7 @@ async def test_a_line_of_the_log_does_not_need_redis(
     await redis.set("lg:audit", "not a stream")
     assert (await shop.login("alice")).status_code == 200
     assert (await shop.login("alice", "wrong")).status_code == 400
-    await shop.node.worker.desk.audit.flush()
+    await shop.node.worker.auth.audit.flush()
     written = [line["event"] for line in lines(capsys.readouterr().out)]
     assert [event for event in written if event != "trail.failed"] == ["login", "login.refused"]
     assert "trail.failed" in written

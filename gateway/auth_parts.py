@@ -1,4 +1,4 @@
-"""Builds what stands behind `/auth` and `/admin`: the second half of the composition root, after `gateway.app`."""
+"""The part of the composition root that stands behind `/auth` and `/admin`; `gateway.app` has the rest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from gateway.stores.trail import AuditTrail
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the desk is built on."""
+    """What these parts are built on."""
 
     settings: Settings
     redis: Redis
@@ -44,7 +44,7 @@ class Given:
     welcome: StillWelcome
 
 
-class AccountsDesk:
+class AuthParts:
     """Everything that logs in, goes on, ends, and is asked about it.
 
     Args:
@@ -95,7 +95,7 @@ class AccountsDesk:
             access_life_s=token.access_life_s,
         )
 
-    def answer(self, app: FastAPI, pipeline: Pipeline, routes: admin.Routes) -> None:
+    def include_in(self, app: FastAPI, pipeline: Pipeline, routes: admin.Routes) -> None:
         """Add the calls to an application."""
         scopes = self._settings.scopes
         app.include_router(auth.router(self.sessions, self._grants, pipeline))

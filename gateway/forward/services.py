@@ -1,0 +1,79 @@
+"""All services behind the gateway, and the connections to them; made from the route table, once for each worker."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
+
+from gateway.edge.ticker import Ticker
+from gateway.forward.answer import HeadReader
+from gateway.forward.pool import UpstreamPool
+from gateway.forward.service import Service
+from gateway.forward.tls import tls_towards
+from gateway.observe.tracing import Sampler
+from gateway.policy.routes import Route, RouteTable
+from gateway.settings import UpstreamSettings
+from trust import LinkKeys
+
+
+class Services:
+    """The services, by route, and one connection pool for each address that routes name.
+
+    Args:
+        routes: the route table.
+        settings: how services are talked to.
+        links: the link keys.
+        ticker: the worker's coarse clock.
+        sampler: says which requests are traced.
+
+    Attributes:
+        by_route: the service of each route, by the route's name.
+    """
+
+    def __init__(
+        self, routes: RouteTable, settings: UpstreamSettings, links: LinkKeys, ticker: Ticker, sampler: Sampler
+    ) -> None:
+        self._routes = routes.routes
+        self._settings = settings
+        self._ticker = ticker
+        self._heads = HeadReader()
+        self._pools: dict[str, UpstreamPool] = {}
+        self.by_route: Mapping[str, Service] = MappingProxyType(
+            {route.name: self._service(route, links, sampler) for route in self._routes}
+        )
+
+    def use(self, links: LinkKeys) -> None:
+        """Sign with these keys from now on."""
+        for route in self._routes:
+            self.by_route[route.name].use(links.outbound(route.service))
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Check addresses for as long as the context lasts where a route asks for it; close connections at its end."""
+        async with contextlib.AsyncExitStack() as stack:
+            for pool in self._pools.values():
+                stack.push_async_callback(pool.close)
+            for route in self._routes:
+                for url in route.upstreams if route.health else ():
+                    await stack.enter_async_context(self._pools[url].checking(route.health or "/"))
+            yield
+
+    def load(self) -> int:
+        """Requests at services, and waiting for a connection to one."""
+        return sum(pool.load for pool in self._pools.values())
+
+    def states(self) -> dict[str, str]:
+        """`up` or `down` for each address, as this worker has found it."""
+        return {url: "down" if pool.breaker.is_open else "up" for url, pool in self._pools.items()}
+
+    def _service(self, route: Route, links: LinkKeys, sampler: Sampler) -> Service:
+        pools = [self._pool(url) for url in route.upstreams]
+        key = links.outbound(route.service)
+        return Service(pools, key, forward_authorization=route.forward_authorization, sampler=sampler)
+
+    def _pool(self, url: str) -> UpstreamPool:
+        if url not in self._pools:
+            tls = tls_towards([url], self._settings)
+            self._pools[url] = UpstreamPool(url, self._settings, self._ticker, self._heads, tls)
+        return self._pools[url]

@@ -1,0 +1,117 @@
+"""Runs a worker: uvicorn with our protocol class for everybody, and a second listener for operators."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from gateway.app import Worker
+from gateway.clock import SystemClock
+from gateway.edge.asgi import AsgiApp, AsgiCall
+from gateway.edge.protocol import STATE_KEY, Edge, EdgeProtocol
+from gateway.endpoints import operations
+from gateway.errors import ConfigurationError, LockgateError
+from gateway.observe import logs
+from gateway.observe.metrics import Metrics
+from gateway.observe.observer import RequestObserver
+from gateway.settings import ServerSettings, Settings
+
+BACKLOG: Final = 2048
+
+
+def serve(settings: Settings, listener: socket.socket) -> None:
+    """Run one worker on a listening socket until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        ConfigurationError: it cannot start as it is configured.
+    """
+    logs.configure()
+    worker = Worker(settings, SystemClock())
+    config = uvicorn.Config(
+        _with_lifespan(worker, settings),
+        http=EdgeProtocol,
+        ws="none",
+        loop="uvloop",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=int(settings.server.drain_s),
+        backlog=BACKLOG,
+    )
+    _Server(config, worker).run(sockets=[listener])
+
+
+@contextlib.asynccontextmanager
+async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIterator[None]:
+    """Keep the operations listener open, if there is to be one: the same strict edge, another application, no routes.
+
+    Raises:
+        ConfigurationError: its address cannot be listened on.
+    """
+    where = settings.operations
+    if where.port is None:
+        yield
+        return
+    app = operations.application(worker.metrics, worker.checks)
+    edge = Edge(
+        ServerSettings(),
+        settings.limits,
+        worker.ticker,
+        begin=lambda request, client: AsgiCall(app, request, client, worker.ticker),
+        observer=RequestObserver(Metrics({}), None, None),
+        body_limit=lambda _: 0,
+        oauth=lambda _: False,
+    )
+    config, server_state, state = uvicorn.Config(app), ServerState(), {STATE_KEY: edge}
+    try:
+        server = await asyncio.get_running_loop().create_server(
+            lambda: EdgeProtocol(config, server_state, state), where.host, where.port
+        )
+    except OSError as error:
+        raise ConfigurationError(f"operations: {where.host}:{where.port}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        server.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells the worker first that it is going to stop."""
+
+    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+        super().__init__(config)
+        self._worker = worker
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._worker.drain()
+        await super().shutdown(sockets)
+
+
+def _with_lifespan(worker: Worker, settings: Settings) -> AsgiApp:
+    """The application as uvicorn sees it: a lifespan. Requests come through `EdgeProtocol`, never through here."""
+
+    async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI callables
+        if scope["type"] != "lifespan":
+            raise RuntimeError("requests go through the edge protocol")
+        await receive()
+        try:
+            async with worker.running(), listening_for_operators(worker, settings):
+                scope["state"][STATE_KEY] = worker.edge
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except LockgateError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return app
