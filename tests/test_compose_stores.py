@@ -9,16 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import asyncpg  # type: ignore[import-untyped]
 import httpx
 import pytest
 from redis import Redis
-from redis.backoff import ConstantBackoff
 from redis.exceptions import AuthenticationError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.retry import Retry
 from sqlalchemy.engine import make_url
 
 from gateway.cli import redis_server
@@ -40,8 +37,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.stack
 
 WITHIN_S: Final = 20
-PAUSE_S: Final = 0.02
-PATIENTLY: Final = Retry(ConstantBackoff(PAUSE_S), round(WITHIN_S / PAUSE_S), (RedisConnectionError,))
 MAKE_ADMIN: Final = ROOT / "deploy" / "postgres" / "make-admin.sh"
 
 
@@ -49,6 +44,17 @@ MAKE_ADMIN: Final = ROOT / "deploy" / "postgres" / "make-admin.sh"
 def containers() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = resolved(written(), PASSWORDS)["services"]
     return found
+
+
+def until_said(stream: IO[bytes] | None, words: bytes) -> None:
+    """Until a server says that it is ready."""
+    assert stream is not None
+    said = []
+    for line in stream:
+        said.append(line)
+        if words in line:
+            return
+    raise AssertionError(b"".join(said).decode(errors="replace"))
 
 
 @pytest.mark.parametrize("name", ["redis", "orders-redis", "products-redis"])
@@ -61,10 +67,10 @@ def test_a_redis_takes_its_options_and_asks_for_the_password(
         options = [str(tmp_path) if word == "/data" else word for word in container["command"]]
         here = [*options, "--port", "0", "--unixsocket", str(path)]
         env = {**environment_of(container), "PATH": f"{tmp_path}:{os.defpath}"}
-        with subprocess.Popen([*container["entrypoint"], *here], env=env) as server:  # noqa: S603 - as compose would
+        with subprocess.Popen([*container["entrypoint"], *here], env=env, stdout=subprocess.PIPE) as server:  # noqa: S603 - as compose would
             try:
-                with Redis(unix_socket_path=str(path), password=env["REDISCLI_AUTH"], retry=PATIENTLY) as known:
-                    assert known.ping() is True
+                until_said(server.stdout, b"eady to accept connections")
+                with Redis(unix_socket_path=str(path), password=env["REDISCLI_AUTH"]) as known:
                     asked = ("appendonly", "maxmemory", "maxmemory-policy", "save")
                     told = {option: known.config_get(option)[option] for option in asked}
                 with Redis(unix_socket_path=str(path)) as stranger, pytest.raises(AuthenticationError):
@@ -122,25 +128,13 @@ def files(containers: dict[str, dict[str, Any]], tmp_path: Path) -> Iterator[Fil
     command = [*container["entrypoint"][1:], *container["command"], "--host", "127.0.0.1", "--port", str(port)]
     check = [word.replace("8080", str(port)) for word in container["healthcheck"]["test"][2:]]
     env = {**environment_of(container), "NANIO_DATA_DIR": str(tmp_path), "PATH": os.defpath}
-    with subprocess.Popen([sys.executable, *command], env=env, cwd=tmp_path) as server:  # noqa: S603 - as compose would
+    with subprocess.Popen([sys.executable, *command], env=env, cwd=tmp_path, stderr=subprocess.PIPE) as server:  # noqa: S603 - as compose would
         try:
-            wait_for(port)
+            until_said(server.stderr, b"Uvicorn running on")
             subprocess.run([sys.executable, *check], check=True, timeout=WITHIN_S)  # noqa: S603 - as compose would
             yield Files(containers, f"http://127.0.0.1:{port}")
         finally:
             server.terminate()
-
-
-def wait_for(port: int) -> None:
-    """Until somebody listens; each refusal is waited for, not a time."""
-    deadline = time.monotonic() + WITHIN_S
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline, "it does not listen"
-        else:
-            return
 
 
 async def test_a_store_of_files_takes_those_of_its_service_and_nobody_elses(files: Files, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -13,6 +15,28 @@ from gateway.edge.request import InboundRequest
 from gateway.errors import AccountsUnavailableError, CaptchaUnavailableError, Reason, Refusal, StoreUnavailableError
 
 OAUTH_PREFIX = "/auth"
+
+_DESCRIBED: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem (RFC 9457)",
+        "content": {
+            PROBLEM_TYPE: {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "code", "request_id"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "code": {"type": "string"},
+                        "request_id": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+}
+"""What any call may answer; and keeps the framework from describing a 422 that never comes."""
 
 
 class RefusedError(Exception):
@@ -44,7 +68,8 @@ def speaks_oauth(path: str) -> bool:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every refusal and fault of the application with a problem."""
+    """Answer every refusal and fault of the application with a problem, and say so of the routers added later."""
+    app.router.responses.update(_DESCRIBED)
 
     @app.exception_handler(RefusedError)
     async def _refused(request: Request, error: RefusedError) -> JSONResponse:

@@ -29,6 +29,7 @@ NOTHING_TO_SAY: Final = 1003
 TRY_LATER: Final = 1013
 """RFC 6455 section 7.4.1, and the registry it made, for 1013."""
 
+_PLACE: Final = {"schema": {"type": "string"}, "required": False, "description": "Go on after the event of this id"}
 _ACCEPTABLE: Final = frozenset({EVENT_STREAM, "text/*", "*/*"})
 
 
@@ -38,6 +39,13 @@ _ACCEPTABLE: Final = frozenset({EVENT_STREAM, "text/*", "*/*"})
     responses={
         200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}, "description": "Events, without end"},
         **documented(BAD_EVENT_ID, CREDENTIALS_REQUIRED, NOT_ACCEPTABLE, TOO_MANY_FOLLOWERS, STORE_AWAY),
+    },
+    # Read by hand, for the WebSocket's sake.
+    openapi_extra={
+        "parameters": [
+            {"in": "header", "name": "Last-Event-ID", **_PLACE},
+            {"in": "query", "name": "last_event_id", **_PLACE},
+        ]
     },
 )
 async def stream_events(user: UserId, request: Request) -> StreamingResponse:

@@ -25,7 +25,7 @@ from services.users.settings import UsersSettings
 from tests.services.rig import Clock, Links, Peer, opened, served
 from tests.support.node import redis as running_redis
 from tests.support.postgres import PostgresMissingError, running_cluster
-from tests.support.s3 import Bucket, bucket_in
+from tests.support.s3 import Bucket, Seaweed, SeaweedMissingError, bucket_in, running_seaweed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -168,6 +168,17 @@ async def bucket(tmp_path: Path) -> AsyncIterator[Bucket]:
     """An empty bucket of a real S3 server."""
     async with bucket_in(tmp_path / "s3") as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A real SeaweedFS that lives as long as the test run."""
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(running_seaweed(tmp_path_factory.mktemp("seaweed")))
+        except SeaweedMissingError as missing:
+            pytest.skip(str(missing))
+        yield running
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def running_stack(folder: Path, *options: str, **more: str) -> Iterator[Stack]:
     Raises:
         AssertionError: it did not become ready in time, did not stop cleanly, or left a process or a listener behind.
     """
-    with started_stack(folder, *options, **more) as (process, stack):
+    with started_stack(folder, *options, terminal=None, **more) as (process, stack):
         yield stack
         _stop(process, stack)
 
