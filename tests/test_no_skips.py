@@ -44,7 +44,7 @@ def run(folder: Path, test: str, *, ci: str) -> subprocess.CompletedProcess[str]
             file,
         ],
         cwd=folder,
-        env={**os.environ, "CI": ci, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "CI": ci, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -54,7 +54,10 @@ _OWN: Final = frozenset({b"host", b"content-length", b"expect", b"authorization"
 _NOT_FOR_CONNECTION: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"content-type", b"expect"}
 )
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_LABEL: Final = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST: Final = re.compile(rb"(?:" + _LABEL + rb"(?:\." + _LABEL + rb")*|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
+_MAX_HOST_BYTES: Final = 253 + len(":65535")
+_MAX_PORT: Final = 65535
 # Somewhere behind us a name may become a variable's, and lose its separators or the difference between them. So names
 # are compared without any.
 _SEPARATORS: Final = re.compile(rb"[^0-9a-z]+")
@@ -70,7 +73,26 @@ _RESERVED: Final = tuple(
     for name in (*identity.IDENTITY_HEADERS, identity.SIGNATURE, identity.SIGNATURE_INPUT, identity.CONTENT_DIGEST)
 )
 _NEVER_FORWARDED: Final = frozenset(_bare(name) for name in HOP_BY_HOP | _FORWARDING | _OWN)
-_NEVER_FORWARDED_PREFIXES: Final = (*_RESERVED, b"xforwarded", b"xoriginal")
+# What other gateways put in front of services. Nobody signs these, but a service that was written behind one of those
+# would take a client's word for it.
+_FOREIGN_IDENTITY: Final = tuple(
+    _bare(name)
+    for name in (
+        b"x-user",
+        b"x-auth-user",
+        b"x-auth-request",
+        b"remote-user",
+        b"x-remote-user",
+        b"x-webauth-user",
+        b"x-ssl-client",
+        b"ssl-client",
+        b"x-client-cert",
+        b"x-envoy",
+        b"x-host",
+        b"x-scheme",
+    )
+)
+_NEVER_FORWARDED_PREFIXES: Final = (*_RESERVED, *_FOREIGN_IDENTITY, b"xforwarded", b"xoriginal")
 
 
 class HeaderFacts(NamedTuple):
@@ -124,6 +146,8 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
     if any(b"_" in name or b"." in name for name in by_name):
         # A service behind CGI-like rules would read X_User_Id as X-User-Id.
         raise WireError(Reason.RESERVED_SPELLING)
+    if len(by_name.get(b"content-type", [])) > 1:
+        raise WireError(Reason.MALFORMED_HEADER)
     options = _connection_options(by_name.get(b"connection", []))
     length = wire.content_length(by_name.get(b"content-length", []))
     chunked = wire.is_chunked(by_name.get(b"transfer-encoding", []))
@@ -163,7 +187,8 @@ def is_reserved(name: bytes) -> bool:
 
 def is_host(value: bytes) -> bool:
     """Whether it is a host and optional port (RFC 9110 section 7.2)."""
-    return _HOST.fullmatch(value) is not None
+    match = _HOST.fullmatch(value) if len(value) <= _MAX_HOST_BYTES else None
+    return match is not None and int(match[1] or 0) <= _MAX_PORT
 
 
 def _connection_options(values: list[bytes]) -> frozenset[bytes]:

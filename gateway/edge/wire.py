@@ -14,7 +14,8 @@ from gateway.errors import Reason
 
 _TOKEN_CHARACTERS = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 _TOKEN = re.compile(rb"[" + _TOKEN_CHARACTERS + rb"]+")
-_REQUEST_LINE = re.compile(rb"([" + _TOKEN_CHARACTERS + rb"]++) ([\x21-\x7e]++) (HTTP/[0-9]\.[0-9])")
+# No method of any standard is longer than that (IANA: UPDATEREDIRECTREF), and each is written into a log.
+_REQUEST_LINE = re.compile(rb"([" + _TOKEN_CHARACTERS + rb"]{1,32}+) ([\x21-\x7e]++) (HTTP/[0-9]\.[0-9])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?")
 # Possessive quantifiers: nothing is tried twice, so the time is linear in the bytes.
 _FIELD_LINES = re.compile(rb"(?:[" + _TOKEN_CHARACTERS + rb"]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")

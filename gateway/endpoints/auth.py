@@ -75,7 +75,7 @@ def router(sessions: Sessions, grants: Grants, pipeline: Pipeline) -> APIRouter:
         client = await client_of(request, None, grants)
         return _answer(request, await sessions.refresh(body.refresh_token, visitor_of(request), client=client))
 
-    @api.post("/revoke", openapi_extra=documented(Revoke, media=_EITHER))
+    @api.post("/revoke", response_class=Response, openapi_extra=documented(Revoke, media=_EITHER))
     async def revoke(request: Request, body: Annotated[Revoke, Depends(body_of(Revoke, media=_EITHER))]) -> Response:
         """Make a token worthless (RFC 7009); 200 also for one that nobody knows, or that is another client's."""
         client = await client_of(request, body, grants)

@@ -43,6 +43,8 @@ def body_of(model: type[SomeBody], *, media: tuple[str, ...] = (JSON,)) -> Calla
         kind = _media_type(request, media)
         data = await request.body()
         fields = _form(data) if kind == FORM else _json(data)
+        if _holds_nul(fields):
+            raise RefusedError(Refusal(Reason.UNREADABLE_BODY))
         try:
             return model.model_validate(fields)
         except ValidationError as error:
@@ -55,6 +57,15 @@ def documented(model: type[Body], *, media: tuple[str, ...] = (JSON,)) -> dict[s
     """The `openapi_extra` of a call whose body `body_of` reads."""
     schema = model.model_json_schema()
     return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind in media}}}
+
+
+def _holds_nul(value: object) -> bool:
+    """Whether there is a NUL in any text: databases cannot store one, and nothing that is typed has one."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(part) for pair in value.items() for part in pair)
+    return isinstance(value, list) and any(map(_holds_nul, value))
 
 
 def _media_type(request: Request, media: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Final
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -12,6 +12,12 @@ from gateway.identity.jwks import jwks
 from gateway.identity.keyring import KeyRing
 
 MAX_AGE_S: Final = 60
+
+_MEDIA: Final = "application/jwk-set+json"
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The keys", "content": {_MEDIA: {"schema": {"type": "object", "required": ["keys"]}}}},
+    304: {"description": "The keys are those that the client has"},
+}
 
 
 class PublishedKeys:
@@ -54,11 +60,11 @@ def router(published: PublishedKeys) -> APIRouter:
     """The calls of `/.well-known`."""
     api = APIRouter(prefix="/.well-known", tags=["keys"])
 
-    @api.api_route("/jwks.json", methods=["GET", "HEAD"])
+    @api.api_route("/jwks.json", methods=["GET", "HEAD"], response_class=Response, responses=_ANSWERS)
     async def keys(request: Request) -> Response:
         """The JWK Set (RFC 7517 section 5)."""
         if published.is_known(request.headers.get("if-none-match", "")):
             return Response(status_code=304, headers=published.headers)
-        return Response(published.body, media_type="application/jwk-set+json", headers=published.headers)
+        return Response(published.body, media_type=_MEDIA, headers=published.headers)
 
     return api

@@ -7,7 +7,7 @@ import random
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -15,6 +15,10 @@ import httpx
 from gateway.clock import Clock
 from gateway.errors import AccountsUnavailableError
 from trust import LinkKey, headers, signed_headers
+
+_NO_SUCH_CREDENTIALS: Final = frozenset({httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE})
+"""What the users service says of a name or password that no account can have. It counts as a wrong one: were it taken
+for a service that is away, it would count as no attempt at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ class Accounts:
         answer = await self._call(
             "POST", "/internal/credentials/verify", request_id, {"username": username, "password": password}
         )
+        if answer.status_code in _NO_SUCH_CREDENTIALS:
+            return None
         if answer.status_code != httpx.codes.OK:
             raise AccountsUnavailableError(f"answered {answer.status_code}")
         content = _object(answer)

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 
 from services.kit.api import Answer, Body, from_state
 from services.kit.links import LinkTable
-from services.kit.problems import documented, granted
+from services.kit.problems import LINK_REFUSED, documented, granted
 from services.products.api import CatalogueDep, Money
 from services.products.models import Reservation
 from services.products.reservations import OUT_OF_STOCK, Reservations
@@ -20,7 +20,7 @@ LINKS: Final = LinkTable({"/products": GATEWAY, "/internal/quotes": ORDERS, "/in
 MAX_LINES: Final = 50
 MAX_QUANTITY: Final = 1_000
 
-router: Final = APIRouter(prefix="/internal")
+router: Final = APIRouter(prefix="/internal", responses=documented(LINK_REFUSED))
 
 
 def _reservations(request: Request) -> Reservations:

@@ -43,7 +43,7 @@ def test_whatever_is_made_up_is_answered_as_described(own_stack: Stack) -> None:
         ordered = sorted(operations(schema), key=lambda operation: operation.path in LAST)
         wanted = checks(REFUSED_ANYWHERE)
         before = [operation for operation in ordered if operation.path not in LAST]
-        assert try_out(before, wanted, examples=3, headers=headers) > 60
+        assert try_out(before, wanted, examples=2, headers=headers) > 60
         # Until here alice was let in: the answers were not all the same refusal.
         assert http.get("/auth/me", headers=headers).status_code == 200
-        assert try_out(ordered[len(before) :], wanted, examples=3, headers=headers) == len(LAST)
+        assert try_out(ordered[len(before) :], wanted, examples=2, headers=headers) == len(LAST)

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from gateway.app import ADMISSION_TIMEOUT_S
 from gateway.stores.layout import UserKeys
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
@@ -79,7 +80,8 @@ async def node(
     """A worker that has found its Redis."""
     monkeypatch.delenv("REDIS_URL", raising=False)
     await server.start()
-    async with nodes.running(nodes.settings(tmp_path, server.url, upstream.url)) as running:
+    settings = nodes.settings(tmp_path, server.url, upstream.url)
+    async with nodes.running(settings, admission_timeout_s=ADMISSION_TIMEOUT_S) as running:
         yield running
     server.kill()
 

@@ -138,11 +138,19 @@ def settings(folder: Path, redis_url: str, upstream: str, /, **sections: Any) ->
 
 
 @contextlib.asynccontextmanager
-async def running(configured: Settings, clock: ManualClock | None = None) -> AsyncIterator[Node]:
-    """A worker in this event loop."""
+async def running(
+    configured: Settings, clock: ManualClock | None = None, *, admission_timeout_s: float = WITHIN_S
+) -> AsyncIterator[Node]:
+    """A worker in this event loop.
+
+    Args:
+        configured: the worker, with its keys on disk.
+        clock: for a test that has one.
+        admission_timeout_s: client, worker and service share one loop here. When a test keeps it busy, Redis is not
+            away; so this is long, but for tests in which Redis is.
+    """
     clock = clock or ManualClock()
-    # Client, worker and service share one loop here: when a test keeps it busy, Redis is not away.
-    worker = Worker(configured, clock, admission_timeout_s=WITHIN_S)
+    worker = Worker(configured, clock, admission_timeout_s=admission_timeout_s)
     config = uvicorn.Config("", http=EdgeProtocol, ws="none", log_config=None)
     state = ServerState()
     loop = asyncio.get_running_loop()

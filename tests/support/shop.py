@@ -21,6 +21,7 @@ from tests.support.clock import ManualClock
 from tests.support.node import Node
 from trust import LinkKeys
 
+DATABASE: Final = "users.db"
 PASSWORD: Final = "correct-horse-battery"
 _NO_AUTHORITY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """Nothing here is https; reading the authorities that httpx trusts takes longer than a test."""
@@ -71,10 +72,17 @@ async def running(
     orders_url: str,
     **sections: Any,  # noqa: ANN401 - as in the configuration file
 ) -> AsyncIterator[Shop]:
-    """A shop whose routes all lead to one service."""
+    """A shop whose routes all lead to one service.
+
+    Args:
+        folder: for keys, and for the users' `DATABASE`, which may be there already.
+        redis_url: of a running Redis.
+        orders_url: of the service.
+        sections: as in the configuration file.
+    """
     clock = ManualClock()
     keys = nodes.settings(folder, redis_url, orders_url).keys
-    users = UsersSettings(database_url=f"sqlite:///{folder / 'users.db'}")
+    users = UsersSettings(database_url=f"sqlite:///{folder / DATABASE}")
     app = create_app(users, LinkKeys.load(keys.directory / "links", "users"), clock.now)
     async with app.router.lifespan_context(app), served(app) as users_url:
         configured = nodes.settings(folder, redis_url, orders_url, upstreams={"users": [users_url]}, **sections)

@@ -32,19 +32,20 @@ def called(*arguments: str | Path, stdin: str = "", **environment: str) -> subpr
         stdin: what it reads.
         environment: more variables.
     """
-    said, errors = io.StringIO(), io.StringIO()
+    said, errors, code = io.StringIO(), io.StringIO(), None
     with (
         pytest.MonkeyPatch.context() as patch,
         contextlib.redirect_stdout(said),
         contextlib.redirect_stderr(errors),
-        pytest.raises(SystemExit) as end,
     ):
         patch.setattr(sys, "argv", ["lockgate", *map(str, arguments)])
         patch.setattr(sys, "stdin", io.StringIO(stdin))
         for name, value in environment.items():
             patch.setenv(name, value)
-        run()
-    code = end.value.code or 0
+        try:
+            run()
+        except SystemExit as end:
+            code = end.code or 0
     assert isinstance(code, int)
     return subprocess.CompletedProcess(arguments, code, said.getvalue(), errors.getvalue())
 

@@ -236,3 +236,35 @@ def _verified(node: Node, fields: list[tuple[str, str]], line: str) -> object:
     method, target, _ = line.split(" ")
     path, _, query = target.partition("?")
     return verify(node.links("orders"), method=method, path=path, query=query, headers=fields, now=node.clock.now())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-User",
+        "X-User-Email",
+        "X-Auth-Request-User",
+        "Remote-User",
+        "X-Remote-User",
+        "X-SSL-Client-Cert",
+        "X-Envoy-Peer",
+    ],
+)
+async def test_what_other_gateways_say_is_not_for_clients_to_say(node: Node, upstream: Upstream, name: str) -> None:
+    """R-50: a service that was written behind one of them would believe it."""
+    assert (await node.get("/open", f"{name}: lie\r\n")).status == 200
+    (request,) = upstream.requests
+    assert b"lie" not in request.raw
+
+
+async def test_a_content_type_comes_once(node: Node, upstream: Upstream) -> None:
+    raw = b"POST /open HTTP/1.1\r\n" + HOST + b"Content-Type: a/b\r\nContent-Type: c/d\r\nContent-Length: 2\r\n\r\nhi"
+    await refused(node, upstream, raw, 400, "malformed_header")
+
+
+async def test_a_method_has_the_length_of_one(
+    node: Node, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stands in the access log: who sends 20,000 letters must not fill the disk with them."""
+    await refused(node, upstream, b"G" * 33 + b" /open HTTP/1.1\r\n" + HOST + b"\r\n", 400, "malformed_request")
+    assert "GGG" not in capsys.readouterr().out

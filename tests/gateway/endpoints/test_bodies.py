@@ -121,9 +121,9 @@ async def test_a_login_takes_no_form(caller: Caller) -> None:
     problem(await caller.form("/auth/login", CREDENTIALS), 415, "unsupported_media_type")
 
 
-async def test_two_media_types_are_415(caller: Caller) -> None:
+async def test_two_media_types_are_400(caller: Caller) -> None:
     answer = await caller.post("/auth/login", GOOD, fields="Content-Type: text/plain\r\n")
-    problem(answer, 415, "unsupported_media_type")
+    assert (answer.status, answer.code) == (400, "malformed_header")
 
 
 @pytest.mark.parametrize("media", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json ;x=y"])
@@ -177,3 +177,11 @@ async def test_a_form_has_each_of_its_fields_once(caller: Caller, body: bytes) -
     assert answer.status == 400
     assert problem(answer, 400, answer.code)["error"] == "invalid_request"
     assert answer.code in ("invalid_fields", "unreadable_body")
+
+
+@pytest.mark.parametrize("field", ["username", "password"])
+async def test_a_nul_is_400_and_no_service_that_is_away(caller: Caller, service: Upstream, field: str) -> None:
+    """Taken for a fault of the users service, it would be an attempt at a password that is not counted (R-123)."""
+    answer = await caller.json("/auth/login", {**CREDENTIALS, field: "alice\0"})
+    problem(answer, 400, "unreadable_body")
+    assert service.requests == []

@@ -1,0 +1,42 @@
+"""A service behind the gateway, without a framework.
+
+LINK_KEYS=keys/links python -m uvicorn --app-dir docs/examples --port 8104 asgi_service:app
+"""
+
+# ruff: noqa: INP001 - a file to copy, in no package
+
+import json
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from trust import IdentityMiddleware, LinkKeys, caller_of
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+async def notes(scope: Message, receive: Receive, send: Send) -> None:
+    """Answer with the note and for whom it is; called only for what somebody with a link to us has signed."""
+    if scope["type"] != "http":
+        raise NotImplementedError(scope["type"])
+    who = caller_of(scope)
+    note = scope["path"].removeprefix("/notes/")
+    if scope["method"] == "POST":
+        note = json.loads(await _body(receive))["text"]
+    answer = json.dumps({"note": note, "user": who.user_id, "roles": sorted(who.roles)}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+async def _body(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    return body
+
+
+app = IdentityMiddleware(notes, keys=LinkKeys.load(os.environ["LINK_KEYS"], me="notes"))

@@ -1,0 +1,37 @@
+"""A service behind the gateway, with FastAPI.
+
+LINK_KEYS=keys/links python -m uvicorn --app-dir docs/examples --port 8104 fastapi_service:app
+"""
+
+# ruff: noqa: INP001 - a file to copy, in no package
+
+import os
+from typing import Annotated
+
+from fastapi import Body, Depends, FastAPI, Request
+
+from trust import Caller, IdentityMiddleware, LinkKeys, caller_of
+
+app = FastAPI()
+# Added last, so that it is the outermost: without a valid signature nothing of this application runs.
+app.add_middleware(IdentityMiddleware, keys=LinkKeys.load(os.environ["LINK_KEYS"], me="notes"))
+
+
+def caller(request: Request) -> Caller:
+    """Who is calling. Never read from `request.headers`, where it would not be verified."""
+    return caller_of(request.scope)
+
+
+Who = Annotated[Caller, Depends(caller)]
+
+
+@app.get("/notes/{note}")
+async def read(note: str, who: Who) -> dict[str, object]:
+    """A note, and for whom."""
+    return {"note": note, "user": who.user_id, "roles": sorted(who.roles)}
+
+
+@app.post("/notes")
+async def write(text: Annotated[str, Body(embed=True)], who: Who) -> dict[str, object]:
+    """A note that the caller wrote."""
+    return {"note": text, "user": who.user_id, "roles": sorted(who.roles)}

@@ -1,0 +1,129 @@
+// Who is calling, for a service behind the gateway: the fixed profile of RFC 9421 that `trust` describes, verified with
+// the public library http-message-signatures. It computes the signature; what the profile demands besides is here.
+'use strict'
+
+const { createHash } = require('node:crypto')
+const { readdirSync, readFileSync } = require('node:fs')
+const { join } = require('node:path')
+const { createVerifier, httpbis } = require('http-message-signatures')
+
+const CLOCKS_MAY_DIFFER_S = 5
+const MAX_LIFETIME_S = 60
+const MAX_REMEMBERED = 100_000
+const IDENTITY = [
+  'x-request-id', 'traceparent', 'x-caller', 'x-user-id', 'x-user-roles', 'x-user-scopes', 'x-session-id',
+  'x-token-id', 'x-auth-time',
+]
+const PROFILE = [...IDENTITY, 'content-digest', 'signature', 'signature-input']
+// One signature, with these parameters in this order. The library alone would take others, and several at once.
+const INPUT = new RegExp(
+  '^lockgate=\\("[a-z0-9@-]+"(?: "[a-z0-9@-]+")*\\);created=([1-9]\\d{0,11});expires=([1-9]\\d{0,11})' +
+    ';nonce="[\\w-]{8,64}";keyid="[\\w.-]{1,128}";tag="lockgate-identity"$',
+)
+
+class Refused extends Error {}
+
+// The keys of every link that leads to `me`, by their ids.
+function loadKeys(directory, me) {
+  const files = readdirSync(directory).filter((file) => file.endsWith(`--${me}.json`))
+  const links = files.map((file) => JSON.parse(readFileSync(join(directory, file), 'utf8')))
+  return new Map(
+    links.flatMap(({ origin, keys }) =>
+      keys.map(({ id, secret }) => [
+        id,
+        { id, origin, verify: createVerifier(Buffer.from(secret, 'base64url'), 'hmac-sha256') },
+      ]),
+    ),
+  )
+}
+
+// A function of a request of node:http and its whole body: who calls, or it throws Refused.
+function verifier(keys) {
+  const seen = new Map() // what was signed, its nonce in it → when it expires, in the order of arrival
+
+  return async function callerOf(request, body) {
+    const headers = profileHeaders(request.rawHeaders)
+    const now = Date.now() / 1000
+    const [, created, expires] = INPUT.exec(headers['signature-input'] ?? '') ?? []
+    if (created === undefined) throw new Refused('no signature of the profile')
+    if (expires - created <= 0 || expires - created > MAX_LIFETIME_S) throw new Refused('its life is too long')
+    if (now >= Number(expires)) throw new Refused('expired')
+    const origin = await verified(keys, request, headers, now)
+    if (headers['x-caller'] !== undefined && headers['x-caller'] !== origin) throw new Refused('in another name')
+    checkBody(headers['content-digest'], body)
+    claim(seen, headers['signature-input'], Number(expires), now)
+    return caller(headers, origin)
+  }
+}
+
+// Each header of the profile once: what node:http has joined could not be told from what was signed.
+function profileHeaders(raw) {
+  const found = {}
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index].toLowerCase()
+    if (!PROFILE.includes(name)) continue
+    if (name in found) throw new Refused('a header comes twice')
+    found[name] = raw[index + 1]
+  }
+  return found
+}
+
+async function verified(keys, request, headers, now) {
+  const [, path, query] = /^([^?]*)(.*)$/s.exec(request.url)
+  // As they came over the wire: the library would resolve `..` and spell characters anew.
+  const asReceived = { '@method': request.method, '@path': path, '@query': query || '?' }
+  let origin
+  const valid = await httpbis
+    .verifyMessage(
+      {
+        keyLookup: async ({ keyid }) => {
+          origin = keys.get(keyid)?.origin
+          return keys.get(keyid) ?? null
+        },
+        notAfter: Math.floor(now) + CLOCKS_MAY_DIFFER_S,
+        requiredFields: ['@method', '@path', '@query', 'x-request-id', ...covered(headers)],
+        componentParser: (name) => (name in asReceived ? [asReceived[name]] : null),
+      },
+      { method: request.method, url: `http://service.invalid${request.url}`, headers },
+    )
+    .catch(() => false) // malformed in one of many ways, none of which is the client's to know
+  if (valid !== true) throw new Refused('not signed by somebody with a link to us')
+  return origin
+}
+
+// Everything of the profile that is there has to be covered: what is not could have been added on the way.
+function covered(headers) {
+  return Object.keys(headers).filter((name) => name !== 'signature' && name !== 'signature-input')
+}
+
+// Stricter than the profile, which lets bodies that are streamed go uncovered.
+function checkBody(digest, body) {
+  if (digest === undefined && body.length === 0) return
+  const actual = `sha-256=:${createHash('sha256').update(body).digest('base64')}:`
+  if (digest !== actual) throw new Refused('another body than the signed one')
+}
+
+// A signature is good for one request. In memory: each process remembers its own. Not the signature itself, which base64
+// can spell in several ways.
+function claim(seen, input, expires, now) {
+  for (const [old, end] of seen) {
+    if (end > now) break
+    seen.delete(old)
+  }
+  if (seen.has(input) || seen.size >= MAX_REMEMBERED) throw new Refused('seen before, or no room to remember')
+  seen.set(input, expires)
+}
+
+function caller(headers, service) {
+  const words = (value) => (value ? value.split(' ').map(decodeURIComponent) : [])
+  const userId = headers['x-user-id']
+  return {
+    service,
+    requestId: headers['x-request-id'],
+    userId: userId === undefined ? null : decodeURIComponent(userId),
+    roles: words(headers['x-user-roles']),
+    scopes: words(headers['x-user-scopes']),
+  }
+}
+
+module.exports = { Refused, loadKeys, verifier }

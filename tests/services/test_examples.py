@@ -1,0 +1,164 @@
+"""The worked examples of docs/examples take what the gateway signs and nothing else (R-59, R-62)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import pytest
+
+from tests.services.rig import closed_port
+from tests.support.stack import ROOT
+from trust import LinkKeys, create_link, signed_headers, token_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+EXAMPLES: Final = ROOT / "docs" / "examples"
+NODE_MODULES: Final = ROOT / ".venv" / "node" / "node_modules"
+PATIENCE_S: Final = 30
+LOG: Final = b"running"
+"""What each of them says, in some words, when it listens."""
+BODY: Final = b'{"text": "milk"}'
+
+
+class Notes:
+    """A running example, and the link keys to it."""
+
+    def __init__(self, url: str, keys: LinkKeys) -> None:
+        self.url = url
+        self.keys = keys
+
+    def signed(self, method: str, target: str, body: bytes | None = None, **more: Any) -> dict[str, str]:  # noqa: ANN401
+        """The headers with which the gateway would pass a request of Zoë's on."""
+        path, _, query = target.partition("?")
+        identity = token_headers(user_id="Zo\u00eb", roles=frozenset({"admin", "customer"}))
+        given = {"now": time.time(), "headers": [("x-request-id", "request-1"), *identity], **more}
+        key = self.keys.outbound(given.pop("to", "notes"))
+        signed = signed_headers(key, method=method, path=path, query=query, body=body, **given)
+        return {"content-type": "application/json", **dict(signed)}
+
+    def ask(self, method: str, target: str, headers: dict[str, str], body: bytes | None = None) -> tuple[int, Any]:
+        answer = httpx.request(method, self.url + target, headers=headers, content=body, trust_env=False)
+        return answer.status_code, answer.json() if answer.status_code == 200 else None
+
+
+@contextlib.contextmanager
+def running(command: list[str], **env: str) -> Iterator[None]:
+    with subprocess.Popen(  # noqa: S603 - our own program
+        command, cwd=ROOT, env={**os.environ, **env}, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stderr is not None
+            said = []
+            for line in process.stderr:
+                said.append(line)
+                if LOG in line:
+                    break
+            else:
+                raise AssertionError(b"".join(said).decode(errors="replace"))
+            # So that a full pipe never holds it up.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            yield
+        finally:
+            process.kill()
+            process.wait(PATIENCE_S)
+
+
+def program(name: str, port: int) -> list[str]:
+    if name != "node":
+        uvicorn = [sys.executable, "-m", "uvicorn", "--no-access-log"]
+        return [*uvicorn, "--app-dir", str(EXAMPLES), "--port", str(port), f"{name}_service:app"]
+    node = shutil.which("node")
+    if node is None or not (NODE_MODULES / "http-message-signatures").exists():
+        pytest.skip("node or http-message-signatures is not installed; `make test` installs it where npm is")
+    return [node, str(EXAMPLES / "node" / "service.js")]
+
+
+@pytest.fixture(scope="module", params=["fastapi", "asgi", "node"])
+def notes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notes]:
+    links: Path = tmp_path_factory.mktemp("links")
+    for target in ("notes", "orders"):
+        create_link(links, "gateway", target)
+    port = closed_port()
+    command = program(request.param, port)
+    with running(command, LINK_KEYS=str(links), PORT=str(port), NODE_PATH=str(NODE_MODULES), PYTHONPATH=str(ROOT)):
+        yield Notes(f"http://127.0.0.1:{port}", LinkKeys.load(links, "gateway"))
+
+
+def test_a_signed_request_is_answered_to_whom_it_speaks_of(notes: Notes) -> None:
+    zoe = {"user": "Zo\u00eb", "roles": ["admin", "customer"]}
+    for target in ("/notes/7", "/notes/7?page=2&q=%20a"):
+        assert notes.ask("GET", target, notes.signed("GET", target)) == (200, {"note": "7", **zoe})
+    headers = notes.signed("POST", "/notes", BODY)
+    assert notes.ask("POST", "/notes", headers, BODY) == (200, {"note": "milk", **zoe})
+
+
+def test_a_request_without_a_user_is_anonymous(notes: Notes) -> None:
+    headers = notes.signed("GET", "/notes/7", headers=[("x-request-id", "request-1")])
+    assert notes.ask("GET", "/notes/7", headers) == (200, {"note": "7", "user": None, "roles": []})
+
+
+def test_what_is_not_signed_is_refused(notes: Notes) -> None:
+    assert notes.ask("GET", "/notes/7", {}) == (401, None)
+    assert notes.ask("GET", "/notes/7", {"x-user-id": "admin", "x-request-id": "request-1"}) == (401, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"), [("GET", "/notes/8"), ("DELETE", "/notes/7"), ("GET", "/notes/7?a=2"), ("GET", "/notes/%37")]
+)
+def test_a_signature_is_good_for_its_own_method_path_and_query_only(notes: Notes, method: str, target: str) -> None:
+    assert notes.ask(method, target, notes.signed("GET", "/notes/7")) == (401, None)
+
+
+@pytest.mark.parametrize("change", [{"x-user-id": "admin"}, {"x-session-id": "1"}, {"x-user-roles": None}])
+def test_an_identity_header_that_was_changed_added_or_removed_is_refused(
+    notes: Notes, change: dict[str, str | None]
+) -> None:
+    changed = {**notes.signed("GET", "/notes/7"), **change}
+    headers = {name: value for name, value in changed.items() if value is not None}
+    assert notes.ask("GET", "/notes/7", headers) == (401, None)
+
+
+def test_an_identity_header_that_comes_twice_is_refused(notes: Notes) -> None:
+    headers = [*notes.signed("GET", "/notes/7").items(), ("X-User-Id", "admin")]
+    answer = httpx.get(f"{notes.url}/notes/7", headers=headers, trust_env=False)
+    assert answer.status_code == 401
+
+
+def test_another_body_than_the_signed_one_is_refused(notes: Notes) -> None:
+    headers = notes.signed("POST", "/notes", BODY)
+    assert notes.ask("POST", "/notes", headers, json.dumps({"text": "beer"}).encode()) == (401, None)
+    unsigned = notes.signed("POST", "/notes")
+    assert notes.ask("POST", "/notes", unsigned, BODY) == (401, None)
+
+
+def test_a_signature_for_another_service_is_refused(notes: Notes) -> None:
+    assert notes.ask("GET", "/notes/7", notes.signed("GET", "/notes/7", to="orders")) == (401, None)
+
+
+@pytest.mark.parametrize("seconds", [-11, 20])
+def test_a_signature_from_the_past_or_the_future_is_refused(notes: Notes, seconds: float) -> None:
+    headers = notes.signed("GET", "/notes/7", now=time.time() + seconds)
+    assert notes.ask("GET", "/notes/7", headers) == (401, None)
+
+
+def test_a_signature_is_taken_once(notes: Notes) -> None:
+    headers = notes.signed("GET", "/notes/7")
+    assert notes.ask("GET", "/notes/7", headers)[0] == 200
+    assert notes.ask("GET", "/notes/7", headers) == (401, None)
+    # The last character before the padding carries two bits that no byte has: the same signature, spelled anew.
+    last = headers["signature"][-3]
+    anew = headers["signature"][:-3] + chr(ord(last) + 1) + "=:"
+    assert base64.b64decode(anew[10:-1]) == base64.b64decode(headers["signature"][10:-1])
+    assert notes.ask("GET", "/notes/7", {**headers, "signature": anew}) == (401, None)
