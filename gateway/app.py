@@ -93,7 +93,7 @@ class Worker:
             clock=clock,
             tls=tls_towards(settings.addresses(settings.accounts.service), settings.upstream),
         )
-        self._services = Services(self.routes, settings.upstream, links, self.ticker, self._sampler)
+        self.services = Services(self.routes, settings.upstream, links, self.ticker, self._sampler)
         admission = Admission(self.link, clock)
         self.tickets = Tickets(self.redis)
         self.watches = Watches(
@@ -109,7 +109,7 @@ class Worker:
             routes=self.routes,
             verifier=verifier,
             admission=admission,
-            services=self._services.by_route,
+            services=self.services.by_route,
             answer_here=self._answer_here,
             sockets=self.sockets,
             watches=self.watches,
@@ -167,7 +167,7 @@ class Worker:
             stack.push_async_callback(self.accounts.close)
             if self.tracing is not None:
                 stack.callback(self.tracing.close)
-            await stack.enter_async_context(self._services.running())
+            await stack.enter_async_context(self.services.running())
             await self.link.open()
             stack.push_async_callback(self.link.close)
             await self.ended.open()
@@ -196,7 +196,7 @@ class Worker:
 
     def _use_links(self, links: LinkKeys) -> None:
         self.accounts.use(links.outbound(self._settings.accounts.service))
-        self._services.use(links)
+        self.services.use(links)
 
     def _auto_rotation(self, clock: Clock) -> AutoRotation | None:
         after_s = self._settings.keys.rotate_after_s
@@ -226,12 +226,12 @@ class Worker:
             "lockgate_redis_connected": ("1 while admission can ask Redis.", lambda: float(self.link.connected)),
             "lockgate_upstream_load": (
                 "Requests at services, and waiting for a connection to one.",
-                self._services.load,
+                self.services.load,
             ),
         }
 
     def _routes_with_state(self) -> list[dict[str, Any]]:
-        states = self._services.states()
+        states = self.services.states()
         return [admin.route_json(route, states) for route in self.routes.routes]
 
     async def _check_redis(self) -> None:

@@ -29,6 +29,7 @@ class Services:
 
     Attributes:
         by_route: the service of each route, by the route's name.
+        pools: the connections to each address, by its URL.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Services:
         self._settings = settings
         self._ticker = ticker
         self._heads = HeadReader()
-        self._pools: dict[str, UpstreamPool] = {}
+        self.pools: dict[str, UpstreamPool] = {}
         self.by_route: Mapping[str, Service] = MappingProxyType(
             {route.name: self._service(route, links, sampler) for route in self._routes}
         )
@@ -52,20 +53,20 @@ class Services:
     async def running(self) -> AsyncIterator[None]:
         """Check addresses for as long as the context lasts where a route asks for it; close connections at its end."""
         async with contextlib.AsyncExitStack() as stack:
-            for pool in self._pools.values():
+            for pool in self.pools.values():
                 stack.push_async_callback(pool.close)
             for route in self._routes:
                 for url in route.upstreams if route.health else ():
-                    await stack.enter_async_context(self._pools[url].checking(route.health or "/"))
+                    await stack.enter_async_context(self.pools[url].checking(route.health or "/"))
             yield
 
     def load(self) -> int:
         """Requests at services, and waiting for a connection to one."""
-        return sum(pool.load for pool in self._pools.values())
+        return sum(pool.load for pool in self.pools.values())
 
     def states(self) -> dict[str, str]:
         """`up` or `down` for each address, as this worker has found it."""
-        return {url: "down" if pool.breaker.is_open else "up" for url, pool in self._pools.items()}
+        return {url: "down" if pool.breaker.is_open else "up" for url, pool in self.pools.items()}
 
     def _service(self, route: Route, links: LinkKeys, sampler: Sampler) -> Service:
         pools = [self._pool(url) for url in route.upstreams]
@@ -73,7 +74,7 @@ class Services:
         return Service(pools, key, forward_authorization=route.forward_authorization, sampler=sampler)
 
     def _pool(self, url: str) -> UpstreamPool:
-        if url not in self._pools:
+        if url not in self.pools:
             tls = tls_towards([url], self._settings)
-            self._pools[url] = UpstreamPool(url, self._settings, self._ticker, self._heads, tls)
-        return self._pools[url]
+            self.pools[url] = UpstreamPool(url, self._settings, self._ticker, self._heads, tls)
+        return self.pools[url]

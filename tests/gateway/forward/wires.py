@@ -15,7 +15,7 @@ def request(method: str = "GET", fields: str = "", *, version: str = "1.1", path
 
 
 def pool_of(node: Node) -> UpstreamPool:
-    (pool,) = node.worker._pools.values()  # noqa: SLF001 - permits can be seen nowhere else
+    (pool,) = node.worker.services.pools.values()
     return pool
 
 

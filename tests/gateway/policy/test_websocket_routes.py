@@ -15,7 +15,8 @@ ORDERS: dict[str, Any] = {"name": "orders", "prefix": "/orders", "upstreams": ["
 
 
 def table(*routes: dict[str, Any], **server: Any) -> RouteTable:  # noqa: ANN401 - any setting
-    return RouteTable.compile(Settings(route=routes, server=server))
+    content: dict[str, Any] = {"route": routes, "server": server}
+    return RouteTable.compile(Settings(**content))
 
 
 def test_a_route_has_the_sockets_and_origins_it_names() -> None:
