@@ -11,7 +11,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway.app import Worker
+from gateway.app import ADMISSION_TIMEOUT_S, Worker
 from gateway.clock import SystemClock
 from gateway.edge.asgi import AsgiApp, AsgiCall
 from gateway.edge.protocol import STATE_KEY, Edge, EdgeProtocol
@@ -25,14 +25,19 @@ from gateway.settings import ServerSettings, Settings
 BACKLOG: Final = 2048
 
 
-def serve(settings: Settings, listener: socket.socket) -> None:
+def serve(settings: Settings, listener: socket.socket, *, admission_timeout_s: float = ADMISSION_TIMEOUT_S) -> None:
     """Run one worker on a listening socket until SIGTERM or SIGINT, then drain.
+
+    Args:
+        settings: the configuration.
+        listener: listens already.
+        admission_timeout_s: as the worker takes it.
 
     Raises:
         ConfigurationError: it cannot start as it is configured.
     """
     logs.configure()
-    worker = Worker(settings, SystemClock())
+    worker = Worker(settings, SystemClock(), admission_timeout_s)
     config = uvicorn.Config(
         _with_lifespan(worker, settings),
         http=EdgeProtocol,

@@ -162,6 +162,7 @@ class EdgeProtocol(asyncio.Protocol):
     Attributes:
         deadline: monotonic seconds at which `deadline_passed` is due; the handler may set it while it answers.
         keep_alive: whether the connection goes on after the current answer; the answer's head has to say so.
+        endless: the current answer goes on until somebody leaves; a client that sends no more has left.
         route: the name of the current request's route, for those who count.
     """
 
@@ -196,6 +197,7 @@ class EdgeProtocol(asyncio.Protocol):
         self._answered = False
         self._started = 0.0
         self.keep_alive = True
+        self.endless = False
         self.route = NO_ROUTE
         self.deadline = _NEVER
 
@@ -241,6 +243,9 @@ class EdgeProtocol(asyncio.Protocol):
         """The client will send no more; it may still be waiting for its answer."""
         self._saw_eof = True
         if self._phase is _Phase.ANSWERING:
+            if self.endless:
+                self._abort()
+                return True
             if not self._buffer:
                 self.keep_alive = False
             self.deadline = min(self.deadline, self._edge.ticker.now + HALF_CLOSED_S)
@@ -452,6 +457,7 @@ class EdgeProtocol(asyncio.Protocol):
         self.keep_alive = not facts.close and (request.http11 or facts.keep_alive) and not edge.draining
         self._request = request
         self._answered = False
+        self.endless = False
         self.route = NO_ROUTE
         self._started = monotonic()
         self.deadline = _NEVER

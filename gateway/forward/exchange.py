@@ -256,7 +256,7 @@ class Exchange:
         self._head = b"%b%b%b\r\n" % (head.lines, own.encode("ascii"), framing)
         self._began = self._ticker.now
         if head.event_stream:
-            self._event_stream = True
+            self._event_stream = client.endless = True
             self._timeout_s = self._watches.stream_idle_s
             self._watch_over()
 

@@ -1,6 +1,7 @@
 """A WebSocket through the gateway: the handshake as any request, then messages both ways, then one end for both sides.
 
-    opening   the pipeline decides; then the service is asked. Only when it has accepted, the client gets its 101
+    opening   the pipeline decides; then the service is asked. Only when it has accepted, the client gets its 101;
+              a service that does not, and says that it is the client's fault (4xx), is heard by the client
     open      whole messages are relayed; the client's token may be renewed in-band
     over      both sides were told
 
@@ -31,6 +32,7 @@ from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
 from gateway.edge.wire import WireError
 from gateway.errors import Reason, Refusal, StoreUnavailableError
+from gateway.forward.denial import Denial, read_denial
 from gateway.forward.frames import Closed, Event, Failed, Frames, Message
 from gateway.forward.handshake import Declined, Handshake, accepted
 from gateway.forward.pool import UpstreamPool
@@ -230,11 +232,16 @@ class Socket:
         except Exception:  # noqa: BLE001 - the border: whatever fails inside is one 500 outside
             _log.exception("a WebSocket could not be opened", extra={"request_id": self._request.request_id})
             refusal = Refusal(Reason.INTERNAL)
-        if refusal is not None and self._state is _State.OPENING:
-            self._over()
+        if refusal is None or self._state is not _State.OPENING:
+            return
+        self._over()
+        if isinstance(refusal, Refusal):
             self._client.refuse(refusal)
+        else:
+            self._client.write(refusal.answer(self._request.request_id, self._sockets.ticker.date))
+            self._client.finish(refusal.head.status)
 
-    async def _establish(self) -> Refusal | None:
+    async def _establish(self) -> Refusal | Denial | None:
         entry = await self._door.open_socket(self._request, self._route)
         if isinstance(entry, Refusal):
             return entry
@@ -247,41 +254,42 @@ class Socket:
         if isinstance(pool, Refusal):
             return pool
         outcome = await self._ask_service(entry, pool)
-        if isinstance(outcome, Refusal):
+        if isinstance(outcome, (Refusal, Denial)):
             return outcome
         self._start(*outcome, claims)
         return None
 
-    async def _ask_service(self, entry: Entry, pool: UpstreamPool) -> tuple[bytes, bytes] | Refusal:
+    async def _ask_service(self, entry: Entry, pool: UpstreamPool) -> tuple[bytes, bytes] | Denial | Refusal:
         """The lines of the client's answer, and what the service sent behind its own; or why there is neither."""
         try:
-            answered = await self._answer_of(entry, pool)
-            lines = accepted(answered.head, entry.handshake)
+            async with asyncio.timeout(self._route.timeout_s):
+                side = self._side = await pool.dial(partial(ServiceSide, self._sockets.sides))
+                answered = await self._answer_of(entry, pool, side)
+                lines = accepted(answered.head, entry.handshake)
+                denial = await read_denial(answered, side) if isinstance(lines, Declined) else None
         except (OSError, WireError) as error:
             pool.breaker.failed()
             if isinstance(error, WireError):
-                return Refusal(Reason.UPSTREAM_BROKE)
+                link_refused = error.reason is Reason.LINK_REFUSED
+                return Refusal(Reason.LINK_REFUSED if link_refused else Reason.UPSTREAM_BROKE)
             timed_out = isinstance(error, TimeoutError)
             return Refusal(Reason.UPSTREAM_TIMEOUT if timed_out else Reason.UPSTREAM_REFUSED)
         pool.breaker.succeeded()
         if isinstance(lines, Declined):
-            return Refusal(Reason.SOCKET_DECLINED, note=f"status {lines.status}")
+            return denial or Refusal(Reason.SOCKET_DECLINED, note=f"status {lines.status}")
         return lines, answered.rest
 
-    async def _answer_of(self, entry: Entry, pool: UpstreamPool) -> Answered:
-        service, admitted = entry.service, entry.admitted
-        async with asyncio.timeout(self._route.timeout_s):
-            side = self._side = await pool.dial(partial(ServiceSide, self._sockets.sides))
-            head = service.requests.head(
-                entry.handshake.request,
-                admitted.identity,
-                host=pool.host,
-                body=b"",
-                forward_authorization=service.forward_authorization,
-                now=self._sockets.clock.now(),
-            )
-            side.write(head)
-            return await side.answered
+    async def _answer_of(self, entry: Entry, pool: UpstreamPool, side: ServiceSide) -> Answered:
+        head = entry.service.requests.head(
+            entry.handshake.request,
+            entry.admitted.identity,
+            host=pool.host,
+            body=b"",
+            forward_authorization=entry.service.forward_authorization,
+            now=self._sockets.clock.now(),
+        )
+        side.write(head)
+        return await side.answered
 
     def _start(self, lines: bytes, rest: bytes, claims: VerifiedClaims | None) -> None:
         sockets, side = self._sockets, self._side

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import structlog
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from services.kit import logs
 from services.kit.errors import ConfigurationError, StoreUnavailableError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from fastapi import FastAPI
+    from uvicorn._types import ASGISendEvent
 
 log = structlog.get_logger("service")
 
@@ -115,7 +117,7 @@ async def _serve(
     config = uvicorn.Config(
         app,
         lifespan="off",  # run here instead, where a failure can be told in one line
-        ws="websockets-sansio",
+        ws=SocketProtocol,
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,
         access_log=False,
@@ -130,6 +132,19 @@ async def _serve(
             await seed(app)
         await _Server(config, app.state.draining).serve(sockets=[listener])
     log.info("stopped")
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's, but it knows that a handshake is over when it was answered with something else than a socket.
+
+    It would report each such refusal as an error of the application.
+    """
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send what the application says."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
 
 
 class _Server(uvicorn.Server):

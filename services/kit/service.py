@@ -16,6 +16,7 @@ from services.kit.body import BodyGate
 from services.kit.clock import Clock
 from services.kit.database import Database
 from services.kit.envelope import Envelope, refused, request_id_of
+from services.kit.head import HeadAsGet
 from services.kit.links import OPEN_PATHS, LinkGate, LinkTable
 from services.kit.migrations import Schema, migrate
 from services.kit.problems import (
@@ -57,8 +58,8 @@ class Parts:
 def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock) -> FastAPI:
     """A service as an ASGI app; its lifespan migrates the database.
 
-    From the outside in: the signature; one answer and one log line for each request; the link table; the body; and
-    only then the routes.
+    From the outside in: the signature; one answer and one log line for each request; the link table; the body; HEAD
+    as GET; and only then the routes.
 
     Raises:
         RuntimeError: a route is in no rule of the link table.
@@ -89,6 +90,7 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock) -> FastAPI:
     app.include_router(_health(parts.database))
     _check_covered(routers, links)
     # The last one added is the outermost.
+    app.add_middleware(HeadAsGet)
     app.add_middleware(BodyGate)
     app.add_middleware(LinkGate, table=links)
     app.add_middleware(Envelope)
@@ -150,4 +152,7 @@ async def _answer_framework(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     problem: Problem = BY_STATUS.get(error.status_code, INTERNAL)
-    return problem_answer(problem, request_id=request_id_of(request.scope), headers=error.headers)
+    headers = dict(error.headers or {})
+    if "GET" in headers.get("Allow", "").split(", "):
+        headers["Allow"] += ", HEAD"
+    return problem_answer(problem, request_id=request_id_of(request.scope), headers=headers)

@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from services.kit.events import MAX_OF_USER
 from services.products.demo import product_id
 
 if TYPE_CHECKING:
@@ -101,3 +102,33 @@ async def test_a_change_reaches_its_owner_over_a_websocket_through_the_gateway(s
             assert (await http.post("/auth/logout")).status_code == 204
             await socket.wait_closed()
             assert socket.close_code == 4403, "the token was revoked"
+
+
+async def test_a_page_that_is_loaded_again_and_again_gets_its_stream_each_time(stack: Stack) -> None:
+    """R-108: what it closed counts no more."""
+    async with asyncio.timeout(WITHIN_S), logged_in(stack, "bob") as http:
+        for _ in range(3 * MAX_OF_USER):
+            async with http.stream("GET", "/orders/events") as answer:
+                assert answer.status_code == 200
+
+
+async def test_one_socket_too_many_is_told_so_through_the_gateway(stack: Stack) -> None:
+    """R-176."""
+    address = f"{stack.url.replace('http', 'ws', 1)}/orders/events"
+    async with asyncio.timeout(WITHIN_S), logged_in(stack, "bob") as http, contextlib.AsyncExitStack() as sockets:
+        bearer = {"authorization": http.headers["authorization"]}
+        for _ in range(MAX_OF_USER):
+            await sockets.enter_async_context(connect(address, additional_headers=bearer, proxy=None))
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(address, additional_headers=bearer, proxy=None):
+                pass
+    assert refused.value.response.status_code == 429
+    assert json.loads(refused.value.response.body)["code"] == "too_many_streams"
+
+
+async def test_head_is_answered_through_the_gateway(stack: Stack) -> None:
+    """R-76."""
+    async with asyncio.timeout(WITHIN_S), logged_in(stack, "bob") as http:
+        for path in ("/users/me", "/orders", f"/products/{PEN}"):
+            answer = await http.head(path)
+            assert (answer.status_code, answer.content) == (200, b""), path

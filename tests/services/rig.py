@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import uvicorn
 
+from services.kit.run import SocketProtocol
 from trust import Caller, LinkKeys, create_link, signed_headers, token_headers
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        server = _Server(uvicorn.Config(app, lifespan="off", ws="websockets-sansio", log_config=None, access_log=False))
+        server = _Server(uvicorn.Config(app, lifespan="off", ws=SocketProtocol, log_config=None, access_log=False))
         # The socket listens already: whoever connects before the server is ready waits for it.
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:

@@ -261,6 +261,43 @@ async def test_one_user_has_a_limited_number_of_connections_and_leaving_makes_ro
     assert status == 200
 
 
+async def test_streams_that_were_closed_count_no_more(
+    orders_settings: OrdersSettings, links: Links, clock: Clock
+) -> None:
+    """R-108: at once, not at the next sign of life."""
+    silent = orders_settings.model_copy(update={"beat_s": 60})
+    async with node(silent, links, clock) as running:
+        for _ in range(3 * MAX_OF_USER):
+            async with running.stream():
+                pass
+
+
+async def test_one_socket_too_many_is_denied_and_nothing_is_reported_as_a_fault(
+    here: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-176."""
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(MAX_OF_USER):
+            await stack.enter_async_context(here.socket())
+        with pytest.raises(InvalidStatus) as refused:
+            async with here.socket():
+                pass
+    answer = refused.value.response
+    assert (answer.status_code, answer.headers["content-type"]) == (429, "application/problem+json")
+    assert json.loads(answer.body)["code"] == "too_many_streams"
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_head_of_the_stream_is_answered_and_takes_no_place(here: Node) -> None:
+    """R-76: an answer without end has a head, and HEAD is over with it."""
+    for _ in range(MAX_OF_USER + 1):
+        answer = await here.peer.call("HEAD", PATH, who=ALICE)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["content-type"].startswith("text/event-stream")
+    async with here.stream():
+        pass
+
+
 async def first_status(node: Node) -> int:
     signed = node.peer.signed("GET", PATH, who=ALICE)
     async with node.peer.http.stream("GET", PATH, headers=signed) as answer:

@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 
 from gateway.settings import Settings
 from tests.support import node as nodes
@@ -41,12 +40,10 @@ class SocketService:
 
     Attributes:
         requests: the handshakes it got.
-        declines: answer a handshake with this status instead.
     """
 
     url: str = ""
     requests: list[Request] = field(default_factory=list)
-    declines: HTTPStatus | None = None
     _accepted: asyncio.Queue[ServerConnection] = field(default_factory=asyncio.Queue)
 
     async def accepted(self) -> ServerConnection:
@@ -59,10 +56,9 @@ class SocketService:
         self._accepted.put_nowait(connection)
         await connection.wait_closed()
 
-    def look(self, connection: ServerConnection, request: Request) -> Response | None:
+    def look(self, _: ServerConnection, request: Request) -> None:
         """Called for each handshake."""
         self.requests.append(request)
-        return None if self.declines is None else connection.respond(self.declines, "no\n")
 
 
 @contextlib.asynccontextmanager

@@ -79,6 +79,25 @@ async def test_an_event_stream_that_says_nothing_ends_too(node: Node, service: U
         assert await at_service.gone() == b""
 
 
+async def test_an_event_stream_ends_with_its_client_and_not_a_moment_later(node: Node, service: Upstream) -> None:
+    """R-108: who closes it hears no more of it, and a page that is loaded again asks for another one at once."""
+    for _ in range(3):
+        async with streaming(node, service, EVENTS) as (client, at_service):
+            client.close()
+            assert await at_service.gone() == b""
+    await until(lambda: not node.worker.edge.connections)
+    assert len(node.worker.watches) == 0
+
+
+async def test_an_answer_that_has_an_end_is_still_sent_to_who_asks_no_more(node: Node, service: Upstream) -> None:
+    """A close cannot be told from a half-close; here the client may be waiting for the rest."""
+    async with streaming(node, service, DOWNLOAD + b"x" * 50) as (client, at_service):
+        client.end()
+        await until(lambda: all(one._saw_eof for one in node.worker.edge.connections))  # noqa: SLF001
+        await at_service.send(b"x" * 50)
+        assert (await client.rest()).count(b"x") == 100
+
+
 async def test_an_event_stream_may_be_silent_for_longer_than_another_answer(node: Node, service: Upstream) -> None:
     async with streaming(node, service, EVENTS) as (client, at_service):
         for _ in range(11):

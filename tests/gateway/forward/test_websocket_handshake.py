@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -220,13 +219,6 @@ async def test_anybody_may_use_a_public_socket(node: Node, service: SocketServic
     outcome = verified(node, service.requests[0])
     assert isinstance(outcome, Verified)
     assert outcome.caller.user_id is None
-
-
-async def test_a_service_that_declines_is_a_502_and_no_socket(node: Node, service: SocketService) -> None:
-    """R-176."""
-    service.declines = HTTPStatus.FORBIDDEN
-    answer = await node.ask(f"{handshake()}{node.tokens.bearer()}")
-    assert (answer.status, answer.code) == (502, "socket_declined")
 
 
 async def test_a_service_that_is_away_is_a_502(redis_url: str, tmp_path: Path) -> None:
