@@ -32,7 +32,7 @@ run: $(VENV)/.installed  ## start the whole stack with demo data (options: make 
 	@$(BIN)/lockgate dev $(ARGS)
 
 test: $(VENV)/.installed-dev  ## run all tests (options: make test ARGS="-k refresh")
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 check: $(VENV)/.installed-dev  ## lint, types, import contracts
 	$(BIN)/ruff check .
