@@ -185,3 +185,9 @@ async def test_a_nul_is_400_and_no_service_that_is_away(caller: Caller, service:
     answer = await caller.json("/auth/login", {**CREDENTIALS, field: "alice\0"})
     problem(answer, 400, "unreadable_body")
     assert service.requests == []
+
+
+@pytest.mark.parametrize(("path", "field"), [("/auth/refresh", "refresh_token"), ("/auth/revoke", "token")])
+async def test_a_nul_is_400_in_a_form_as_well(caller: Caller, service: Upstream, path: str, field: str) -> None:
+    problem(await caller.form(path, {field: "x\0"}), 400, "unreadable_body")
+    assert service.requests == []
