@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -30,6 +31,7 @@ log = structlog.get_logger("service")
 
 S = TypeVar("S", bound=ServiceSettings)
 
+DATABASE_THREAD_S = 1
 KEEP_ALIVE_S = 75
 """How long an idle connection is kept; longer than the gateway keeps its own, so that the gateway closes first."""
 MAX_MESSAGE = 64 * 1024
@@ -74,7 +76,10 @@ def main(program: Program[S], arguments: list[str] | None = None) -> int:
             app = program.create_app(settings, keys)
             seed = program.seed_demo if given["seed_demo"] else None
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
-                runner.run(_serve(app, settings, listener, seed))
+                try:
+                    runner.run(_serve(app, settings, listener, seed))
+                finally:
+                    _let_database_threads_end()
     except (ConfigurationError, LinkKeyError) as error:
         return _complain(program.name, str(error))
     except (StoreUnavailableError, SQLAlchemyError) as error:
@@ -83,6 +88,16 @@ def main(program: Program[S], arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def _let_database_threads_end() -> None:
+    """Wait for aiosqlite's threads while there still is a loop.
+
+    They tell it how a connection ended; one that finds it closed would put a traceback in front of our one line.
+    """
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            thread.join(DATABASE_THREAD_S)
 
 
 def _parse(name: str, arguments: list[str] | None) -> dict[str, str | int | bool | None]:

@@ -35,11 +35,17 @@ def test_nothing_survives_a_parent_that_is_killed(kind: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything_and_is_a_clean_end(number: signal.Signals) -> None:
-    with started(SUPERVISED, "nested", "2") as parent:
-        children = Ending(*pids_from(parent.stdout, 2))
-        parent.send_signal(number)
-        assert parent.wait(WITHIN_S) == 0
-        assert children.survivors() == set()
+    before = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # whoever runs the tests may ignore it, and children inherit it
+    try:
+        with started(SUPERVISED, "nested", "2") as parent:
+            children = Ending(*pids_from(parent.stdout, 2))
+            parent.send_signal(number)
+            assert parent.wait(WITHIN_S) == 0
+            assert children.survivors() == set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:
