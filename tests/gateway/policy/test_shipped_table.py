@@ -1,0 +1,17 @@
+"""The route table that ships with the program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.policy.routes import Route, RouteTable, find
+from gateway.settings import load
+
+SHIPPED = Path(__file__).parents[3] / "lockgate.toml"
+
+
+def test_who_registers_is_limited_because_hashing_a_password_costs_most_of_all() -> None:
+    """R-122: nobody needs a token for it, so the limit is by address."""
+    route = find(RouteTable.compile(load(SHIPPED)), "POST", "/users/register")
+    assert isinstance(route, Route)
+    assert [limit.per for limit in route.limits] == ["address"]
