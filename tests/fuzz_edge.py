@@ -141,7 +141,8 @@ async def exchanged(node: Node, parts: list[bytes]) -> list[Message]:
         head, end, rest = got.partition(b"\r\n\r\n")
         assert end, f"half an answer: {got!r}"
         message = Message(head + end, b"", head + end)
-        length = int(message.value("content-length")) if message.status >= 200 else 0
+        bodiless = message.status < 200 or message.status == 204
+        length = 0 if bodiless else int(message.value("content-length"))
         if heads and not rest.startswith((b"{", b"ok")):
             length = 0
         assert len(rest) >= length, f"an answer cut short: {got!r}"

@@ -229,7 +229,7 @@ class Signer:
             The values of ``Signature-Input`` and ``Signature``.
 
         Raises:
-            ValueError: an argument has a character outside printable ASCII, or what must not be empty is.
+            ValueError: an argument has a line break or a character outside ASCII, or what must not be empty is.
         """
         created = int(now)
         if created != self._second:
@@ -246,15 +246,17 @@ class Signer:
             f'("@method" "@path" "@query" "x-request-id"{names}{self._window}{next(_NONCES.counter):x}{self._suffix}'
         )
         # A line break in a value would let it pose as the next component of the base.
-        if not f"{method}{path}{query}{request_id}{traceparent}{content_digest}".isprintable():
-            raise ValueError("what is signed has to be printable")
+        said = f"{method}{path}{query}{request_id}{traceparent}{content_digest}"
+        if "\n" in said or "\r" in said:
+            raise ValueError("a line break in what is signed")
         if not (method and path and request_id):
             raise ValueError("method, path and request id must not be empty")
         base = (
             f'"@method": {method}\n"@path": {path}\n"@query": ?{query}\n"x-request-id": {request_id}\n'
             f'{lines}"@signature-params": {params}'
         )
-        return f"{LABEL}={params}", _signature_text(self._hash.digest(base.encode("ascii")))
+        signature = b2a_base64(self._hash.digest(base.encode("ascii")), newline=False).decode("ascii")
+        return f"{LABEL}={params}", f"{LABEL}=:{signature}:"
 
 
 def signed_headers(  # noqa: PLR0913 - what the profile covers, all by name
@@ -285,6 +287,8 @@ def signed_headers(  # noqa: PLR0913 - what the profile covers, all by name
     """
     pairs = tuple(headers)
     request_headers = {name: value for name, value in pairs if name in {REQUEST_ID, TRACEPARENT}}
+    if not "".join((method, path, query, *request_headers.values())).isprintable():
+        raise ValueError("what is signed has to be printable")
     covered = cover((name, value) for name, value in pairs if name not in request_headers)
     if len(request_headers) + len(covered.headers) != len(pairs):
         raise ValueError("an identity header comes twice")
@@ -354,7 +358,7 @@ def verify(  # noqa: PLR0911, PLR0913 - one ordered list of checks over all that
         return refused
     signature = hmac.digest(key.secret, _signature_base(claim, found, method, path, query), "sha256")
     # Compared as text: that way only the one canonical base64 spelling of a signature is ever accepted.
-    if not hmac.compare_digest(_signature_text(signature), found[SIGNATURE]):
+    if not hmac.compare_digest(f"{LABEL}=:{_base64(signature)}:", found[SIGNATURE]):
         return SignatureRefused(Refused.BAD_SIGNATURE)
     try:
         caller = caller_from({name: found[name] for name in IDENTITY_HEADERS if name in found}, key.origin)
@@ -449,10 +453,6 @@ def _signature_base(claim: _Claim, found: dict[str, str], method: str, path: str
 
 def _base64(data: bytes) -> str:
     return b2a_base64(data, newline=False).decode("ascii")
-
-
-def _signature_text(signature: bytes) -> str:
-    return f"{LABEL}=:{_base64(signature)}:"
 
 
 class _KeyedHash:

@@ -10,11 +10,13 @@ from gateway.errors import Reason, Refusal
 
 REALM: Final = "lockgate"
 PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
-SECURITY_HEADERS: Final = (
-    ("Cache-Control", "no-store"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
+NO_GUESSING: Final = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))
+"""Of every answer; also of one that may be cached."""
+SECURITY_HEADERS: Final = (("Cache-Control", "no-store"), *NO_GUESSING)
+_OTHER_CREDENTIALS: Final = frozenset(
+    {Reason.REPEATED_CREDENTIALS, Reason.MALFORMED_CREDENTIALS, Reason.SCOPE_MISSING, Reason.ROLE_MISSING}
 )
+"""What other credentials would help against, though it is no 401."""
 PROBLEM_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
 
@@ -25,7 +27,7 @@ def problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[list[tup
     Args:
         refusal: why.
         request_id: to find it again in the logs.
-        oauth: add `error` and `error_description`, for calls whose clients speak OAuth.
+        oauth: add `error` and `error_description` where OAuth has a word for it, for calls whose clients speak that.
     """
     status, code, title, oauth_error = refusal.reason.answer
     body: dict[str, Any] = {
@@ -36,8 +38,8 @@ def problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[list[tup
         "code": code,
         "request_id": request_id,
     }
-    if oauth:
-        body["error"] = oauth_error or code
+    if oauth and oauth_error is not None:
+        body["error"] = oauth_error
         body["error_description"] = title
     head = [("Content-Type", PROBLEM_TYPE), *SECURITY_HEADERS, ("X-Request-Id", request_id)]
     challenge = _challenge(refusal)
@@ -49,7 +51,9 @@ def problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[list[tup
     return head, body
 
 
-def render(refusal: Refusal, request_id: str, *, oauth: bool, close: bool, body: bool, date: str) -> bytes:  # noqa: PLR0913 - what an answer depends on
+def render(  # noqa: PLR0913 - what an answer depends on
+    refusal: Refusal, request_id: str, *, oauth: bool, close: bool, body: bool, date: str, more: str = ""
+) -> bytes:
     """The whole answer: status line, fields, and the body unless it answers a HEAD.
 
     Args:
@@ -59,6 +63,7 @@ def render(refusal: Refusal, request_id: str, *, oauth: bool, close: bool, body:
         close: say that the connection ends with this answer.
         body: `False` for HEAD.
         date: of the Date field.
+        more: further field lines, each ended by CRLF.
     """
     fields, content = problem(refusal, request_id, oauth=oauth)
     payload = json.dumps(content, separators=(",", ":")).encode("ascii")
@@ -68,7 +73,7 @@ def render(refusal: Refusal, request_id: str, *, oauth: bool, close: bool, body:
     if close:
         fields.append(("Connection", "close"))
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
-    head = f"HTTP/1.1 {status} {PHRASES[status]}\r\n{lines}\r\n".encode("latin-1")
+    head = f"HTTP/1.1 {status} {PHRASES[status]}\r\n{lines}{more}\r\n".encode("latin-1")
     return head + payload if body else head
 
 
@@ -77,11 +82,9 @@ def _challenge(refusal: Refusal) -> str | None:
     status, _, title, oauth_error = refusal.reason.answer
     if refusal.reason is Reason.CLIENT_REFUSED:
         return f'Basic realm="{REALM}"'
-    if status == HTTPStatus.UNAUTHORIZED:
-        if refusal.reason is Reason.NO_CREDENTIALS:
-            return f'Bearer realm="{REALM}"'
-        return f'Bearer realm="{REALM}", error="{oauth_error}", error_description="{title}"'
-    if refusal.reason is Reason.SCOPE_MISSING:
-        scope = f', scope="{refusal.scope}"' if refusal.scope else ""
-        return f'Bearer realm="{REALM}", error="insufficient_scope", error_description="{title}"{scope}'
-    return None
+    if refusal.reason is Reason.NO_CREDENTIALS:
+        return f'Bearer realm="{REALM}"'
+    if status != HTTPStatus.UNAUTHORIZED and refusal.reason not in _OTHER_CREDENTIALS:
+        return None
+    scope = f', scope="{refusal.scope}"' if refusal.scope else ""
+    return f'Bearer realm="{REALM}", error="{oauth_error}", error_description="{title}"{scope}'

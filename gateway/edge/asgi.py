@@ -1,6 +1,8 @@
 """Hands a request that the gateway answers itself to its ASGI application.
 
 These calls are small and few: the body is read whole before the application is called, and the answer is written whole.
+Only for a client that waits to be asked for the body the application is called at once: if it refuses without looking
+at the body, the client never sends it (RFC 9110 section 10.1.1).
 The parsed request travels along in the scope, so that the application judges the same values as the forwarding path.
 """
 
@@ -14,15 +16,17 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from gateway.edge.answers import PHRASES
-from gateway.edge.protocol import EdgeProtocol
+from gateway.edge.connection import ClientConnection
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
+from gateway.edge.turns import Turns
 from gateway.errors import Reason, Refusal
 
 REQUEST_KEY: Final = "lockgate.request"
 ROUTE: Final = "lockgate"
 """The route name under which calls to the gateway itself are counted."""
 TIMEOUT_S: Final = 30.0
+HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -39,33 +43,49 @@ class AsgiCall:
         request: parsed by the edge.
         client: the connection it came on.
         ticker: the worker's coarse clock.
+        turns: where it waits for its turn; `None` for what must be answered however many others wait.
     """
 
-    def __init__(self, app: AsgiApp, request: InboundRequest, client: EdgeProtocol, ticker: Ticker) -> None:
+    def __init__(
+        self,
+        app: AsgiApp,
+        request: InboundRequest,
+        client: ClientConnection,
+        ticker: Ticker,
+        turns: Turns | None = None,
+    ) -> None:
         self._app = app
         self._request = request
         self._client = client
         self._ticker = ticker
+        self._turns = turns
+        self._begun = False
+        self._gone = False
         self._body: list[bytes] = []
+        self._body_read = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._status = HTTPStatus.OK.value
         self._fields: list[tuple[bytes, bytes]] = []
         self._answer: list[bytes] = []
         self._complete = False
         client.route = ROUTE
-        client.send_continue()
+        if request.headers.expects_continue:
+            self._begin()
 
     def body(self, data: bytes) -> None:
         """A piece of the body; the edge bounds its size."""
         self._body.append(data)
 
     def body_complete(self) -> None:
-        """Call the application."""
+        """Call the application, unless that was done already."""
+        self._body_read.set()
         self._client.deadline = self._ticker.now + TIMEOUT_S
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        if not self._begun:
+            self._begin()
 
     def client_gone(self) -> None:
         """Stop: nobody will read the answer."""
+        self._gone = True
         if self._task is not None:
             self._task.cancel()
 
@@ -79,6 +99,19 @@ class AsgiCall:
         """The application takes too long."""
         self._client.refuse(Refusal(Reason.INTERNAL))
         self.client_gone()
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self._turns is None:
+            self._start()
+        else:
+            self._turns.begin(self._start)
+
+    def _start(self) -> bool:
+        if self._gone:
+            return False
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        return True
 
     async def _run(self) -> None:
         try:
@@ -112,6 +145,8 @@ class AsgiCall:
         }
 
     async def _receive(self) -> Message:
+        self._client.send_continue()
+        await self._body_read.wait()
         body, self._body = b"".join(self._body), []
         return {"type": "http.request", "body": body, "more_body": False}
 
@@ -125,6 +160,8 @@ class AsgiCall:
 
     def _write(self) -> None:
         client, request = self._client, self._request
+        if not self._body_read.is_set():
+            client.keep_alive = False  # the body would be taken for the next request
         body = b"".join(self._answer)
         fields = [field for field in self._fields if field[0].lower() != b"content-length"]
         if self._status != HTTPStatus.NO_CONTENT:
@@ -135,7 +172,9 @@ class AsgiCall:
             fields.append((b"connection", b"close"))
         elif not request.http11:
             fields.append((b"connection", b"keep-alive"))
-        phrase = PHRASES.get(self._status, "").encode("ascii")
-        head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (self._status, phrase, b"".join(b"%b: %b\r\n" % one for one in fields))
+        if request.scheme == "https":
+            fields.append(HSTS)
+        phrase, lines = PHRASES.get(self._status, "").encode("ascii"), b"".join(b"%b: %b\r\n" % one for one in fields)
+        head = b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (self._status, phrase, lines, client.cors.encode("latin-1"))
         client.write(head if request.method == "HEAD" else head + body)
         client.finish(self._status)

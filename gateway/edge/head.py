@@ -6,7 +6,7 @@ import os
 from typing import Final, NamedTuple
 
 from gateway.edge import headers, wire
-from gateway.edge.client_address import Origin, forwarded_origin, is_trusted
+from gateway.edge.client_address import forwarded_origin, is_trusted
 from gateway.edge.headers import HeaderFacts
 from gateway.edge.path import parse_target
 from gateway.edge.request import InboundRequest
@@ -17,6 +17,9 @@ from gateway.settings import LimitSettings, ServerSettings
 MEMO_BYTES: Final = 8 * 1024 * 1024
 """What the memory of examined field blocks may take, by a rough count."""
 MEMO_BLOCK_BYTES: Final = 4096
+MEMO_LINES: Final = 2048
+"""How many request lines are remembered."""
+MEMO_LINE_BYTES: Final = 512
 _FIELD_COST: Final = 160
 """About what one parsed field takes beyond its bytes."""
 _LINE_END: Final = b"\r\n"
@@ -36,8 +39,26 @@ class Peer(NamedTuple):
     trusted: bool
 
 
+class RequestLine(NamedTuple):
+    """A request line, taken apart (RFC 9112 section 3).
+
+    Attributes:
+        method: as sent.
+        path: canonical.
+        query: as sent; `None` where there is no question mark.
+        http11: HTTP/1.1, otherwise 1.0.
+        authority: of an absolute-form target, in lower case.
+    """
+
+    method: str
+    path: str
+    query: str | None
+    http11: bool
+    authority: str | None
+
+
 class HeadReader:
-    """Reads heads.
+    """Reads heads. Clients repeat themselves, so what a line or a block of fields says is remembered by its bytes.
 
     Args:
         server: who may be served here, and which peers are believed.
@@ -46,8 +67,9 @@ class HeadReader:
 
     def __init__(self, server: ServerSettings, limits: LimitSettings) -> None:
         self._limits = limits
-        self._allowed_hosts = frozenset(host.lower().encode("ascii") for host in server.allowed_hosts)
+        self._allowed_hosts = frozenset(host.lower() for host in server.allowed_hosts)
         self._trusted_proxies = server.trusted_proxies
+        self._lines: dict[bytes, RequestLine] = {}
         self._memo: dict[bytes, HeaderFacts] = {}
         self._memo_bytes = 0
         self._request_prefix = os.urandom(8).hex()
@@ -97,38 +119,64 @@ class HeadReader:
         """
         start = 2 if head.startswith(_LINE_END) else 0
         line_end = head.find(_LINE_END, start)
-        method, target, http11 = wire.request_line(head[start:line_end])
-        if len(target) > self._limits.target_bytes:
-            raise WireError(Reason.TARGET_TOO_LONG)
-        facts = self._examine(head[line_end + 2 : -2])
+        line = self._take_apart(head[start:line_end])
+        return self._request(line, self._examine(head[line_end + 2 : -2]), peer)
+
+    def recognize(self, data: bytes, peer: Peer) -> InboundRequest | None:
+        """The same for bytes that are one whole head, and nothing else, of a line and a block that were read before.
+
+        Most requests are: a client repeats itself. A block that was read once holds no empty line, so where the head
+        ends needs no search.
+
+        Returns:
+            `None` where that is not so.
+
+        Raises:
+            WireError: the two do not go together.
+        """
+        line_end = data.find(_LINE_END)
+        line = self._lines.get(data[:line_end])
+        if line is None or not data.endswith(END_OF_HEAD) or len(data) > self._limits.head_bytes:
+            return None
+        facts = self._memo.get(data[line_end + 2 : -2])
+        return None if facts is None else self._request(line, facts, peer)
+
+    def _request(self, line: RequestLine, facts: HeaderFacts, peer: Peer) -> InboundRequest:
+        method, path, query, http11, authority = line
         if facts.chunked and not http11:
             raise WireError(Reason.AMBIGUOUS_FRAMING)
-        path, query, authority = parse_target(target)
-        host = facts.host
-        if authority is not None and authority.lower() != host:
+        if authority is not None and authority != facts.host:
             raise WireError(Reason.BAD_HOST)  # RFC 9112 section 3.2: they have to be the same
-        if self._allowed_hosts and not self._is_served(host):
+        if self._allowed_hosts and not self._is_served(facts.host):
             raise WireError(Reason.UNKNOWN_HOST)
-        origin = forwarded_origin(peer.address, facts, self._trusted_proxies) if peer.trusted else None
-        client, scheme = origin or Origin(peer.address, "http")
-        return InboundRequest(
-            method.decode("ascii"),
-            path,
-            query,
-            http11,
-            host,
-            facts,
-            client,
-            scheme,
-            self.next_request_id(),
-            peer.trusted,
+        client, scheme = (
+            forwarded_origin(peer.address, facts, self._trusted_proxies) if peer.trusted else (peer.address, "http")
+        )
+        # `_make` takes half the time of a call with ten arguments.
+        return InboundRequest._make(
+            (method, path, query, http11, facts.host, facts, client, scheme, self.next_request_id(), peer.trusted)
         )
 
-    def _is_served(self, host: bytes) -> bool:
-        return host in self._allowed_hosts or host.rpartition(b":")[0] in self._allowed_hosts
+    def _is_served(self, host: str) -> bool:
+        return host in self._allowed_hosts or host.rpartition(":")[0] in self._allowed_hosts
+
+    def _take_apart(self, line: bytes) -> RequestLine:
+        found = self._lines.get(line)
+        if found is None:
+            method, target, http11 = wire.request_line(line)
+            if len(target) > self._limits.target_bytes:
+                raise WireError(Reason.TARGET_TOO_LONG)
+            path, query, authority = parse_target(target, method)
+            asked = None if authority is None else authority.lower().decode("latin-1")
+            found = RequestLine(method.decode("ascii"), path, query, http11, asked)
+            if len(line) <= MEMO_LINE_BYTES:
+                if len(self._lines) >= MEMO_LINES:
+                    del self._lines[next(iter(self._lines))]
+                self._lines[line] = found
+        return found
 
     def _examine(self, block: bytes) -> HeaderFacts:
-        """Read field lines; what a client repeats is examined once."""
+        """Read field lines."""
         facts = self._memo.get(block)
         if facts is None:
             facts = headers.examine(block, self._limits)

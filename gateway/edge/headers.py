@@ -10,6 +10,7 @@ import re
 from typing import Final, NamedTuple
 
 from gateway.edge import wire
+from gateway.edge.cookies import take_out
 from gateway.edge.wire import Field, WireError
 from gateway.errors import Reason
 from gateway.settings import LimitSettings
@@ -100,7 +101,7 @@ class HeaderFacts(NamedTuple):
 
     Attributes:
         fields: every field, in order, names in lower case.
-        host: the one Host.
+        host: the one Host, in lower case.
         content_length: of the body; `None` where none was declared.
         chunked: the body is chunked.
         close: the client asked for this to be the last request of the connection.
@@ -109,11 +110,13 @@ class HeaderFacts(NamedTuple):
         upgrade: the protocol the client wants to change to, in lower case.
         authorization: the values of all Authorization fields.
         credentials: SHA-256 of the one Authorization value; empty where there is none, or more than one.
-        forwardable: the field lines a service may see, each ended by CRLF.
+        forwardable: the field lines a service may see, each ended by CRLF; latin-1, which keeps every byte.
+        origin: whose page asks; `None` where nobody says, empty where it is said more than once.
+        session_cookies: names and values of the gateway's own cookies; those are not forwardable.
     """
 
     fields: tuple[Field, ...]
-    host: bytes
+    host: str
     content_length: int | None
     chunked: bool
     close: bool
@@ -122,7 +125,9 @@ class HeaderFacts(NamedTuple):
     upgrade: bytes | None
     authorization: tuple[bytes, ...]
     credentials: bytes
-    forwardable: bytes
+    forwardable: str
+    origin: bytes | None = None
+    session_cookies: tuple[Field, ...] = ()
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of all fields of a name (lower case), in order."""
@@ -157,6 +162,7 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
     if upgrade is not None and (chunked or length):
         raise WireError(Reason.UPGRADE_REFUSED)
     authorization = tuple(by_name.get(b"authorization", []))
+    cookies, visible = _without_own_cookies(found) if b"cookie" in by_name else ((), found)
     return HeaderFacts(
         fields=tuple(found),
         host=_host(by_name.get(b"host", [])),
@@ -169,8 +175,10 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
         authorization=authorization,
         credentials=hashlib.sha256(authorization[0]).digest() if len(authorization) == 1 else b"",
         forwardable=b"".join(
-            b"%b: %b\r\n" % field for field in found if field[0] not in options and is_forwardable(field[0])
-        ),
+            b"%b: %b\r\n" % field for field in visible if field[0] not in options and is_forwardable(field[0])
+        ).decode("latin-1"),
+        origin=_origin(by_name[b"origin"]) if b"origin" in by_name else None,
+        session_cookies=cookies,
     )
 
 
@@ -191,6 +199,22 @@ def is_host(value: bytes) -> bool:
     return match is not None and int(match[1] or 0) <= _MAX_PORT
 
 
+def _without_own_cookies(found: list[Field]) -> tuple[tuple[Field, ...], list[Field]]:
+    """The gateway's own cookies, and the fields as they are without them."""
+    ours: list[Field] = []
+    others: list[Field] = []
+    for name, value in found:
+        taken, left = take_out(value) if name == b"cookie" else ([], value)
+        ours += taken
+        if left or not taken:
+            others.append((name, left))
+    return tuple(ours), others
+
+
+def _origin(values: list[bytes]) -> bytes:
+    return values[0] if len(values) == 1 else b""
+
+
 def _connection_options(values: list[bytes]) -> frozenset[bytes]:
     options = frozenset(option.strip(b" \t").lower() for value in values for option in value.split(b",")) - {b""}
     if not all(wire.is_token(option) for option in options) or not options.isdisjoint(_NOT_FOR_CONNECTION):
@@ -198,10 +222,10 @@ def _connection_options(values: list[bytes]) -> frozenset[bytes]:
     return options
 
 
-def _host(values: list[bytes]) -> bytes:
+def _host(values: list[bytes]) -> str:
     if len(values) != 1 or not is_host(values[0]):
         raise WireError(Reason.BAD_HOST)
-    return values[0].lower()
+    return values[0].lower().decode("ascii")
 
 
 def _expects_continue(values: list[bytes]) -> bool:

@@ -20,6 +20,8 @@ _CODED_PERCENT: Final = b"%25"
 _MAX_CODINGS: Final = 4
 _DOT_SEGMENT: Final = re.compile(rb"/\.{1,2}(?:/|;|\Z)")
 _QUERY: Final = re.compile(rb"[\x21\x22\x24-\x7e]*")
+SERVER_WIDE: Final = "*"
+"""The target of an OPTIONS that is about the server, and not about a resource (RFC 9112 section 3.2.4)."""
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(/[^#]*)?", re.IGNORECASE)
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NEVER_CODED: Final = frozenset([*range(0x20), 0x7F, *b"/\\"])
@@ -29,7 +31,7 @@ class Target(NamedTuple):
     """A request target, taken apart.
 
     Attributes:
-        path: canonical.
+        path: canonical; `*` where the request is about the server as a whole.
         query: as it was sent, without the question mark; `None` where there is no question mark.
         authority: the host of an absolute-form target, which then stands for the Host field (RFC 9112 section 3.2.2).
     """
@@ -39,14 +41,20 @@ class Target(NamedTuple):
     authority: bytes | None
 
 
-def parse_target(raw: bytes) -> Target:
+def parse_target(raw: bytes, method: bytes = b"") -> Target:
     """Take a request target apart and find its canonical path.
+
+    Args:
+        raw: as it was sent.
+        method: of the request; OPTIONS, and nothing else, may be about the server as a whole.
 
     Raises:
         WireError: neither origin-form nor absolute-form, or a path or query that is not acceptable.
     """
     authority = None
     if not raw.startswith(b"/"):
+        if raw == b"*" and method == b"OPTIONS":
+            return Target(SERVER_WIDE, None, None)
         match = _ABSOLUTE.fullmatch(raw)
         if match is None:
             raise WireError(Reason.BAD_TARGET)

@@ -12,7 +12,7 @@ class InboundRequest(NamedTuple):
 
     Attributes:
         method: as sent; methods are case-sensitive.
-        path: canonical; the only path there is.
+        path: canonical; the only path there is. `*` for an OPTIONS that is about the server.
         query: as sent, without the question mark; `None` where there was none.
         http11: HTTP/1.1, otherwise 1.0.
         host: lower case, of the target where that is absolute, else of the Host field.
@@ -27,7 +27,7 @@ class InboundRequest(NamedTuple):
     path: str
     query: str | None
     http11: bool
-    host: bytes
+    host: str
     headers: HeaderFacts
     client: str
     scheme: str

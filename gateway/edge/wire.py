@@ -8,6 +8,7 @@ a request past one of them.
 from __future__ import annotations
 
 import re
+from math import inf
 from typing import Final
 
 from gateway.errors import Reason
@@ -15,7 +16,8 @@ from gateway.errors import Reason
 _TOKEN_CHARACTERS = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 _TOKEN = re.compile(rb"[" + _TOKEN_CHARACTERS + rb"]+")
 # No method of any standard is longer than that (IANA: UPDATEREDIRECTREF), and each is written into a log.
-_REQUEST_LINE = re.compile(rb"([" + _TOKEN_CHARACTERS + rb"]{1,32}+) ([\x21-\x7e]++) (HTTP/[0-9]\.[0-9])")
+_REQUEST_LINE = re.compile(rb"(?!CONNECT )([" + _TOKEN_CHARACTERS + rb"]{1,32}+) ([\x21-\x7e]++) (HTTP/[0-9]\.[0-9])")
+_CONNECT_LINE = re.compile(rb"CONNECT [\x21-\x7e]++ HTTP/1\.[01]")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?")
 # Possessive quantifiers: nothing is tried twice, so the time is linear in the bytes.
 _FIELD_LINES = re.compile(rb"(?:[" + _TOKEN_CHARACTERS + rb"]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
@@ -42,17 +44,24 @@ def request_line(line: bytes) -> tuple[bytes, bytes, bool]:
     """Method, request target, and whether it is HTTP/1.1 (otherwise it is 1.0).
 
     Raises:
-        WireError: not a request line, or another version.
+        WireError: not a request line, another version, or CONNECT: that asks for a tunnel, and what a client sends
+            behind it is no request, so that the connection has to end with the refusal (RFC 9931).
     """
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
-        raise WireError(Reason.MALFORMED_REQUEST)
+        connect = _CONNECT_LINE.fullmatch(line) is not None
+        raise WireError(Reason.METHOD_NOT_ALLOWED if connect else Reason.MALFORMED_REQUEST)
     method, target, version = match.groups()
     if version == b"HTTP/1.1":
         return method, target, True
     if version == b"HTTP/1.0":
         return method, target, False
     raise WireError(Reason.UNKNOWN_VERSION)
+
+
+def is_head_request(data: bytes) -> bool:
+    """Whether bytes that may not even be a request ask for HEAD: whatever answers them has no body."""
+    return data.startswith((b"HEAD ", b"\r\nHEAD "))
 
 
 def status_line(line: bytes) -> tuple[int, bool]:
@@ -170,14 +179,18 @@ class LengthReader:
 class ChunkedReader:
     """Takes a chunked body apart (RFC 9112 section 7.1). Extensions and trailer fields are checked and dropped.
 
+    Args:
+        limit: how many bytes of body there may be; more are refused as soon as they are announced.
+
     Attributes:
         finished: the last chunk and the trailer section were read.
         overhead: bytes so far that were not body: a body may be a small part of what is sent for it.
     """
 
-    __slots__ = ("_after_data", "_in_trailer", "_left", "_rest", "_trailer_bytes", "finished", "overhead")
+    __slots__ = ("_after_data", "_allowed", "_in_trailer", "_left", "_rest", "_trailer_bytes", "finished", "overhead")
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = inf) -> None:
+        self._allowed = limit
         self._rest = b""
         self._left = 0
         self._after_data = False
@@ -193,7 +206,7 @@ class ChunkedReader:
             The body in the data, and what follows the body (nothing unless it is finished).
 
         Raises:
-            WireError: the bytes are not chunks.
+            WireError: the bytes are not chunks, or announce too much.
         """
         if self._rest:
             data = self._rest + data
@@ -232,6 +245,9 @@ class ChunkedReader:
                 raise WireError(Reason.MALFORMED_REQUEST)
             self._left = int(match[1], 16)
             self._in_trailer = self._left == 0
+            self._allowed -= self._left
+            if self._allowed < 0:
+                raise WireError(Reason.BODY_TOO_LARGE)
 
     def _trailer_line(self, line: bytes) -> None:
         if not line:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple, Protocol
 
 from gateway.edge import wire
+from gateway.edge.cookies import sets_ours
 from gateway.edge.headers import HOP_BY_HOP, is_reserved
 from gateway.edge.wire import END_OF_HEAD, ChunkedReader, WireError
 from gateway.errors import Reason
@@ -15,6 +16,7 @@ MAX_INTERIM: Final = 10
 MEMO_ENTRIES: Final = 512
 MEMO_BYTES: Final = 2048
 _NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"content-length", b"server", b"x-powered-by", b"x-request-id"}
+_CORS: Final = b"access-control-"
 _NO_CONTENT: Final = 204
 _UNAUTHORIZED: Final = 401
 _NO_BODY: Final = frozenset({_NO_CONTENT, 304})
@@ -31,6 +33,8 @@ class AnswerHead(NamedTuple):
         chunked: the body is chunked.
         reusable: the service keeps the connection open after this answer.
         event_stream: it goes on for as long as there are events.
+        length_line: Content-Length for the client, ended by CRLF; empty where there is none.
+        expected: how many bytes of body follow, to any request but HEAD; -1 where the head does not say.
     """
 
     status: int
@@ -40,6 +44,8 @@ class AnswerHead(NamedTuple):
     chunked: bool
     reusable: bool
     event_stream: bool
+    length_line: bytes
+    expected: int
 
     def has_body(self, method: str) -> bool:
         """Whether a body follows (RFC 9112 section 6.3)."""
@@ -67,6 +73,10 @@ class HeadReader:
                 self._memo[head] = found
         return found
 
+    def recall(self, head: bytes) -> AnswerHead | None:
+        """The head, if the same was read not long ago."""
+        return self._memo.get(head)
+
 
 def parse(head: bytes) -> AnswerHead:
     """Parse one head, with the empty line that ends it.
@@ -93,8 +103,10 @@ def parse(head: bytes) -> AnswerHead:
     visible = b"".join(
         b"%b: %b\r\n" % field
         for field in found
-        if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not is_reserved(field[0])
+        if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not _is_gateways(*field)
     )
+    # An interim answer has no body, and no 204 speaks of one.
+    counted = length if status >= 200 and status != _NO_CONTENT else None  # noqa: PLR2004
     return AnswerHead(
         status=status,
         # A client gets the blank after the code even where the service left it out with the phrase.
@@ -107,11 +119,20 @@ def parse(head: bytes) -> AnswerHead:
         event_stream=any(
             name == b"content-type" and value.lower().startswith(b"text/event-stream") for name, value in found
         ),
+        length_line=b"" if counted is None else b"Content-Length: %d\r\n" % counted,
+        expected=-1 if counted is None or status in _NO_BODY else counted,
     )
 
 
+def _is_gateways(name: bytes, value: bytes) -> bool:
+    """Whether it is for the gateway alone to say: who somebody is, whose pages may read, and what its own cookie is."""
+    if name.startswith(_CORS) or is_reserved(name):
+        return True
+    return name == b"set-cookie" and sets_ours(value)
+
+
 class AnswerSink(Protocol):
-    """Whom an answer is delivered to."""
+    """Whom an answer is delivered to: begins, continues*, ends; or all of it at once."""
 
     def answer_begins(self, head: AnswerHead) -> None:
         """The head was read."""
@@ -122,14 +143,15 @@ class AnswerSink(Protocol):
     def answer_ends(self) -> None:
         """The answer is complete."""
 
+    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+        """All of it has come in one piece, as most answers do."""
+
 
 class AnswerReader:
-    """Takes the bytes of one answer apart and hands them to the exchange as they come.
+    """Takes the bytes of answers apart, one answer after another, and hands them to the exchange as they come.
 
     Args:
         heads: reads heads.
-        method: of the request; an answer to HEAD has no body whatever its fields say.
-        sink: gets the parts.
 
     Attributes:
         silent: not a byte has come.
@@ -152,18 +174,24 @@ class AnswerReader:
         "silent",
     )
 
-    def __init__(self, heads: HeadReader, method: str, sink: AnswerSink) -> None:
+    def __init__(self, heads: HeadReader) -> None:
         self._heads = heads
-        self._method = method
-        self._sink = sink
-        self._buffer = b""
-        self._chunks: ChunkedReader | None = None
-        self._left: int | None = None
-        self._interim = 0
         self.silent = True
         self.begun = False
         self.finished = False
-        self.reusable = False
+
+    def expect(self, method: str, sink: AnswerSink) -> None:
+        """The next bytes begin an answer.
+
+        Args:
+            method: of the request; an answer to HEAD has no body whatever its fields say.
+            sink: gets the parts.
+        """
+        self._method = method
+        self._sink = sink
+        self.silent = True
+        self.begun = False
+        self.finished = False
 
     def feed(self, data: bytes) -> None:
         """Read on.
@@ -171,7 +199,19 @@ class AnswerReader:
         Raises:
             WireError: not an answer that we accept; the connection is of no more use.
         """
-        self.silent = False
+        if self.silent:
+            self.silent = False
+            end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+            head = self._heads.recall(data[:end])
+            if head is not None and head.expected == len(data) - end and self._method != "HEAD":
+                self.begun = self.finished = True
+                self.reusable = head.reusable
+                self._sink.answer_whole(head, data[end:])
+                return
+            self._buffer = b""
+            self._chunks: ChunkedReader | None = None
+            self._left: int | None = None
+            self._interim = 0
         if not self.begun:
             data = self._read_head(self._buffer + data if self._buffer else data)
         if data and self.begun:

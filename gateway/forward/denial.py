@@ -54,7 +54,8 @@ class _Reader:
 
     def __init__(self) -> None:
         self.denial: asyncio.Future[Denial | None] = asyncio.get_running_loop().create_future()
-        self._reader = AnswerReader(HeadReader(), "GET", self)
+        self._reader = AnswerReader(HeadReader())
+        self._reader.expect("GET", self)
         self._head: AnswerHead | None = None
         self._body = b""
 
@@ -96,6 +97,12 @@ class _Reader:
         if self._head is None:
             raise RuntimeError("an answer that ends before it begins")
         self._settle(Denial(self._head, self._body))
+
+    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+        """All of it came in one piece."""
+        self.answer_begins(head)
+        self.answer_continues(body)
+        self.answer_ends()
 
     def _settle(self, denial: Denial | None) -> None:
         if not self.denial.done():

@@ -29,7 +29,7 @@ TOKEN_PROTOCOL: Final = b"lockgate.bearer."
 _VERSION: Final = b"13"
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
 _KEY_SUFFIX: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
-_NOT_FORWARDED: Final = (b"sec-websocket-protocol:", b"sec-websocket-extensions:")
+_NOT_FORWARDED: Final = ("sec-websocket-protocol:", "sec-websocket-extensions:")
 _SWITCHING: Final = 101
 
 
@@ -185,11 +185,11 @@ def _without_tickets(query: str | None) -> tuple[str | None, list[str]]:
 
 def _for_service(request: InboundRequest, query: str | None, protocols: tuple[bytes, ...]) -> InboundRequest:
     facts = request.headers
-    kept = [line for line in facts.forwardable.split(b"\r\n") if line and not line.startswith(_NOT_FORWARDED)]
+    kept = [line for line in facts.forwardable.split("\r\n") if line and not line.startswith(_NOT_FORWARDED)]
     if protocols:
-        kept.append(b"Sec-WebSocket-Protocol: " + b", ".join(protocols))
-    kept += [b"Upgrade: websocket", b"Connection: Upgrade"]
-    forwardable = b"".join(line + b"\r\n" for line in kept)
+        kept.append(f"Sec-WebSocket-Protocol: {b', '.join(protocols).decode('latin-1')}")
+    kept += ["Upgrade: websocket", "Connection: Upgrade"]
+    forwardable = "".join(line + "\r\n" for line in kept)
     return request._replace(query=query, headers=facts._replace(forwardable=forwardable))
 
 

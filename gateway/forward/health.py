@@ -62,6 +62,8 @@ class Breaker:
         """The upstream did not answer."""
         self._failures += 1
         if self._open_until is not None:
+            if self._ticker.now < self._open_until:
+                return  # it was under way when the breaker opened, and tells nothing new
             self._ejected_s = min(2 * self._ejected_s, EJECTED_MAX_S)
         elif self._failures < FAILURES:
             return

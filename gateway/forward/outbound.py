@@ -33,7 +33,7 @@ class OutboundRequests:
         request: InboundRequest,
         identity: Identity | None,
         *,
-        host: bytes,
+        host: str,
         body: bytes | None,
         forward_authorization: bool,
         now: float,
@@ -48,33 +48,22 @@ class OutboundRequests:
             forward_authorization: hand the client's Authorization on.
             now: Unix seconds.
         """
-        request_id = request.request_id
-        identity_lines = b"" if identity is None else identity.header_lines
-        digest = content_digest(body) if body else None
-        traceparent, signature_input, signature = self._sign(request, identity, digest, now)
         facts = request.headers
-        framing = _framing(request, body)
-        digest_line = "" if digest is None else f"content-digest: {digest}\r\n"
-        credentials = (
-            b"authorization: %b\r\n" % facts.authorization[0] if forward_authorization and facts.authorization else b""
-        )
-        return b"".join(
-            (
-                f"{request.method} {request.target} HTTP/1.1\r\nHost: ".encode("ascii"),
-                host,
-                b"\r\n",
-                facts.forwardable,
-                credentials,
-                b"X-Forwarded-Host: ",
-                request.host,
-                (
-                    f"\r\nX-Forwarded-For: {request.client}\r\nX-Forwarded-Proto: {request.scheme}\r\n{framing}"
-                    f"x-request-id: {request_id}\r\ntraceparent: {traceparent}\r\n"
-                ).encode("ascii"),
-                identity_lines,
-                f"{digest_line}Signature-Input: {signature_input}\r\nSignature: {signature}\r\n\r\n".encode("ascii"),
-            )
-        )
+        digest, digest_line, credentials = None, "", ""
+        if body:
+            digest = content_digest(body)
+            digest_line = f"content-digest: {digest}\r\n"
+        if forward_authorization and facts.authorization:
+            credentials = f"authorization: {facts.authorization[0].decode('latin-1')}\r\n"
+        traceparent, signature_input, signature = self._sign(request, identity, digest, now)
+        # One text, encoded once: it is made for every request. What a client sent is bytes, and latin-1 keeps them.
+        return (
+            f"{request.method} {request.target} HTTP/1.1\r\nHost: {host}\r\n{facts.forwardable}{credentials}"
+            f"X-Forwarded-Host: {request.host}\r\nX-Forwarded-For: {request.client}\r\n"
+            f"X-Forwarded-Proto: {request.scheme}\r\n{_framing(request, body)}x-request-id: {request.request_id}\r\n"
+            f"traceparent: {traceparent}\r\n{'' if identity is None else identity.header_lines}{digest_line}"
+            f"Signature-Input: {signature_input}\r\nSignature: {signature}\r\n\r\n"
+        ).encode("latin-1")
 
     def identity_fields(self, request: InboundRequest, identity: Identity | None, *, now: float) -> list[Field]:
         """The signed identity alone, for a request that a front proxy forwards; its body is not covered.
@@ -88,10 +77,9 @@ class OutboundRequests:
             Names and values, without `x-request-id`, which every answer carries anyway.
         """
         traceparent, signature_input, signature = self._sign(request, identity, None, now)
-        lines = b"" if identity is None else identity.header_lines
-        fields = [line.partition(b": ") for line in lines.split(b"\r\n") if line]
+        covered = NOBODY if identity is None else identity.covered
         return [
-            *((name, value) for name, _, value in fields),
+            *((name.encode("ascii"), value.encode("ascii")) for name, value in covered.headers),
             (b"traceparent", traceparent.encode("ascii")),
             (b"signature-input", signature_input.encode("ascii")),
             (b"signature", signature.encode("ascii")),

@@ -66,7 +66,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self._sender: Sender | None = None
-        self._reader: AnswerReader | None = None
+        self._reader = AnswerReader(pool.heads)
         self._request_complete = True
         self._paused = False
         self._used = False
@@ -84,7 +84,7 @@ class UpstreamConnection(asyncio.Protocol):
             complete: the body is complete with that.
         """
         self._sender = sender
-        self._reader = AnswerReader(self._pool.heads, method, sender)
+        self._reader.expect(method, sender)
         self._request_complete = complete
         self._transport.write(data)
 
@@ -126,7 +126,7 @@ class UpstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer."""
         reader, sender = self._reader, self._sender
-        if reader is None or sender is None:
+        if sender is None:
             self._discard()  # nobody asked
             return
         try:
@@ -135,22 +135,21 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(Reason.LINK_REFUSED if error.reason is Reason.LINK_REFUSED else Reason.UPSTREAM_BROKE)
             return
         if reader.finished:
-            self._release(reader)
+            self._release()
         elif reader.begun:
             sender.answer_pauses()
 
     def eof_received(self) -> None:
         """The service closed its side."""
-        reader = self._reader
-        if reader is None:
+        if self._sender is None:
             self._discard()
             return
         try:
-            reader.end_of_stream()
+            self._reader.end_of_stream()
         except WireError:
             self._fail(Reason.UPSTREAM_BROKE)
             return
-        self._release(reader)
+        self._release()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -169,27 +168,28 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- the end of an exchange --------------------------------------------------------------------------------
 
-    def _release(self, reader: AnswerReader) -> None:
-        self._sender = self._reader = None
+    def _release(self) -> None:
+        self._sender = None
         self._pool.breaker.succeeded()
-        if not reader.reusable or not self._request_complete or self._transport.is_closing():
+        if not self._reader.reusable or not self._request_complete or self._transport.is_closing():
             # An early answer leaves a request half sent; such a connection would mix up the next one.
             self._discard()
             return
-        self.resume_answer()
+        if self._paused:
+            self.resume_answer()
         self._used = True
         self._pool.give_back(self)
 
     def _discard(self) -> None:
         """Never again: the pool must not hand it out in the time it takes to close, either."""
-        self._sender = self._reader = None
+        self._sender = None
         self._transport.abort()
         self._pool.lost(self)
 
     def _fail(self, reason: Reason) -> None:
         sender, reader = self._sender, self._reader
         self._discard()
-        if sender is not None and reader is not None and not reader.finished:
+        if sender is not None and not reader.finished:
             stale = self._used and reader.silent
             if not stale:
                 self._pool.breaker.failed()
@@ -220,7 +220,7 @@ class UpstreamPool:
     ) -> None:
         self.url = url
         self._tls = tls
-        self.host = url.partition("://")[2].encode("ascii")
+        self.host = url.partition("://")[2]
         self.heads = heads
         self._address = upstream_address(url)
         self._settings = settings
@@ -261,7 +261,7 @@ class UpstreamPool:
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """A connection has carried a complete exchange."""
-        waiting = self._next_waiting()
+        waiting = self._next_waiting() if self._waiting else None
         if waiting is not None:
             waiting.connected(connection)
             return

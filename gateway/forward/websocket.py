@@ -15,29 +15,25 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import Counter
 from enum import Enum, auto
-from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from websockets.frames import CloseCode
 from websockets.protocol import Side
 
 from gateway.admission.ended import Watch, Watches
-from gateway.admission.gate import STORE_AWAY, Admitted
+from gateway.admission.gate import STORE_AWAY
 from gateway.clock import Clock
 from gateway.edge import strict_json
-from gateway.edge.protocol import EdgeProtocol
+from gateway.edge.connection import ClientConnection
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
-from gateway.edge.wire import WireError
 from gateway.errors import Reason, Refusal, StoreUnavailableError
-from gateway.forward.denial import Denial, read_denial
+from gateway.forward.denial import Denial
 from gateway.forward.frames import Closed, Event, Failed, Frames, Message
-from gateway.forward.handshake import Declined, Handshake, accepted
-from gateway.forward.pool import UpstreamPool
-from gateway.forward.service import Service
-from gateway.forward.service_side import Answered, ServiceSide
+from gateway.forward.leases import Lease, Leases
+from gateway.forward.opening import Accepted, Entry, ask_service
+from gateway.forward.service_side import ServiceSide
 from gateway.identity.model import VerifiedClaims
 from gateway.policy.routes import Route
 from gateway.settings import SocketSettings
@@ -54,20 +50,6 @@ _CODES: Final = {
 _REVOKED: Final = (TOKEN_REVOKED, "token revoked")
 
 _log = logging.getLogger("lockgate.forward")
-
-
-class Entry(NamedTuple):
-    """A handshake that the pipeline let through.
-
-    Attributes:
-        handshake: as the service may see it.
-        admitted: who asked.
-        service: where to.
-    """
-
-    handshake: Handshake
-    admitted: Admitted
-    service: Service
 
 
 class Door(Protocol):
@@ -89,6 +71,7 @@ class Sockets:
 
     Args:
         settings: how much one may cost.
+        leases: how many a user has.
         watches: ends them with their tokens.
         ticker: the worker's coarse clock.
         clock: the time.
@@ -97,31 +80,21 @@ class Sockets:
         sides: the connections to services.
     """
 
-    def __init__(self, settings: SocketSettings, watches: Watches, ticker: Ticker, clock: Clock) -> None:
+    def __init__(
+        self, settings: SocketSettings, leases: Leases, watches: Watches, ticker: Ticker, clock: Clock
+    ) -> None:
         self.settings = settings
+        self.leases = leases
         self.watches = watches
         self.ticker = ticker
         self.clock = clock
         self.sides: set[ServiceSide] = set()
-        self._by_user: Counter[str] = Counter()
-
-    def take(self, sub: str) -> bool:
-        """Count one more of a user; `False` where there are too many."""
-        if self._by_user[sub] >= self.settings.per_user:
-            return False
-        self._by_user[sub] += 1
-        return True
-
-    def release(self, sub: str) -> None:
-        """One of a user is over."""
-        self._by_user[sub] -= 1
-        if not self._by_user[sub]:
-            del self._by_user[sub]
 
     async def close(self) -> None:
         """Break off what is left when the worker ends."""
         for side in list(self.sides):
             side.abort()
+        await self.leases.close()
 
 
 class _State(Enum):
@@ -142,7 +115,7 @@ class Socket:
     """
 
     def __init__(
-        self, request: InboundRequest, client: EdgeProtocol, route: Route, door: Door, sockets: Sockets
+        self, request: InboundRequest, client: ClientConnection, route: Route, door: Door, sockets: Sockets
     ) -> None:
         self._request = request
         self._client = client
@@ -150,7 +123,7 @@ class Socket:
         self._door = door
         self._sockets = sockets
         self._state = _State.OPENING
-        self._user: str | None = None
+        self._lease: Lease | None = None
         self._watch: Watch | None = None
         self._side: ServiceSide | None = None
         self._slow_since: float | None = None
@@ -245,63 +218,30 @@ class Socket:
         entry = await self._door.open_socket(self._request, self._route)
         if isinstance(entry, Refusal):
             return entry
-        claims = entry.admitted.claims
+        claims, sockets = entry.admitted.claims, self._sockets
         if claims is not None:
-            if not self._sockets.take(claims.bearer.sub):
+            self._lease = await sockets.leases.take(claims.bearer.sub)
+            if self._lease is None:
                 return Refusal(Reason.TOO_MANY_SOCKETS, headers=(("Retry-After", "1"),))
-            self._user = claims.bearer.sub
-        pool = entry.service.choose()
-        if isinstance(pool, Refusal):
-            return pool
-        outcome = await self._ask_service(entry, pool)
-        if isinstance(outcome, (Refusal, Denial)):
+        outcome = await ask_service(entry, sockets.sides, now=sockets.clock.now(), timeout_s=self._route.timeout_s)
+        if not isinstance(outcome, Accepted):
             return outcome
-        self._start(*outcome, claims)
+        self._start(outcome, claims)
         return None
 
-    async def _ask_service(self, entry: Entry, pool: UpstreamPool) -> tuple[bytes, bytes] | Denial | Refusal:
-        """The lines of the client's answer, and what the service sent behind its own; or why there is neither."""
-        try:
-            async with asyncio.timeout(self._route.timeout_s):
-                side = self._side = await pool.dial(partial(ServiceSide, self._sockets.sides))
-                answered = await self._answer_of(entry, pool, side)
-                lines = accepted(answered.head, entry.handshake)
-                denial = await read_denial(answered, side) if isinstance(lines, Declined) else None
-        except (OSError, WireError) as error:
-            pool.breaker.failed()
-            if isinstance(error, WireError):
-                link_refused = error.reason is Reason.LINK_REFUSED
-                return Refusal(Reason.LINK_REFUSED if link_refused else Reason.UPSTREAM_BROKE)
-            timed_out = isinstance(error, TimeoutError)
-            return Refusal(Reason.UPSTREAM_TIMEOUT if timed_out else Reason.UPSTREAM_REFUSED)
-        pool.breaker.succeeded()
-        if isinstance(lines, Declined):
-            return denial or Refusal(Reason.SOCKET_DECLINED, note=f"status {lines.status}")
-        return lines, answered.rest
-
-    async def _answer_of(self, entry: Entry, pool: UpstreamPool, side: ServiceSide) -> Answered:
-        head = entry.service.requests.head(
-            entry.handshake.request,
-            entry.admitted.identity,
-            host=pool.host,
-            body=b"",
-            forward_authorization=entry.service.forward_authorization,
-            now=self._sockets.clock.now(),
-        )
-        side.write(head)
-        return await side.answered
-
-    def _start(self, lines: bytes, rest: bytes, claims: VerifiedClaims | None) -> None:
-        sockets, side = self._sockets, self._side
-        if side is None or self._state is not _State.OPENING:
+    def _start(self, opened: Accepted, claims: VerifiedClaims | None) -> None:
+        sockets, side = self._sockets, opened.side
+        if self._state is not _State.OPENING:
+            side.abort()
             return
+        self._side = side
         self._state = _State.OPEN
         self._watch = sockets.watches.watch(claims, self._ended)
         self._client.deadline = sockets.ticker.now + sockets.settings.ping_s
         own = f"X-Request-Id: {self._request.request_id}\r\nDate: {sockets.ticker.date}\r\n\r\n"
-        self._client.upgrade(lines + own.encode("ascii"))
+        self._client.upgrade(opened.lines + own.encode("ascii"))
         if self._state is _State.OPEN:
-            side.start(self, rest)
+            side.start(self, opened.rest)
 
     # --- open --------------------------------------------------------------------------------------------------
 
@@ -383,19 +323,15 @@ class Socket:
     def _over(self) -> None:
         if self._state is _State.OVER:
             return
-        opened = self._state is _State.OPEN
         self._state = _State.OVER
         if self._task is not asyncio.current_task():
             self._task.cancel()
         if self._watch is not None:
             self._watch.cancel()
-        if self._user is not None:
-            self._sockets.release(self._user)
-        side = self._side
-        if side is not None and opened:
-            side.finish()
-        elif side is not None:
-            side.abort()
+        if self._lease is not None:
+            self._sockets.leases.release(self._lease)
+        if self._side is not None:
+            self._side.finish()
         self._client.end_upgraded()
 
 

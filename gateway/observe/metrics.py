@@ -7,7 +7,7 @@ form when somebody asks. Each worker has its own: Prometheus adds them up.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Final
@@ -28,26 +28,15 @@ class RouteCounters:
     Attributes:
         statuses: how many were answered with each status code.
         buckets: how many took as long as each bucket says, and longer than all of them.
-        seconds: how long they took together.
+        seconds: from the end of a request's head to the end of the answer, of all together.
     """
 
     __slots__ = ("buckets", "seconds", "statuses")
 
     def __init__(self) -> None:
-        self.statuses: Counter[int] = Counter()
+        self.statuses: dict[int, int] = defaultdict(int)
         self.buckets = [0] * (len(BUCKETS_S) + 1)
         self.seconds = 0.0
-
-    def answered(self, status: int, seconds: float) -> None:
-        """Count one answer.
-
-        Args:
-            status: its code.
-            seconds: from the end of the request's head to the end of the answer.
-        """
-        self.statuses[status] += 1
-        self.buckets[bisect_left(BUCKETS_S, seconds)] += 1
-        self.seconds += seconds
 
 
 Gauges = dict[str, tuple[str, Callable[[], float]]]
@@ -62,18 +51,24 @@ class Metrics(Collector):
     """
 
     def __init__(self, gauges: Gauges) -> None:
-        self._routes: dict[str, RouteCounters] = {}
+        self._routes: dict[str, RouteCounters] = defaultdict(RouteCounters)
         self._refusals: Counter[Reason] = Counter()
         self._gauges = gauges
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
-    def route(self, name: str) -> RouteCounters:
-        """The counters of a route."""
-        counters = self._routes.get(name)
-        if counters is None:
-            counters = self._routes[name] = RouteCounters()
-        return counters
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count one answer.
+
+        Args:
+            route: the name of the request's route.
+            status: of the answer.
+            seconds: from the end of the request's head to the end of the answer.
+        """
+        counters = self._routes[route]
+        counters.statuses[status] += 1
+        counters.buckets[bisect_left(BUCKETS_S, seconds)] += 1
+        counters.seconds += seconds
 
     def refused(self, reason: Reason) -> None:
         """Count a refusal."""

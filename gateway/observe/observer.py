@@ -27,7 +27,7 @@ class RequestObserver:
         self, request: ObservedRequest, route: str, status: int, seconds: float, reason: Reason | None
     ) -> None:
         """A request was answered."""
-        self._metrics.route(route).answered(status, seconds)
+        self._metrics.answered(route, status, seconds)
         if reason is not None:
             self._metrics.refused(reason)
         if self._access_log is not None:

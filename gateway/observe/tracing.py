@@ -68,7 +68,7 @@ class Tracing:
     def answered(
         self, request: ObservedRequest, route: str, status: int, seconds: float, reason: Reason | None
     ) -> None:
-        """Record a request that has ended; the arguments are those of `edge.protocol.Observer.answered`."""
+        """Record a request that has ended; the arguments are those of `edge.handler.Observer.answered`."""
         if not self._sampler.takes(request.request_id):
             return
         trace = self._api

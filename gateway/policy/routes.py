@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from gateway.admission.rate import Limit, parse
+from gateway.edge.path import SERVER_WIDE
 from gateway.errors import ConfigurationError, Reason, Refusal
 from gateway.settings import RouteSettings, Settings
 
@@ -22,6 +23,7 @@ OWN_PREFIXES: Final = (
     "/metrics",
 )
 """Answered by the gateway itself; no route may take them over. `/internal` is nobody's."""
+_OWN: Final = frozenset({*OWN_PREFIXES, SERVER_WIDE})
 NEVER_ROUTED: Final = (*OWN_PREFIXES, "/internal")
 KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -100,22 +102,22 @@ class RouteTable:
 
 def find(table: RouteTable, method: str, path: str) -> Route | Refusal:
     """The route for a request, or why there is none."""
+    route = table.match(path)
+    if route is not None and method in route.required:
+        return route
     if method in REFUSED_METHODS:
         return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", ", ".join(sorted(KNOWN_METHODS))),))
     if method not in KNOWN_METHODS:
         return Refusal(Reason.UNKNOWN_METHOD)
-    route = table.match(path)
     if route is None:
         return Refusal(Reason.NO_ROUTE)
-    if method not in route.required:
-        return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", route.allow),))
-    return route
+    return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", route.allow),))
 
 
 def is_own(path: str) -> bool:
     """Whether the gateway answers a canonical path itself."""
     second_slash = path.find("/", 1)
-    return (path if second_slash < 0 else path[:second_slash]) in OWN_PREFIXES
+    return (path if second_slash < 0 else path[:second_slash]) in _OWN
 
 
 def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) -> Route:
@@ -146,7 +148,7 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
         name=entry.name,
         prefix=prefix,
         service=entry.target,
-        upstreams=settings.addresses(entry.target),
+        upstreams=settings.upstreams_of(entry),
         auth=entry.auth,
         required=required,
         allow=", ".join(sorted(entry.methods)),

@@ -2,8 +2,9 @@
 
 from typing import Annotated, TypeVar
 
-from fastapi import Query, Request
+from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from starlette.requests import HTTPConnection
 
 from services.kit.paging import DEFAULT_LIMIT, MAX_CURSOR, MAX_LIMIT
 
@@ -36,7 +37,7 @@ Cursor = Annotated[str | None, Query(max_length=MAX_CURSOR)]
 DEFAULT_PAGE = DEFAULT_LIMIT
 
 
-def from_state(kind: type[T], name: str, request: Request) -> T:
+def from_state(kind: type[T], name: str, request: HTTPConnection) -> T:
     """What the composition root put on `app.state` under `name`."""
     found = getattr(request.app.state, name)
     if not isinstance(found, kind):

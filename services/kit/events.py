@@ -15,15 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from redis.exceptions import RedisError
 
 from services.kit.problems import Problem
-from services.kit.redis import store_errors, tag
+from services.kit.redis import REDIS_FAULTS, pubsub, store_errors, tag
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-    from redis.asyncio import Redis
+    from services.kit.redis import RedisClient
 
 log = structlog.get_logger("service")
 
@@ -42,6 +41,14 @@ _ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 _PAGE: Final = 50
 _LISTEN_S: Final = 5
 _RECONNECT_S: Final = 0.5
+
+# One step, which a Cluster takes as well: the channel is no key, and need not lie where the stream does.
+_PUBLISH: Final = """
+redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[2], '*', 'data', ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +71,15 @@ class Followers:
         self._of_user: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._count = 0
 
-    def refusal(self, user_id: str) -> Problem | None:
-        """Why this user may not have one more."""
-        full = self._count >= MAX_FOLLOWERS or len(self._of_user.get(user_id, ())) >= MAX_OF_USER
-        return TOO_MANY_FOLLOWERS if full else None
-
     @contextlib.contextmanager
-    def joined(self, user_id: str) -> Iterator[asyncio.Event]:
-        """Be one of them: the event is set whenever the user's stream may have grown."""
+    def joined(self, user_id: str) -> Iterator[asyncio.Event | None]:
+        """Be one of them, from here on: the event is set whenever the user's stream may have grown.
+
+        None where there are too many. Nothing is waited for between counting and being counted.
+        """
+        if self._count >= MAX_FOLLOWERS or len(self._of_user.get(user_id, ())) >= MAX_OF_USER:
+            yield None
+            return
         woken = asyncio.Event()
         self._of_user[user_id].add(woken)
         self._count += 1
@@ -103,7 +111,7 @@ class Feed:
         beat_s: after how many silent seconds a connection is given a sign of life.
     """
 
-    def __init__(self, redis: Redis, name: str, beat_s: float) -> None:
+    def __init__(self, redis: RedisClient, name: str, beat_s: float) -> None:
         self._redis = redis
         self._name = name
         self._beat_s = beat_s
@@ -116,30 +124,32 @@ class Feed:
         """Add an event to a user's stream and let every node know."""
         key = self._key(user_id)
         with store_errors():
-            async with self._redis.pipeline(transaction=True) as commands:
-                commands.xadd(key, {"data": data}, maxlen=KEPT, approximate=False)
-                commands.expire(key, LIFE_S)
-                commands.publish(self._channel, user_id)
-                await commands.execute()
+            await self._redis.eval(_PUBLISH, 1, key, data, KEPT, LIFE_S, self._channel, user_id)
 
-    async def follow(self, user_id: str, after: str | None) -> AsyncIterator[Event | None] | Problem:
-        """A user's events as they come, and None for a sign of life; ends when the process stops.
+    @contextlib.asynccontextmanager
+    async def follow(self, user_id: str, after: str | None) -> AsyncIterator[AsyncIterator[Event | None] | Problem]:
+        """A user's events as they come, and None for a sign of life; they end when the process stops.
+
+        The connection counts from entering this until leaving it.
 
         Args:
             user_id: whose.
             after: the id of the last one seen; without it, only what happens from now on.
 
         Returns:
-            An iterator that has to be exhausted or closed. `StoreUnavailableError` may come out of it, too.
+            The events, or why there are none. `StoreUnavailableError` may come out of them, too.
         """
         if after is not None and not _ID.fullmatch(after):
-            return BAD_EVENT_ID
-        refusal = self._followers.refusal(user_id)
-        if refusal is not None:
-            return refusal
-        missed = after is not None and await self._missed(user_id, after)
-        last = after if after is not None and not missed else await self._newest(user_id)
-        return self._events(user_id, last, missed=missed)
+            yield BAD_EVENT_ID
+            return
+        with self._followers.joined(user_id) as woken:
+            if woken is None:
+                yield TOO_MANY_FOLLOWERS
+                return
+            missed = after is not None and await self._missed(user_id, after)
+            last = after if after is not None and not missed else await self._newest(user_id)
+            async with contextlib.aclosing(self._events(user_id, last, woken, missed=missed)) as events:
+                yield events
 
     def stop(self) -> None:
         """End every connection."""
@@ -154,21 +164,22 @@ class Feed:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._listening
 
-    async def _events(self, user_id: str, last: str, *, missed: bool) -> AsyncIterator[Event | None]:
-        with self._followers.joined(user_id) as woken:
-            if self._listening is None:
-                self._listening = asyncio.create_task(self._listen())
-            if missed:
-                yield Event(last, None)
-            while not self._stopped:
-                # Cleared before looking: whoever wakes us from here on makes us look again.
-                woken.clear()
-                found = await self._after(user_id, last)
-                for event in found:
-                    last = event.id
-                    yield event
-                if not found and not await _set_within(woken, self._beat_s):
-                    yield None
+    async def _events(
+        self, user_id: str, last: str, woken: asyncio.Event, *, missed: bool
+    ) -> AsyncGenerator[Event | None, None]:
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
+        if missed:
+            yield Event(last, None)
+        while not self._stopped:
+            # Cleared before looking: whoever wakes us from here on makes us look again.
+            woken.clear()
+            found = await self._after(user_id, last)
+            for event in found:
+                last = event.id
+                yield event
+            if not found and not await _set_within(woken, self._beat_s):
+                yield None
 
     async def _after(self, user_id: str, last: str) -> list[Event]:
         with store_errors():
@@ -193,7 +204,7 @@ class Feed:
         """Wake the followers of whose stream has grown, on whatever node that was."""
         while True:
             try:
-                async with self._redis.pubsub() as channel:
+                async with await pubsub(self._redis) as channel:
                     await channel.subscribe(self._channel)
                     while True:
                         notice = await channel.get_message(timeout=_LISTEN_S)
@@ -204,7 +215,7 @@ class Feed:
                         elif notice["type"] == "subscribe":
                             # Whatever came while nobody listened.
                             self._followers.wake_all()
-            except (RedisError, OSError) as error:
+            except REDIS_FAULTS as error:
                 log.warning("events_not_heard", fault=type(error).__name__)
                 await asyncio.sleep(_RECONNECT_S)
 

@@ -8,13 +8,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request, WebSocket
+from fastapi import APIRouter, Depends, Request, WebSocket
+from starlette.requests import HTTPConnection
 from starlette.responses import StreamingResponse
 
 from services.kit.api import from_state
-from services.kit.caller import UserId, require_user
+from services.kit.caller import require_user
 from services.kit.errors import StoreUnavailableError
 from services.kit.events import BAD_EVENT_ID, TOO_MANY_FOLLOWERS, Event, Feed
 from services.kit.problems import CREDENTIALS_REQUIRED, STORE_AWAY, Problem, documented, granted, refuse
@@ -33,6 +34,21 @@ _PLACE: Final = {"schema": {"type": "string"}, "required": False, "description":
 _ACCEPTABLE: Final = frozenset({EVENT_STREAM, "text/*", "*/*"})
 
 
+async def followed(connection: HTTPConnection) -> AsyncIterator[AsyncIterator[Event | None]]:
+    """What happens to the user who is asking, for as long as the connection lasts.
+
+    Raises:
+        RefusedError: nobody is asking, after an event that was never given out, or from one connection too many.
+    """
+    user = require_user(caller_of(connection.scope))
+    seen = connection.headers.get("last-event-id") or connection.query_params.get("last_event_id")
+    async with from_state(Feed, "feed", connection).follow(user, seen) as events:
+        yield granted(events)
+
+
+Followed = Annotated[AsyncIterator[Event | None], Depends(followed)]
+
+
 @router.get(
     "",
     response_class=StreamingResponse,
@@ -48,22 +64,17 @@ _ACCEPTABLE: Final = frozenset({EVENT_STREAM, "text/*", "*/*"})
         ]
     },
 )
-async def stream_events(user: UserId, request: Request) -> StreamingResponse:
+async def stream_events(events: Followed, request: Request) -> StreamingResponse:
     """Server-sent events: `order` with `order_id`, `status` and `at`; `reset` when some were missed."""
     offered = {part.partition(";")[0].strip() for part in request.headers.get("accept", "*/*").lower().split(",")}
     if offered.isdisjoint(_ACCEPTABLE):
         refuse(NOT_ACCEPTABLE)
-    feed = from_state(Feed, "feed", request)
-    events = granted(await feed.follow(user, _last_seen(request)))
     return StreamingResponse(_lines(events), media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
 
 
 @router.websocket("")
-async def socket_events(socket: WebSocket) -> None:
+async def socket_events(events: Followed, socket: WebSocket) -> None:
     """The same over a WebSocket, as JSON texts with `id`, `event` and `data`. A client has nothing to say here."""
-    user = require_user(caller_of(socket.scope))
-    feed: Feed = socket.app.state.feed
-    events = granted(await feed.follow(user, _last_seen(socket)))
     await socket.accept()
     sending = asyncio.create_task(_send_all(socket, events))
     receiving = asyncio.create_task(socket.receive())
@@ -77,10 +88,6 @@ async def socket_events(socket: WebSocket) -> None:
         for task in (sending, receiving):
             task.cancel()
         await asyncio.wait({sending, receiving})
-
-
-def _last_seen(connection: Request | WebSocket) -> str | None:
-    return connection.headers.get("last-event-id") or connection.query_params.get("last_event_id")
 
 
 async def _lines(events: AsyncIterator[Event | None]) -> AsyncIterator[str]:

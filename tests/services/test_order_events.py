@@ -261,6 +261,16 @@ async def test_one_user_has_a_limited_number_of_connections_and_leaving_makes_ro
     assert status == 200
 
 
+async def test_connections_that_come_at_the_same_moment_are_counted_one_by_one(here: Node) -> None:
+    """R-174: between finding room and taking it nobody else gets in."""
+    async with contextlib.AsyncExitStack() as stack:
+        attempts = [stack.enter_async_context(here.socket()) for _ in range(3 * MAX_OF_USER)]
+        outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+        refused = [one for one in outcomes if isinstance(one, BaseException)]
+        assert all(isinstance(one, InvalidStatus) and one.response.status_code == 429 for one in refused)
+        assert len(outcomes) - len(refused) == MAX_OF_USER
+
+
 async def test_streams_that_were_closed_count_no_more(
     orders_settings: OrdersSettings, links: Links, clock: Clock
 ) -> None:

@@ -118,62 +118,6 @@ async def test_a_body_cut_short_is_no_request(node: Node, upstream: Upstream, fr
     assert upstream.accepted == 0
 
 
-# --- Expect ----------------------------------------------------------------------------------------------------------
-
-
-async def test_a_client_that_waits_is_asked_for_the_body_once_it_is_let_in(node: Node, upstream: Upstream) -> None:
-    """R-92."""
-    client = await node.connect()
-    head = f"POST /orders HTTP/1.1\r\n{node.tokens.bearer()}Expect: 100-Continue\r\nContent-Length: 2\r\n"
-    await client.send(head.encode() + HOST + b"\r\n")
-    assert (await client.message()).head == b"HTTP/1.1 100 Continue\r\n\r\n"
-    await client.send(b"hi")
-    assert (await client.message()).status == 200
-    client.close()
-    assert upstream.requests[0].body == b"hi"
-    assert upstream.requests[0].values("expect") == []
-
-
-@pytest.mark.parametrize(
-    ("path", "fields", "status"),
-    [
-        ("/orders", "", 401),
-        ("/orders", "Authorization: Bearer a.b.c\r\n", 401),
-        ("/nowhere", "", 404),
-        ("/open", "Content-Length: 99999999\r\n", 413),
-    ],
-)
-async def test_a_client_that_waits_and_is_refused_is_never_asked(
-    node: Node, upstream: Upstream, path: str, fields: str, status: int
-) -> None:
-    """R-92: exactly one answer, and no 100 before it."""
-    fields += "" if "Length" in fields else "Content-Length: 2\r\n"
-    client = await node.connect()
-    await client.send(f"POST {path} HTTP/1.1\r\n{fields}Expect: 100-continue\r\n".encode() + HOST + b"\r\n")
-    answer = await client.message()
-    assert answer.status == status
-    assert answer.value("connection") == "close"
-    assert await client.rest() == b""
-    client.close()
-    assert upstream.requests == []
-
-
-@pytest.mark.parametrize("value", ["200-ok", "100-continue, x", "", "100-continue;q=1"])
-async def test_another_expectation_is_refused(node: Node, upstream: Upstream, value: str) -> None:
-    """R-92."""
-    raw = POST + f"Expect: {value}\r\nContent-Length: 2\r\n\r\n".encode()
-    await refused(node, upstream, raw, 417)
-
-
-async def test_a_client_of_http_1_0_is_not_asked(node: Node) -> None:
-    """R-92: it would take 100 for its answer."""
-    raw = b"POST /open HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n" + HOST + b"\r\nhi"
-    client = await node.connect()
-    await client.send(raw)
-    assert (await client.message()).status == 200
-    client.close()
-
-
 # --- Upgrade ---------------------------------------------------------------------------------------------------------
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.gateway.edge.rules import HOST, refused, served
+from tests.support import node as nodes
 from tests.support.node import Node
 from tests.support.upstream import Upstream
 
@@ -124,6 +127,30 @@ async def test_chunks_that_are_mostly_overhead_are_too_large(node: Node, upstrea
     assert (await client.message()).status == 413
     client.reset()
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize("before", [b"", b"5\r\nhello\r\n"], ids=["at once", "after others"])
+async def test_a_chunk_that_would_be_too_large_is_refused_by_its_size(
+    node: Node, upstream: Upstream, before: bytes
+) -> None:
+    """R-84, R-103: when its size is read, and not when its bytes have come; what counts is the sum."""
+    limit = node.settings.limits.body_bytes
+    size = b"%x\r\n" % (limit + 1 if not before else limit - 4)
+    await refused(node, upstream, POST + b"Transfer-Encoding: chunked\r\n\r\n" + before + size, 413, "body_too_large")
+
+
+async def test_a_chunk_of_any_declared_size_is_refused(node: Node, upstream: Upstream) -> None:
+    """R-84: as many digits as a size may have."""
+    raw = POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 16 + b"\r\n"
+    await refused(node, upstream, raw, 413, "body_too_large")
+
+
+async def test_chunks_that_add_up_to_the_limit_are_a_body(redis_url: str, upstream: Upstream, tmp_path: Path) -> None:
+    """R-103: the bound itself is allowed."""
+    configured = nodes.settings(tmp_path, redis_url, upstream.url, limits={"body_bytes": 10})
+    async with nodes.running(configured) as node:
+        raw = POST + b"Transfer-Encoding: chunked\r\n\r\n6\r\nhello \r\n4\r\nyou!\r\n0\r\n\r\n"
+        assert (await served(node, upstream, raw)).body == b"hello you!"
 
 
 MALFORMED = {

@@ -83,9 +83,21 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long(bench: Bench) -> None:
     assert bench.breaker.permits()
 
 
-def test_it_is_never_open_for_longer_than_the_most(bench: Bench) -> None:
+def test_requests_that_were_under_way_when_it_opened_do_not_keep_it_open_for_longer(bench: Bench) -> None:
     bench.fail(FAILURES + 20)
-    bench.tick(EJECTED_MAX_S)
+    bench.tick(EJECTED_S)
+    assert bench.breaker.permits()
+
+
+def test_it_is_never_open_for_longer_than_the_most(bench: Bench) -> None:
+    bench.fail(FAILURES)
+    for _ in range(10):
+        bench.tick(EJECTED_MAX_S)
+        assert bench.breaker.permits()
+        bench.breaker.failed()
+    bench.tick(EJECTED_MAX_S - EJECTED_S)
+    assert not bench.breaker.permits()
+    bench.tick(EJECTED_S)
     assert bench.breaker.permits()
 
 

@@ -144,7 +144,7 @@ async def test_a_close_without_a_code_stays_without(node: Node, service: SocketS
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (frame(TEXT, b"x", first=0x40), 1002),
+        (frame(TEXT, b"x", first=0x40), 1002),  # compressed, as nobody offered to be: what is not inflated is no bomb
         (frame(3, b"x"), 1002),
         (frame(TEXT, b"x", masked=False), 1002),
         (frame(PING, b"x" * 126), 1002),
@@ -189,12 +189,25 @@ async def test_a_service_that_breaks_off_is_told_to_the_client(node: Node, servi
         assert code == 1014
 
 
-async def test_a_service_that_breaks_the_protocol_is_told_to_the_client(redis_url: str, tmp_path: Path) -> None:
-    """R-176."""
-    bad = frame(TEXT, b"\xff", masked=False)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        frame(TEXT, b"\xff", masked=False),
+        frame(TEXT, b"x"),
+        frame(TEXT, b"x", first=0x40, masked=False),
+        frame(CLOSE, struct.pack("!H", 1006), masked=False),
+        frame(BINARY, b"x" * (LIMIT + 1), masked=False),
+        frame(BINARY, fin=False, masked=False) + frame(CONTINUED, fin=False, masked=False) * 4097,
+    ],
+    ids=["no UTF-8", "a mask", "compressed", "a close code that none may send", "too long", "too many fragments"],
+)
+async def test_a_service_that_breaks_the_protocol_is_told_to_the_client(
+    redis_url: str, tmp_path: Path, bad: bytes
+) -> None:
+    """R-174, R-175, R-176: the client gets nothing of it, and never a code that may not stand on the wire."""
     async with (
         upstreams.running(upstreams.recorder(ACCEPTED + bad)) as odd,
-        nodes.running(socket_settings(tmp_path, redis_url, odd.url)) as node,
+        nodes.running(socket_settings(tmp_path, redis_url, odd.url, websocket={"message_bytes": LIMIT})) as node,
         asking(node) as wire,
     ):
         assert (await wire.message()).status == 101

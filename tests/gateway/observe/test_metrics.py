@@ -21,9 +21,9 @@ from tests.support.upstream import Upstream
 
 def test_answers_are_counted_by_route_and_status() -> None:
     metrics = Metrics({})
-    metrics.route("orders").answered(200, 0.004)
-    metrics.route("orders").answered(200, 0.004)
-    metrics.route("orders").answered(404, 0.004)
+    metrics.answered("orders", 200, 0.004)
+    metrics.answered("orders", 200, 0.004)
+    metrics.answered("orders", 404, 0.004)
     text = metrics.text().decode()
     assert 'lockgate_requests_total{route="orders",status="200"} 2.0' in text
     assert 'lockgate_requests_total{route="orders",status="404"} 1.0' in text
@@ -34,7 +34,7 @@ def test_answers_are_counted_by_route_and_status() -> None:
 )
 def test_a_latency_falls_into_the_first_bucket_that_holds_it(seconds: float, bound: str) -> None:
     metrics = Metrics({})
-    metrics.route("r").answered(200, seconds)
+    metrics.answered("r", 200, seconds)
     lines = [
         line for line in metrics.text().decode().splitlines() if line.startswith("lockgate_request_seconds_bucket")
     ]

@@ -28,6 +28,15 @@ def prefix_of(found: Route | None) -> str | None:
     return None if found is None else found.prefix
 
 
+def test_routes_of_one_service_keep_their_own_upstreams_unless_the_service_has_some() -> None:
+    shared = {"service": "orders", "upstreams": ["http://127.0.0.1:1"]}
+    entries = [{**shared, "name": "a", "prefix": "/a"}, {**shared, "name": "b", "prefix": "/b", "upstreams": [ADDRESS]}]
+    settings = Settings(roles=ROLES, route=entries)  # type: ignore[arg-type]  # as from a file
+    assert [route.upstreams for route in RouteTable.compile(settings).routes] == [("http://127.0.0.1:1",), (ADDRESS,)]
+    overruled = settings.model_copy(update={"upstreams": {"orders": ("http://127.0.0.1:2",)}})
+    assert {route.upstreams for route in RouteTable.compile(overruled).routes} == {("http://127.0.0.1:2",)}
+
+
 NESTED = table({"prefix": "/orders"}, {"prefix": "/orders/export"}, {"prefix": "/a/b/c"})
 
 
@@ -151,7 +160,7 @@ def test_what_anybody_may_write_takes_an_explicit_word(route: dict[str, Any]) ->
 
 
 def _somebody(*scopes: str) -> Identity:
-    return Identity("alice", "s", "j", "web", (), frozenset(scopes), 0, (), cover(()), b"")
+    return Identity("alice", "s", "j", "web", (), frozenset(scopes), 0, (), cover(()), "")
 
 
 def _route(**changes: Any) -> Route:  # noqa: ANN401 - as in the configuration file
