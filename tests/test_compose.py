@@ -371,7 +371,7 @@ def test_the_folders_that_volumes_are_mounted_on_are_made_in_the_image(container
     assert targets <= set(made)
 
 
-@pytest.mark.parametrize("script", ["hand-out-keys.sh", "postgres/databases.sh", "postgres/make-admin.sh"])
+@pytest.mark.parametrize("script", ["hand-out-keys.sh", "postgres/databases.sh"])
 def test_scripts_are_executable_and_can_be_parsed(script: str) -> None:
     file = ROOT / "deploy" / script
     assert os.access(file, os.X_OK)

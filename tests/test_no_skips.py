@@ -66,6 +66,13 @@ def test_elsewhere_a_skip_is_a_skip(tmp_path: Path) -> None:
     assert "1 skipped" in result.stdout
 
 
+def test_data_that_is_not_ours_may_be_missing_in_ci_too(tmp_path: Path) -> None:
+    test = "import pytest\n@pytest.mark.foreign_data\ndef test_it():\n    pytest.skip('no vectors')\n"
+    result = run(tmp_path, test, ci="true")
+    assert result.returncode == 0
+    assert "1 skipped" in result.stdout
+
+
 def test_an_expected_failure_is_no_skip(tmp_path: Path) -> None:
     result = run(tmp_path, EXPECTED_FAILURE, ci="true")
     assert result.returncode == 0

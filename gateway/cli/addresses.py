@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 import sys
@@ -57,14 +56,6 @@ def url(host: str, port: int) -> str:
 def reachable_host(host: str) -> str:
     """Where somebody on this machine connects to for a listening address."""
     return _WILDCARDS.get(host, host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine and no other can reach it."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Ports:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.cli.operating import NotFoundError, actor, opened, show, visitor
-from gateway.endpoints.admin import client_json
+from gateway.cli.operating import NotFoundError, opened, show, visitor
+from gateway.cli.trail import actor
+from gateway.endpoints.admin_clients import client_json
 from gateway.errors import ConfigurationError, LockgateError
 from gateway.sessions.clients import is_client_id
 

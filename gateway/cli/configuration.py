@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from gateway import settings as gateway_settings
+from gateway.errors import ConfigurationError
 from gateway.policy.routes import RouteTable
+from gateway.settings import ServerSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,5 +34,10 @@ def load(
     settings = gateway_settings.load(file)
     RouteTable.compile(settings)
     given = {"host": host, "port": port, "workers": workers}
-    server = settings.server.model_copy(update={name: value for name, value in given.items() if value is not None})
+    told = {name: value for name, value in given.items() if value is not None}
+    try:
+        # Checked again: what fits one host need not fit another.
+        server = ServerSettings(**{**settings.server.model_dump(), **told})
+    except ValidationError as error:
+        raise ConfigurationError(f"server: {error.errors(include_input=False, include_url=False)[0]['msg']}") from error
     return settings.model_copy(update={"server": server})

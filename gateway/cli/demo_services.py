@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from gateway.cli import addresses, keys, probes
 from gateway.cli.process import python_module
 from gateway.cli.supervisor import Child
-from gateway.settings import upstream_address
+from gateway.settings import is_loopback, upstream_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +58,7 @@ class DemoServices:
         places = {}
         for name in CALLS:
             configured = [upstream_address(url) for url in settings.addresses(name)]
-            if not configured or not all(addresses.is_loopback(host) for host, _ in configured):
+            if not configured or not all(is_loopback(host) for host, _ in configured):
                 continue
             host, wanted = configured[0]
             # By number, so that the service, the gateway and the look for a free port mean the same.

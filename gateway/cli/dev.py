@@ -12,7 +12,7 @@ from gateway.cli.demo_services import DemoServices
 from gateway.cli.process import environment
 from gateway.cli.supervisor import Child, Supervisor
 from gateway.cli.terminal import Terminal
-from gateway.settings import Settings, upstream_address
+from gateway.settings import Settings, is_loopback, upstream_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -48,6 +48,9 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
         env = environment(**demo.upstreams)
         env.setdefault("LOCKGATE_TOKEN__ISSUER", address)
         env.setdefault("LOCKGATE_SERVER__OPENAPI", "everybody")
+        if settings.server.session_cookie == "off":
+            local = is_loopback(settings.server.host) and not settings.server.trusted_proxies
+            env.setdefault("LOCKGATE_SERVER__SESSION_COOKIE", "localhost" if local else "secure")
         redis = _redis(settings, folder, env, held)
         needs = frozenset(child.name for child in redis)
         host, port = upstream_address(address)

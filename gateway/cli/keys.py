@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -12,16 +14,19 @@ from gateway.clock import SystemClock
 from gateway.errors import ConfigurationError, LockgateError
 from gateway.identity import keyring, keystore_check
 from gateway.identity.keystore import SIGNING, Group, KeyStore
+from gateway.identity.keystore_changes import changes
 from gateway.identity.keystore_files import LINKS_FOLDER, timestamp
 from gateway.identity.keystore_states import Did, Turn
 from gateway.identity.reload import GATEWAY
-from trust import LinkKeyError, create_link
+from trust import LinkKeyError, create_link, link_path
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from gateway.clock import Clock
+    from gateway.identity.keystore_changes import KeyChange
+    from gateway.identity.keystore_states import Entry
     from gateway.settings import Settings
 
 _SEEN_WITHIN_S: Final = 2
@@ -72,8 +77,15 @@ def create(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg
         ConfigurationError: a key cannot be written, or a link's name is none.
     """
     directory = links_directory(settings)
+    links = [*((GATEWAY, service) for service in settings.services), *more_links]
+    try:
+        # Looked at first: whoever asks for a link that is none gets nothing made.
+        for origin, target in links:
+            link_path(directory, origin, target)
+    except LinkKeyError as error:
+        raise ConfigurationError(str(error)) from error
     made = [str(settings.keys.directory / "signing")] if keyring.create(settings.keys.directory, alg) else []
-    for origin, target in [*((GATEWAY, service) for service in settings.services), *more_links]:
+    for origin, target in links:
         try:
             if create_link(directory, origin, target):
                 made.append(f"link {origin} -> {target}")
@@ -84,11 +96,18 @@ def create(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg
     return made
 
 
-def init(settings: Settings, links: Collection[str], alg: str) -> None:
+def init(
+    settings: Settings, links: Collection[str], alg: str, *, as_json: bool = False, clock: Clock | None = None
+) -> None:
     """Make what is missing and say so; `links` as `origin--target`."""
-    made = create(settings, [_parsed_link(link) for link in links], alg)
-    for line in made or ["nothing to do: every key is there"]:
-        typer.echo(line)
+    store = KeyStore(settings)
+    before = _known(store)
+    try:
+        made = create(settings, [_parsed_link(link) for link in links], alg)
+    finally:
+        found = _known(store).items()
+        _note(settings, [one for name, after in found for one in changes(name, before.get(name, ()), after)], clock)
+    _say({"made": made}, made or ["nothing to do: every key is there"], as_json=as_json)
 
 
 def show(settings: Settings, *, as_json: bool) -> None:
@@ -97,26 +116,23 @@ def show(settings: Settings, *, as_json: bool) -> None:
     Raises:
         ConfigurationError: a file of keys cannot be read.
     """
-    store = KeyStore(settings)
-    rows = [
-        {
-            "group": group.name,
-            "id": entry.key_id,
-            "alg": entry.members.get("alg", "HMAC"),
-            "state": str(entry.state),
-            "since": timestamp(entry.since),
-        }
-        for group in store.groups()
-        for entry in store.read(group)
+    rows = KeyStore(settings).listing()
+    lines = [
+        f"{row['group']:<20}  {row['kid']:<28}  {row['alg']:<5}  {row['state']:<7}  since {row['since']}"
+        for row in rows
     ]
-    if as_json:
-        typer.echo(json.dumps({"keys": rows}, indent=2))
-        return
-    for row in rows:
-        typer.echo(f"{row['group']:<20}  {row['id']:<28}  {row['alg']}  {row['state']:<7}  since {row['since']}")
+    _say({"keys": rows}, lines, as_json=as_json)
 
 
-def rotate(settings: Settings, which: Which, *, alg: str | None, at_once: bool, clock: Clock | None = None) -> None:
+def rotate(  # noqa: PLR0913 - one for each option
+    settings: Settings,
+    which: Which,
+    *,
+    alg: str | None,
+    at_once: bool,
+    as_json: bool = False,
+    clock: Clock | None = None,
+) -> None:
     """Make the next step of a rotation, and say what it was and when the one after it may be made.
 
     Raises:
@@ -124,36 +140,42 @@ def rotate(settings: Settings, which: Which, *, alg: str | None, at_once: bool, 
     """
     if alg is not None and (which.links or which.refresh):
         raise ConfigurationError("--alg is for signing keys; the others are secrets for HMAC-SHA256")
-    store, now = KeyStore(settings), (clock or SystemClock()).now()
-    for group in which.groups(store):
-        turn = store.rotate(group, now, alg=alg, at_once=at_once)
-        typer.echo(f"{group.name}: {_told(group, turn)}")
+    now = (clock or SystemClock()).now()
+    with _audited(settings, clock) as store:
+        turns = [(group, store.rotate(group, now, alg=alg, at_once=at_once)) for group in which.groups(store)]
+    lines = [f"{group.name}: {_told(group, turn)}" for group, turn in turns]
+    _say({"rotated": [_turn_json(group, turn) for group, turn in turns]}, lines, as_json=as_json)
     _warn(store, now)
 
 
-def retire(settings: Settings, clock: Clock | None = None) -> None:
+def retire(settings: Settings, *, as_json: bool = False, clock: Clock | None = None) -> None:
     """End every passive key whose signatures are all dead by now.
 
     Raises:
         ConfigurationError: a file of keys cannot be read or written.
     """
-    store, now = KeyStore(settings), (clock or SystemClock()).now()
-    gone = [f"{group.name}: {key_id} is gone" for group in store.groups() for key_id in store.retire(group, now)]
-    for line in gone or ["nothing to do: no passive key is old enough"]:
-        typer.echo(line)
+    now = (clock or SystemClock()).now()
+    with _audited(settings, clock) as store:
+        gone = [(group.name, kid) for group in store.groups() for kid in store.retire(group, now)]
+    lines = [f"{name}: {kid} is gone" for name, kid in gone] or ["nothing to do: no passive key is old enough"]
+    _say({"retired": [{"group": name, "kid": kid} for name, kid in gone]}, lines, as_json=as_json)
     _warn(store, now)
 
 
-def remove(settings: Settings, key_id: str, clock: Clock | None = None) -> None:
+def remove(settings: Settings, kid: str, *, as_json: bool = False, clock: Clock | None = None) -> None:
     """End one key at once: an emergency.
 
     Raises:
         ConfigurationError: there is no such key, or its file cannot be written.
     """
-    store, now = KeyStore(settings), (clock or SystemClock()).now()
-    group, signing = store.remove(key_id, now)
-    typer.echo(f"{group.name}: {key_id} is removed; {signing.key_id} signs. ", nl=False)
-    typer.echo(f"Everybody who reads {group.path} refuses what it has signed within {_SEEN_WITHIN_S} s.")
+    now = (clock or SystemClock()).now()
+    with _audited(settings, clock) as store:
+        group, signing = store.remove(kid, now)
+    line = (
+        f"{group.name}: {kid} is removed; {signing.key_id} signs. "
+        f"Everybody who reads {group.path} refuses what it has signed within {_SEEN_WITHIN_S} s."
+    )
+    _say({"group": group.name, "removed": kid, "active": signing.key_id}, [line], as_json=as_json)
     _warn(store, now)
 
 
@@ -164,16 +186,58 @@ def check(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> N
         KeysNeedCareError: something is.
     """
     found = keystore_check.check(KeyStore(settings), (clock or SystemClock()).now())
-    if as_json:
-        answer = {"ok": not found.problems, "problems": found.problems, "hints": found.hints}
-        typer.echo(json.dumps(answer, indent=2))
-    else:
-        for line in (*(f"problem: {text}" for text in found.problems), *(f"hint: {text}" for text in found.hints)):
-            typer.echo(line)
-        if not found.problems:
-            typer.echo("every key is in order")
+    lines = [*(f"problem: {text}" for text in found.problems), *(f"hint: {text}" for text in found.hints)]
+    answer = {"ok": not found.problems, "problems": found.problems, "hints": found.hints}
+    _say(answer, lines if found.problems else [*lines, "every key is in order"], as_json=as_json)
     if found.problems:
         raise KeysNeedCareError(f"{len(found.problems)} problem(s) with the keys")
+
+
+@contextlib.contextmanager
+def _audited(settings: Settings, clock: Clock | None) -> Iterator[KeyStore]:
+    """The folder of keys; what has been changed in it at the end, also by a command that failed, is audited."""
+    found: list[KeyChange] = []
+    try:
+        yield KeyStore(settings, found.append)
+    finally:
+        _note(settings, found, clock)
+
+
+def _note(settings: Settings, found: Sequence[KeyChange], clock: Clock | None) -> None:
+    """Put changes into the audit trail. They are on disk already, so there is nothing to refuse any more."""
+    if not found:
+        return
+    # The Redis client takes longer to import than all the rest, and `lockgate dev` needs none of it.
+    from gateway.cli.trail import actor, auditing  # noqa: PLC0415
+
+    async def record() -> None:
+        async with auditing(settings, clock or SystemClock()) as audit:
+            for change in found:
+                change.record(audit, actor=actor())
+
+    asyncio.run(record())
+
+
+def _known(store: KeyStore) -> dict[str, tuple[Entry, ...]]:
+    """The keys of each group that can be read."""
+    found = {}
+    for group in store.groups():
+        with contextlib.suppress(ConfigurationError):
+            found[group.name] = store.read(group)
+    return found
+
+
+def _say(content: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+        return
+    for line in lines:
+        typer.echo(line)
+
+
+def _turn_json(group: Group, turn: Turn) -> dict[str, str | None]:
+    next_at = None if turn.next_at is None else timestamp(turn.next_at)
+    return {"group": group.name, "did": str(turn.did), "kid": turn.key_id, "next_at": next_at}
 
 
 def _told(group: Group, turn: Turn) -> str:

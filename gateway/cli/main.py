@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from gateway.errors import ConfigurationError, LockgateError
+from gateway.errors import AccountsUnavailableError, ConfigurationError, LockgateError, StoreUnavailableError
 
 app = typer.Typer(
     name="lockgate",
@@ -42,6 +42,7 @@ Port = Annotated[
     int | None, typer.Option("--port", min=0, max=65535, help="Instead of server.port; 0 takes a free one.")
 ]
 User = Annotated[str, typer.Argument(metavar="USER", help="Their name or id.")]
+Role = Annotated[str, typer.Argument(metavar="ROLE", help="For example admin.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Instead of server.workers.")]
 
 
@@ -89,12 +90,13 @@ def keys_init(
         typer.Option("--link", metavar="ORIGIN--TARGET", help="One more link, between two services; may be repeated."),
     ] = None,
     alg: Annotated[Algorithm, typer.Option("--alg", help="Of the signing key.")] = "EdDSA",
+    as_json: AsJson = False,
 ) -> None:
     """Make the key ring and the gateway's link keys where they are missing."""
     from gateway import settings
     from gateway.cli import keys
 
-    keys.init(settings.load(config), link or [], alg)
+    keys.init(settings.load(config), link or [], alg, as_json=as_json)
 
 
 @keys_app.command("list")
@@ -107,7 +109,7 @@ def keys_list(*, config: Config = None, as_json: AsJson = False) -> None:
 
 
 @keys_app.command("rotate")
-def keys_rotate(
+def keys_rotate(  # noqa: PLR0913 - one parameter for each option
     *,
     config: Config = None,
     links: Annotated[bool, typer.Option("--links", help="The keys of every link, instead of signing keys.")] = False,
@@ -116,35 +118,38 @@ def keys_rotate(
         Algorithm | None, typer.Option("--alg", help="Of a new signing key; as the active one if left out.")
     ] = None,
     now: Annotated[bool, typer.Option("--now", help="Do not wait until everybody knows the new key.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the next step: publish a new key, or let the published one sign once everybody knows it."""
     from gateway import settings
     from gateway.cli import keys
 
-    keys.rotate(settings.load(config), keys.Which(links=links, refresh=refresh), alg=alg, at_once=now)
+    which = keys.Which(links=links, refresh=refresh)
+    keys.rotate(settings.load(config), which, alg=alg, at_once=now, as_json=as_json)
 
 
 @keys_app.command("retire")
-def keys_retire(*, config: Config = None) -> None:
+def keys_retire(*, config: Config = None, as_json: AsJson = False) -> None:
     """End passive keys whose signatures are all dead by now."""
     from gateway import settings
     from gateway.cli import keys
 
-    keys.retire(settings.load(config))
+    keys.retire(settings.load(config), as_json=as_json)
 
 
 # A key's id may begin with a hyphen, and is no option then.
 @keys_app.command("remove", context_settings={"ignore_unknown_options": True})
 def keys_remove(
-    key_id: Annotated[str, typer.Argument(metavar="KID", help="As `lockgate keys list` shows it.")],
+    kid: Annotated[str, typer.Argument(metavar="KID", help="As `lockgate keys list` shows it.")],
     *,
     config: Config = None,
+    as_json: AsJson = False,
 ) -> None:
     """Emergency: end a key at once. What it has signed is refused everywhere within 2 seconds."""
     from gateway import settings
     from gateway.cli import keys
 
-    keys.remove(settings.load(config), key_id)
+    keys.remove(settings.load(config), kid, as_json=as_json)
 
 
 @keys_app.command("check")
@@ -188,6 +193,22 @@ def users_unblock(user: User, *, config: Config = None, as_json: AsJson = False)
     users.unblock(configuration.load(config), user, as_json=as_json)
 
 
+@users_app.command("grant")
+def users_grant(user: User, role: Role, *, config: Config = None, as_json: AsJson = False) -> None:
+    """Give somebody a role, such as admin. Tokens tell of it from the next login or refresh on."""
+    from gateway.cli import configuration, users
+
+    users.grant(configuration.load(config), user, role, as_json=as_json)
+
+
+@users_app.command("revoke-role")
+def users_revoke_role(user: User, role: Role, *, config: Config = None, as_json: AsJson = False) -> None:
+    """Take a role from somebody, at once: every session and token of theirs ends, and they log in again."""
+    from gateway.cli import configuration, users
+
+    users.revoke_role(configuration.load(config), user, role, as_json=as_json)
+
+
 @sessions_app.command("list")
 def sessions_list(user: User, *, config: Config = None, as_json: AsJson = False) -> None:
     """List somebody's live sessions, the latest used first."""
@@ -217,7 +238,7 @@ def tokens_inspect(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in a token, whether it is ours, and whether it would be let in."""
+    """Say what is in a token, whether it is ours, and whether it would be let in: exit code 1 where it would not."""
     from gateway.cli import configuration, tokens
 
     tokens.inspect(configuration.load(config), token, as_json=as_json)
@@ -262,6 +283,12 @@ def run() -> None:
     except ConfigurationError as error:
         typer.echo(f"lockgate: {' '.join(str(error).split())}", err=True)
         raise SystemExit(2) from None
+    except StoreUnavailableError as error:
+        typer.echo(f"lockgate: Redis cannot be reached, or did not do it ({error})", err=True)
+        raise SystemExit(1) from None
+    except AccountsUnavailableError as error:
+        typer.echo(f"lockgate: the users service cannot be reached, or did not do it ({error})", err=True)
+        raise SystemExit(1) from None
     except LockgateError as error:
         typer.echo(f"lockgate: {error}", err=True)
         raise SystemExit(1) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import secrets
 import sys
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from gateway.cli.trail import finish
 from gateway.clock import SystemClock
 from gateway.errors import ConfigurationError, LockgateError
 from gateway.forward.tls import tls_towards
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
 
 class NotFoundError(LockgateError):
     """There is nothing of the name that was given."""
-
-
-def actor() -> str:
-    """Who runs the command, for the audit trail."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "cli"
 
 
 def visitor() -> Visitor:
@@ -71,15 +63,15 @@ async def opened(settings: Settings) -> AsyncIterator[Operators]:
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(accounts.close)
-        stack.push_async_callback(audit.flush)
+        stack.push_async_callback(finish, audit)
         yield Operators(
             redis=redis,
             accounts=accounts,
-            families=Families(redis, token, clock),
+            families=Families(redis, token, clock, settings.store.wait_replicas),
             clients=Clients(redis, clock),
             audit=audit,
             clock=clock,
-            access_life_s=token.access_life_s,
+            token=token,
         )
 
 

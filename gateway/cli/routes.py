@@ -27,7 +27,7 @@ def _row(route: RouteSettings, settings: Settings) -> tuple[str, ...]:
         route.target,
         route.auth,
         _access(route),
-        " ".join(settings.addresses(route.target)),
+        " ".join(settings.upstreams_of(route)),
     )
 
 

@@ -6,7 +6,8 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway.cli.operating import NotFoundError, actor, opened, show, sub_of, visitor
+from gateway.cli.operating import NotFoundError, opened, show, sub_of, visitor
+from gateway.cli.trail import actor
 from gateway.endpoints.sessions import as_json as session_json
 
 if TYPE_CHECKING:

@@ -7,14 +7,18 @@ import base64
 import binascii
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import typer
+
+from gateway.admission.gate import judge
 from gateway.cli.operating import show
 from gateway.clock import SystemClock
-from gateway.errors import Refusal
+from gateway.errors import Reason, Refusal, StoreUnavailableError
 from gateway.identity.bearer import format_gate
 from gateway.identity.reload import live_keys
 from gateway.identity.verifier import AccessTokenRules, Verifier
+from gateway.sessions.families import Families
 from gateway.sessions.refresh_token import RefreshTokens
 from gateway.stores.layout import admission_keys
 from gateway.stores.redis import connect, store_errors
@@ -22,7 +26,18 @@ from gateway.stores.redis import connect, store_errors
 if TYPE_CHECKING:
     from gateway.identity.keyring import KeyRing
     from gateway.identity.model import VerifiedClaims
+    from gateway.sessions.refresh_token import RefreshClaim
     from gateway.settings import Settings
+
+VALID: Final = "valid"
+UNKNOWN: Final = "signed by us; whether it was revoked only Redis can tell, and redis_url is not set"
+UNREACHABLE: Final = "signed by us; whether it was revoked only Redis can tell, and it did not answer"
+_VERDICTS: Final = {
+    Reason.TOKEN_REVOKED: "revoked",
+    Reason.SESSION_ENDED: "its session has ended",
+    Reason.EPOCH_RAISED: "its user was logged out everywhere",
+    Reason.STORE_AWAY: "signed by us; what Redis holds of its user is not a counter",
+}
 
 
 def inspect(settings: Settings, token: str, *, as_json: bool) -> None:
@@ -32,19 +47,33 @@ def inspect(settings: Settings, token: str, *, as_json: bool) -> None:
         settings: name the keys, and Redis.
         token: or `-` for standard input, so that it does not stay in the shell's history.
         as_json: for programs.
+
+    Raises:
+        typer.Exit: with code 1; a gateway would not take it, or nobody can tell.
     """
     text = sys.stdin.read().strip() if token == "-" else token  # noqa: S105 - not a password
     ring = live_keys(settings, SystemClock()).ring.value
-    content = _refresh_token(ring, text) or asyncio.run(_access_token(settings, ring, text))
-    lines = [f"{name:<9} {json.dumps(value)}" for name, value in content.items()]
-    show(content, "\n".join(lines), as_json=as_json)
-
-
-def _refresh_token(ring: KeyRing, text: str) -> dict[str, Any] | None:
     claim = RefreshTokens(ring.refresh_secrets).read(text)
-    if claim is None:
-        return None
-    return {"kind": "refresh token", "sub": claim.sub, "sid": claim.sid, "generation": claim.generation}
+    told = _refresh_token(settings, claim) if claim is not None else _access_token(settings, ring, text)
+    content = asyncio.run(told)
+    lines = [f"{name:<10} {json.dumps(value)}" for name, value in content.items()]
+    show(content, "\n".join(lines), as_json=as_json)
+    if content["verdict"] != VALID:
+        raise typer.Exit(1)
+
+
+async def _refresh_token(settings: Settings, claim: RefreshClaim) -> dict[str, Any]:
+    content = {"kind": "refresh token", "sub": claim.sub, "sid": claim.sid, "generation": claim.generation}
+    if settings.redis_url is None:
+        return {**content, "verdict": UNKNOWN}
+    redis = connect(settings.redis_url.get_secret_value())
+    try:
+        current = await Families(redis, settings.token, SystemClock()).current(claim)
+    except StoreUnavailableError as error:
+        return {**content, "verdict": f"{UNREACHABLE} ({error})"}
+    finally:
+        await redis.aclose()
+    return {**content, "verdict": VALID if current else "used up, or its session is over"}
 
 
 async def _access_token(settings: Settings, ring: KeyRing, text: str) -> dict[str, Any]:
@@ -69,18 +98,17 @@ async def _access_token(settings: Settings, ring: KeyRing, text: str) -> dict[st
 
 async def _welcome(settings: Settings, claims: VerifiedClaims) -> str:
     if settings.redis_url is None:
-        return "valid; whether it was revoked only Redis can tell, and redis_url is not set"
+        return UNKNOWN
     redis = connect(settings.redis_url.get_secret_value())
     try:
         with store_errors():
-            blocked, ended, epoch = await redis.mget(claims.question)
+            blocked, ended, epoch = cast("list[bytes | None]", await redis.mget(claims.question))
+    except StoreUnavailableError as error:
+        return f"{UNREACHABLE} ({error})"
     finally:
         await redis.aclose()
-    if blocked is not None:
-        return "revoked"
-    if ended is not None:
-        return "its session has ended"
-    return "its user was logged out everywhere" if claims.epoch < int(epoch or 0) else "valid"
+    refusal = judge(claims, blocked, ended, epoch)
+    return _VERDICTS[refusal.reason] if refusal else VALID
 
 
 def _part(text: str, index: int) -> object:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.cli.operating import NotFoundError, actor, opened, show, sub_of, visitor
+from gateway.cli.operating import NotFoundError, opened, show, sub_of, visitor
+from gateway.cli.trail import actor
+from gateway.endpoints.admin_users import account_json
+from gateway.errors import LockgateError, Refusal
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -19,8 +22,11 @@ def find(settings: Settings, user: str, *, as_json: bool) -> None:
             found = await operators.find(user, visitor())
         if found is None:
             raise NotFoundError(f"there is no user {user!r}")
-        content = {"sub": found.sub, "username": found.username, "roles": found.roles, "status": found.status}
-        show(content, f"{found.sub}  {found.username}  {found.status}  {' '.join(found.roles)}", as_json=as_json)
+        show(
+            account_json(found),
+            f"{found.sub}  {found.username}  {found.status}  {' '.join(found.roles)}",
+            as_json=as_json,
+        )
 
     asyncio.run(run())
 
@@ -47,3 +53,35 @@ def unblock(settings: Settings, user: str, *, as_json: bool) -> None:
         show({"sub": sub, "status": "active"}, f"{user} may log in again", as_json=as_json)
 
     asyncio.run(run())
+
+
+def grant(settings: Settings, user: str, role: str, *, as_json: bool) -> None:
+    """Give a user a role."""
+
+    async def run() -> None:
+        async with opened(settings) as operators:
+            sub = await sub_of(operators, user)
+            roles = _granted(await operators.grant_role(sub, role, actor(), visitor()), role)
+        text = f"{user} is now: {' '.join(roles)}; tokens tell of it from the next login or refresh on"
+        show({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
+
+    asyncio.run(run())
+
+
+def revoke_role(settings: Settings, user: str, role: str, *, as_json: bool) -> None:
+    """Take a role from a user, at once: everything they have ends."""
+
+    async def run() -> None:
+        async with opened(settings) as operators:
+            sub = await sub_of(operators, user)
+            roles = _granted(await operators.revoke_role(sub, role, actor(), visitor()), role)
+        text = f"{user} is now: {' '.join(roles)}; every session has ended, on every node"
+        show({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
+
+    asyncio.run(run())
+
+
+def _granted(outcome: tuple[str, ...] | Refusal, role: str) -> tuple[str, ...]:
+    if isinstance(outcome, Refusal):
+        raise LockgateError(f"{outcome.reason.answer.title.lower()}: {role!r}")
+    return outcome

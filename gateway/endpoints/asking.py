@@ -13,12 +13,13 @@ from pydantic import ConfigDict, Field, model_validator
 
 from gateway.endpoints.bodies import Body
 from gateway.endpoints.problems import RefusedError, inbound
-from gateway.errors import Reason, Refusal
+from gateway.errors import Reason, Refusal, StoreUnavailableError
 from gateway.identity.model import Identity
 from gateway.pipeline import Pipeline
 from gateway.sessions.clients import Client
 from gateway.sessions.grants import ClientCredentials, Grants
 from gateway.sessions.service import Visitor
+from gateway.sessions.throttle import Allowance
 
 ADMIN: Final = "admin"
 """The role that the calls of `/admin` ask for."""
@@ -64,6 +65,36 @@ def identity_of(pipeline: Pipeline, role: str | None = None) -> Callable[[Reques
     return find
 
 
+def store_of(reachable: Callable[[], bool]) -> Callable[[], Awaitable[None]]:
+    """A dependency of calls that cannot do without Redis: while it is known to be away, nobody waits for a time-out.
+
+    Args:
+        reachable: whether there is a Redis to ask, as far as is known.
+
+    The dependency raises `StoreUnavailableError`.
+    """
+
+    async def check() -> None:
+        if not reachable():
+            raise StoreUnavailableError("known to be away")
+
+    return check
+
+
+def within(allowance: Allowance) -> Callable[[Request], Awaitable[None]]:
+    """A dependency of calls of which an address may make so many.
+
+    The dependency raises `RefusedError`: 429 where they are used up.
+    """
+
+    async def spend(request: Request) -> None:
+        refusal = await allowance.spend(visitor_of(request).address)
+        if refusal is not None:
+            raise RefusedError(refusal)
+
+    return spend
+
+
 def visitor_of(request: Request) -> Visitor:
     """Where a call comes from."""
     source = inbound(request)
@@ -78,8 +109,10 @@ async def client_of(request: Request, body: OAuthBody | None, grants: Grants) ->
     Raises:
         RefusedError: 400 for two ways at once, 401 for credentials that are wrong.
     """
-    shown = _shown(inbound(request).headers.authorization, body)
-    found = shown if isinstance(shown, Refusal) else await grants.authenticate(shown, visitor_of(request))
+    shown, visitor = _shown(inbound(request).headers.authorization, body), visitor_of(request)
+    if isinstance(shown, Refusal):
+        raise RefusedError(grants.turn_away(shown, visitor))
+    found = await grants.authenticate(shown, visitor)
     if isinstance(found, Refusal):
         raise RefusedError(found)
     return found
@@ -93,24 +126,28 @@ async def known_client_of(request: Request, body: OAuthBody, grants: Grants) -> 
     """
     client = await client_of(request, body, grants)
     if client is None:
-        raise RefusedError(Refusal(Reason.CLIENT_REFUSED))
+        raise RefusedError(grants.turn_away(Refusal(Reason.CLIENT_REFUSED), visitor_of(request)))
     return client
 
 
 def _shown(fields: tuple[bytes, ...], body: OAuthBody | None) -> ClientCredentials | Refusal | None:
-    """What the client has shown: in the Authorization field, or in the body, never in both."""
-    in_body = body is not None and body.client_id is not None
+    """What the client has shown: in the Authorization field, or in the body, never in both.
+
+    An Authorization field of another kind, or one that cannot be read, is a client that was not recognised, and not
+    nobody in particular: what was sent to be more than nobody must not end as that.
+    """
+    client_id, secret = (body.client_id, body.client_secret) if body is not None else (None, None)
     if len(fields) > 1:
-        return Refusal(Reason.REPEATED_CREDENTIALS)
-    if not fields or not fields[0].lower().startswith(b"basic"):
-        if body is None or body.client_id is None:
-            return None if body is None or body.client_secret is None else Refusal(Reason.CLIENT_REFUSED)
-        return ClientCredentials(body.client_id, body.client_secret)
+        return Refusal(Reason.CLIENT_REPEATED)
+    if not fields:
+        if client_id is not None:
+            return ClientCredentials(client_id, secret)
+        return None if secret is None else Refusal(Reason.CLIENT_REFUSED)
     shown = _basic(fields[0])
     if shown is None:
         return Refusal(Reason.CLIENT_REFUSED)
-    if body is not None and (body.client_secret is not None or (in_body and body.client_id != shown.client_id)):
-        return Refusal(Reason.REPEATED_CREDENTIALS)
+    if secret is not None or client_id not in (None, shown.client_id):
+        return Refusal(Reason.CLIENT_REPEATED)
     return shown
 
 

@@ -53,10 +53,10 @@ def body_of(model: type[SomeBody], *, media: tuple[str, ...] = (JSON,)) -> Calla
     return read
 
 
-def documented(model: type[Body], *, media: tuple[str, ...] = (JSON,)) -> dict[str, Any]:
-    """The `openapi_extra` of a call whose body `body_of` reads."""
+def documented(model: type[Body], *, media: tuple[str, ...] = (JSON,), required: bool = True) -> dict[str, Any]:
+    """The `openapi_extra` of a call whose body `body_of` reads; `required`: there is no other way to call it."""
     schema = model.model_json_schema()
-    return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind in media}}}
+    return {"requestBody": {"required": required, "content": {kind: {"schema": schema} for kind in media}}}
 
 
 def _holds_nul(value: object) -> bool:
@@ -88,12 +88,11 @@ def _json(data: bytes) -> dict[str, Any]:
 
 
 def _form(data: bytes) -> dict[str, str]:
-    """A form in which each field stands once (RFC 6749 section 3.2)."""
+    """A form in which each field stands once (RFC 6749 section 3.2); `a&` is `a` without a value, as forms have it."""
     try:
         pairs = parse_qsl(
             data.decode("ascii"),
             keep_blank_values=True,
-            strict_parsing=bool(data),
             errors="strict",
             max_num_fields=MAX_FORM_FIELDS,
         )

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: alive, and able to do the work."""
+"""`/healthz` and `/readyz`: alive, and able to do the work; and `OPTIONS *`, which asks what the work can be."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from fastapi.responses import JSONResponse
 
 from gateway.endpoints.auth import NO_STORE
 from gateway.errors import LockgateError
+from gateway.policy.routes import KNOWN_METHODS
 
 Check = Callable[[], Awaitable[str | None]]
 """Returns when a dependency can be used, perhaps with a warning for everybody to read; raises a `LockgateError` that
 says what is wrong with it."""
+ALIVE = "/healthz"
 WARNING = "warning: "
+CAPABILITIES = Response(status_code=204, headers={"Allow": ", ".join(sorted(KNOWN_METHODS)), **NO_STORE})
+"""The answer to OPTIONS for the server as a whole (RFC 9110 section 9.3.7): nothing of it depends on who asks."""
 
 
 def router(checks: Mapping[str, Check]) -> APIRouter:
@@ -24,7 +28,7 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
     """
     api = APIRouter(tags=["health"])
 
-    @api.api_route("/healthz", methods=["GET", "HEAD"])
+    @api.api_route(ALIVE, methods=["GET", "HEAD"])
     async def alive() -> Response:
         """The process answers."""
         return JSONResponse({"status": "alive"}, headers=NO_STORE)

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from gateway.edge.answers import NO_GUESSING
+
 WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
 MAX_AGE_S: Final = 300
 
@@ -44,7 +46,7 @@ def router(issuer: str, scopes: Iterable[str]) -> APIRouter:
     content = metadata(issuer, scopes)
     headers = {
         "Cache-Control": f"public, max-age={MAX_AGE_S}",
-        "X-Content-Type-Options": "nosniff",
+        **dict(NO_GUESSING),
         "Access-Control-Allow-Origin": "*",
     }
 

@@ -8,15 +8,17 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from gateway.edge.answers import SECURITY_HEADERS
-from gateway.endpoints.asking import OAuthBody, client_of, known_client_of, visitor_of
-from gateway.endpoints.bodies import FORM, body_of, documented
+from gateway.endpoints.asking import OAuthBody, client_of, known_client_of, visitor_of, within
+from gateway.endpoints.bodies import FORM, JSON, body_of, documented
 from gateway.endpoints.problems import refused
 from gateway.errors import Reason, Refusal
 from gateway.sessions.grants import Grants
 from gateway.sessions.service import Sessions
+from gateway.sessions.throttle import Allowance
 
 NO_STORE = {**dict(SECURITY_HEADERS), "Pragma": "no-cache"}
 _FORM = (FORM,)
+_EITHER = (JSON, FORM)
 
 
 class TokenRequest(OAuthBody):
@@ -30,15 +32,19 @@ class TokenRequest(OAuthBody):
 class Introspection(OAuthBody):
     """The token to look at (RFC 7662 section 2.1); a wrong hint does no harm."""
 
-    token: Annotated[str, Field(min_length=1, max_length=8192)]
-    token_type_hint: Annotated[str, Field(max_length=64)] | None = None
+    token: Annotated[str, Field(min_length=1)]
+    token_type_hint: str | None = None
 
 
-def router(grants: Grants, sessions: Sessions) -> APIRouter:
-    """The calls of an OAuth authorization server."""
+def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRouter:
+    """The calls of an OAuth authorization server; how often an address may have tokens is its `allowance`."""
     api = APIRouter(prefix="/auth", tags=["oauth"])
 
-    @api.post("/token", openapi_extra=documented(TokenRequest, media=_FORM))
+    @api.post(
+        "/token",
+        dependencies=[Depends(within(allowance))],
+        openapi_extra=documented(TokenRequest, media=_FORM),
+    )
     async def token(
         request: Request, body: Annotated[TokenRequest, Depends(body_of(TokenRequest, media=_FORM))]
     ) -> Response:
@@ -59,12 +65,12 @@ def router(grants: Grants, sessions: Sessions) -> APIRouter:
             return refused(request, outcome)
         return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(outcome)}, headers=NO_STORE)
 
-    @api.post("/introspect", openapi_extra=documented(Introspection, media=_FORM))
+    @api.post("/introspect", openapi_extra=documented(Introspection, media=_EITHER))
     async def introspect(
-        request: Request, body: Annotated[Introspection, Depends(body_of(Introspection, media=_FORM))]
+        request: Request, body: Annotated[Introspection, Depends(body_of(Introspection, media=_EITHER))]
     ) -> Response:
         """What a token is good for now, told to a client that has authenticated (RFC 7662)."""
         client = await known_client_of(request, body, grants)
-        return JSONResponse(await grants.introspect(body.token, client), headers=NO_STORE)
+        return JSONResponse(await grants.introspect(body.token, client, visitor_of(request)), headers=NO_STORE)
 
     return api

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import httpx
@@ -22,6 +22,7 @@ PATH: Final = "/openapi.json"
 SERVICE_PATH: Final = "/internal/openapi.json"
 WITHIN_S: Final = 3
 _BEARER: Final = "bearer"
+_SESSION: Final = "session"
 _REF: Final = "#/components/schemas/"
 
 Document = dict[str, Any]
@@ -34,9 +35,11 @@ class Descriptions:
         routes: where the services are, and what of them can be called.
         links: the link keys as they are now.
         clock: the time, for the signature.
+        cookie: the name of the session cookie; empty where there is none.
     """
 
-    def __init__(self, routes: RouteTable, links: Callable[[], LinkKeys], clock: Clock) -> None:
+    def __init__(self, routes: RouteTable, links: Callable[[], LinkKeys], clock: Clock, cookie: str = "") -> None:
+        self._cookie = cookie
         self._routes = routes
         self._links = links
         self._clock = clock
@@ -48,7 +51,7 @@ class Descriptions:
             asked = [self._ask(client, service, place, request_id) for service, place in places.items()]
             answers = dict(zip(places, await asyncio.gather(*asked), strict=True))
         found = {service: document for service, document in answers.items() if document is not None}
-        return merge(own, found, self._routes) | {"x-unavailable": sorted(answers.keys() - found.keys())}
+        return merge(own, found, self._routes, self._cookie) | {"x-unavailable": sorted(answers.keys() - found.keys())}
 
     async def _ask(self, client: httpx.AsyncClient, service: str, place: str, request_id: str) -> Document | None:
         signed = signed_headers(
@@ -67,11 +70,14 @@ class Descriptions:
         return document if isinstance(document, dict) and isinstance(document.get("paths"), dict) else None
 
 
-def merge(own: Document, services: Mapping[str, Document], routes: RouteTable) -> Document:
+def merge(own: Document, services: Mapping[str, Document], routes: RouteTable, cookie: str = "") -> Document:
     """One document out of many: of each service what the route table lets through, and who may call it.
 
     Names of schemas and operations get the service's name in front, so that two services may use the same.
     """
+    schemes: Document = {_BEARER: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    if cookie:
+        schemes[_SESSION] = {"type": "apiKey", "in": "cookie", "name": cookie}
     paths, schemas = dict(own.get("paths", {})), dict(own.get("components", {}).get("schemas", {}))
     for service, document in services.items():
         described = _renamed(document, f"{service}.")
@@ -80,7 +86,7 @@ def merge(own: Document, services: Mapping[str, Document], routes: RouteTable) -
             if route is None or route.service != service:
                 continue
             reachable = {
-                method: _told(operation, service, method.upper(), route)
+                method: _told(operation, service, method.upper(), route, schemes)
                 for method, operation in operations.items()
                 if method.upper() in route.required
             }
@@ -88,8 +94,7 @@ def merge(own: Document, services: Mapping[str, Document], routes: RouteTable) -
                 paths[path] = reachable
         named = described.get("components", {}).get("schemas", {})
         schemas |= {f"{service}.{name}": schema for name, schema in named.items()}
-    scheme = {_BEARER: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
-    return {**own, "paths": paths, "components": {"schemas": schemas, "securitySchemes": scheme}}
+    return {**own, "paths": paths, "components": {"schemas": schemas, "securitySchemes": schemes}}
 
 
 def router(app: FastAPI, descriptions: Descriptions, pipeline: Pipeline, *, to_everybody: bool) -> APIRouter:
@@ -126,11 +131,11 @@ def _own(app: FastAPI) -> Document:
     return {**document, "paths": paths}
 
 
-def _told(operation: Document, service: str, method: str, route: Route) -> Document:
+def _told(operation: Document, service: str, method: str, route: Route, schemes: Iterable[str]) -> Document:
     scopes = sorted(route.required[method])
     needs_identity = route.auth == "required" or bool(scopes)
     anonymous: list[Document] = [] if needs_identity else [{}]
-    identified: list[Document] = [] if route.auth == "public" else [{_BEARER: scopes}]
+    identified: list[Document] = [] if route.auth == "public" else [{scheme: scopes} for scheme in schemes]
     name = f"{service}_{operation.get('operationId', method.lower())}"
     return {**operation, "operationId": name, "tags": [service], "security": [*anonymous, *identified]}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gateway.edge.answers import PROBLEM_TYPE, problem
+from gateway.edge.answers import PROBLEM_TYPE, SECURITY_HEADERS, problem
 from gateway.edge.asgi import REQUEST_KEY
 from gateway.edge.request import InboundRequest
 from gateway.errors import AccountsUnavailableError, CaptchaUnavailableError, Reason, Refusal, StoreUnavailableError
@@ -60,6 +60,28 @@ def refused(request: Request, refusal: Refusal) -> JSONResponse:
     # The edge adds the request id to every answer.
     headers = {name: value for name, value in fields if name not in ("Content-Type", "X-Request-Id")}
     return JSONResponse(body, status_code=refusal.reason.status, headers=headers, media_type=PROBLEM_TYPE)
+
+
+def done(*, found: bool) -> Response:
+    """The answer to a change: 204.
+
+    Raises:
+        RefusedError: 404, what was to be changed is not there.
+    """
+    if not found:
+        raise RefusedError(Refusal(Reason.NOT_FOUND))
+    return Response(status_code=204, headers=dict(SECURITY_HEADERS))
+
+
+def described(*reasons: Reason) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a call that may be refused for these reasons, for its description."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for reason in reasons:
+        words = f"`{reason.code}`: {reason.answer.title}"
+        before = found.get(reason.status, {}).get("description")
+        content = _DESCRIBED["default"]["content"]
+        found[reason.status] = {"description": f"{before}; {words}" if before else words, "content": content}
+    return found
 
 
 def speaks_oauth(path: str) -> bool:

@@ -6,30 +6,41 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from gateway.edge.answers import SECURITY_HEADERS
+from gateway.edge.request import InboundRequest
 from gateway.endpoints.problems import RefusedError, inbound
 from gateway.errors import Reason, Refusal
 from gateway.identity.bearer import bearer
+from gateway.identity.model import UnverifiedToken
 from gateway.pipeline import Pipeline
+from gateway.sessions.cookie_sessions import CookieSessions
 from gateway.sessions.tickets import Tickets
 from gateway.stores.layout import TICKET_LIFE_S
 
 
-def router(tickets: Tickets, pipeline: Pipeline) -> APIRouter:
+def router(tickets: Tickets, pipeline: Pipeline, cookies: CookieSessions) -> APIRouter:
     """The call for tickets."""
     api = APIRouter(prefix="/auth", tags=["auth"])
 
     @api.post("/tickets", status_code=201)
     async def ticket(request: Request) -> Response:
-        """A ticket that stands for the access token of this call, once."""
+        """A ticket that stands for the access token of this call, once; by a cookie, for the token behind it."""
         source = inbound(request)
         verdict = await pipeline.admit(source)
         if isinstance(verdict, Refusal):
             raise RefusedError(verdict)
-        token = bearer(source.headers.authorization)
+        token = await _token_of(source, cookies)
         if token is None or isinstance(token, Refusal):
-            # Only who has a token needs a ticket: a session cookie opens a WebSocket by itself.
-            raise RefusedError(Refusal(Reason.NO_CREDENTIALS))
+            raise RefusedError(token or Refusal(Reason.NO_CREDENTIALS))
         words = {"ticket": await tickets.issue(token), "expires_in": TICKET_LIFE_S}
         return JSONResponse(words, status_code=201, headers=dict(SECURITY_HEADERS))
 
     return api
+
+
+async def _token_of(source: InboundRequest, cookies: CookieSessions) -> UnverifiedToken | Refusal | None:
+    """The token of a call that was let in, from wherever it is."""
+    value = cookies.presented(source.headers)
+    if value is None or isinstance(value, Refusal):
+        return bearer(source.headers.authorization)
+    cookie = cookies.read(value)
+    return cookie if isinstance(cookie, Refusal) else await cookies.token(cookie, source.request_id)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
+from gateway.edge.answers import NO_GUESSING
 from gateway.identity.jwks import jwks
 from gateway.identity.keyring import KeyRing
 
@@ -46,7 +47,7 @@ class PublishedKeys:
         return {
             "Cache-Control": f"public, max-age={self._max_age_s}",
             "ETag": self.etag,
-            "X-Content-Type-Options": "nosniff",
+            **dict(NO_GUESSING),
             "Access-Control-Allow-Origin": "*",
         }
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from gateway.clock import Clock
 from gateway.errors import LockgateError
+from gateway.identity.key_desk import TryLock
 from gateway.identity.keystore import KeyStore
+from gateway.identity.keystore_changes import KeyChange
+from gateway.observe.audit import Audit
+from gateway.settings import Settings
 
 PERIOD_S: Final = 4.9
 """At every tenth tick of the coarse clock."""
 
-TryLock = Callable[[], AbstractAsyncContextManager[bool]]
-"""Tells whether this node may change the keys now; no other one may meanwhile."""
+ACTOR: Final = "rotation"
+"""Who did it, in the audit trail."""
 
 _log = logging.getLogger("lockgate.keys")
 
@@ -27,16 +29,18 @@ class AutoRotation:
     Link keys are left to the command, because the other end of a link may hold a copy of the file.
 
     Args:
-        store: the folder of keys, which all nodes share.
-        rotate_after_s: how old an active key gets.
+        settings: say where the keys are, which all nodes share, and how old an active one gets.
         try_lock: among all nodes.
+        audit: is told of each change.
         clock: the time.
     """
 
-    def __init__(self, store: KeyStore, rotate_after_s: float, try_lock: TryLock, clock: Clock) -> None:
-        self._store = store
-        self._rotate_after_s = rotate_after_s
+    def __init__(self, settings: Settings, try_lock: TryLock, audit: Audit, clock: Clock) -> None:
+        self._changes: list[KeyChange] = []
+        self._store = KeyStore(settings, self._changes.append)
+        self._rotate_after_s = settings.keys.rotate_after_s
         self._try_lock = try_lock
+        self._audit = audit
         self._clock = clock
         self._polled = clock.monotonic()
         self._task: asyncio.Task[None] | None = None
@@ -56,9 +60,13 @@ class AutoRotation:
         """
         if not await asyncio.to_thread(self._is_due):
             return []
-        async with self._try_lock() as alone:
-            # Looked at again under the lock: another node may have been quicker.
-            return await asyncio.to_thread(self._advance) if alone else []
+        try:
+            async with self._try_lock() as alone:
+                # Looked at again under the lock: another node may have been quicker.
+                return await asyncio.to_thread(self._advance) if alone else []
+        finally:
+            while self._changes:
+                self._changes.pop(0).record(self._audit, actor=ACTOR)
 
     async def close(self) -> None:
         """Begin nothing more; a step that is being made is finished."""

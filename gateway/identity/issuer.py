@@ -20,7 +20,7 @@ class Subject:
         sub: the user.
         sid: the session.
         epoch: the user's logout-everywhere counter now; a later one makes the token worthless.
-        auth_time: when the user proved who they are (Unix seconds).
+        auth_time: when the user proved who they are (Unix seconds); `None` where no user did (RFC 9068 section 2.2.1).
         amr: how they did (RFC 8176).
     """
 
@@ -30,7 +30,7 @@ class Subject:
     epoch: int
     roles: Sequence[str]
     scopes: Sequence[str]
-    auth_time: int
+    auth_time: int | None
     amr: Sequence[str]
 
 
@@ -63,6 +63,7 @@ class Issuer:
     def issue(self, subject: Subject) -> str:
         """Make a token that is valid from now on, with a `jti` of 128 random bits."""
         now = int(self._clock.now())
+        authenticated = {"auth_time": subject.auth_time, "amr": list(subject.amr)}
         claims = {
             "iss": self._issuer,
             "aud": self._audience,
@@ -75,8 +76,7 @@ class Issuer:
             "scope": " ".join(subject.scopes),
             "roles": list(subject.roles),
             "epoch": subject.epoch,
-            "auth_time": subject.auth_time,
-            "amr": list(subject.amr),
+            **(authenticated if subject.auth_time is not None else {}),
         }
         header = {"typ": "at+jwt", "kid": self._key.kid}
         return api_jwt.encode(claims, self._key.private, algorithm=self._key.alg, headers=header)

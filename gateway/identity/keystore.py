@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gateway.errors import ConfigurationError
 from gateway.identity import keyring, keystore_files, keystore_states
+from gateway.identity.keystore_changes import KeyChange, changes
 from gateway.identity.keystore_files import LINKS_FOLDER, REFRESH_FILE, RING_FILE, SIGNING_FOLDER
 from gateway.identity.keystore_states import Entry, State, Timing, Turn
 from gateway.settings import Settings
@@ -24,6 +25,13 @@ from trust.keys import MAX_KEYS_PER_LINK
 
 SIGNING: Final = "signing"
 REFRESH: Final = "refresh"
+
+
+class Write(Protocol):
+    """Writes the keys of a group anew."""
+
+    def __call__(self, after: Sequence[Entry], removed: str | None = None) -> None:
+        """Write them; `removed` is the one that goes before its time, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +60,21 @@ class Group:
         return self.name not in {SIGNING, REFRESH}
 
 
+class KeysFixedError(ConfigurationError):
+    """The folder of keys cannot be written from here."""
+
+
 class KeyStore:
     """The folder of keys, as the commands see it.
 
     Args:
         settings: say where it is, and how long what keys have signed may live.
+        changed: told of each change once it is on disk, in the thread that made it; for the audit trail.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, changed: Callable[[KeyChange], None] = lambda _: None) -> None:
         self.directory = settings.keys.directory
+        self._changed = changed
         token, publish_s = settings.token, settings.keys.publish_delay_s
         # Whoever has not yet read the file that made a key passive goes on signing with it for up to `publish_s`.
         still_s = publish_s + token.leeway_s
@@ -99,6 +113,24 @@ class KeyStore:
         """
         document = keystore_files.read_document(group.path)
         return _entries(group, document)
+
+    def listing(self) -> list[dict[str, str]]:
+        """Every key as it may be shown: `group`, `kid`, `alg`, `state`, `since`; never a secret.
+
+        Raises:
+            ConfigurationError: a file cannot be read.
+        """
+        return [
+            {
+                "group": group.name,
+                "kid": entry.key_id,
+                "alg": entry.members.get("alg", "HMAC"),
+                "state": str(entry.state),
+                "since": keystore_files.timestamp(entry.since),
+            }
+            for group in self.groups()
+            for entry in self.read(group)
+        ]
 
     def rotate(self, group: Group, now: float, *, alg: str | None = None, at_once: bool = False) -> Turn:
         """Make the next step of a group's rotation, where it may be made already.
@@ -147,7 +179,7 @@ class KeyStore:
                 raise ConfigurationError(f"no key has the id {key_id!r}")
             alg = removed.members.get("alg")
             left = keystore_states.remove(entries, key_id, now, lambda: group.make(now, alg))
-            write(left)
+            write(left, removed=key_id)
         return group, keystore_states.active(left)
 
     def advance(self, group: Group, now: float, rotate_after_s: float) -> list[str]:
@@ -189,15 +221,31 @@ class KeyStore:
         raise broken or ConfigurationError(f"no key has the id {key_id!r}")
 
     @contextlib.contextmanager
-    def _changing(self, group: Group) -> Iterator[tuple[tuple[Entry, ...], Callable[[Sequence[Entry]], None]]]:
+    def _changing(self, group: Group) -> Iterator[tuple[tuple[Entry, ...], Write]]:
         """The keys of a group, and what writes them anew; nobody else changes them meanwhile."""
         try:
             with keystore_files.locked(self.directory):
                 document = keystore_files.read_document(group.path)
                 before = _entries(group, document)
-                yield before, partial(_write, group, document, before)
+                yield before, partial(self._write, group, document, before)
         except OSError as error:
-            raise ConfigurationError(f"{group.path}: cannot be written ({error.strerror})") from error
+            raise KeysFixedError(f"{group.path}: cannot be written ({error.strerror})") from error
+
+    def _write(
+        self,
+        group: Group,
+        document: object,
+        before: Sequence[Entry],
+        after: Sequence[Entry],
+        removed: str | None = None,
+    ) -> None:
+        if tuple(after) == tuple(before):
+            return
+        _write(group, document, after)
+        for change in changes(group.name, before, after, removed):
+            self._changed(change)
+        for key_id in {entry.key_id for entry in before} - {entry.key_id for entry in after}:
+            group.forget(key_id)
 
     def _make_signing_key(self, now: float, alg: str | None) -> Entry:
         key = keyring.generate(alg or keyring.ALGORITHMS[0])
@@ -246,9 +294,7 @@ def _entry(group: Group, raw: dict[str, Any], *, first: bool) -> Entry:
     return Entry(key_id, State(state), keystore_files.since(raw, group.path), members)
 
 
-def _write(group: Group, document: object, before: Sequence[Entry], after: Sequence[Entry]) -> None:
-    if tuple(after) == tuple(before):
-        return
+def _write(group: Group, document: object, after: Sequence[Entry]) -> None:
     raw = [
         {
             group.id_member: entry.key_id,
@@ -260,5 +306,3 @@ def _write(group: Group, document: object, before: Sequence[Entry], after: Seque
     ]
     rest = document if isinstance(document, dict) else {}
     keystore_files.write_private(group.path, keystore_files.as_json({**rest, "keys": raw}))
-    for key_id in {entry.key_id for entry in before} - {entry.key_id for entry in after}:
-        group.forget(key_id)

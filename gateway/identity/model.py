@@ -25,9 +25,9 @@ class Identity:
         jti: the token.
         roles: what the user is.
         scopes: what the token allows.
-        auth_time: when the user proved who they are (Unix seconds).
+        auth_time: when the user proved who they are (Unix seconds); `None` where no user did.
         covered: the signed part of the identity headers that depends on the token alone, computed once.
-        header_lines: the same as bytes of a request head, each line ended by CRLF.
+        header_lines: the same as lines of a request head, each ended by CRLF.
     """
 
     sub: str
@@ -36,10 +36,10 @@ class Identity:
     client_id: str
     roles: tuple[str, ...]
     scopes: frozenset[str]
-    auth_time: int
+    auth_time: int | None
     amr: tuple[str, ...]
     covered: Covered = field(repr=False)
-    header_lines: bytes = field(repr=False)
+    header_lines: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ class VerifiedClaims:
     bearer: Identity
     question: tuple[bytes, bytes, bytes]
     """The Redis keys that tell whether it was revoked: token, session, epoch."""
+    kid: str = ""
+    """Of the key that signed it, so that what is open can end with the key; empty where no key did."""
 
 
 def admit(claims: VerifiedClaims) -> Identity:

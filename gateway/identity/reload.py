@@ -58,6 +58,7 @@ class Live(Generic[T]):
     """The last good reading of a source.
 
     Attributes:
+        name: of the source.
         value: the keys.
         problem: what is wrong with the files now, or `None`; for the log and for people, without a secret.
 
@@ -66,6 +67,7 @@ class Live(Generic[T]):
     """
 
     def __init__(self, source: Source[T]) -> None:
+        self.name = source.name
         self._source = source
         self._listeners: list[Callable[[T], None]] = []
         # Looked at before it is read: a change in between is then found at the next look.
@@ -136,11 +138,16 @@ class LiveKeys:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keys")
         self._looking: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._on_refused: list[Callable[[str, str], None]] = []
 
     @property
     def problem(self) -> str | None:
         """What is wrong with the files now, or `None`."""
         return self.ring.problem or self.links.problem
+
+    def listen_refused(self, listener: Callable[[str, str], None]) -> None:
+        """Call `listener` with what was not taken, and why, once for each thing that is wrong. It must not fail."""
+        self._on_refused.append(listener)
 
     def poll(self, now: float) -> None:
         """At each tick of the coarse clock, with the monotonic time."""
@@ -155,14 +162,19 @@ class LiveKeys:
 
     async def look(self, *, thorough: bool = False) -> None:
         """Look at the files, and use what is new; when this returns, that has happened."""
-        loop = asyncio.get_running_loop()
         async with self._one_at_a_time:
-            ring = await loop.run_in_executor(self._thread, partial(self.ring.changed, thorough=thorough))
-            if ring is not None:
-                self.ring.swap(ring)
-            links = await loop.run_in_executor(self._thread, partial(self.links.changed, thorough=False))
-            if links is not None:
-                self.links.swap(links)
+            await self._look_at(self.ring, thorough=thorough)
+            await self._look_at(self.links, thorough=False)
+
+    async def _look_at(self, live: Live[T], *, thorough: bool) -> None:
+        known = live.problem
+        changed = partial(live.changed, thorough=thorough)
+        value = await asyncio.get_running_loop().run_in_executor(self._thread, changed)
+        if value is not None:
+            live.swap(value)
+        if live.problem is not None and live.problem != known:
+            for listener in self._on_refused:
+                listener(live.name, live.problem)
 
     async def close(self) -> None:
         """Look no more."""

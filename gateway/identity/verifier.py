@@ -125,10 +125,11 @@ class Verifier:
         claims = self._cache.get(credentials)
         if claims is None:
             return None
-        refusal = self._still_valid(claims)
-        if refusal is not None:
-            del self._cache[credentials]
-        return refusal or claims
+        leeway = self._rules.leeway_s
+        if claims.not_before - leeway <= self._clock.now() < claims.exp + leeway:
+            return claims
+        del self._cache[credentials]
+        return self._still_valid(claims)
 
     def read(self, token: UnverifiedToken) -> VerifiedClaims | Refusal:
         """Check everything but the times: a node whose clock differs may still, or soon, accept the token.
@@ -153,7 +154,7 @@ class Verifier:
         kind = header.get("typ")
         if not isinstance(kind, str) or kind.lower() not in _TYPES:
             raise _Refused(Reason.TOKEN_WRONG_TYPE, "typ is not at+jwt")
-        return self._claims(_parse_object(payload))
+        return self._claims(_parse_object(payload), key.kid)
 
     def _key_for(self, header: Mapping[str, Any]) -> VerificationKey:
         if not _FORBIDDEN_HEADERS.isdisjoint(header):
@@ -169,7 +170,7 @@ class Verifier:
             raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "alg is not the key's")
         return key
 
-    def _claims(self, payload: Mapping[str, Any]) -> VerifiedClaims:
+    def _claims(self, payload: Mapping[str, Any], kid: str) -> VerifiedClaims:
         rules = self._rules
         if payload.get("iss") != rules.issuer:
             raise _Refused(Reason.TOKEN_BAD_CLAIMS, "another issuer")
@@ -192,11 +193,16 @@ class Verifier:
             client_id=_text(payload, "client_id"),
             roles=_words_of_list(payload.get("roles")),
             scopes=_words_of_string(payload.get("scope")),
-            auth_time=int(_time(payload, "auth_time")),
+            auth_time=int(_time(payload, "auth_time")) if "auth_time" in payload else None,
             amr=_words_of_list(payload.get("amr")),
         )
         return VerifiedClaims(
-            exp=exp, not_before=max(iat, nbf), epoch=epoch, bearer=bearer, question=self._keys_of(sub, jti, sid)
+            exp=exp,
+            not_before=max(iat, nbf),
+            epoch=epoch,
+            bearer=bearer,
+            question=self._keys_of(sub, jti, sid),
+            kid=kid,
         )
 
     def _still_valid(self, claims: VerifiedClaims) -> Refusal | None:
@@ -289,7 +295,7 @@ def _identity(  # noqa: PLR0913 - the claims of one token, by name
     client_id: str,
     roles: tuple[str, ...],
     scopes: frozenset[str],
-    auth_time: int,
+    auth_time: int | None,
     amr: tuple[str, ...],
 ) -> Identity:
     present = token_headers(
@@ -305,5 +311,5 @@ def _identity(  # noqa: PLR0913 - the claims of one token, by name
         auth_time=auth_time,
         amr=amr,
         covered=cover(present),
-        header_lines="".join(f"{name}: {value}\r\n" for name, value in present).encode("ascii"),
+        header_lines="".join(f"{name}: {value}\r\n" for name, value in present),
     )

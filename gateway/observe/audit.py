@@ -45,6 +45,14 @@ class Event(StrEnum):
     CLIENT_REMOVED = "client.removed"
     CLIENT_TOKEN = "client.token"  # noqa: S105 - the name of an event
     CLIENT_REFUSED = "client.refused"
+    ROLE_GRANTED = "role.granted"
+    ROLE_REVOKED = "role.revoked"
+    KEY_PUBLISHED = "key.published"
+    KEY_ACTIVATED = "key.activated"
+    KEY_PASSIVE = "key.passive"
+    KEY_RETIRED = "key.retired"
+    KEY_REMOVED = "key.removed"
+    KEYS_REFUSED = "keys.refused"
 
 
 class Trail(Protocol):
@@ -79,17 +87,34 @@ class Audit:
 
         Args:
             event: what happened.
-            facts: by name: `sub`, `sid`, `jti`, `client_id`, `actor` (who did it, where that is not `sub`), `address`,
-                `request_id`, `reason`, `account` (a digest of the name that was typed). Empty ones are left out. None
-                is a token, password, cookie or captcha answer.
+            facts: by name: `sub`, `sid`, `jti`, `client_id`, `client` (a digest of what no client is called), `actor`
+                (who did it, where that is not `sub`), `address`, `request_id`, `reason`, `account` (a digest of the
+                name that was typed), `role`; of a key its `group`, `kid` and `alg`; `worker` (where it happened, where
+                that is not everywhere). Empty ones are left out. None is a token, password, cookie, captcha answer or
+                key.
+        """
+        self._waiting.append(self.log(event, **facts))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    def log(self, event: Event, **facts: str | None) -> dict[str, str]:
+        """Note an event in the log alone: one that anybody can bring about as often as they like.
+
+        The trail is capped. Whoever can fill it can make it forget.
+
+        Returns:
+            The entry.
         """
         moment = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")
         known = {name: value[:MAX_TEXT] for name, value in facts.items() if value}
         entry = {"time": moment, "event": str(event), **known}
         self._write_line(entry)
-        self._waiting.append(entry)
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+        return entry
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not in the trail yet."""
+        return len(self._waiting)
 
     async def flush(self) -> None:
         """Wait until what was recorded so far is in the trail, or has failed to get there."""

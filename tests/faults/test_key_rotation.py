@@ -14,12 +14,14 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
+from websockets.asyncio.client import ClientConnection, connect
 
 from gateway.clock import SystemClock
 from gateway.identity import keyring
 from gateway.identity.keystore import Group, KeyStore
 from gateway.identity.keystore_states import Did
 from gateway.settings import Settings
+from tests.gateway.forward.sockets import PATH, closed, socket_service
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import HOST
@@ -196,6 +198,32 @@ async def test_what_a_removed_key_has_signed_is_refused_on_both_nodes_within_two
     # And it stays so, while what the new key signs is taken.
     assert {await client.get(bearer) for client in clients for _ in range(10)} == {401}
     assert [await client.get(site.sign()) for client in clients] == [200, 200]
+
+
+async def test_a_socket_ends_on_both_nodes_within_two_seconds_of_the_removal_of_its_key(tmp_path: Path) -> None:
+    """R-164: what is open is no exception."""
+    async with socket_service() as behind:
+        route = {"name": "orders", "prefix": "/orders", "upstreams": [behind.url], "websocket": [PATH]}
+        sections: dict[str, Any] = {"keys": {"directory": str(tmp_path / "keys")}, "route": [route]}
+        with (
+            nodes.redis(tmp_path) as redis_url,
+            nodes.process(tmp_path, redis_url, behind.url, **sections) as one,
+            nodes.process(tmp_path, redis_url, behind.url, **sections) as other,
+        ):
+            sockets = [await opened_by(one.tokens, node.port) for node in (one, other)]
+            settings = nodes.settings(tmp_path, redis_url, behind.url, **sections)
+            KeyStore(settings).remove(one.tokens.key.kid, time.time())
+            removed = time.monotonic()
+            assert await asyncio.gather(*(closed(socket) for socket in sockets)) == [(4403, "token revoked")] * 2
+            assert time.monotonic() - removed < REMOVED_WITHIN_S
+
+
+async def opened_by(tokens: Tokens, port: int) -> ClientConnection:
+    """A socket through a node."""
+    fields = {"Authorization": f"Bearer {tokens.token()}"}
+    return await connect(
+        f"ws://127.0.0.1:{port}{PATH}", additional_headers=fields, proxy=None, ping_interval=None, close_timeout=1
+    )
 
 
 async def refused_after(client: Client, bearer: str, since: float) -> float:

@@ -8,6 +8,7 @@ import pytest
 from gateway.cli import addresses
 from gateway.cli.addresses import Ports
 from gateway.errors import ConfigurationError
+from gateway.settings import is_loopback
 
 HOST = "127.0.0.1"
 
@@ -65,7 +66,7 @@ def test_the_printed_address_is_one_to_connect_to(host: str, expected: str) -> N
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("orders", False)],
 )
 def test_only_loopback_is_loopback(host: str, expected: bool) -> None:  # noqa: FBT001 - a table's column
-    assert addresses.is_loopback(host) is expected
+    assert is_loopback(host) is expected
 
 
 def test_a_free_port_is_taken_as_wanted() -> None:

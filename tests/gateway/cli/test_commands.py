@@ -111,6 +111,7 @@ def test_keys_are_made_once(config: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("link", ["orders", "Orders--products", "orders--../products"])
 def test_a_link_that_is_none_is_one_clear_line(link: str, config: Path) -> None:
     assert_refused(called("keys", "init", "--config", config, "--link", link), "link" if link == "orders" else "name")
+    assert not (config.parent / "keys").exists(), "nothing is made"
 
 
 def test_the_list_of_keys_shows_no_secret(config: Path, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def run(folder: Path, tmp_path: Path) -> Run:
 def listed(run: Run, group: str = "signing") -> dict[str, str]:
     """State by id, of one group."""
     found: dict[str, Any] = json.loads(run("list", "--json").stdout)
-    return {key["id"]: key["state"] for key in found["keys"] if key["group"] == group}
+    return {key["kid"]: key["state"] for key in found["keys"] if key["group"] == group}
 
 
 def test_a_rotation_says_what_it_did_and_when_to_go_on(run: Run) -> None:
@@ -92,7 +92,7 @@ def test_old_passive_keys_are_retired(run: Run, folder: Path, capsys: pytest.Cap
     clock = ManualClock()
     KeyStore(settings).rotate(KeyStore(settings).signing(), clock.now(), at_once=True)
     clock.advance(300 + 10 + 300)
-    keys.retire(settings, clock)
+    keys.retire(settings, clock=clock)
     assert capsys.readouterr().out == f"signing: {old} is gone\n"
     assert old not in listed(run)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable
@@ -59,11 +60,15 @@ def as_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return content
 
 
-def login(http: httpx.Client) -> dict[str, Any]:
-    answer = http.post("/auth/login", json={"username": USER, "password": PASSWORD})
+def login(http: httpx.Client, user: str = USER) -> dict[str, Any]:
+    answer = http.post("/auth/login", json={"username": user, "password": PASSWORD})
     assert answer.status_code == 200, answer.text
     tokens: dict[str, Any] = answer.json()
     return tokens
+
+
+def administers(http: httpx.Client, tokens: dict[str, Any]) -> int:
+    return http.get("/admin/routes", headers={"authorization": f"Bearer {tokens['access_token']}"}).status_code
 
 
 def status(http: httpx.Client, tokens: dict[str, Any]) -> int:
@@ -84,6 +89,26 @@ def test_a_user_is_blocked_and_unblocked(http: httpx.Client, lockgate: Lockgate)
     event = json.loads(unblocked.stderr)
     assert (event["event"], event["sub"], event["actor"][:3]) == ("user.unblocked", blocked["sub"], "cli")
     assert status(http, login(http)) == 200
+
+
+def test_the_first_administrator_is_made_by_a_command_and_ends_by_one_at_once(
+    http: httpx.Client, lockgate: Lockgate
+) -> None:
+    name = f"first-{secrets.token_hex(4)}"
+    registered = http.post("/users/register", json={"username": name, "password": PASSWORD})
+    assert registered.status_code == 201, registered.text
+    tokens = login(http, name)
+    granted = lockgate("users", "grant", name, "admin")
+    assert granted.returncode == 0, granted.stderr
+    assert granted.stdout == f"{name} is now: customer admin; tokens tell of it from the next login or refresh on\n"
+    event = json.loads(granted.stderr)
+    assert (event["event"], event["role"], event["actor"][:3]) == ("role.granted", "admin", "cli")
+    refreshed = http.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]}).json()
+    assert [administers(http, one) for one in (tokens, refreshed)] == [403, 200]
+    revoked = as_json(lockgate("users", "revoke-role", name, "admin", "--json"))
+    assert revoked == {"sub": registered.json()["id"], "roles": ["customer"]}
+    assert [administers(http, one) for one in (tokens, refreshed)] == [401, 401]
+    assert as_json(lockgate("users", "show", name, "--json"))["roles"] == ["customer"]
 
 
 def test_sessions_are_listed_and_ended(http: httpx.Client, lockgate: Lockgate) -> None:
@@ -107,15 +132,40 @@ def test_a_token_is_inspected_and_its_end_is_seen(http: httpx.Client, lockgate: 
     assert inspected["claims"]["sid"] == tokens["session_id"]
     refresh = as_json(lockgate("tokens", "inspect", tokens["refresh_token"], "--json"))
     assert (refresh["kind"], refresh["sid"], refresh["generation"]) == ("refresh token", tokens["session_id"], 0)
+    assert refresh["verdict"] == "valid"
     http.post("/auth/logout", headers={"authorization": f"Bearer {tokens['access_token']}"})
     gone = lockgate("tokens", "inspect", tokens["access_token"])
+    assert (gone.returncode, gone.stderr) == (1, "")
     assert "its session has ended" in gone.stdout
+    over = lockgate("tokens", "inspect", tokens["refresh_token"], "--json")
+    assert (over.returncode, json.loads(over.stdout)["verdict"]) == (1, "used up, or its session is over")
 
 
-@pytest.mark.parametrize("token", ["nonsense", "lgr_x", "a.b.c"])
+@pytest.mark.parametrize(
+    ("end", "verdict"), [("revoke", "revoked"), ("logout-all", "its user was logged out everywhere")]
+)
+def test_the_end_of_a_token_is_told_apart(http: httpx.Client, lockgate: Lockgate, end: str, verdict: str) -> None:
+    tokens = login(http)
+    content = {"token": tokens["access_token"]}
+    http.post(f"/auth/{end}", json=content, headers={"authorization": f"Bearer {tokens['access_token']}"})
+    told = lockgate("tokens", "inspect", "-", "--json", stdin=tokens["access_token"])
+    assert (told.returncode, json.loads(told.stdout)["verdict"]) == (1, verdict)
+
+
+def test_where_redis_does_not_answer_what_the_token_says_is_told_all_the_same(http: httpx.Client, stack: Stack) -> None:
+    tokens = login(http)
+    environment = {**_environment(stack), "REDIS_URL": "unix:///nowhere/redis.sock"}
+    for token in (tokens["access_token"], tokens["refresh_token"]):
+        told = called("tokens", "inspect", token, "--json", "--config", CONFIG, **environment)
+        assert told.returncode == 1
+        assert json.loads(told.stdout)["verdict"].endswith("it did not answer (ConnectionError)")
+
+
+@pytest.mark.parametrize("token", ["nonsense", "", "lgr_x", "a.b.c"])
 def test_what_is_no_token_of_ours_is_said_to_be_none(lockgate: Lockgate, token: str) -> None:
-    verdict = as_json(lockgate("tokens", "inspect", token, "--json"))["verdict"]
-    assert "valid" not in verdict
+    told = lockgate("tokens", "inspect", token, "--json")
+    assert (told.returncode, told.stderr) == (1, "")
+    assert "valid" not in json.loads(told.stdout)["verdict"]
 
 
 def test_a_client_is_added_listed_and_removed(http: httpx.Client, lockgate: Lockgate) -> None:
@@ -142,6 +192,9 @@ def test_a_client_is_added_listed_and_removed(http: httpx.Client, lockgate: Lock
         (("clients", "add", "nightly", "--scope", "everything"), 2),
         (("users", "block", "nobody-at-all"), 1),
         (("sessions", "list", "nobody-at-all"), 1),
+        (("users", "grant", "nobody-at-all", "admin"), 1),
+        (("users", "grant", USER, "emperor"), 1),
+        (("users", "revoke-role", USER, "customer"), 1),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -151,6 +204,25 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert (done.returncode, done.stdout) == (exit_code, "")
     assert done.stderr.startswith("lockgate: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "address", "said"),
+    [
+        ("REDIS_URL", "unix:///nowhere/redis.sock", "Redis cannot be reached, or did not do it (ConnectionError)"),
+        (
+            "LOCKGATE_UPSTREAMS__USERS",
+            '["http://127.0.0.1:9"]',
+            "the users service cannot be reached, or did not do it",
+        ),
+    ],
+)
+def test_what_is_away_is_said_by_its_name(stack: Stack, variable: str, address: str, said: str) -> None:
+    environment = {**_environment(stack), variable: address}
+    done = called("users", "block", USER, "--config", CONFIG, **environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"lockgate: {said}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_a_redis_it_says_what_is_missing() -> None:

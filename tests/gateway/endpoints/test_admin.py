@@ -24,6 +24,10 @@ CALLS = [
     ("GET", "/admin/clients"),
     ("POST", "/admin/clients"),
     ("DELETE", "/admin/clients/x"),
+    ("PUT", "/admin/users/alice/roles/admin"),
+    ("DELETE", "/admin/users/alice/roles/customer"),
+    ("GET", "/admin/keys"),
+    ("POST", "/admin/keys/rotate"),
     ("GET", "/admin/audit"),
     ("GET", "/admin/routes"),
 ]

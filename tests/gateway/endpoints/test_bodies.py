@@ -166,7 +166,6 @@ async def test_a_body_beyond_the_limit_is_413(caller: Caller, service: Upstream)
         b"&".join(b"f%d=1" % number for number in range(21)),
         b"",
         b"token=",
-        b"token=" + b"a" * 8193,
         b"Token=a",
     ],
     ids=lambda body: body[:40].decode("latin-1"),

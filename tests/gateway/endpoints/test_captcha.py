@@ -56,6 +56,8 @@ async def test_drawing_is_rationed_for_each_address(shop: Shop) -> None:
         left -= COST["new"]
     answer = await shop.http.get("/auth/captcha")
     assert code(answer) == (429, "rate_limited")
+    assert answer.headers["ratelimit-remaining"] == "0"
+    assert answer.headers["ratelimit-reset"] == answer.headers["retry-after"]
     shop.node.tick(int(answer.headers["retry-after"]))
     assert (await shop.http.get("/auth/captcha")).status_code == 200
 

@@ -141,6 +141,7 @@ async def test_an_address_that_goes_on_and_on_is_sent_away_for_a_while(shop: Sho
     answer = await shop.login("alice", captcha=await solved(shop))
     assert code(answer) == (429, "too_many_attempts")
     wait = int(answer.headers["retry-after"])
+    assert (answer.headers["ratelimit-remaining"], answer.headers["ratelimit-reset"]) == ("0", str(wait))
     assert 1 <= wait <= login.window_s
     shop.node.tick(wait)
     assert (await shop.login("alice", captcha=await solved(shop))).status_code == 200

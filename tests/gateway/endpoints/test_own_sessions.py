@@ -118,7 +118,7 @@ async def test_a_session_of_the_old_password_that_was_missed_ends_at_its_refresh
     [
         ("wrong", NEW, (400, "invalid_grant")),
         (PASSWORD, "short", (400, "invalid_password")),
-        (PASSWORD, "x" * 200, (400, "invalid_password")),
+        (PASSWORD, "x" * 513, (400, "invalid_password")),
         ("wrong", "short", (400, "invalid_password")),
     ],
 )

@@ -14,10 +14,11 @@ from redis.asyncio import Redis
 from gateway.errors import StoreUnavailableError
 from gateway.identity import keyring
 from gateway.identity.auto_rotation import PERIOD_S, AutoRotation
-from gateway.identity.keystore import KeyStore
+from gateway.observe.audit import Audit
 from gateway.settings import Settings
 from gateway.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
 from gateway.stores.lock import try_lock
+from gateway.stores.trail import AuditTrail
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.clock import ManualClock
@@ -43,7 +44,13 @@ def settings(tmp_path: Path, redis_url: str, clock: ManualClock) -> Settings:
 
 @pytest.fixture
 def rotation(settings: Settings, redis: Redis, clock: ManualClock) -> AutoRotation:
-    return AutoRotation(KeyStore(settings), AFTER_S, partial(try_lock, redis, KEYS_LOCK, KEYS_LOCK_MS), clock)
+    return rotating(settings, redis, clock)
+
+
+def rotating(settings: Settings, redis: Redis, clock: ManualClock) -> AutoRotation:
+    """As a node does it."""
+    lock = partial(try_lock, redis, KEYS_LOCK, KEYS_LOCK_MS)
+    return AutoRotation(settings, lock, Audit(AuditTrail(redis, 1000), clock), clock)
 
 
 def counts(settings: Settings) -> tuple[int, int]:
@@ -72,8 +79,7 @@ async def test_a_key_that_is_old_enough_is_followed_by_another_step_by_step(
 
 
 async def test_of_many_nodes_at_once_one_makes_the_step(settings: Settings, redis: Redis, clock: ManualClock) -> None:
-    lock = partial(try_lock, redis, KEYS_LOCK, KEYS_LOCK_MS)
-    rotations = [AutoRotation(KeyStore(settings), AFTER_S, lock, clock) for _ in range(8)]
+    rotations = [rotating(settings, redis, clock) for _ in range(8)]
     clock.advance(AFTER_S)
     told = await asyncio.gather(*(rotation.step() for rotation in rotations))
     assert sorted(len(lines) for lines in told) == [0] * 7 + [2]
@@ -107,7 +113,7 @@ async def test_the_lock_is_given_back_and_only_by_its_holder(redis: Redis) -> No
 async def test_without_redis_nothing_is_changed(settings: Settings, clock: ManualClock) -> None:
     with upstreams.nobody() as address:
         away = Redis.from_url(address.replace("http", "redis"), retry=None)
-        rotation = AutoRotation(KeyStore(settings), AFTER_S, partial(try_lock, away, KEYS_LOCK, 1000), clock)
+        rotation = rotating(settings, away, clock)
         clock.advance(AFTER_S)
         with pytest.raises(StoreUnavailableError):
             await rotation.step()

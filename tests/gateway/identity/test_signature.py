@@ -352,6 +352,6 @@ def test_whatever_a_signed_token_says_there_is_a_verdict(
     if isinstance(outcome, Refusal):
         assert outcome.reason.code == "invalid_token"
     else:
-        lines = outcome.bearer.header_lines.decode("ascii").split("\r\n")
+        lines = outcome.bearer.header_lines.split("\r\n")
         assert all(line.isprintable() for line in lines)
         assert len(lines) <= 8

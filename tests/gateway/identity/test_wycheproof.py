@@ -78,6 +78,7 @@ OTHER_VERDICTS: Final[dict[str, dict[int, str]]] = {
 """Vectors on which we differ from Wycheproof, with the reason: it calls all of them valid, but for `NO_USE`."""
 
 
+@pytest.mark.foreign_data
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the Wycheproof vectors are not there: {FOLDER}")
 @pytest.mark.parametrize("name", OTHER_VERDICTS)
 def test_each_vector_is_judged_as_wycheproof_does_but_for_the_listed_ones(name: str) -> None:

@@ -1,0 +1,131 @@
+"""Everything a user does, on a Redis Cluster: wherever in it their keys are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from gateway.errors import Reason, Refusal
+from gateway.identity import keyring
+from gateway.sessions.captcha import digits
+from gateway.sessions.families import Families
+from gateway.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
+from gateway.stores.lock import try_lock
+from gateway.stores.redis import check_policy
+from tests.gateway.admission.rig import WITHIN_S, claims
+from tests.gateway.endpoints.rig import Caller, Users, bearer
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
+from tests.support.redis_groups import Cluster
+
+FREE = 5
+"""Failures before a captcha is asked for."""
+
+
+@pytest.fixture
+def names(redis_cluster: Cluster) -> list[str]:
+    """A user at each of the three masters."""
+    return [redis_cluster.user_at(number, "id-user").removeprefix("id-") for number in range(3)]
+
+
+@pytest_asyncio.fixture
+async def caller(redis_cluster: Cluster, names: list[str], tmp_path: Path) -> AsyncIterator[Caller]:
+    """Somebody who calls a node on an empty Cluster."""
+    await redis_cluster.flush()
+    users = Users({f"id-{name}": "active" for name in names})
+    async with upstreams.running(users.script()) as service:
+        route = [{**nodes.routes(service.url)[3], "rate": ["50/min per user", "200/min per route"]}]
+        settings = nodes.settings(tmp_path, redis_cluster.url, service.url, route=route)
+        async with nodes.running(settings) as node:
+            yield Caller(node)
+
+
+async def test_users_at_every_master_log_in_go_on_and_end(caller: Caller, names: list[str]) -> None:
+    for name in names:
+        tokens, other = await caller.login(name), await caller.login(name)
+        assert await caller.welcome(tokens["access_token"]) == 200
+        refreshed = await caller.json("/auth/refresh", {"refresh_token": tokens["refresh_token"]})
+        assert refreshed.status == 200
+        listed = await caller.node.get("/auth/sessions", bearer(refreshed.json))
+        assert len(listed.json["sessions"]) == 2
+        assert (await caller.json("/auth/revoke", {"token": tokens["access_token"]})).status == 200
+        assert await caller.welcome(tokens["access_token"]) == 401
+        assert await caller.welcome(refreshed.json["access_token"]) == 200
+        assert (await caller.post("/auth/logout", media=None, fields=bearer(refreshed.json))).status == 204
+        assert await caller.welcome(refreshed.json["access_token"]) == 401
+        assert await caller.welcome(other["access_token"]) == 200
+        assert (await caller.post("/auth/logout-all", media=None, fields=bearer(other))).status == 204
+        assert await caller.welcome(other["access_token"]) == 401
+
+
+async def test_a_stolen_refresh_token_ends_its_session(caller: Caller, names: list[str]) -> None:
+    for name in names:
+        tokens = await caller.login(name)
+        for _ in range(2):
+            tokens = (await caller.json("/auth/refresh", {"refresh_token": tokens["refresh_token"]})).json | {
+                "stolen": tokens["refresh_token"],
+                "older": tokens.get("stolen"),
+            }
+        assert (await caller.json("/auth/refresh", {"refresh_token": tokens["older"]})).status == 400
+        assert await caller.welcome(tokens["access_token"]) == 401
+
+
+async def test_a_ticket_is_good_once(caller: Caller, names: list[str]) -> None:
+    for name in names:
+        tokens = await caller.login(name)
+        answer = await caller.post("/auth/tickets", media=None, fields=bearer(tokens))
+        redeem = caller.node.worker.tickets.redeem
+        assert await redeem(answer.json["ticket"]) == tokens["access_token"].encode()
+        assert await redeem(answer.json["ticket"]) is None
+
+
+async def test_guesses_are_counted_and_a_captcha_lets_the_right_password_in(caller: Caller, names: list[str]) -> None:
+    """R-123: one atomic step over the counters of account, address and everybody, which share a hash tag."""
+    guess = {"username": names[0], "password": "wrong-password"}
+    answers = [(await caller.json("/auth/login", guess)).json["code"] for _ in range(FREE + 1)]
+    assert answers == ["invalid_grant"] * FREE + ["captcha_required"]
+    captcha = (await caller.node.get("/auth/captcha")).json["id"]
+    secret = keyring.load(caller.node.settings.keys.directory).refresh_secrets[0]
+    right = {"username": names[0], "password": "correct-horse-battery"}
+    solved = {**right, "captcha": {"id": captcha, "answer": digits(secret, captcha)}}
+    assert (await caller.json("/auth/login", right)).json["code"] == "captcha_required"
+    assert (await caller.json("/auth/login", solved)).status == 200
+    assert (await caller.json("/auth/login", solved)).json["code"] == "captcha_required"
+
+
+async def test_a_limit_holds(caller: Caller, names: list[str]) -> None:
+    access = (await caller.login(names[0]))["access_token"]
+    statuses = [await caller.welcome(access) for _ in range(51)]
+    assert statuses == [200] * 50 + [429]
+
+
+async def test_what_is_open_ends_with_its_session_wherever_that_was_ended(caller: Caller, names: list[str]) -> None:
+    """A message reaches the subscriber at whichever master it listens."""
+    node = caller.node
+    families = Families(node.worker.redis, node.settings.token, node.clock)
+    for name in names:
+        ended: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
+        open_one = claims(f"id-{name}", "of-a-socket")
+        node.worker.watches.watch(open_one, ended.set_result)
+        await families.block_token(f"id-{name}", "of-a-socket", open_one.exp)
+        async with asyncio.timeout(WITHIN_S):
+            assert (await ended).reason is Reason.TOKEN_REVOKED
+
+
+async def test_what_has_one_key_for_all_works_too(caller: Caller, names: list[str]) -> None:
+    """The audit trail, the lock of the keys, the clients, and the policy of every node."""
+    worker = caller.node.worker
+    await caller.login(names[0])
+    await worker.auth.audit.flush()
+    assert [entry["event"] for entry in await worker.auth.trail.latest(5)] == ["login"]
+    async with (
+        try_lock(worker.redis, KEYS_LOCK, KEYS_LOCK_MS) as first,
+        try_lock(worker.redis, KEYS_LOCK, KEYS_LOCK_MS) as second,
+    ):
+        assert (first, second) == (True, False)
+    await check_policy(worker.redis)
+    assert (await caller.node.get("/readyz")).status == 200
