@@ -6,15 +6,11 @@ The server is a real one that is really killed, frozen and started again with it
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
 from gateway.app import ADMISSION_TIMEOUT_S
 from gateway.stores.layout import UserKeys
@@ -22,6 +18,7 @@ from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import Message
+from tests.support.store import Store
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.fault
@@ -32,39 +29,9 @@ RECOVERY_S = 5
 JSON = "Content-Type: application/json\r\n"
 
 
-class Server:
-    """A Redis server that can be taken away and brought back, always at the same address and with the same data."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._running = contextlib.ExitStack()
-        self.url = ""
-
-    async def start(self) -> None:
-        self.url = self._running.enter_context(nodes.redis(self._folder))
-
-    def kill(self) -> None:
-        self._running.close()
-
-    @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[Redis]:
-        async with Redis.from_url(self.url) as client:
-            yield client
-
-    @contextlib.asynccontextmanager
-    async def frozen(self) -> AsyncIterator[None]:
-        async with self.client() as client:
-            pid = (await client.info("server"))["process_id"]
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(pid, signal.SIGCONT)
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Server:
-    return Server(tmp_path / "redis")
+def server(tmp_path: Path) -> Store:
+    return Store(tmp_path / "redis")
 
 
 @pytest_asyncio.fixture
@@ -75,7 +42,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 @pytest_asyncio.fixture
 async def node(
-    server: Server, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Store, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Node]:
     """A worker that has found its Redis."""
     monkeypatch.delenv("REDIS_URL", raising=False)
@@ -124,9 +91,7 @@ async def _goes_on(node: Node, upstream: Upstream) -> None:
     assert len(upstream.requests) == before + 2
 
 
-async def test_a_killed_redis_is_503_at_once_and_back_when_it_is(
-    node: Node, server: Server, upstream: Upstream
-) -> None:
+async def test_a_killed_redis_is_503_at_once_and_back_when_it_is(node: Node, server: Store, upstream: Upstream) -> None:
     """R-150, R-152: never 401, never a silent 200; and what was revoked before is still revoked after."""
     bearer, revoked = node.tokens.bearer(), node.tokens.bearer(sub="mallory", jti="stolen")
     async with server.client() as client:
@@ -149,7 +114,7 @@ async def test_a_killed_redis_is_503_at_once_and_back_when_it_is(
 
 
 async def test_a_frozen_redis_is_503_after_the_time_out_once_and_then_at_once(
-    node: Node, server: Server, upstream: Upstream
+    node: Node, server: Store, upstream: Upstream
 ) -> None:
     """Nobody waits for a time-out of their own."""
     bearer = node.tokens.bearer()
@@ -167,7 +132,7 @@ async def test_a_frozen_redis_is_503_after_the_time_out_once_and_then_at_once(
     assert (await _back(lambda: node.get("/orders", bearer))).status == 200
 
 
-async def test_a_redis_that_comes_and_goes_loses_nobody(node: Node, server: Server) -> None:
+async def test_a_redis_that_comes_and_goes_loses_nobody(node: Node, server: Store) -> None:
     """Each time it is back, answers belong to the questions again."""
     welcome, revoked = node.tokens.bearer(), node.tokens.bearer(sub="mallory", jti="stolen")
     async with server.client() as client:
@@ -184,7 +149,7 @@ async def test_a_redis_that_comes_and_goes_loses_nobody(node: Node, server: Serv
 
 
 async def test_a_node_that_starts_without_redis_serves_what_it_can_and_finds_it_later(
-    server: Server, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Store, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
     await server.start()
@@ -198,7 +163,7 @@ async def test_a_node_that_starts_without_redis_serves_what_it_can_and_finds_it_
     server.kill()
 
 
-async def test_what_could_not_be_confirmed_is_503_and_not_done(node: Node, server: Server) -> None:
+async def test_what_could_not_be_confirmed_is_503_and_not_done(node: Node, server: Store) -> None:
     """R-150: the caller of a failed revoke has to take the token for alive, and it is."""
     token = node.tokens.token()
     bearer = f"Authorization: Bearer {token}\r\n"

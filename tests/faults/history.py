@@ -1,0 +1,116 @@
+"""A history of what clients asked and were answered, and a checker of what must hold for each such history.
+
+In the manner of Jepsen: the checker knows nothing of how a gateway works. It sees when each request was begun and when
+its answer had arrived, and nothing else; so whatever it finds, a client could have found.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+OK = 200
+REFUSED = 400
+
+
+class Op(Enum):
+    """What a client can ask."""
+
+    LOGIN = auto()
+    REFRESH = auto()
+    CALL = auto()
+    REVOKE = auto()
+    LOGOUT = auto()
+    LOGOUT_ALL = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Did:
+    """One request and its answer.
+
+    Attributes:
+        user, session: whose token was presented; of a login, who tried and which session began.
+        token: what was presented: a refresh token to REFRESH, an access token to all else; empty for LOGIN.
+        begun, ended: before it was sent, and after the answer was read; seconds of one clock.
+        status: of the answer; `None`: there was none, so it may have happened or not.
+        access, refresh: what LOGIN and REFRESH handed out.
+        seen: user and session that the answer says the token is of.
+    """
+
+    op: Op
+    user: str
+    session: str = ""
+    token: str = ""
+    begun: float
+    ended: float
+    status: int | None = OK
+    access: str = ""
+    refresh: str = ""
+    seen: tuple[str, str] = ("", "")
+
+    @property
+    def worked(self) -> bool:
+        """Whether the client was told so."""
+        return self.status is not None and OK <= self.status < REFUSED
+
+
+def violations(history: Sequence[Did]) -> list[str]:
+    """Everything in a history that must not be, one line each."""
+    return [
+        *_welcome_after_the_end(history),
+        *_several_successors(history),
+        *_several_leaves(history),
+        *_crossed_identities(history),
+    ]
+
+
+def _welcome_after_the_end(history: Sequence[Did]) -> Iterator[str]:
+    """No 200 after an acknowledged end: of the token, of its session, or of everything that its user had by then."""
+    known_since = {token: did.ended for did in history if did.worked for token in (did.access, did.refresh) if token}
+    for end in history:
+        for use in history:
+            if not use.worked or use.op not in (Op.CALL, Op.REFRESH) or use.begun <= end.ended:
+                continue
+            # A refresh that was refused is an end, too: nothing of that session may work any more.
+            refused = end.op is Op.REFRESH and end.status == REFUSED
+            dead = (
+                (end.op is Op.REVOKE and end.worked and use.token == end.token)
+                or (((end.op is Op.LOGOUT and end.worked) or refused) and use.session == end.session)
+                or (end.op is Op.LOGOUT_ALL and end.worked and use.user == end.user)
+            )
+            # What was handed out while everything was being ended may have come before or after.
+            if dead and (end.op is not Op.LOGOUT_ALL or known_since[use.token] < end.begun):
+                yield f"after {end}\n  still welcome: {use}"
+
+
+def _several_successors(history: Sequence[Did]) -> Iterator[str]:
+    successors: defaultdict[str, set[str]] = defaultdict(set)
+    for did in history:
+        if did.op is Op.REFRESH and did.worked:
+            successors[did.token].add(did.refresh)
+            if len(successors[did.token]) > 1:
+                yield f"another successor than before: {did}"
+
+
+def _several_leaves(history: Sequence[Did]) -> Iterator[str]:
+    """A family is a chain: one end that was not used yet, and nothing before it works once what follows was used."""
+    refreshes = [did for did in history if did.op is Op.REFRESH and did.worked]
+    used = {did.token for did in refreshes}
+    leaves: defaultdict[str, set[str]] = defaultdict(set)
+    for did in history:
+        if did.refresh and did.refresh not in used:
+            leaves[did.session].add(did.refresh)
+    yield from (f"session {session} has {len(ends)} live leaves" for session, ends in leaves.items() if len(ends) > 1)
+    first_use = {did.token: did for did in sorted(refreshes, key=lambda did: did.ended, reverse=True)}
+    for did in refreshes:
+        after = first_use.get(did.refresh)
+        if after is not None and after.ended < did.begun:
+            yield f"its successor was used already: {did}"
+
+
+def _crossed_identities(history: Sequence[Did]) -> Iterator[str]:
+    for did in history:
+        if did.worked and did.op in (Op.CALL, Op.LOGIN, Op.REFRESH) and did.seen != (did.user, did.session):
+            yield f"taken for somebody else: {did}"

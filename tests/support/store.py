@@ -1,0 +1,82 @@
+"""A Redis server that bad luck happens to: killed, frozen, full, its connections cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from redis.asyncio import Redis
+
+from gateway.stores.redis import RedisClient
+from tests.support import node as nodes
+
+FULL: Final = 1
+"""Bytes: less than an empty server has in use, so nothing more can be written."""
+NO_LIMIT: Final = 0
+
+
+async def time_passes_at(redis: RedisClient, seconds: float) -> None:
+    """What Redis measures by its own clock is so much older: the rotation of each session."""
+    async for key in redis.scan_iter(match="*:session:*"):
+        await redis.hincrby(key, "rotated", -int(seconds * 1000))
+
+
+class Store:
+    """A real server, which comes back at the same address and with the same data.
+
+    Args:
+        folder: for its socket and its data.
+
+    Attributes:
+        url: where it is, from the first start on.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running = contextlib.ExitStack()
+        self.url = ""
+
+    async def start(self) -> None:
+        """Bring it up, or back."""
+        self.url = self._running.enter_context(nodes.redis(self._folder))
+
+    def kill(self) -> None:
+        """SIGKILL; does nothing where it is dead already."""
+        self._running.close()
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[Redis]:
+        """A client of the test's own."""
+        async with Redis.from_url(self.url) as client:
+            yield client
+
+    @contextlib.asynccontextmanager
+    async def frozen(self) -> AsyncIterator[None]:
+        """SIGSTOP, and SIGCONT at the end: what was sent meanwhile is carried out late."""
+        async with self.client() as client:
+            pid = (await client.info("server"))["process_id"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    @contextlib.asynccontextmanager
+    async def full(self) -> AsyncIterator[None]:
+        """Without room for anything more; reading and deleting go on."""
+        async with self.client() as client:
+            await client.config_set("maxmemory", FULL)
+            try:
+                yield
+            finally:
+                await client.config_set("maxmemory", NO_LIMIT)
+
+    async def cut_connections(self) -> None:
+        """Break off every connection but the test's own, whatever is under way on it."""
+        async with self.client() as client:
+            await client.client_kill_filter(_type="normal", skipme=True)
+            await client.client_kill_filter(_type="pubsub", skipme=True)
