@@ -4,43 +4,49 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import socket
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
 
 from gateway.admission.ended import EndedChannel, Watches
 from gateway.admission.gate import Admission
-from gateway.admission.link import RedisLink
+from gateway.admission.links import link_to
 from gateway.auth_parts import AuthParts, Given
 from gateway.clock import Clock
 from gateway.edge.asgi import AsgiCall
-from gateway.edge.protocol import Edge, EdgeProtocol, Handler
+from gateway.edge.connection import ClientConnection, Edge
+from gateway.edge.handler import Handler
+from gateway.edge.path import SERVER_WIDE
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
+from gateway.edge.turns import Turns
 from gateway.endpoints import admin, forward_auth, health, openapi, problems, tickets, well_known
 from gateway.errors import ConfigurationError, LockgateError, StoreUnavailableError
+from gateway.forward.leases import Leases
 from gateway.forward.services import Services
 from gateway.forward.tls import tls_towards
 from gateway.forward.websocket import Sockets
 from gateway.identity.auto_rotation import AutoRotation
 from gateway.identity.issuer import Issuer
-from gateway.identity.keystore import KeyStore
 from gateway.identity.reload import live_keys
+from gateway.identity.session_cookie import NAMES
 from gateway.identity.verifier import AccessTokenRules, Verifier
 from gateway.observe.access_log import AccessLog
+from gateway.observe.audit import Event
 from gateway.observe.metrics import Gauges, Metrics
 from gateway.observe.observer import RequestObserver
 from gateway.observe.tracing import NONE, Sampler, Tracing
 from gateway.pipeline import Pipeline
+from gateway.policy.origins import Origins
 from gateway.policy.routes import RouteTable, is_own
 from gateway.sessions.accounts import Accounts
 from gateway.sessions.refresh_token import RefreshTokens
 from gateway.sessions.tickets import Tickets
 from gateway.settings import Settings
-from gateway.stores.layout import KEYS_LOCK, KEYS_LOCK_MS, admission_keys
-from gateway.stores.lock import try_lock
+from gateway.stores.layout import admission_keys
 from gateway.stores.redis import check_policy, connect
 from trust import LinkKeys
 
@@ -68,8 +74,9 @@ class Worker:
             raise ConfigurationError("redis_url is not set; `lockgate dev` brings a Redis of its own")
         token = settings.token
         self.ticker = Ticker(clock)
+        self._turns = Turns()
         self.redis = connect(settings.redis_url.get_secret_value())
-        self.link = RedisLink(self.redis, admission_timeout_s)
+        self.link = link_to(self.redis, admission_timeout_s)
         keys = self.keys = live_keys(settings, clock)
         ring, links = keys.ring.value, keys.links.value
         verifier = Verifier(
@@ -98,25 +105,17 @@ class Worker:
         self.tickets = Tickets(self.redis)
         self.watches = Watches(
             admission,
+            ring,
             self.ticker,
             clock,
             leeway_s=token.leeway_s,
             stream_idle_s=settings.upstream.stream_idle_s,
         )
         self.ended = EndedChannel(self.redis, self.watches)
-        self.sockets = Sockets(settings.websocket, self.watches, self.ticker, clock)
-        self.pipeline = Pipeline(
-            routes=self.routes,
-            verifier=verifier,
-            admission=admission,
-            services=self.services.by_route,
-            answer_here=self._answer_here,
-            sockets=self.sockets,
-            watches=self.watches,
-            tickets=self.tickets,
-            ticker=self.ticker,
-            clock=clock,
-        )
+        self.link.listen(self.ended.renew)
+        leases = Leases(self.redis, settings.websocket.per_user, self.ticker)
+        self.sockets = Sockets(settings.websocket, leases, self.watches, self.ticker, clock)
+        self.origins = Origins(self.routes, settings)
         self.auth = AuthParts(
             Given(
                 settings=settings,
@@ -126,9 +125,25 @@ class Worker:
                 issuer=issuer,
                 verifier=verifier,
                 refresh_tokens=refresh_tokens,
-                captcha_keys=ring.refresh_secrets,
+                ring_secrets=ring.refresh_secrets,
                 welcome=admission.verdict,
+                link=self.link,
+                reachable=lambda: self.link.connected,
             )
+        )
+        self.pipeline = Pipeline(
+            routes=self.routes,
+            verifier=verifier,
+            admission=admission,
+            services=self.services.by_route,
+            answer_here=self._answer_here,
+            sockets=self.sockets,
+            watches=self.watches,
+            tickets=self.tickets,
+            cookies=self.auth.cookies,
+            origins=self.origins,
+            ticker=self.ticker,
+            clock=clock,
         )
         self.metrics = Metrics(self._gauges())
         self.tracing = Tracing(settings.tracing, self._sampler, clock) if settings.tracing.endpoint else None
@@ -143,10 +158,13 @@ class Worker:
             observer=RequestObserver(self.metrics, access_log, self.tracing),
             body_limit=self._body_limit,
             oauth=problems.speaks_oauth,
+            cors=self.origins.cors,
+            vary=self.origins.vary,
         )
         self.checks: dict[str, health.Check] = {
             "redis": self._check_redis,
             "keys": self._check_keys,
+            "accounts": self._check_accounts,
             "node": self._check_node,
         }
         self._published = well_known.PublishedKeys(ring, settings.keys.publish_delay_s)
@@ -165,6 +183,7 @@ class Worker:
             stack.push_async_callback(self.redis.aclose)
             stack.push_async_callback(self.auth.audit.flush)
             stack.push_async_callback(self.accounts.close)
+            stack.push_async_callback(self.auth.cookies.close)
             if self.tracing is not None:
                 stack.callback(self.tracing.close)
             await stack.enter_async_context(self.services.running())
@@ -187,35 +206,45 @@ class Worker:
 
     def _follow_keys(self, verifier: Verifier, issuer: Issuer, refresh_tokens: RefreshTokens) -> None:
         """Give changed keys to all that hold some."""
-        for use in (verifier.use, issuer.use, self._published.use):
+        for use in (verifier.use, issuer.use, self._published.use, self.watches.use):
             self.keys.ring.listen(use)
         self.keys.ring.listen(lambda ring: refresh_tokens.use(ring.refresh_secrets))
         self.keys.ring.listen(lambda ring: self.auth.captchas.use(ring.refresh_secrets))
+        self.keys.ring.listen(lambda ring: self.auth.cookies.use(ring.refresh_secrets))
         self.keys.links.listen(self._use_links)
+        self.keys.listen_refused(self._note_refused_keys)
         self.ticker.listen(self.keys.poll)
 
     def _use_links(self, links: LinkKeys) -> None:
         self.accounts.use(links.outbound(self._settings.accounts.service))
         self.services.use(links)
 
+    def _note_refused_keys(self, what: str, problem: str) -> None:
+        # Each worker for itself: each has its own last good keys, and may have its own copy of the files.
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        self.auth.audit.record(Event.KEYS_REFUSED, group=what, reason=problem, worker=worker)
+
     def _auto_rotation(self, clock: Clock) -> AutoRotation | None:
-        after_s = self._settings.keys.rotate_after_s
-        if not after_s:
+        if not self._settings.keys.rotate_after_s:
             return None
-        lock = partial(try_lock, self.redis, KEYS_LOCK, KEYS_LOCK_MS)
-        rotation = AutoRotation(KeyStore(self._settings), after_s, lock, clock)
+        rotation = AutoRotation(self._settings, self.auth.key_lock, self.auth.audit, clock)
         self.ticker.listen(rotation.poll)
         return rotation
 
     def _application(self) -> FastAPI:
         app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         problems.install(app)
-        self.auth.include_in(app, self.pipeline, self._routes_with_state)
-        app.include_router(tickets.router(self.tickets, self.pipeline))
+        self.auth.include_in(app, self.pipeline, self.origins, self._routes_with_state)
+        app.include_router(tickets.router(self.tickets, self.pipeline, self.auth.cookies))
         app.include_router(forward_auth.router(self.pipeline))
         app.include_router(well_known.router(self._published))
         app.include_router(health.router(self.checks))
-        descriptions = openapi.Descriptions(self.routes, lambda: self.keys.links.value, self._clock)
+        descriptions = openapi.Descriptions(
+            self.routes,
+            lambda: self.keys.links.value,
+            self._clock,
+            NAMES[self._settings.server.session_cookie].decode("ascii"),
+        )
         to_everybody = self._settings.server.openapi == "everybody"
         app.include_router(openapi.router(app, descriptions, self.pipeline, to_everybody=to_everybody))
         return app
@@ -234,21 +263,29 @@ class Worker:
         states = self.services.states()
         return [admin.route_json(route, states) for route in self.routes.routes]
 
-    async def _check_redis(self) -> None:
-        await check_policy(self.redis)
+    async def _check_redis(self) -> str | None:
+        warning = await check_policy(self.redis)
         if not self.link.connected:
             raise StoreUnavailableError("not connected")
+        return warning
 
     async def _check_keys(self) -> str | None:
         # The reason stands in the log: it names files, and everybody may ask.
         return "they cannot be reloaded, the last good ones are in use" if self.keys.problem else None
 
+    async def _check_accounts(self) -> str | None:
+        # No reason to be taken out of service: everybody who has a token is served, and other nodes fare no better.
+        return self.accounts.trouble
+
     async def _check_node(self) -> None:
         if self.edge.draining:
             raise LockgateError("draining")
 
-    def _answer_here(self, request: InboundRequest, client: EdgeProtocol) -> Handler:
-        return AsgiCall(self.app, request, client, self.ticker)
+    def _answer_here(self, request: InboundRequest, client: ClientConnection) -> Handler:
+        app = self.app if request.path != SERVER_WIDE else health.CAPABILITIES
+        # Whoever watches over this worker wants to know whether it lives, and not how many others ask it something.
+        turns = None if request.path == health.ALIVE else self._turns
+        return AsgiCall(app, request, client, self.ticker, turns)
 
     def _body_limit(self, path: str) -> int:
         limits = self._settings.limits

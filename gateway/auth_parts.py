@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from fastapi import FastAPI
-from redis.asyncio import Redis
+from fastapi import Depends, FastAPI
 
+from gateway.admission.gate import Link
 from gateway.clock import Clock
-from gateway.endpoints import admin, auth, captcha, metadata, oauth, sessions
+from gateway.endpoints import admin, auth, captcha, login, metadata, oauth, sessions
+from gateway.endpoints.asking import store_of
+from gateway.endpoints.browser import Browser
 from gateway.identity.issuer import Issuer
+from gateway.identity.key_desk import KeyDesk
 from gateway.identity.verifier import Verifier
 from gateway.observe.audit import Audit
 from gateway.pipeline import Pipeline
+from gateway.policy.origins import Origins
+from gateway.sessions.access import AccessTokens
 from gateway.sessions.accounts import Accounts
 from gateway.sessions.captcha import Captchas
 from gateway.sessions.clients import Clients
+from gateway.sessions.cookie_sessions import CookieSessions
 from gateway.sessions.families import Families
 from gateway.sessions.grants import Grants, StillWelcome
 from gateway.sessions.guard import PasswordGuard
@@ -24,8 +31,11 @@ from gateway.sessions.operators import Operators
 from gateway.sessions.refresh_token import RefreshTokens
 from gateway.sessions.self_service import SelfService
 from gateway.sessions.service import Sessions
-from gateway.sessions.throttle import Allowance, Throttle
+from gateway.sessions.throttle import REFRESH_WINDOW_S, Allowance, Throttle
 from gateway.settings import Settings
+from gateway.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
+from gateway.stores.lock import try_lock
+from gateway.stores.redis import RedisClient
 from gateway.stores.trail import AuditTrail
 
 
@@ -34,14 +44,16 @@ class Given:
     """What these parts are built on."""
 
     settings: Settings
-    redis: Redis
+    redis: RedisClient
     clock: Clock
     accounts: Accounts
     issuer: Issuer
     verifier: Verifier
     refresh_tokens: RefreshTokens
-    captcha_keys: Sequence[bytes]
+    ring_secrets: Sequence[bytes]
     welcome: StillWelcome
+    link: Link
+    reachable: Callable[[], bool]
 
 
 class AuthParts:
@@ -55,27 +67,48 @@ class AuthParts:
         settings, redis, clock = given.settings, given.redis, given.clock
         token, accounts = settings.token, given.accounts
         self._settings = settings
+        self._reachable = given.reachable
         self.trail = AuditTrail(redis, settings.audit.length)
         self.audit = Audit(self.trail, clock)
-        self.captchas = Captchas(redis, given.captcha_keys)
+        self.key_lock = partial(try_lock, redis, KEYS_LOCK, KEYS_LOCK_MS)
+        self._key_desk = KeyDesk(settings, self.key_lock, self.audit, clock)
+        self.captchas = Captchas(redis, given.ring_secrets)
         self._drawing = Allowance(redis, clock, name="captcha", limit=captcha.ALLOWANCE, window_s=captcha.ALLOWANCE_S)
-        families = Families(redis, token, clock)
+        self._refreshing = Allowance(
+            redis, clock, name="refresh", limit=settings.login.refresh_limit, window_s=REFRESH_WINDOW_S
+        )
+        families = Families(redis, token, clock, settings.store.wait_replicas)
         clients = Clients(redis, clock)
         guard = PasswordGuard(Throttle(redis, settings.login, clock), self.captchas)
+        access = AccessTokens(given.issuer, settings.roles)
+        self.cookies = CookieSessions(
+            mode=settings.server.session_cookie,
+            link=given.link,
+            families=families,
+            accounts=accounts,
+            access=access,
+            verifier=given.verifier,
+            keys=given.ring_secrets,
+            clock=clock,
+            audit=self.audit,
+        )
         self.sessions = Sessions(
             accounts=accounts,
+            clients=clients,
             families=families,
             refresh_tokens=given.refresh_tokens,
-            issuer=given.issuer,
+            access=access,
+            cookies=self.cookies,
             verifier=given.verifier,
             token=token,
-            scopes_of=settings.roles,
             guard=guard,
             audit=self.audit,
         )
         self._own = SelfService(redis=redis, families=families, accounts=accounts, guard=guard, audit=self.audit)
         self._grants = Grants(
             redis=redis,
+            accounts=accounts,
+            access=access,
             clients=clients,
             families=families,
             refresh_tokens=given.refresh_tokens,
@@ -92,15 +125,22 @@ class AuthParts:
             clients=clients,
             audit=self.audit,
             clock=clock,
-            access_life_s=token.access_life_s,
+            token=token,
         )
 
-    def include_in(self, app: FastAPI, pipeline: Pipeline, routes: admin.Routes) -> None:
+    def include_in(self, app: FastAPI, pipeline: Pipeline, origins: Origins, routes: admin.Routes) -> None:
         """Add the calls to an application."""
         scopes = self._settings.scopes
-        app.include_router(auth.router(self.sessions, self._grants, pipeline))
-        app.include_router(captcha.router(self.captchas, self._drawing))
-        app.include_router(sessions.router(self._own, pipeline))
-        app.include_router(oauth.router(self._grants, self.sessions))
+        desk = admin.Desk(self._operators, self._key_desk, self.trail, routes, scopes)
+        browser = Browser(self.cookies, origins)
+        needs_store = [Depends(store_of(self._reachable))]
+        for router in (
+            login.router(self.sessions, self._grants, browser, self._refreshing),
+            auth.router(self.sessions, self._grants, pipeline, browser),
+            captcha.router(self.captchas, self._drawing),
+            sessions.router(self._own, pipeline),
+            oauth.router(self._grants, self.sessions, self._refreshing),
+            admin.router(desk, pipeline),
+        ):
+            app.include_router(router, dependencies=needs_store)
         app.include_router(metadata.router(self._settings.token.issuer, scopes))
-        app.include_router(admin.router(self._operators, self.trail, pipeline, scopes=scopes, routes=routes))

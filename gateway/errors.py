@@ -71,9 +71,15 @@ class Reason(Enum):
     SESSION_ENDED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
     EPOCH_RAISED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
     TICKET_UNKNOWN = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    COOKIE_MALFORMED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    COOKIE_UNKNOWN = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    COOKIE_EXPIRED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    COOKIE_CLOSED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    COOKIE_OUTDATED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
 
     # What they may do.
     ORIGIN_REFUSED = _Answer(403, "origin_refused", "Pages of this origin may not connect")
+    CROSS_SITE = _Answer(403, "cross_site_refused", "With a cookie, this has to come from a page of an allowed origin")
     PROXY_UNTRUSTED = _Answer(403, "proxy_untrusted", "Only a trusted front proxy may ask this")
     TOO_MANY_SOCKETS = _Answer(429, "too_many_sockets", "Too many open WebSockets")
     SCOPE_MISSING = _Answer(403, "insufficient_scope", "The access token lacks a scope", "insufficient_scope")
@@ -83,7 +89,7 @@ class Reason(Enum):
     # Logging in and staying logged in.
     LOGIN_REFUSED = _Answer(400, "invalid_grant", "Username or password is wrong", "invalid_grant")
     CAPTCHA_REQUIRED = _Answer(400, "captcha_required", "A captcha has to be solved first")
-    LOGIN_THROTTLED = _Answer(429, "too_many_attempts", "Too many attempts; try again later")
+    LOGIN_THROTTLED = _Answer(429, "too_many_attempts", "Too many attempts; solve a captcha or try again later")
     PASSWORD_REFUSED = _Answer(400, "invalid_grant", "The current password is wrong", "invalid_grant")
     PASSWORD_UNACCEPTABLE = _Answer(400, "invalid_password", "The new password is not acceptable", "invalid_request")
     REFRESH_MALFORMED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
@@ -93,12 +99,22 @@ class Reason(Enum):
     ACCOUNT_CLOSED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
     PASSWORD_OUTDATED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
     REFRESH_FOREIGN = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+    REFRESH_CROWDED = _Answer(429, "too_many_refreshes", "This refresh token was used too often; use the one after it")
+    COOKIES_OFF = _Answer(400, "cookies_off", "There are no session cookies here", "invalid_request")
 
     # What OAuth clients may do.
+    CLIENT_REPEATED = _Answer(400, "repeated_credentials", "Credentials were sent twice", "invalid_request")
     CLIENT_REFUSED = _Answer(401, "invalid_client", "The client could not be authenticated", "invalid_client")
     CLIENT_EXISTS = _Answer(409, "client_exists", "There is a client of this name already")
     GRANT_UNSUPPORTED = _Answer(400, "unsupported_grant_type", "There is no such grant", "unsupported_grant_type")
     SCOPE_INVALID = _Answer(400, "invalid_scope", "A scope is unknown or exceeds what was granted", "invalid_scope")
+
+    # What administrators may change.
+    ROLE_UNKNOWN = _Answer(404, "unknown_role", "There is no such role")
+    ROLE_LAST = _Answer(409, "last_role", "An account keeps at least one role")
+    KEYS_BUSY = _Answer(409, "keys_busy", "The keys are being changed by another node")
+    KEYS_FIXED = _Answer(409, "keys_not_writable", "This node may not write to the folder of keys")
+    KEYS_UNUSABLE = _Answer(503, "keys_unusable", "The files of keys are not in order; the log says what is wrong")
 
     # Something the gateway depends on is away.
     STORE_AWAY = _Answer(503, "store_unavailable", "The session store cannot be reached", "temporarily_unavailable")

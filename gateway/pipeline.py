@@ -2,7 +2,7 @@
 
 edge        bytes → InboundRequest                    (before this file: `edge.protocol`)
 policy      which route? default deny                  404 405 501
-identity    Authorization → VerifiedClaims             400 401
+identity    Authorization or cookie → VerifiedClaims   400 401 403
 admission   still welcome? → Identity                  401 429 503
 policy      may this identity do this here?            403
 forward     sign, send, stream back                    502 503 504
@@ -16,23 +16,29 @@ from functools import partial
 from gateway.admission.ended import Watches
 from gateway.admission.gate import Admission, Verdict
 from gateway.clock import Clock
-from gateway.edge.protocol import EdgeProtocol, Handler
+from gateway.edge.connection import ClientConnection
+from gateway.edge.handler import Handler
+from gateway.edge.preflight import Preflight
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
 from gateway.edge.wire import Field
 from gateway.errors import Reason, Refusal
 from gateway.forward.exchange import Exchange
 from gateway.forward.handshake import WEBSOCKET, read
+from gateway.forward.opening import Entry
 from gateway.forward.service import Service
-from gateway.forward.websocket import Entry, Socket, Sockets
+from gateway.forward.websocket import Socket, Sockets
 from gateway.identity.bearer import bearer, format_gate
 from gateway.identity.model import Identity, VerifiedClaims
+from gateway.identity.session_cookie import SessionCookie
 from gateway.identity.verifier import Verifier
 from gateway.policy.authorize import authorize
+from gateway.policy.origins import Origins
 from gateway.policy.routes import Route, RouteTable, find, is_own
+from gateway.sessions.cookie_sessions import CookieSessions
 from gateway.sessions.tickets import Tickets
 
-AnswerHere = Callable[[InboundRequest, EdgeProtocol], Handler]
+AnswerHere = Callable[[InboundRequest, ClientConnection], Handler]
 
 
 class Pipeline:
@@ -47,6 +53,8 @@ class Pipeline:
         sockets: what open WebSockets share.
         watches: of what stays open.
         tickets: stand for tokens.
+        cookies: so do these.
+        origins: whose pages may do what.
         ticker: the worker's coarse clock.
         clock: the time.
     """
@@ -62,6 +70,8 @@ class Pipeline:
         sockets: Sockets,
         watches: Watches,
         tickets: Tickets,
+        cookies: CookieSessions,
+        origins: Origins,
         ticker: Ticker,
         clock: Clock,
     ) -> None:
@@ -73,24 +83,29 @@ class Pipeline:
         self._sockets = sockets
         self._watches = watches
         self._tickets = tickets
+        self._cookies = cookies
+        self._origins = origins
         self._ticker = ticker
         self._clock = clock
 
-    def begin(self, request: InboundRequest, client: EdgeProtocol) -> Handler:
+    def begin(self, request: InboundRequest, client: ClientConnection) -> Handler:
         """A request's head has arrived; its body, if any, goes to the handler that is returned."""
-        if is_own(request.path):
-            return self._answer_here(request, client)
-        exchange = Exchange(request, client, self._ticker, self._clock, self._watches)
+        if request.headers.origin is not None:
+            preflight = self._origins.preflight(request)
+            if preflight is not None:
+                return self._answer_preflight(request, client, preflight)
         route = find(self._routes, request.method, request.path)
         if isinstance(route, Refusal):
-            exchange.refuse(route)
-            return exchange
+            return self._answer_here(request, client) if is_own(request.path) else self._refuse(request, client, route)
         client.route = route.name
         if request.headers.upgrade == WEBSOCKET:
             return Socket(request, client, route, self, self._sockets)
+        exchange = Exchange(request, client, self._ticker, self._clock, self._watches)
         claims = self._claims_for(route, request)
         if isinstance(claims, Refusal):
             exchange.refuse(claims)
+        elif isinstance(claims, SessionCookie):
+            self._cookies.when_known(claims, request.request_id, partial(self._ask, exchange, route, request))
         else:
             self._admission.ask(
                 claims, route.limits, request.client, partial(self._let_in, exchange, route, request.method)
@@ -99,7 +114,7 @@ class Pipeline:
 
     async def enter(self, request: InboundRequest, route: Route) -> Verdict:
         """From identity to authorization, for what can wait: the stages of `begin`, in the same order."""
-        claims = self._claims_for(route, request)
+        claims = await self._settled(self._claims_for(route, request), request)
         if isinstance(claims, Refusal):
             return claims
         verdict = await self._admission.answer(claims, route.limits, request.client)
@@ -147,8 +162,15 @@ class Pipeline:
         requests = self._services[route.name].requests
         return requests.identity_fields(request, verdict.identity, now=self._clock.now())
 
-    def identify(self, request: InboundRequest) -> VerifiedClaims | Refusal | None:
-        """Who is asking; `None` where the request carries no credentials."""
+    def identify(self, request: InboundRequest) -> VerifiedClaims | SessionCookie | Refusal | None:
+        """Who is asking; `None` where the request carries no credentials, a cookie where Redis has to be asked for it.
+
+        A cookie and `Authorization` are two ways at once; neither is what is left when the other fails (R-41, R-43).
+        """
+        if request.headers.session_cookies:
+            value = self._cookies.presented(request.headers)
+            if value is not None:
+                return value if isinstance(value, Refusal) else self._by_cookie(request, value)
         remembered = self._verifier.recall(request.headers.credentials)
         if remembered is not None:
             return remembered
@@ -159,19 +181,51 @@ class Pipeline:
 
     async def admit(self, request: InboundRequest) -> Identity | Refusal:
         """From identity to admission, for calls that the gateway answers itself and that need an identity."""
-        claims = self.identify(request)
+        claims = await self._settled(self.identify(request), request)
         if claims is None:
             return Refusal(Reason.NO_CREDENTIALS)
         if isinstance(claims, Refusal):
             return claims
         return await self._admission.verdict(claims)
 
-    def _claims_for(self, route: Route, request: InboundRequest) -> VerifiedClaims | Refusal | None:
+    def _by_cookie(self, request: InboundRequest, value: bytes) -> VerifiedClaims | SessionCookie | Refusal:
+        if request.headers.authorization:
+            return Refusal(Reason.REPEATED_CREDENTIALS)
+        refusal = self._origins.cross_site(request)
+        if refusal is not None:
+            return refusal
+        return self._cookies.recall(value, request.request_id) or self._cookies.read(value)
+
+    async def _settled(
+        self, found: VerifiedClaims | SessionCookie | Refusal | None, request: InboundRequest
+    ) -> VerifiedClaims | Refusal | None:
+        """The same, with a cookie looked up."""
+        return await self._cookies.claims(found, request.request_id) if isinstance(found, SessionCookie) else found
+
+    def _claims_for(self, route: Route, request: InboundRequest) -> VerifiedClaims | SessionCookie | Refusal | None:
         """Who is asking, as far as the route wants to know."""
         if route.auth == "public":
             return None
         claims = self.identify(request)
         return Refusal(Reason.NO_CREDENTIALS) if claims is None and route.auth == "required" else claims
+
+    def _ask(self, exchange: Exchange, route: Route, request: InboundRequest, claims: VerifiedClaims | Refusal) -> None:
+        """A cookie was looked up."""
+        if isinstance(claims, Refusal):
+            exchange.refuse(claims)
+        elif not exchange.over:
+            decide = partial(self._let_in, exchange, route, request.method)
+            self._admission.ask(claims, route.limits, request.client, decide)
+
+    def _answer_preflight(self, request: InboundRequest, client: ClientConnection, preflight: str | Refusal) -> Handler:
+        if isinstance(preflight, str):
+            return Preflight(request, client, preflight, self._ticker.date)
+        return self._refuse(request, client, preflight)
+
+    def _refuse(self, request: InboundRequest, client: ClientConnection, refusal: Refusal) -> Handler:
+        exchange = Exchange(request, client, self._ticker, self._clock, self._watches)
+        exchange.refuse(refusal)
+        return exchange
 
     def _let_in(self, exchange: Exchange, route: Route, method: str, verdict: Verdict) -> None:
         """Admission has answered."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
@@ -36,6 +37,10 @@ MAX_PORT = 65535
 _HOST_AND_PORT: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
+_ISSUER: Final = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?$"
+"""A URL without query and fragment (RFC 8414 section 2), of https but for trying out."""
+
+
 def upstream_address(url: str) -> tuple[str, int]:
     """Host and port of `http://host:port` or `https://host:port`; an upstream address is nothing more than that.
 
@@ -46,6 +51,14 @@ def upstream_address(url: str) -> tuple[str, int]:
     if match is None or not 0 < int(match[2]) <= MAX_PORT:
         raise ValueError("an upstream is http(s)://host:port and nothing more")
     return match[1].strip("[]"), int(match[2])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine and no other can reach it."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _plain_address(url: str) -> str:
@@ -75,11 +88,21 @@ class ServerSettings(_Section):
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Peers whose X-Forwarded-* fields are believed; nobody by default."""
     allowed_origins: Origins = ()
-    """Whose pages may open WebSockets, unless a route says otherwise; nobody's by default."""
+    """Whose pages may read answers, use a session cookie and open WebSockets, unless a route says otherwise; nobody's
+    by default."""
+    session_cookie: Literal["off", "secure", "localhost"] = "off"
+    """Whether a login may give a browser a cookie instead of tokens. `localhost`: one that browsers take over plain
+    HTTP, for a gateway that only its own machine reaches."""
     openapi: Literal["admin", "everybody"] = "admin"
     """Who may read the description of all calls, `/openapi.json`."""
     drain_s: Annotated[float, Field(gt=0)] = 20
     """How long a node that was told to stop waits for requests in flight."""
+
+    @model_validator(mode="after")
+    def _plain_cookies_stay_on_this_machine(self) -> Self:
+        if self.session_cookie == "localhost" and (not is_loopback(self.host) or self.trusted_proxies):
+            raise ValueError('session_cookie = "localhost" needs a loopback host and no trusted_proxies; use "secure"')
+        return self
 
 
 class LimitSettings(_Section):
@@ -103,7 +126,7 @@ class LimitSettings(_Section):
 class TokenSettings(_Section):
     """What an access token says, and how long it and its session live (seconds)."""
 
-    issuer: Annotated[str, Field(min_length=1, max_length=256)] = "http://127.0.0.1:8080"
+    issuer: Annotated[str, Field(pattern=_ISSUER, max_length=256)] = "http://127.0.0.1:8080"
     audience: Annotated[str, Field(min_length=1, max_length=256)] = "lockgate"
     client_id: Annotated[str, Field(min_length=1, max_length=256)] = "lockgate-login"
     """The client that logs in with a password when the request names none."""
@@ -112,8 +135,15 @@ class TokenSettings(_Section):
     refresh_idle_s: Annotated[int, Field(ge=60)] = 14 * 86_400
     refresh_absolute_s: Annotated[int, Field(ge=60)] = 30 * 86_400
     refresh_grace_s: Annotated[int, Field(ge=0, le=30)] = 10
+    """How long a refresh whose answer was lost may be asked again, by the clock of Redis; 0: not at all."""
     signature_cache: Annotated[int, Field(ge=0)] = 10_000
     """How many verified signatures a worker remembers."""
+
+    @model_validator(mode="after")
+    def _idle_within_absolute(self) -> Self:
+        if self.refresh_idle_s > self.refresh_absolute_s:
+            raise ValueError("refresh_idle_s is longer than refresh_absolute_s")
+        return self
 
 
 class UpstreamSettings(_Section):
@@ -142,7 +172,7 @@ class SocketSettings(_Section):
     ping_s: Annotated[float, Field(gt=0)] = 20
     """Seconds between pings; who has not sent a byte from one to the next is taken for dead."""
     per_user: Annotated[int, Field(ge=1)] = 32
-    """Open sockets of one user in one worker."""
+    """Open sockets of one user, on all nodes together."""
 
 
 class RouteSettings(_Section):
@@ -206,7 +236,7 @@ class LogSettings(_Section):
 
 
 class LoginSettings(_Section):
-    """How many attempts at a password there may be in one window, before a captcha is asked for or none is made."""
+    """How many attempts at a password there may be in one window, before a captcha is asked for; how many refreshes."""
 
     window_s: Annotated[int, Field(ge=60, le=86_400)] = 900
     account_attempts: Annotated[int, Field(ge=1)] = 5
@@ -216,7 +246,10 @@ class LoginSettings(_Section):
     all_attempts: Annotated[int, Field(ge=1)] = 2000
     """The same from everybody together."""
     address_limit: Annotated[int, Field(ge=1)] = 100
-    """Attempts from one address before it has to wait; with or without captchas."""
+    """Attempts from one address before it has to wait where it does not solve a captcha."""
+    refresh_limit: Annotated[int, Field(ge=1)] = 1200
+    """Refreshes, and tokens for clients, that an address may ask for in a minute: as many as 6,000 users behind one
+    address need whose tokens live five minutes."""
 
 
 class AuditSettings(_Section):
@@ -224,6 +257,14 @@ class AuditSettings(_Section):
 
     length: Annotated[int, Field(ge=1000)] = 100_000
     """About how many events Redis keeps; the log has them all."""
+
+
+class StoreSettings(_Section):
+    """How sure a write to Redis has to be."""
+
+    wait_replicas: Annotated[int, Field(ge=0, le=5)] = 0
+    """How many replicas have to confirm a change to a session, or the end of one, before it is answered 200; where
+    fewer do, the answer is 503. With 0 a master that dies may take its last changes with it."""
 
 
 class TracingSettings(_Section):
@@ -262,6 +303,7 @@ class Settings(BaseSettings):
     accounts: AccountSettings = AccountSettings()
     login: LoginSettings = LoginSettings()
     audit: AuditSettings = AuditSettings()
+    store: StoreSettings = StoreSettings()
     keys: KeySettings = KeySettings()
     operations: OperationsSettings = OperationsSettings()
     log: LogSettings = LogSettings()
@@ -293,6 +335,10 @@ class Settings(BaseSettings):
         if service in self.upstreams:
             return self.upstreams[service]
         return tuple(dict.fromkeys(url for route in self.route if route.target == service for url in route.upstreams))
+
+    def upstreams_of(self, route: RouteSettings) -> tuple[str, ...]:
+        """Base URLs that a route leads to: its own, or those of its service where these are configured."""
+        return self.upstreams.get(route.target, route.upstreams)
 
     @property
     def scopes(self) -> frozenset[str]:

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-import asyncpg  # type: ignore[import-untyped]
 import httpx
 import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
-from sqlalchemy.engine import make_url
 
 from gateway.cli import redis_server
-from services.kit.database import Database
-from services.kit.migrations import migrate
 from services.kit.objects import ObjectSettings, ObjectStore
-from services.users.accounts import Accounts, Registration
-from services.users.models import SCHEMA, Account
-from services.users.passwords import Passwords
-from services.users.settings import UsersSettings
-from services.users.store import AccountStore
-from tests.support import postgres
 from tests.support.compose import PASSWORDS, environment_of, resolved, written
-from tests.support.stack import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +24,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.stack
 
 WITHIN_S: Final = 20
-MAKE_ADMIN: Final = ROOT / "deploy" / "postgres" / "make-admin.sh"
 
 
 @pytest.fixture
@@ -149,49 +135,3 @@ def test_a_store_of_files_lies_in_its_volume(containers: dict[str, dict[str, Any
         store = containers[f"{name}-files"]
         bucket = environment_of(containers[name])[f"{name.upper()}_S3_BUCKET"]
         assert store["volumes"] == [f"{name}-files:{store['environment']['NANIO_DATA_DIR']}/{bucket}"]
-
-
-def make_admin(username: str, host: str, programs: str) -> subprocess.CompletedProcess[str]:
-    """The script as `docker compose exec postgres make-admin` runs it, beside another server."""
-    env = {"PATH": programs, "PGHOST": host, "POSTGRES_USER": "lockgate", "POSTGRES_PASSWORD": "unused"}
-    return subprocess.run(  # noqa: S603 - ours
-        [str(MAKE_ADMIN), username], env=env, capture_output=True, text=True, timeout=WITHIN_S, check=False
-    )
-
-
-async def test_the_first_administrator_is_one_who_has_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("POSTGRES_URL", raising=False)  # a database called `users` is made, which might be somebody's
-    try:
-        with postgres.running_cluster() as url:
-            await _see_administrators_made(url)
-    except postgres.PostgresMissingError as error:
-        pytest.skip(str(error))
-
-
-async def _see_administrators_made(url: str) -> None:
-    programs = f"{postgres._programs()}:{os.defpath}"  # noqa: SLF001 - psql lies beside the server
-    assert shutil.which("psql", path=programs)
-    connection = await asyncpg.connect(url)
-    await connection.execute("CREATE DATABASE users")
-    await connection.close()
-    settings = UsersSettings(database_url=make_url(url).set(database="users").render_as_string())
-    database = Database(settings)
-    passwords = Passwords(1)
-    try:
-        await migrate(database, SCHEMA)
-        accounts = Accounts(AccountStore(database), passwords, time.time)
-        for name in ("ada", "bob"):
-            await accounts.register(Registration(username=name, password="correct-horse"))
-        host = str(make_url(url).query["host"])
-        for stranger in ("nobody", "x' OR username = 'bob"):
-            assert make_admin(stranger, host, programs).returncode == 1
-        done = make_admin("Ada", host, programs)
-        assert (done.returncode, done.stdout) == (0, "ada is an administrator, from the next login on\n"), done.stderr
-        roles = {name: await accounts.look_up(name) for name in ("ada", "bob")}
-        assert {name: who.roles for name, who in roles.items() if isinstance(who, Account)} == {
-            "ada": ["admin", "customer"],
-            "bob": ["customer"],
-        }
-    finally:
-        await passwords.close()
-        await database.close()

@@ -1,5 +1,7 @@
 """What is open must not outlive its token: sockets and streams end with it, on every node, within a second.
 
+They also end with the key that signed the token, as soon as this worker has learnt that the key is gone.
+
 `Watches` knows what this worker holds open, and for whom. `EndedChannel` listens on one connection to Redis for what
 has just been revoked, on whichever node. A message is only a hint to ask: the answer is what Redis holds, asked the
 same way as for a request. So a message that came twice, late, or for somebody who has logged in again does no harm;
@@ -14,16 +16,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
 from gateway.admission.gate import STORE_AWAY, Admission, Verdict
 from gateway.clock import Clock
 from gateway.edge.ticker import Ticker
 from gateway.errors import Reason, Refusal
+from gateway.identity.keyring import KeyRing
 from gateway.identity.model import VerifiedClaims
 from gateway.stores.layout import ENDED_CHANNEL
+from gateway.stores.redis import REDIS_FAULTS, RedisClient, pubsub
 
 Ended = Callable[[Refusal], None]
 
@@ -66,16 +68,25 @@ class Watches:
 
     Args:
         admission: is asked again.
+        ring: the keys that verify; what a key has signed ends with it.
         ticker: the worker's coarse clock; expiry is noticed at its ticks.
         clock: the time.
         leeway_s: how long a token is still good after it expired, as for requests.
         stream_idle_s: how long an event stream may be silent.
     """
 
-    def __init__(
-        self, admission: Admission, ticker: Ticker, clock: Clock, *, leeway_s: float, stream_idle_s: float
+    def __init__(  # noqa: PLR0913 - the last two by name
+        self,
+        admission: Admission,
+        ring: KeyRing,
+        ticker: Ticker,
+        clock: Clock,
+        *,
+        leeway_s: float,
+        stream_idle_s: float,
     ) -> None:
         self._admission = admission
+        self._verifying = ring.verifying
         self._clock = clock
         self._leeway_s = leeway_s
         self.stream_idle_s = stream_idle_s
@@ -94,7 +105,7 @@ class Watches:
         Args:
             claims: of its token; `None` for nobody in particular, who only has to go when the node stops.
             ended: called at most once, never before this returns: with `TOKEN_EXPIRED`, with why the token is no longer
-                welcome, or with `DRAINING`. The watch is over then.
+                welcome, with `TOKEN_UNKNOWN_KEY`, or with `DRAINING`. The watch is over then.
         """
         watch = Watch(self, claims, ended)
         self.add(watch)
@@ -107,7 +118,11 @@ class Watches:
         self._open.add(watch)
         for name in _names(watch.claims):
             self._by_name.setdefault(name, set()).add(watch)
-        self._ask(watch)
+        if self._is_signed(watch):
+            self._ask(watch)
+        else:
+            # Its key was removed since it was let in. Never before `watch` returns, as promised there.
+            asyncio.get_running_loop().call_soon(self._end_unsigned)
 
     def remove(self, watch: Watch) -> None:
         """Watch no more."""
@@ -124,6 +139,11 @@ class Watches:
         for watch in list(self._by_name.get(message, ())):
             self._ask(watch)
 
+    def use(self, ring: KeyRing) -> None:
+        """These keys verify from now on: what lives by a token of any other ends."""
+        self._verifying = ring.verifying
+        self._end_unsigned()
+
     def ask_about_all(self) -> None:
         """Messages may have been missed."""
         for watch in list(self._open):
@@ -134,6 +154,14 @@ class Watches:
         self._draining = True
         for watch in list(self._open):
             self._end(watch, Refusal(Reason.DRAINING))
+
+    def _is_signed(self, watch: Watch) -> bool:
+        """Whether the key of its token still verifies; true of what lives by none."""
+        return watch.claims is None or not watch.claims.kid or watch.claims.kid in self._verifying
+
+    def _end_unsigned(self) -> None:
+        for watch in [one for one in self._open if not self._is_signed(one)]:
+            self._end(watch, Refusal(Reason.TOKEN_UNKNOWN_KEY))
 
     def _ask(self, watch: Watch) -> None:
         if watch.claims is not None:
@@ -170,10 +198,11 @@ class EndedChannel:
         watches: is told.
     """
 
-    def __init__(self, redis: Redis, watches: Watches) -> None:
+    def __init__(self, redis: RedisClient, watches: Watches) -> None:
         self._redis = redis
         self._watches = watches
         self._listener: asyncio.Task[None] | None = None
+        self._is_old = False
 
     async def open(self) -> None:
         """Begin to listen; Redis need not be there yet."""
@@ -186,20 +215,29 @@ class EndedChannel:
             self._listener.cancel()
             await asyncio.wait({self._listener}, timeout=CANCEL_AGAIN_S)
 
+    def renew(self) -> None:
+        """Redis may be another server now: ask about everything, and listen there.
+
+        A master that was cut off from the others goes on answering a PING, and hears of nothing any more.
+        """
+        self._watches.ask_about_all()
+        self._is_old = True
+
     async def _listen(self) -> None:
         while True:
+            self._is_old = False
             try:
-                async with self._redis.pubsub() as channel:
+                async with await pubsub(self._redis) as channel:
                     await channel.subscribe(ENDED_CHANNEL)
                     await self._follow(channel)
-            except (RedisError, OSError) as error:
+            except REDIS_FAULTS as error:
                 _log.debug("%s: not subscribed (%s)", ENDED_CHANNEL, type(error).__name__)
             await asyncio.sleep(RESUBSCRIBE_S)
 
     async def _follow(self, channel: PubSub) -> None:
         """Handle messages until Redis has nothing to say, not even to a PING."""
         asked = False
-        while True:
+        while not self._is_old:
             message: dict[str, Any] | None = await channel.get_message(timeout=SILENCE_S)
             if message is None:
                 if asked:

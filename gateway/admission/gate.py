@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from gateway.admission.link import call_back
-from gateway.admission.rate import Limit, Standing, Tally, Window, Windows, subject
+from gateway.admission.link import AWAY, Away, call_back
+from gateway.admission.rate import Limit, Tally, Window, Windows, subject
 from gateway.clock import Clock
 from gateway.errors import Reason, Refusal
 from gateway.identity.model import Identity, VerifiedClaims, admit
+from gateway.stores.layout import KEYS_OF_A_QUESTION
 
 STORE_AWAY = Refusal(Reason.STORE_AWAY, headers=(("Retry-After", "1"),))
 
@@ -21,12 +22,12 @@ class Admitted(NamedTuple):
 
     Attributes:
         identity: who; `None` for nobody in particular.
-        standing: how they stand to the rate limits; `None` where there are none.
+        limits: how they stand to the tightest rate limit, as lines of a head; empty where there is none.
         claims: of the token; what stays open has to end with it.
     """
 
     identity: Identity | None
-    standing: Standing | None
+    limits: str
     claims: VerifiedClaims | None = None
 
 
@@ -34,17 +35,17 @@ Verdict = Admitted | Refusal
 Decide = Callable[[Verdict], None]
 
 
-class _Question(NamedTuple):
-    claims: VerifiedClaims | None
-    windows: tuple[Window, ...]
-    decide: Decide
+_Question = tuple[VerifiedClaims | None, Sequence[Window], Decide]
 
 
 class Link(Protocol):
     """What the gate asks."""
 
     def ask(self, commands: Sequence[tuple[Any, ...]], callback: Callable[[list[Any] | None], None]) -> None:
-        """Call back once with a reply for each command, or with `None` where nobody answers."""
+        """Call back once with a reply for each command, or with `None` where nobody answers.
+
+        Of a Cluster some nodes may be away: then `AWAY` stands where their values would, also among those of an MGET.
+        """
 
 
 class Admission:
@@ -74,17 +75,17 @@ class Admission:
             client: the address it is accounted to.
             decide: called once with the verdict, at once or in a later tick.
         """
-        windows: tuple[Window, ...] = ()
+        windows: Sequence[Window] = ()
         if limits:
             now = self._clock.now()
             sub = claims.bearer.sub if claims is not None else None
-            windows = tuple([self._windows.of(limit, subject(limit, sub, client), now) for limit in limits])
+            windows = [self._windows.of(limit, subject(limit, sub, client), now) for limit in limits]
         elif claims is None:
-            decide(Admitted(None, None))
+            decide(Admitted(None, ""))
             return
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._waiting.append(_Question(claims, windows, decide))
+        self._waiting.append((claims, windows, decide))
 
     async def verdict(self, claims: VerifiedClaims) -> Identity | Refusal:
         """Whether a token is still welcome, for callers that can wait."""
@@ -99,14 +100,16 @@ class Admission:
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        keys = [key for question in waiting if question.claims is not None for key in question.claims.question]
+        keys: list[bytes] = []
         tallies: dict[Window, Tally] = {}
-        for question in waiting:
-            for window in question.windows:
-                tally = tallies.get(window)
-                if tally is None:
-                    tally = tallies[window] = Tally(window)
-                tally.asked += 1
+        for claims, windows, _ in waiting:
+            if claims is not None:
+                keys += claims.question
+            for window in windows:
+                if window in tallies:
+                    tallies[window].asked += 1
+                else:
+                    tallies[window] = Tally(window)
         commands: list[tuple[Any, ...]] = [(b"MGET", *keys)] if keys else []
         unknown = [window for window in tallies if window.previous is None]
         for window in unknown:
@@ -125,49 +128,60 @@ class Admission:
     ) -> None:
         now = self._clock.now() if tallies else 0.0
         if replies is None:
-            for question in waiting:
-                call_back(question.decide, STORE_AWAY if question.claims is not None else _alone(question.windows, now))
+            for claims, windows, decide in waiting:
+                call_back(decide, STORE_AWAY if claims is not None else _alone(windows, now))
             return
         answers = iter(replies)
-        values = iter(next(answers) if any(question.claims is not None for question in waiting) else ())
+        values: list[Value] = next(answers) if any(claims is not None for claims, _, _ in waiting) else []
         for window in unknown:
             next(answers)
-            window.previous = int(next(answers) or 0)
+            previous = next(answers)
+            window.previous = None if previous is AWAY else int(previous or 0)
         for tally in tallies.values():
-            tally.first = next(answers) - tally.asked
-        for question in waiting:
-            claims = question.claims
-            refusal = None if claims is None else judge(claims, next(values), next(values), next(values))
-            verdict = refusal or self._within_limits(question, tallies, now)
-            call_back(question.decide, verdict)
+            count = next(answers)
+            tally.first = None if count is AWAY else count - tally.asked
+        place = 0
+        for claims, windows, decide in waiting:
+            refusal = None
+            if claims is not None:
+                blocked, ended, epoch = values[place : place + KEYS_OF_A_QUESTION]
+                place += KEYS_OF_A_QUESTION
+                refusal = judge(claims, blocked, ended, epoch)
+            call_back(decide, refusal or self._within_limits(claims, windows, tallies, now))
         self._give_back(tallies)
 
-    def _within_limits(self, question: _Question, tallies: dict[Window, Tally], now: float) -> Verdict:
-        claims = question.claims
-        tightest: Standing | None = None
-        for place, window in enumerate(question.windows):
-            standing = tallies[window].stand(now)
-            if standing is None:
-                for passed in question.windows[:place]:
+    def _within_limits(
+        self, claims: VerifiedClaims | None, windows: Sequence[Window], tallies: dict[Window, Tally], now: float
+    ) -> Verdict:
+        tightest: Window | None = None
+        lowest = 0
+        for place, window in enumerate(windows):
+            left = tallies[window].left(now)
+            if left < 0:
+                for passed in windows[:place]:
                     tallies[passed].passed -= 1
                 return window.refusal(now)
-            if tightest is None or standing.remaining < tightest.remaining:
-                tightest = standing
-        return Admitted(None if claims is None else admit(claims), tightest, claims)
+            if tightest is None or left < lowest:
+                tightest, lowest = window, left
+        limits = "" if tightest is None else tightest.lines(lowest, now)
+        return Admitted(None if claims is None else admit(claims), limits, claims)
 
     def _give_back(self, tallies: dict[Window, Tally]) -> None:
         """Requests that were refused do not count: who keeps knocking is let in again as soon as there is room."""
         refunds = [
             (b"DECRBY", tally.window.key, tally.asked - tally.passed)
             for tally in tallies.values()
-            if tally.passed < tally.asked
+            if tally.passed < tally.asked and tally.first is not None
         ]
         if refunds:
             self._link.ask(refunds, _ignore)
 
 
-def judge(claims: VerifiedClaims, blocked: bytes | None, ended: bytes | None, epoch: bytes | None) -> Refusal | None:
-    """Decide from what Redis holds about a token.
+Value = bytes | Away | None
+
+
+def judge(claims: VerifiedClaims, blocked: Value, ended: Value, epoch: Value) -> Refusal | None:
+    """Decide from what Redis holds about a token; nothing can be decided where any of it is `AWAY`.
 
     Args:
         claims: of the token.
@@ -179,25 +193,26 @@ def judge(claims: VerifiedClaims, blocked: bytes | None, ended: bytes | None, ep
         Why it is not welcome; `None`: it is.
     """
     if blocked is not None:
-        return Refusal(Reason.TOKEN_REVOKED)
+        return STORE_AWAY if blocked is AWAY else Refusal(Reason.TOKEN_REVOKED)
     if ended is not None:
-        return Refusal(Reason.SESSION_ENDED)
+        return STORE_AWAY if ended is AWAY else Refusal(Reason.SESSION_ENDED)
     if epoch is None:
         return None
-    if not epoch.isdigit():
+    if isinstance(epoch, Away) or not epoch.isdigit():
         return STORE_AWAY  # not a counter, so nothing can be told from it
     return Refusal(Reason.EPOCH_RAISED) if claims.epoch < int(epoch) else None
 
 
 def _alone(windows: Sequence[Window], now: float) -> Verdict:
-    tightest: Standing | None = None
+    tightest: Window | None = None
+    lowest = 0
     for window in windows:
-        standing = window.stand_alone(now)
-        if standing is None:
+        left = window.left_alone()
+        if left < 0:
             return window.refusal(now)
-        if tightest is None or standing.remaining < tightest.remaining:
-            tightest = standing
-    return Admitted(None, tightest)
+        if tightest is None or left < lowest:
+            tightest, lowest = window, left
+    return Admitted(None, "" if tightest is None else tightest.lines(lowest, now))
 
 
 def _set_unless_cancelled(future: asyncio.Future[Verdict], verdict: Verdict) -> None:

@@ -10,23 +10,41 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from enum import Enum
+from time import monotonic
 from typing import Any, Final, TypeVar, cast
 
 import hiredis
-from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
+
+from gateway.stores.redis import REDIS_FAULTS
 
 Command = tuple[bytes | str | int, ...]
 Replies = list[Any] | None
 """One reply for each command, or `None`: Redis did not answer in time, or with an error."""
 Callback = Callable[[Replies], None]
+MakeConnection = Callable[[], AbstractConnection]
 
 T = TypeVar("T")
 
+
+class Away(Enum):
+    """What stands for a value whose node of a Cluster did not answer, or that a full Redis could not count."""
+
+    AWAY = "away"
+
+
+AWAY: Final = Away.AWAY
+
 CONNECT_S: Final = 1.0
 LATE_S: Final = 0.02
-"""A timer that is later than that says that the event loop was held up."""
+"""A timer that is later than that says that the event loop was held up; and how long the second look is put off."""
+EARLY_S: Final = 0.001
+"""What a timer may be too early, by the loop's clock of whole milliseconds."""
+DEMOTED: Final = "READONLY "
+"""How a replica answers a write (the first word of a Redis error is its code)."""
+FULL: Final = "OOM "
+"""How a Redis without room answers a write."""
 RECONNECT_S: Final = 0.25
 """Seconds between attempts to reach Redis again: recovery takes no longer than that and the connection itself."""
 
@@ -47,13 +65,14 @@ class RedisLink(asyncio.Protocol):
     one attempt at a time is made to get the connection back.
 
     Args:
-        redis: the client whose connection settings are used.
+        make_connection: a connection of redis-py's, not yet connected; the link takes it over.
         timeout_s: how long an answer may take before the connection is given up.
     """
 
-    def __init__(self, redis: Redis, timeout_s: float) -> None:
-        self._pool = redis.connection_pool
+    def __init__(self, make_connection: MakeConnection, timeout_s: float) -> None:
+        self._make_connection = make_connection
         self._timeout_s = timeout_s
+        self._on_connected: Callable[[], None] = _nothing
         self._reader: Any = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self._connection: AbstractConnection | None = None
@@ -70,9 +89,13 @@ class RedisLink(asyncio.Protocol):
         """Whether there is somebody to ask."""
         return self._transport is not None
 
+    def listen(self, on_connected: Callable[[], None]) -> None:
+        """Call whenever there is a new connection: maybe to another server, and what the last one said may be old."""
+        self._on_connected = on_connected
+
     async def open(self) -> None:
         """Connect for the first time, and keep trying in the background from then on."""
-        with contextlib.suppress(RedisError, OSError):
+        with contextlib.suppress(*REDIS_FAULTS):
             await self._connect()
         self._keeper = asyncio.create_task(self._keep_connected())
 
@@ -107,27 +130,38 @@ class RedisLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answers come in the order of the questions."""
         self._reader.feed(data)
+        gets = self._reader.gets
         try:
-            while (reply := self._reader.gets()) is not False:
+            while (reply := gets()) is not False:
                 # What is out of band in RESP3 (CLIENT MAINT_NOTIFICATIONS, for one) is the answer to no question.
-                if not isinstance(reply, hiredis.PushNotification) and not self._take(reply):
+                if isinstance(reply, hiredis.PushNotification):
+                    continue
+                if not self._waiting:
+                    self._give_up()  # an answer that nobody asked for: nothing more can be believed
+                    return
+                self._replies.append(reply)
+                if len(self._replies) == self._waiting[0][0] and not self._take():
                     return
         except hiredis.ProtocolError:
             self._give_up()
 
-    def _take(self, reply: Any) -> bool:  # noqa: ANN401 - Redis has many types
-        """A reply to the oldest question; `False` where there is none, and nothing more can be believed."""
-        if not self._waiting:
+    def _take(self) -> bool:
+        """Hand the oldest question its replies; `False` where this connection is of no more use."""
+        replies, self._replies = self._replies, []
+        _, callback = self._waiting.popleft()
+        self._answered += 1
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        call_back(callback, self._outcome(replies) if errors else replies)
+        if any(str(error).startswith(DEMOTED) for error in errors):
+            # No master any more. Whoever is may be found by connecting again; a replica judges nobody.
             self._give_up()
             return False
-        self._answered += 1
-        self._replies.append(reply)
-        count, callback = self._waiting[0]
-        if len(self._replies) == count:
-            replies, self._replies = self._replies, []
-            self._waiting.popleft()
-            call_back(callback, None if any(isinstance(one, Exception) for one in replies) else replies)
         return True
+
+    def _outcome(self, replies: list[Any]) -> Replies:
+        """What is made of replies with errors among them. A Redis without room still tells what it holds."""
+        told = [AWAY if isinstance(reply, Exception) and str(reply).startswith(FULL) else reply for reply in replies]
+        return None if any(isinstance(reply, Exception) for reply in told) else told
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Redis is gone."""
@@ -137,10 +171,11 @@ class RedisLink(asyncio.Protocol):
     # --- staying connected -------------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
-        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py
+        connection = self._make_connection()
         try:
             async with asyncio.timeout(CONNECT_S):
                 await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+                await self._check_server(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -152,36 +187,49 @@ class RedisLink(asyncio.Protocol):
         transport.resume_reading()
         self._transport = transport
         self._lost.clear()
+        self._on_connected()
+
+    async def _check_server(self, connection: AbstractConnection) -> None:
+        """Raise one of `REDIS_FAULTS` where this is not the server to ask."""
+
+    async def _until_lost(self) -> None:
+        """Wait until the connection is not what it was."""
+        await self._lost.wait()
 
     async def _keep_connected(self) -> None:
         while not self._closing:
             if self._transport is not None:
-                await self._lost.wait()
+                await self._until_lost()
                 continue
             try:
                 await self._connect()
-            except (RedisError, OSError, TimeoutError):
+            except REDIS_FAULTS:
                 await asyncio.sleep(RECONNECT_S)
 
     def _watch(self) -> None:
-        self._check_after(self._timeout_s / 2, self._answered)
+        self._check_after((self._timeout_s - LATE_S) / 2, self._answered, again=False)
 
-    def _check_after(self, seconds: float, answered: int) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time() + seconds
-        self._watchdog = loop.call_at(due, self._check, answered, due)
+    def _check_after(self, seconds: float, answered: int, *, again: bool) -> None:
+        # By the real clock: the loop's own stands still while a callback runs.
+        due = monotonic() + seconds
+        self._watchdog = asyncio.get_running_loop().call_later(seconds, self._check, answered, due, again)
 
-    def _check(self, answered_then: int, due: float) -> None:
-        """One timer for all questions: a period without any answer, after up to one spent waiting, is the time-out."""
+    def _check(self, answered_then: int, due: float, again: bool) -> None:  # noqa: FBT001 - a callback's argument
+        """One timer for all questions: a period without any answer, after up to one spent waiting, is the time-out.
+
+        The loop runs timers before it reads, so the answer may be lying there, unread. That is why one look is never
+        enough: Redis is given up at another one, for which this worker was in time, so that it has read before.
+        """
         self._watchdog = None
         if not self._waiting:
             return
+        late = monotonic() - due
         if self._answered != answered_then:
             self._watch()
-        elif asyncio.get_running_loop().time() - due > LATE_S:
-            # It was this worker that was busy, not Redis: the loop runs timers before it reads, so the answer may be
-            # lying there. Look again when the sockets have been read.
-            self._check_after(LATE_S, answered_then)
+        elif late < -EARLY_S:
+            self._check_after(-late, answered_then, again=again)
+        elif not again or late > LATE_S:
+            self._check_after(LATE_S, answered_then, again=True)
         else:
             self._give_up()
 
@@ -201,3 +249,7 @@ class RedisLink(asyncio.Protocol):
         waiting, self._waiting = self._waiting, deque()
         for _, callback in waiting:
             call_back(callback, None)
+
+
+def _nothing() -> None:
+    """Nobody listens."""

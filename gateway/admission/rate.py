@@ -41,25 +41,6 @@ class Limit(NamedTuple):
     per: Per
 
 
-class Standing(NamedTuple):
-    """How a request stands to its tightest limit; what the RateLimit fields say.
-
-    Attributes:
-        limit: requests for each window.
-        remaining: of them, now.
-        reset_s: seconds until the current window ends.
-    """
-
-    limit: int
-    remaining: int
-    reset_s: int
-
-    def lines(self) -> str:
-        """The RateLimit fields as lines of a head."""
-        limit, remaining, reset_s = self
-        return f"RateLimit-Limit: {limit}\r\nRateLimit-Remaining: {remaining}\r\nRateLimit-Reset: {reset_s}\r\n"
-
-
 def parse(text: str, route: str) -> Limit:
     """Read `300/min per user`.
 
@@ -101,13 +82,13 @@ class Window:
     index: int
     previous: int | None = None
     local: int = 0
-    ends: float = field(init=False)
+    ends: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ends = float((self.index + 1) * self.limit.window_s)
+        self.ends = (self.index + 1) * self.limit.window_s
 
-    def stand(self, count: int, now: float) -> Standing | None:
-        """How a request stands, or `None`: over the limit.
+    def left(self, count: int, now: float) -> int:
+        """How many more requests the limit allows; negative where not even this one.
 
         Args:
             count: requests of this window up to and with this one.
@@ -117,16 +98,21 @@ class Window:
         estimate: float = count
         if self.previous:
             estimate += self.previous * min(1.0, max(0.0, (self.ends - now) / limit.window_s))
-        if estimate > limit.requests:
-            return None
-        return Standing(limit.requests, int(limit.requests - estimate), self._reset(now))
+        return math.floor(limit.requests - estimate)
 
-    def stand_alone(self, now: float) -> Standing | None:
+    def left_alone(self) -> int:
         """The same by this worker's own count, for when Redis is away."""
-        if self.local >= self.limit.requests:
-            return None
-        self.local += 1
-        return Standing(self.limit.requests, self.limit.requests - self.local, self._reset(now))
+        if self.local < self.limit.requests:
+            self.local += 1
+            return self.limit.requests - self.local
+        return -1
+
+    def lines(self, remaining: int, now: float) -> str:
+        """The RateLimit fields, as lines of a head."""
+        return (
+            f"RateLimit-Limit: {self.limit.requests}\r\nRateLimit-Remaining: {remaining}\r\n"
+            f"RateLimit-Reset: {self._reset(now)}\r\n"
+        )
 
     def refusal(self, now: float) -> Refusal:
         """The answer to a request over the limit."""
@@ -143,7 +129,7 @@ class Window:
         return Refusal(Reason.RATE_LIMITED, headers=fields, note=f"{self.limit.per} on {self.limit.route}")
 
     def _reset(self, now: float) -> int:
-        return max(1, math.ceil(self.ends - now))
+        return max(1, self.ends - int(now))
 
 
 @dataclass(slots=True, eq=False)
@@ -152,21 +138,23 @@ class Tally:
 
     Attributes:
         asked: how many.
-        first: the window's count before them, once Redis told.
+        first: the window's count before them, once Redis told; `None` where the node that counts is away.
         passed: how many of them were let through so far.
     """
 
     window: Window
-    asked: int = 0
-    first: int = 0
+    asked: int = 1
+    first: int | None = 0
     passed: int = 0
 
-    def stand(self, now: float) -> Standing | None:
-        """How the next request of the tick stands; `None` where it is over the limit. Those that were do not count."""
-        standing = self.window.stand(self.first + self.passed + 1, now)
-        if standing is not None:
+    def left(self, now: float) -> int:
+        """What the next request of the tick leaves, see `Window.left`. Requests over the limit do not count."""
+        if self.first is None:
+            return self.window.left_alone()
+        left = self.window.left(self.first + self.passed + 1, now)
+        if left >= 0:
             self.passed += 1
-        return standing
+        return left
 
 
 class Windows:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -14,11 +15,20 @@ import httpx
 
 from gateway.clock import Clock
 from gateway.errors import AccountsUnavailableError
+from gateway.sessions.lane import Lane
 from trust import LinkKey, headers, signed_headers
 
 _NO_SUCH_CREDENTIALS: Final = frozenset({httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE})
 """What the users service says of a name or password that no account can have. It counts as a wrong one: were it taken
 for a service that is away, it would count as no attempt at all."""
+PASSWORDS_AT_ONCE: Final = 16
+"""Of one worker. A hash takes some 25 ms of a core: this keeps several cores busy, and yet the queue is here, where it
+is bounded, and not at the users service, where everybody else would stand in it too."""
+LOOKUPS_AT_ONCE: Final = 16
+MAX_WAITING: Final = 256
+QUEUE_WAIT_S: Final = 2.0
+KEEP_ALIVE_S: Final = 30
+"""Less than the users service keeps an idle connection, so that it is this side that closes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +62,14 @@ class AccountRecord:
 
 
 class Unacceptable(NamedTuple):
-    """The users service would not take the new password, whatever the current one is."""
+    """The users service would not take the new value, whatever the one until now is."""
 
 
 class Accounts:
     """The users service's internal calls, signed with the link key.
+
+    Calls with a password wait for their hash. They have a lane of their own, or a flood of logins would leave no turn
+    to those that go on with a session.
 
     Args:
         addresses: base URLs; one after the other is tried where the first cannot be reached.
@@ -64,6 +77,10 @@ class Accounts:
         timeout_s: for one call.
         clock: the time.
         tls: for addresses that are https; without it nobody's certificate is good enough.
+
+    Attributes:
+        timeout_s: for one call; no answer is older than that.
+        trouble: what was wrong with the latest call; `None` where nothing was, and before the first.
     """
 
     def __init__(
@@ -75,18 +92,32 @@ class Accounts:
         clock: Clock,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        self.timeout_s = timeout_s
         self._addresses = tuple(addresses)
         self._key = key
         self._clock = clock
         verify = tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._client = httpx.AsyncClient(timeout=timeout_s, follow_redirects=False, trust_env=False, verify=verify)
+        # The lanes bound it. Its own bound costs the event loop waiting requests times connections, again and again.
+        limits = httpx.Limits(
+            max_connections=None,
+            max_keepalive_connections=PASSWORDS_AT_ONCE + LOOKUPS_AT_ONCE,
+            keepalive_expiry=KEEP_ALIVE_S,
+        )
+        self._client = httpx.AsyncClient(
+            timeout=timeout_s, limits=limits, follow_redirects=False, trust_env=False, verify=verify
+        )
+        lane = partial(Lane, waiting=MAX_WAITING, wait_s=QUEUE_WAIT_S, answer_s=timeout_s)
+        self._passwords, self._lookups = lane(at_once=PASSWORDS_AT_ONCE), lane(at_once=LOOKUPS_AT_ONCE)
+        self.trouble: str | None = None
 
     def use(self, key: LinkKey) -> None:
         """Sign with this key from now on."""
         self._key = key
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Give up what is under way, and close the connections."""
+        await self._passwords.close()
+        await self._lookups.close()
         await self._client.aclose()
 
     async def check_password(self, username: str, password: str, request_id: str) -> Account | None:
@@ -95,15 +126,14 @@ class Accounts:
         Raises:
             AccountsUnavailableError: the service did not give an answer.
         """
-        answer = await self._call(
-            "POST", "/internal/credentials/verify", request_id, {"username": username, "password": password}
-        )
+        content = {"username": username, "password": password}
+        answer = await self._call(self._passwords, "POST", "/internal/credentials/verify", request_id, content)
         if answer.status_code in _NO_SUCH_CREDENTIALS:
             return None
         if answer.status_code != httpx.codes.OK:
             raise AccountsUnavailableError(f"answered {answer.status_code}")
-        content = _object(answer)
-        return _account(content.get("account")) if content.get("valid") is True else None
+        outcome = _object(answer)
+        return _account(outcome.get("account")) if outcome.get("valid") is True else None
 
     async def find(self, sub: str, request_id: str) -> Account | None:
         """The account of a user, or `None` where there is none that may log in.
@@ -111,7 +141,7 @@ class Accounts:
         Raises:
             AccountsUnavailableError: the service did not give an answer.
         """
-        answer = await self._call("GET", f"/internal/accounts/{quote(sub, safe='')}", request_id)
+        answer = await self._call(self._lookups, "GET", f"/internal/accounts/{quote(sub, safe='')}", request_id)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         if answer.status_code != httpx.codes.OK:
@@ -126,7 +156,7 @@ class Accounts:
             AccountsUnavailableError: the service did not give an answer; the password may have been changed.
         """
         content = {"sub": sub, "current_password": current, "new_password": new}
-        answer = await self._call("POST", "/internal/credentials/change", request_id, content)
+        answer = await self._call(self._passwords, "POST", "/internal/credentials/change", request_id, content)
         if answer.status_code == httpx.codes.BAD_REQUEST:
             return Unacceptable()
         if answer.status_code != httpx.codes.OK:
@@ -140,16 +170,17 @@ class Accounts:
         Raises:
             AccountsUnavailableError: the service did not give an answer.
         """
-        answer = await self._call("GET", f"/internal/accounts/{quote(user, safe='')}", request_id)
+        answer = await self._call(self._lookups, "GET", f"/internal/accounts/{quote(user, safe='')}", request_id)
         if answer.status_code == httpx.codes.NOT_FOUND:
-            answer = await self._call("POST", "/internal/accounts/lookup", request_id, {"username": user})
+            content = {"username": user}
+            answer = await self._call(self._lookups, "POST", "/internal/accounts/lookup", request_id, content)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         if answer.status_code != httpx.codes.OK:
             raise AccountsUnavailableError(f"answered {answer.status_code}")
-        content = _object(answer)
-        account = _account(content)
-        return AccountRecord(account.sub, account.username, account.roles, str(content.get("status")))
+        found = _object(answer)
+        account = _account(found)
+        return AccountRecord(account.sub, account.username, account.roles, str(found.get("status")))
 
     async def set_status(self, sub: str, status: str, request_id: str) -> bool:
         """Say whether a user may log in (`active` or `blocked`); whether there is such a user.
@@ -158,13 +189,52 @@ class Accounts:
             AccountsUnavailableError: the service did not give an answer.
         """
         path = f"/internal/accounts/{quote(sub, safe='')}/status"
-        answer = await self._call("PUT", path, request_id, {"status": status})
+        answer = await self._call(self._lookups, "PUT", path, request_id, {"status": status})
+        if answer.status_code not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
+            raise AccountsUnavailableError(f"answered {answer.status_code}")
+        return answer.status_code == httpx.codes.OK
+
+    async def set_roles(self, sub: str, roles: Sequence[str], request_id: str) -> bool | Unacceptable:
+        """Say what a user is; whether there is such a user.
+
+        Args:
+            sub: the user.
+            roles: all of them from now on, at least one.
+            request_id: of the call.
+
+        Returns:
+            `Unacceptable` where the users service does not know one of the roles.
+
+        Raises:
+            AccountsUnavailableError: the service did not give an answer.
+        """
+        path = f"/internal/accounts/{quote(sub, safe='')}/roles"
+        answer = await self._call(self._lookups, "PUT", path, request_id, {"roles": list(roles)})
+        if answer.status_code == httpx.codes.BAD_REQUEST:
+            return Unacceptable()
         if answer.status_code not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
             raise AccountsUnavailableError(f"answered {answer.status_code}")
         return answer.status_code == httpx.codes.OK
 
     async def _call(
-        self, method: str, path: str, request_id: str, content: dict[str, str] | None = None
+        self,
+        lane: Lane,
+        method: str,
+        path: str,
+        request_id: str,
+        content: Mapping[str, str | list[str]] | None = None,
+    ) -> httpx.Response:
+        try:
+            answer = await lane.run(partial(self._send, method, path, request_id, content))
+        except AccountsUnavailableError as error:
+            self.trouble = str(error)
+            raise
+        failed = answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
+        self.trouble = f"answered {answer.status_code}" if failed else None
+        return answer
+
+    async def _send(
+        self, method: str, path: str, request_id: str, content: Mapping[str, str | list[str]] | None
     ) -> httpx.Response:
         body = b"" if content is None else json.dumps(content).encode("ascii")
         signed = signed_headers(

@@ -16,11 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from redis.asyncio import Redis
-
 from gateway.errors import CaptchaUnavailableError
 from gateway.stores.layout import captcha_key
-from gateway.stores.redis import store_errors
+from gateway.stores.redis import RedisClient, store_errors
 
 Kind = Literal["png", "wav"]
 
@@ -67,7 +65,7 @@ class Captchas:
         keys: secrets; the first makes the digits, each is tried when they are checked.
     """
 
-    def __init__(self, redis: Redis, keys: Sequence[bytes]) -> None:
+    def __init__(self, redis: RedisClient, keys: Sequence[bytes]) -> None:
         self._redis = redis
         self.use(keys)
         self._drawing = asyncio.Semaphore(1)

@@ -12,14 +12,12 @@ import json
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
-
-from redis.asyncio import Redis
 
 from gateway.clock import Clock
 from gateway.stores.layout import CLIENTS
-from gateway.stores.redis import store_errors
+from gateway.stores.redis import RedisClient, store_errors
 
 SECRET_PREFIX: Final = "lgs_"  # noqa: S105 - for tools that look for leaked secrets
 _SECRET_BYTES: Final = 32
@@ -35,16 +33,18 @@ class Client:
         client_id: its name.
         scopes: what it may ask for, in its own name or for a user.
         created: Unix seconds.
+        secret_hash: tells it from another client of the same name, before or after.
     """
 
     client_id: str
     scopes: frozenset[str]
     created: float
+    secret_hash: str = field(repr=False)
 
     @property
     def sub(self) -> str:
-        """The `sub` of tokens in the client's own name (RFC 9068 section 2.2); no user's has a colon."""
-        return f"client:{self.client_id}"
+        """The `sub` of tokens in the client's own name (RFC 9068 section 2.2)."""
+        return own_sub(self.client_id)
 
 
 class Clients:
@@ -57,7 +57,7 @@ class Clients:
     Methods raise `StoreUnavailableError` where Redis did not answer.
     """
 
-    def __init__(self, redis: Redis, clock: Clock) -> None:
+    def __init__(self, redis: RedisClient, clock: Clock) -> None:
         self._redis = redis
         self._clock = clock
 
@@ -71,15 +71,15 @@ class Clients:
         Returns:
             The client and its secret, which is shown this once; `None` where the name is taken.
         """
-        client = Client(client_id, frozenset(scopes), self._clock.now())
         secret = SECRET_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
-        content = {"secret": _hash(secret), "scopes": sorted(client.scopes), "created": client.created}
+        client = Client(client_id, frozenset(scopes), self._clock.now(), _hash(secret))
+        content = {"secret": client.secret_hash, "scopes": sorted(client.scopes), "created": client.created}
         with store_errors():
             added = await self._redis.hsetnx(CLIENTS, client_id, json.dumps(content))
         return (client, secret) if added else None
 
     async def remove(self, client_id: str) -> bool:
-        """Forget a client; tokens it has are another matter, see `Families.end_all`. Whether there was one."""
+        """Forget a client; what it has begun is another matter, see `Operators`. Whether there was one."""
         with store_errors():
             return bool(await self._redis.hdel(CLIENTS, client_id))
 
@@ -87,6 +87,12 @@ class Clients:
         """Whether there is a client of this name."""
         with store_errors():
             return bool(await self._redis.hexists(CLIENTS, client_id))
+
+    async def knows(self, client: Client) -> bool:
+        """Whether a client is registered still: this one, not another that has got its name."""
+        with store_errors():
+            found = await self._redis.hget(CLIENTS, client.client_id)
+        return found is not None and _client(client.client_id, json.loads(found)) == client
 
     async def all(self) -> list[Client]:
         """Every client, by name."""
@@ -103,6 +109,11 @@ class Clients:
         return _client(client_id, content) if fits and found is not None else None
 
 
+def own_sub(client_id: str) -> str:
+    """The `sub` of what a client does in its own name; no user's has a colon."""
+    return f"client:{client_id}"
+
+
 def is_client_id(text: str) -> bool:
     """Whether a client may be called that: 4 to 64 lower-case letters, digits and hyphens, a letter first."""
     return _CLIENT_ID.fullmatch(text) is not None
@@ -113,4 +124,4 @@ def _hash(secret: str) -> str:
 
 
 def _client(client_id: str, content: dict[str, Any]) -> Client:
-    return Client(client_id, frozenset(content["scopes"]), content["created"])
+    return Client(client_id, frozenset(content["scopes"]), content["created"], content["secret"])

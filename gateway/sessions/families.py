@@ -7,16 +7,27 @@ from enum import Enum
 from importlib.resources import files
 from typing import Any, Final
 
-from redis.asyncio import Redis
-
 from gateway.clock import Clock
 from gateway.sessions.refresh_token import RefreshClaim
 from gateway.settings import TokenSettings
-from gateway.stores.layout import BLOCKED_LIFE_S, ENDED_CHANNEL, UserKeys, ended_life_ms, jti_life_ms
-from gateway.stores.redis import store_errors
+from gateway.stores.layout import (
+    ANY_SESSION,
+    BLOCKED_LIFE_S,
+    ENDED_CHANNEL,
+    UserKeys,
+    ended_life_ms,
+    jti_life_ms,
+    session_of,
+)
+from gateway.stores.redis import RedisClient, store_errors
+from gateway.stores.script import Script
 
 MAX_REPEATS: Final = 20
-"""How many times a lost answer may be asked for again; also how many tabs may refresh at once."""
+"""How many times a lost answer may be asked for again; also how many more tabs may refresh at once."""
+_LOOKED_AT_ONCE: Final = 500
+"""How many sessions one round trip looks at, where all of them have to be."""
+COOKIE: Final = "cookie"
+TOKENS: Final = "tokens"
 _MS: Final = 1000
 
 
@@ -28,8 +39,9 @@ class Session:
         generation: of its current refresh token.
         created: when it began, Unix seconds; also when the user proved who they are.
         ends: when it ends in any case, Unix seconds.
+        expires: when it ends if nothing more comes of it: at `ends`, or sooner because it idles; Unix seconds.
         epoch: the user's logout-everywhere counter.
-        address, agent: where it was begun from, for the user to recognise it.
+        address, agent: where it was last refreshed from, for the user to recognise it; a cookie's: begun from.
         password_version: of the account when the session began.
         scope: what it may do at most; `None` for everything that its user may.
     """
@@ -40,6 +52,7 @@ class Session:
     generation: int
     created: float
     ends: float
+    expires: float
     epoch: int
     address: str
     agent: str
@@ -53,6 +66,7 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
     EXPIRED = "expired"
     REUSED = "reused"
+    CROWDED = "crowded"
     FOREIGN = "foreign"
     SCOPE = "scope"
 
@@ -64,16 +78,21 @@ class Families:
         redis: where they are.
         token: how long things live.
         clock: the time.
+        replicas: how many replicas of Redis have to confirm a change before it counts as made.
 
     Every method raises `StoreUnavailableError` where Redis did not confirm; what was asked for may have happened.
     """
 
-    def __init__(self, redis: Redis, token: TokenSettings, clock: Clock) -> None:
+    def __init__(self, redis: RedisClient, token: TokenSettings, clock: Clock, replicas: int = 0) -> None:
         self._redis = redis
         self._token = token
         self._clock = clock
-        self._begin, self._rotate, self._end_others = (
-            redis.register_script(_script(name)) for name in ("begin.lua", "rotate.lua", "end_others.lua")
+        self._begin, self._rotate, self._resume = (
+            Script(redis, _source(name), replicas) for name in ("begin.lua", "rotate.lua", "resume.lua")
+        )
+        self._end, self._end_others, self._end_everything, self._block_token = (
+            Script(redis, _source(name), replicas)
+            for name in ("end.lua", "end_others.lua", "end_all.lua", "block_token.lua")
         )
 
     async def begin(  # noqa: PLR0913 - what is known of a session, by name
@@ -86,11 +105,15 @@ class Families:
         agent: str,
         password_version: str = "",
         scope: str | None = None,
+        by_cookie: bool = False,
     ) -> Session | None:
-        """Begin a session with generation 0; `None` where the user was blocked a moment ago."""
+        """Begin a session with generation 0; `None` where the user was blocked a moment ago.
+
+        One that is held `by_cookie` goes on with `resume`, any other with `rotate`.
+        """
         keys = UserKeys.of(sub)
-        now, life = self._clock.now(), self._token.refresh_absolute_s
-        ends = now + life
+        now = self._clock.now()
+        ends = now + self._token.refresh_absolute_s
         values: dict[str, str | int] = {
             "generation": 0,
             "created": _ms(now),
@@ -98,6 +121,7 @@ class Families:
             "used": _ms(now),
             "ends": _ms(ends),
             "repeats": 0,
+            "kind": COOKIE if by_cookie else TOKENS,
             "client_id": client_id,
             "address": address,
             "agent": agent,
@@ -105,17 +129,16 @@ class Families:
         }
         if scope is not None:
             values["scope"] = scope
-        with store_errors():
-            epoch = await self._begin(
-                keys=[keys.session(sid), keys.sessions, keys.epoch, keys.blocked],
-                args=[
-                    sid,
-                    _ms(now),
-                    _ms(ends),
-                    min(self._token.refresh_idle_s, life) * _MS,
-                    *(part for pair in values.items() for part in pair),
-                ],
-            )
+        epoch = await self._begin(
+            keys=[keys.session(sid), keys.sessions, keys.epoch, keys.blocked],
+            args=[
+                sid,
+                _ms(now),
+                _ms(ends),
+                self._token.refresh_idle_s * _MS,
+                *(part for pair in values.items() for part in pair),
+            ],
+        )
         if epoch is None:
             return None
         return Session(
@@ -125,6 +148,7 @@ class Families:
             generation=0,
             created=now,
             ends=ends,
+            expires=min(ends, now + self._token.refresh_idle_s),
             epoch=int(epoch),
             address=address,
             agent=agent,
@@ -132,39 +156,72 @@ class Families:
             scope=scope,
         )
 
-    async def rotate(self, claim: RefreshClaim, *, client_id: str, scope: str = "") -> Session | Outcome:
+    async def rotate(
+        self, claim: RefreshClaim, *, client_id: str, address: str, agent: str, scope: str = ""
+    ) -> Session | Outcome:
         """Use a refresh token: the session with its new generation, or why not.
 
         Args:
             claim: of the token.
             client_id: who presents it; must be whom the session was begun by.
+            address: where from.
+            agent: with which.
             scope: what the session shall be narrowed to, space-separated; empty leaves it as it is.
 
-        A reused token has ended the session when this returns. A foreign one, and a scope that is not within the
-        session's, have changed nothing.
+        A reused token has ended the session when this returns. A foreign one, one that too many have asked with, and a
+        scope that is not within the session's, have changed nothing.
         """
         keys, token = UserKeys.of(claim.sub), self._token
-        with store_errors():
-            code, *rest = await self._rotate(
-                keys=[keys.session(claim.sid), keys.ended(claim.sid), keys.sessions, keys.epoch],
-                args=[
-                    claim.sid,
-                    claim.generation,
-                    _ms(self._clock.now()),
-                    (token.refresh_grace_s + token.leeway_s) * _MS if token.refresh_grace_s else 0,
-                    token.refresh_idle_s * _MS,
-                    ended_life_ms(token.access_life_s, token.leeway_s),
-                    MAX_REPEATS if token.refresh_grace_s else 0,
-                    ENDED_CHANNEL,
-                    client_id,
-                    scope,
-                ],
-            )
+        code, *rest = await self._rotate(
+            keys=[keys.session(claim.sid), keys.ended(claim.sid), keys.sessions, keys.epoch],
+            args=[
+                claim.sid,
+                claim.generation,
+                _ms(self._clock.now()),
+                token.refresh_grace_s * _MS,
+                token.refresh_idle_s * _MS,
+                ended_life_ms(token.access_life_s, token.leeway_s),
+                MAX_REPEATS,
+                ENDED_CHANNEL,
+                client_id,
+                scope,
+                address,
+                agent,
+            ],
+        )
         name = code.decode("ascii")
         if name not in ("rotated", "repeated"):
             return Outcome(name)
         generation, epoch, *pairs = rest
-        return _session(claim, int(generation), int(epoch), dict(zip(pairs[::2], pairs[1::2], strict=True)))
+        return self._session(claim, int(generation), int(epoch), dict(zip(pairs[::2], pairs[1::2], strict=True)))
+
+    async def lives(self, sub: str, sid: str) -> bool:
+        """Whether there is such a session."""
+        with store_errors():
+            return bool(await self._redis.exists(UserKeys.of(sub).session(sid)))
+
+    async def resume(self, sub: str, sid: str) -> Session | Outcome:
+        """Go on with a session that is held by a cookie; it has been used now.
+
+        Returns:
+            The session; or `UNKNOWN` or `EXPIRED`, and then it has ended when this returns.
+        """
+        keys, token = UserKeys.of(sub), self._token
+        code, *rest = await self._resume(
+            keys=[keys.session(sid), keys.ended(sid), keys.sessions, keys.epoch],
+            args=[
+                sid,
+                _ms(self._clock.now()),
+                token.refresh_idle_s * _MS,
+                ended_life_ms(token.access_life_s, token.leeway_s),
+                ENDED_CHANNEL,
+            ],
+        )
+        if code != b"resumed":
+            return Outcome(code.decode("ascii"))
+        epoch, *pairs = rest
+        values = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        return self._session(RefreshClaim(sub, sid, 0), 0, int(epoch), values)
 
     async def current(self, claim: RefreshClaim) -> Session | None:
         """The session of a refresh token that could be used now as the latest of its family; changes nothing."""
@@ -176,9 +233,8 @@ class Families:
                 epoch, values = await pipe.execute()
         if not values or int(values[b"generation"]) != claim.generation or int(values[b"epoch"]) < int(epoch or 0):
             return None
-        session = _session(claim, claim.generation, int(epoch or 0), values)
-        idle_end = int(values[b"used"]) / _MS + self._token.refresh_idle_s
-        return session if self._clock.now() < min(session.ends, idle_end) else None
+        session = self._session(claim, claim.generation, int(epoch or 0), values)
+        return session if self._clock.now() < session.expires else None
 
     async def client_of(self, sub: str, sid: str) -> str | None:
         """The client that a session was begun by; `None` where there is no such session."""
@@ -189,13 +245,10 @@ class Families:
     async def end(self, sub: str, sid: str) -> None:
         """End a session and, at once, the access tokens that came of it."""
         keys = UserKeys.of(sub)
-        with store_errors():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(keys.ended(sid), "1", px=ended_life_ms(self._token.access_life_s, self._token.leeway_s))
-                pipe.delete(keys.session(sid))
-                pipe.zrem(keys.sessions, sid)
-                pipe.publish(ENDED_CHANNEL, f"sid:{sid}")
-                await pipe.execute()
+        await self._end(
+            keys=[keys.ended(sid), keys.session(sid), keys.sessions],
+            args=[sid, ended_life_ms(self._token.access_life_s, self._token.leeway_s), ENDED_CHANNEL],
+        )
 
     async def end_all(self, sub: str) -> None:
         """End every session of a user, and every access token issued before this moment.
@@ -209,71 +262,82 @@ class Families:
         """The same, and let no session begin for a while, not even of a login that is under way."""
         await self._end_all(sub, block=True)
 
-    async def let_in_again(self, sub: str) -> None:
-        """Let sessions begin again."""
+    async def let_in_again(self, sub: str, after_s: float = 0) -> None:
+        """Let sessions begin again, at once or in a while."""
         with store_errors():
-            await self._redis.delete(UserKeys.of(sub).blocked)
+            await self._redis.pexpire(UserKeys.of(sub).blocked, _ms(after_s))
 
     async def end_others(self, sub: str, sid: str, password_version: str) -> None:
         """End every session of a user but one, which goes on with the user's new password."""
         keys = UserKeys.of(sub)
+        await self._end_others(
+            keys=[keys.sessions, keys.session(sid)],
+            args=[
+                sid,
+                keys.session(""),
+                keys.ended(""),
+                ended_life_ms(self._token.access_life_s, self._token.leeway_s),
+                ENDED_CHANNEL,
+                password_version,
+            ],
+        )
+
+    async def end_made_by(self, client_id: str) -> None:
+        """End every session that a client began.
+
+        Looks at all sessions of all users, on every master of a Cluster: there is no index, because a client is removed
+        rarely, and sessions begin all the time. One that begins meanwhile may be missed.
+        """
         with store_errors():
-            await self._end_others(
-                keys=[keys.sessions, keys.session(sid)],
-                args=[
-                    sid,
-                    keys.session(""),
-                    keys.ended(""),
-                    ended_life_ms(self._token.access_life_s, self._token.leeway_s),
-                    ENDED_CHANNEL,
-                    password_version,
-                ],
-            )
+            some: list[bytes] = []
+            async for key in self._redis.scan_iter(match=ANY_SESSION, count=_LOOKED_AT_ONCE):
+                some.append(key)
+                if len(some) == _LOOKED_AT_ONCE:
+                    await self._end_those_of(client_id, some)
+                    some = []
+            await self._end_those_of(client_id, some)
+
+    async def _end_those_of(self, client_id: str, keys: list[bytes]) -> None:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.hget(key, "client_id")
+            found = await pipe.execute()
+        for key, begun_by in zip(keys, found, strict=True):
+            if begun_by == client_id.encode("utf-8"):
+                await self.end(*session_of(key))
 
     async def _end_all(self, sub: str, *, block: bool) -> None:
         keys = UserKeys.of(sub)
-        with store_errors():
-            members: list[Any] = await self._redis.zrange(keys.sessions, 0, -1)
-            sids = [member.decode("ascii") for member in members]
-            async with self._redis.pipeline(transaction=True) as pipe:
-                if block:
-                    pipe.set(keys.blocked, "1", ex=BLOCKED_LIFE_S)
-                pipe.incr(keys.epoch)
-                pipe.delete(keys.sessions, *(keys.session(sid) for sid in sids))
-                for sid in sids:
-                    pipe.publish(ENDED_CHANNEL, f"sid:{sid}")
-                pipe.publish(ENDED_CHANNEL, f"sub:{sub}")
-                await pipe.execute()
+        await self._end_everything(
+            keys=[keys.epoch, keys.sessions, keys.blocked],
+            args=[keys.session(""), BLOCKED_LIFE_S * _MS if block else 0, ENDED_CHANNEL, sub],
+        )
 
     async def block_token(self, sub: str, jti: str, exp: float) -> None:
         """Put one access token on the blocklist, for as long as a verifier could still accept it."""
         life = jti_life_ms(exp, self._clock.now(), self._token.leeway_s)
-        keys = UserKeys.of(sub)
-        with store_errors():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(keys.jti(jti), "1", px=life)
-                pipe.publish(ENDED_CHANNEL, f"jti:{jti}")
-                await pipe.execute()
+        await self._block_token(keys=[UserKeys.of(sub).jti(jti)], args=[jti, life, ENDED_CHANNEL])
+
+    def _session(self, claim: RefreshClaim, generation: int, epoch: int, values: dict[bytes, bytes]) -> Session:
+        ends, used = (int(values[name]) / _MS for name in (b"ends", b"used"))
+        return Session(
+            sub=claim.sub,
+            sid=claim.sid,
+            client_id=values[b"client_id"].decode(),
+            generation=generation,
+            created=int(values[b"created"]) / _MS,
+            ends=ends,
+            expires=min(ends, used + self._token.refresh_idle_s),
+            epoch=epoch,
+            address=values[b"address"].decode(),
+            agent=values[b"agent"].decode(),
+            password_version=values[b"password_version"].decode(),
+            scope=values[b"scope"].decode() if b"scope" in values else None,
+        )
 
 
-def _script(name: str) -> str:
+def _source(name: str) -> str:
     return files("gateway.sessions").joinpath(name).read_text(encoding="utf-8")
-
-
-def _session(claim: RefreshClaim, generation: int, epoch: int, values: dict[bytes, bytes]) -> Session:
-    return Session(
-        sub=claim.sub,
-        sid=claim.sid,
-        client_id=values[b"client_id"].decode(),
-        generation=generation,
-        created=int(values[b"created"]) / _MS,
-        ends=int(values[b"ends"]) / _MS,
-        epoch=epoch,
-        address=values[b"address"].decode(),
-        agent=values[b"agent"].decode(),
-        password_version=values[b"password_version"].decode(),
-        scope=values[b"scope"].decode() if b"scope" in values else None,
-    )
 
 
 def _ms(seconds: float) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
-
-from redis.asyncio import Redis
+from typing import Any, Final
 
 from gateway.errors import Reason, Refusal, StoreUnavailableError
 from gateway.identity.bearer import format_gate
@@ -14,18 +13,23 @@ from gateway.identity.issuer import Issuer, Subject
 from gateway.identity.model import Identity, VerifiedClaims
 from gateway.identity.verifier import Verifier
 from gateway.observe.audit import Audit, Event
+from gateway.sessions.access import AccessTokens
+from gateway.sessions.accounts import Accounts
 from gateway.sessions.clients import Client, Clients
 from gateway.sessions.families import Families
-from gateway.sessions.refresh_token import RefreshTokens, new_sid
+from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 from gateway.sessions.service import Visitor
 from gateway.settings import TokenSettings
 from gateway.stores.layout import UserKeys
-from gateway.stores.redis import store_errors
+from gateway.stores.redis import RedisClient, store_errors
 
 StillWelcome = Callable[[VerifiedClaims], Awaitable[Identity | Refusal]]
 """Admission's question about a token."""
 
 INACTIVE: dict[str, Any] = {"active": False}
+TELL_AGAIN_S: Final = 60
+"""How often a worker's audit trail hears of a wrong secret of the same client; the log has every one."""
+REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - a type, as RFC 7009 section 2.1 has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Grants:
 
     Args:
         redis: knows epochs.
+        accounts: know users.
+        access: knows what sessions may do.
         clients: know secrets.
         families: know sessions.
         refresh_tokens: read them.
@@ -59,13 +65,15 @@ class Grants:
         token: who issues, for whom.
         audit: is told of everything but introspection.
 
-    Methods raise `StoreUnavailableError` where nothing can be promised.
+    Methods raise `StoreUnavailableError` or `AccountsUnavailableError` where nothing can be promised.
     """
 
     def __init__(  # noqa: PLR0913 - the parts that a grant touches
         self,
         *,
-        redis: Redis,
+        redis: RedisClient,
+        accounts: Accounts,
+        access: AccessTokens,
         clients: Clients,
         families: Families,
         refresh_tokens: RefreshTokens,
@@ -76,6 +84,8 @@ class Grants:
         audit: Audit,
     ) -> None:
         self._redis = redis
+        self._accounts = accounts
+        self._access = access
         self._clients = clients
         self._families = families
         self._refresh_tokens = refresh_tokens
@@ -84,6 +94,7 @@ class Grants:
         self._welcome = welcome
         self._token = token
         self._audit = audit
+        self._told: dict[str, float] = {}
 
     async def authenticate(self, shown: ClientCredentials | None, visitor: Visitor) -> Client | Refusal | None:
         """The client that calls; `None` for nobody in particular, which is the public client.
@@ -95,7 +106,26 @@ class Grants:
         client = await self._clients.authenticate(shown.client_id, shown.secret) if shown.secret is not None else None
         if client is not None:
             return client
-        self._audit.record(Event.CLIENT_REFUSED, client_id=shown.client_id, reason="unknown or wrong", **visitor.facts)
+        return await self._unknown_or_wrong(shown.client_id, visitor)
+
+    def turn_away(self, refusal: Refusal, visitor: Visitor) -> Refusal:
+        """Note that a client was refused which has shown nothing that it could be known by."""
+        self._audit.log(Event.CLIENT_REFUSED, reason=refusal.reason.name.lower(), **visitor.facts)
+        return refusal
+
+    async def _unknown_or_wrong(self, client_id: str, visitor: Visitor) -> Refusal:
+        """Note that the name or the secret of a client was wrong, without writing down a secret in the name's place."""
+        if not await self._clients.exists(client_id):
+            client = hashlib.sha256(client_id.encode("utf-8", "replace")).hexdigest()[:32]
+            self._audit.log(Event.CLIENT_REFUSED, client=client, reason="unknown", **visitor.facts)
+            return Refusal(Reason.CLIENT_REFUSED)
+        # Who knows the name of a client can do that as often as they like; the trail hears of it now and then.
+        now = self._issuer.now()
+        due = now >= self._told.get(client_id, 0) + TELL_AGAIN_S
+        if due:
+            self._told[client_id] = now
+        note = self._audit.record if due else self._audit.log
+        note(Event.CLIENT_REFUSED, client_id=client_id, reason="wrong", **visitor.facts)
         return Refusal(Reason.CLIENT_REFUSED)
 
     async def client_credentials(self, client: Client, scope: str, visitor: Visitor) -> AccessToken | Refusal:
@@ -114,9 +144,9 @@ class Grants:
             return Refusal(Reason.SCOPE_INVALID)
         with store_errors():
             epoch = int(await self._redis.get(UserKeys.of(client.sub).epoch) or 0)
-            # Read after the epoch: a client that is being removed is either found gone, or its token dies with it.
-            known = await self._clients.exists(client.client_id)
-        if not known:
+        # Looked at after the epoch: a client that is being removed is either found gone, or its token dies with it.
+        if not await self._clients.knows(client):
+            self._audit.record(Event.CLIENT_REFUSED, client_id=client.client_id, reason="removed", **visitor.facts)
             return Refusal(Reason.CLIENT_REFUSED)
         scopes = sorted(wanted)
         text = self._issuer.issue(
@@ -127,32 +157,21 @@ class Grants:
                 epoch=epoch,
                 roles=(),
                 scopes=scopes,
-                auth_time=int(self._issuer.now()),
+                auth_time=None,
                 amr=(),
             )
         )
         self._audit.record(Event.CLIENT_TOKEN, sub=client.sub, client_id=client.client_id, **visitor.facts)
         return AccessToken(text, self._issuer.life_s, " ".join(scopes))
 
-    async def introspect(self, token: str, client: Client) -> dict[str, Any]:
+    async def introspect(self, token: str, client: Client, visitor: Visitor) -> dict[str, Any]:
         """What a token is good for now (RFC 7662 section 2.2); of anything else, that it is not active and no more.
 
         Any client may ask about an access token, but only a session's own client about its refresh token.
         """
         claim = self._refresh_tokens.read(token)
         if claim is not None:
-            session = await self._families.current(claim)
-            if session is None or session.client_id != client.client_id:
-                return INACTIVE
-            return {
-                "active": True,
-                "client_id": session.client_id,
-                "sub": claim.sub,
-                "iss": self._token.issuer,
-                "iat": int(session.created),
-                "exp": int(session.ends),
-                **({"scope": session.scope} if session.scope is not None else {}),
-            }
+            return await self._refresh_token(claim, client, visitor)
         unverified = format_gate(token.encode("utf-8", "replace"))
         claims = unverified if isinstance(unverified, Refusal) else self._verifier.verify(unverified)
         if isinstance(claims, Refusal):
@@ -173,4 +192,28 @@ class Grants:
             "iss": self._token.issuer,
             "jti": identity.jti,
             "token_type": "Bearer",
+        }
+
+    async def _refresh_token(self, claim: RefreshClaim, client: Client, visitor: Visitor) -> dict[str, Any]:
+        """What a refresh with this token would find and give, without doing it.
+
+        It is for the gateway alone (`aud`), and of another type than what resources take.
+        """
+        session = await self._families.current(claim)
+        if session is None or session.client_id != client.client_id:
+            return INACTIVE
+        account = await self._accounts.find(session.sub, visitor.request_id)
+        if account is None or account.password_version != session.password_version:
+            return INACTIVE
+        return {
+            "active": True,
+            "scope": " ".join(self._access.scopes(session, account)),
+            "client_id": session.client_id,
+            "sub": session.sub,
+            "exp": int(session.expires),
+            "iat": int(session.created),
+            "aud": self._token.issuer,
+            "iss": self._token.issuer,
+            "jti": f"{session.sid}.{session.generation}",
+            "token_type": REFRESH_TOKEN,
         }

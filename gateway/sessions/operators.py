@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from redis.asyncio import Redis
+import contextlib
+from collections.abc import Iterable, Iterator
 
 from gateway.clock import Clock
+from gateway.errors import AccountsUnavailableError, Reason, Refusal
 from gateway.observe.audit import Audit, Event
-from gateway.sessions.accounts import AccountRecord, Accounts
-from gateway.sessions.clients import Client, Clients
+from gateway.sessions.accounts import AccountRecord, Accounts, Unacceptable
+from gateway.sessions.clients import Client, Clients, own_sub
 from gateway.sessions.families import Families
 from gateway.sessions.overview import SessionView, sessions_of
 from gateway.sessions.service import Visitor
+from gateway.settings import TokenSettings
+from gateway.stores.redis import RedisClient
 
 
 class Operators:
-    """Blocks and unblocks users, ends sessions, revokes tokens, registers clients.
+    """Blocks and unblocks users, grants roles, ends sessions, revokes tokens, registers clients.
 
     Args:
         redis: where sessions are.
@@ -25,7 +27,7 @@ class Operators:
         clients: know OAuth clients.
         audit: is told of everything.
         clock: the time.
-        access_life_s: how long an access token lives at most.
+        token: how long tokens live, and the client that has no secret.
 
     `actor` is who did it, for the audit trail. Methods raise `StoreUnavailableError` or `AccountsUnavailableError`
     where nothing can be promised; doing it again does no harm.
@@ -34,13 +36,13 @@ class Operators:
     def __init__(  # noqa: PLR0913 - the parts that an operator touches
         self,
         *,
-        redis: Redis,
+        redis: RedisClient,
         accounts: Accounts,
         families: Families,
         clients: Clients,
         audit: Audit,
         clock: Clock,
-        access_life_s: int,
+        token: TokenSettings,
     ) -> None:
         self._redis = redis
         self._accounts = accounts
@@ -48,7 +50,7 @@ class Operators:
         self._clients = clients
         self._audit = audit
         self._clock = clock
-        self._access_life_s = access_life_s
+        self._token = token
 
     async def find(self, user: str, visitor: Visitor) -> AccountRecord | None:
         """An account by its id or its name."""
@@ -60,7 +62,9 @@ class Operators:
         First here, then at the users service: should that be away, the user is logged out at least.
         """
         await self._families.shut_out(sub)
-        if not await self._accounts.set_status(sub, "blocked", visitor.request_id):
+        with self._noting_at_least(sub, actor, visitor):
+            known = await self._accounts.set_status(sub, "blocked", visitor.request_id)
+        if not known:
             return False
         self._audit.record(Event.USER_BLOCKED, sub=sub, actor=actor, **visitor.facts)
         return True
@@ -72,6 +76,43 @@ class Operators:
         await self._families.let_in_again(sub)
         self._audit.record(Event.USER_UNBLOCKED, sub=sub, actor=actor, **visitor.facts)
         return True
+
+    async def grant_role(self, sub: str, role: str, actor: str, visitor: Visitor) -> tuple[str, ...] | Refusal:
+        """Give a user a role, which tokens tell from the next login or refresh on; all roles then, or why not."""
+        found = await self._accounts.record(sub, visitor.request_id)
+        if found is None:
+            return Refusal(Reason.NOT_FOUND)
+        if role in found.roles:
+            return found.roles
+        roles = (*found.roles, role)
+        refusal = await self._set_roles(sub, roles, visitor)
+        if refusal is not None:
+            return refusal
+        self._audit.record(Event.ROLE_GRANTED, sub=sub, role=role, actor=actor, **visitor.facts)
+        return roles
+
+    async def revoke_role(self, sub: str, role: str, actor: str, visitor: Visitor) -> tuple[str, ...] | Refusal:
+        """Take a role from a user; the roles that are left, or why not.
+
+        Everything the user has ends before, and no session begins until logins that have seen the old roles are over:
+        from here on, nobody holds a token that tells of the role. The user logs in again.
+        """
+        found = await self._accounts.record(sub, visitor.request_id)
+        if found is None:
+            return Refusal(Reason.NOT_FOUND)
+        if role not in found.roles:
+            return found.roles
+        left = tuple(one for one in found.roles if one != role)
+        if not left:
+            return Refusal(Reason.ROLE_LAST)
+        await self._families.shut_out(sub)
+        with self._noting_at_least(sub, actor, visitor):
+            refusal = await self._set_roles(sub, left, visitor)
+        if refusal is not None:
+            return refusal
+        await self._families.let_in_again(sub, after_s=self._accounts.timeout_s)
+        self._audit.record(Event.ROLE_REVOKED, sub=sub, role=role, actor=actor, **visitor.facts)
+        return left
 
     async def sessions(self, sub: str) -> list[SessionView]:
         """The live sessions of a user."""
@@ -92,8 +133,24 @@ class Operators:
 
     async def revoke(self, sub: str, jti: str, actor: str, visitor: Visitor) -> None:
         """Put an access token on the blocklist by its id, for as long as any token could still live."""
-        await self._families.block_token(sub, jti, self._clock.now() + self._access_life_s)
+        await self._families.block_token(sub, jti, self._clock.now() + self._token.access_life_s)
         self._audit.record(Event.REVOKE, sub=sub, jti=jti, actor=actor, **visitor.facts)
+
+    @contextlib.contextmanager
+    def _noting_at_least(self, sub: str, actor: str, visitor: Visitor) -> Iterator[None]:
+        """Where the users service gives no answer: note that the user was logged out, which has happened before."""
+        try:
+            yield
+        except AccountsUnavailableError:
+            reason = Reason.ACCOUNTS_AWAY.name.lower()
+            self._audit.record(Event.LOGOUT_ALL, sub=sub, actor=actor, reason=reason, **visitor.facts)
+            raise
+
+    async def _set_roles(self, sub: str, roles: tuple[str, ...], visitor: Visitor) -> Refusal | None:
+        outcome = await self._accounts.set_roles(sub, roles, visitor.request_id)
+        if isinstance(outcome, Unacceptable):
+            return Refusal(Reason.ROLE_UNKNOWN)
+        return None if outcome else Refusal(Reason.NOT_FOUND)
 
     async def clients(self) -> list[Client]:
         """The registered clients."""
@@ -103,16 +160,29 @@ class Operators:
         self, client_id: str, scopes: Iterable[str], actor: str, visitor: Visitor
     ) -> tuple[Client, str] | None:
         """Register a client; it and its secret, or `None`: the name is taken."""
+        if client_id == self._token.client_id or await self._clients.exists(client_id):
+            return None
+        # A removal that got no further than the name has left what must not come back to life with it.
+        await self._end_everything_of(client_id)
         added = await self._clients.add(client_id, scopes)
         if added is not None:
             self._audit.record(Event.CLIENT_ADDED, client_id=client_id, actor=actor, **visitor.facts)
         return added
 
     async def remove_client(self, client_id: str, actor: str, visitor: Visitor) -> bool:
-        """Remove a client, and with it every token in its own name; whether there was one."""
+        """Remove a client, and end all it has: tokens in its own name, and the sessions of users that it has begun.
+
+        Whether there was one.
+        """
         removed = await self._clients.remove(client_id)
-        # Also where there was none: the first attempt may have got no further.
-        await self._families.end_all(f"client:{client_id}")
+        if client_id != self._token.client_id:
+            # Also where there was none: the first attempt may have got no further.
+            await self._end_everything_of(client_id)
         if removed:
             self._audit.record(Event.CLIENT_REMOVED, client_id=client_id, actor=actor, **visitor.facts)
         return removed
+
+    async def _end_everything_of(self, client_id: str) -> None:
+        """End what a client has that is not registered any more, so that no more can begin than is under way."""
+        await self._families.end_all(own_sub(client_id))
+        await self._families.end_made_by(client_id)

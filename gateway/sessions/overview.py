@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from redis.asyncio import Redis
-
 from gateway.stores.layout import UserKeys
-from gateway.stores.redis import store_errors
+from gateway.stores.redis import RedisClient, store_errors
 
 _FIELDS: Final = ("created", "used", "ends", "client_id", "address", "agent", "epoch")
 _MS: Final = 1000
@@ -32,7 +30,7 @@ class SessionView:
     agent: str
 
 
-async def sessions_of(redis: Redis, sub: str) -> list[SessionView]:
+async def sessions_of(redis: RedisClient, sub: str) -> list[SessionView]:
     """The live sessions of a user, the latest used first.
 
     Raises:

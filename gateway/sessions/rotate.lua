@@ -1,19 +1,23 @@
--- One use of a refresh token, as one step: of any number of simultaneous uses, all get the same answer or all but the
--- rightful one end the session. Times are Unix milliseconds of the calling node.
+-- One use of a refresh token, as one step: of any number of simultaneous uses, all get the same successor, are told to
+-- come back, or end the session. Times are Unix milliseconds of the calling node, but for those of the grace: Redis
+-- measures that by its own clock, so that it begins when the step is taken, however late, and no node's clock can
+-- stretch it.
 --
 -- KEYS  1 session (hash)   2 ended marker   3 index of sessions   4 epoch
--- ARGV  1 sid   2 generation presented   3 now   4 grace, and how far clocks may differ   5 idle life
+-- ARGV  1 sid   2 generation presented   3 now   4 grace   5 idle life
 --       6 life of the ended marker   7 how many may ask again   8 channel   9 client   10 scopes asked for, or ''
--- Answer  {'unknown'} | {'expired'} | {'reused'} | {'foreign'} | {'scope'} |
+--       11 address   12 user agent
+-- Answer  {'unknown'} | {'expired'} | {'reused'} | {'crowded'} | {'foreign'} | {'scope'} |
 --         {'rotated' or 'repeated', generation, epoch, field, value, ...}
 local session, ended, index, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local sid, channel = ARGV[1], ARGV[8]
 local presented, now, grace, idle = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 
 local function finish()
+  -- First what a full Redis refuses: then nothing was done.
+  redis.call('SET', ended, '1', 'PX', ARGV[6])
   redis.call('DEL', session)
   redis.call('ZREM', index, sid)
-  redis.call('SET', ended, '1', 'PX', ARGV[6])
   redis.call('PUBLISH', channel, 'sid:' .. sid)
 end
 
@@ -39,7 +43,13 @@ if stored[7] ~= ARGV[9] then
 end
 
 local outcome
-local again = presented == current - 1 and now <= rotated + grace and tonumber(stored[5]) < tonumber(ARGV[7])
+local time = redis.call('TIME')
+local here = time[1] * 1000 + math.floor(time[2] / 1000)
+local again = grace > 0 and presented == current - 1 and here <= rotated + grace
+if again and tonumber(stored[5]) >= tonumber(ARGV[7]) then
+  -- More tabs than anybody has, but no sign of theft that the others have not shown. Nothing changes.
+  return {'crowded'}
+end
 if (presented >= current or again) and ARGV[10] ~= '' then
   -- The scope of a session only ever narrows.
   local granted = stored[8] and ' ' .. stored[8] .. ' '
@@ -54,7 +64,8 @@ if presented >= current then
   -- Ahead of what is stored: a fail-over of Redis lost a rotation. The MAC says that the token is ours, and newer.
   outcome = 'rotated'
   current = presented + 1
-  redis.call('HSET', session, 'generation', current, 'rotated', now, 'used', now, 'repeats', 0)
+  redis.call('HSET', session, 'generation', current, 'rotated', here, 'used', now, 'repeats', 0,
+    'address', ARGV[11], 'agent', ARGV[12])
   redis.call('PEXPIRE', session, math.min(idle, ends - now))
 elseif again then
   -- The answer was lost, or two tabs asked at once: the same successor, which nobody has used yet.

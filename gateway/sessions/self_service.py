@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from redis.asyncio import Redis
-
 from gateway.errors import Reason, Refusal
 from gateway.identity.model import Identity
 from gateway.observe.audit import Audit, Event
@@ -15,6 +13,7 @@ from gateway.sessions.families import Families
 from gateway.sessions.guard import PasswordGuard
 from gateway.sessions.overview import SessionView, sessions_of
 from gateway.sessions.service import Visitor
+from gateway.stores.redis import RedisClient
 
 
 class SelfService:
@@ -31,7 +30,7 @@ class SelfService:
     """
 
     def __init__(
-        self, *, redis: Redis, families: Families, accounts: Accounts, guard: PasswordGuard, audit: Audit
+        self, *, redis: RedisClient, families: Families, accounts: Accounts, guard: PasswordGuard, audit: Audit
     ) -> None:
         self._redis = redis
         self._families = families

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from gateway.errors import Reason, Refusal
 from gateway.identity.bearer import format_gate
-from gateway.identity.issuer import Issuer, Subject
 from gateway.identity.model import Identity
+from gateway.identity.session_cookie import SessionCookie
 from gateway.identity.verifier import Verifier
 from gateway.observe.audit import Audit, Event
+from gateway.sessions.access import AccessTokens
 from gateway.sessions.accounts import Account, Accounts
 from gateway.sessions.captcha import CaptchaAnswer
-from gateway.sessions.clients import Client
+from gateway.sessions.clients import Client, Clients
+from gateway.sessions.cookie_sessions import CookieSessions, Held
 from gateway.sessions.families import Families, Outcome, Session
 from gateway.sessions.guard import PasswordGuard
 from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 from gateway.sessions.throttle import account_digest
 from gateway.settings import TokenSettings
 
-PASSWORD = "pwd"  # noqa: S105 - an authentication method reference of RFC 8176
 MAX_AGENT = 200
+
+_LATER = (("Retry-After", "1"),)
+"""By then, the others have the successor."""
 
 _REFUSED = {
     Outcome.UNKNOWN: Reason.REFRESH_UNKNOWN,
     Outcome.EXPIRED: Reason.REFRESH_EXPIRED,
     Outcome.REUSED: Reason.REFRESH_REUSED,
+    Outcome.CROWDED: Reason.REFRESH_CROWDED,
     Outcome.FOREIGN: Reason.REFRESH_FOREIGN,
     Outcome.SCOPE: Reason.SCOPE_INVALID,
 }
+_KNOCKED = frozenset(
+    {Reason.CAPTCHA_REQUIRED, Reason.LOGIN_THROTTLED, Reason.REFRESH_MALFORMED, Reason.REFRESH_UNKNOWN}
+)
+"""Why those are refused of whom nothing was looked at. Anybody can have as many of these refusals as they like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +47,7 @@ class Tokens:
 
     Attributes:
         expires_in: of the access token, seconds.
-        refresh_expires_in: until the session ends in any case, seconds.
+        refresh_expires_in: until the session ends if the refresh token is not used, seconds.
     """
 
     access_token: str
@@ -75,12 +83,13 @@ class Sessions:
 
     Args:
         accounts: knows passwords and roles.
+        clients: know which of them there are still.
         families: knows sessions.
         refresh_tokens: makes and reads refresh tokens.
-        issuer: makes access tokens.
+        access: makes access tokens.
+        cookies: keep them for browsers that hold a cookie.
         verifier: reads them.
         token: how long things live.
-        scopes_of: the scopes that each role grants.
         guard: stands before passwords.
         audit: is told of everything.
 
@@ -91,22 +100,24 @@ class Sessions:
         self,
         *,
         accounts: Accounts,
+        clients: Clients,
         families: Families,
         refresh_tokens: RefreshTokens,
-        issuer: Issuer,
+        access: AccessTokens,
+        cookies: CookieSessions,
         verifier: Verifier,
         token: TokenSettings,
-        scopes_of: Mapping[str, tuple[str, ...]],
         guard: PasswordGuard,
         audit: Audit,
     ) -> None:
         self._accounts = accounts
+        self._clients = clients
         self._families = families
         self._refresh_tokens = refresh_tokens
-        self._issuer = issuer
+        self._access = access
+        self._cookies = cookies
         self._verifier = verifier
         self._token = token
-        self._scopes_of = scopes_of
         self._guard = guard
         self._audit = audit
 
@@ -128,6 +139,32 @@ class Sessions:
             captcha: solved for this attempt.
             client: that the session is for and that alone can refresh it; the public one where not given.
         """
+        begun = await self._begin(username, password, visitor, captcha, client)
+        return begun if isinstance(begun, Refusal) else self._tokens(*begun)
+
+    async def login_by_cookie(
+        self,
+        username: str,
+        password: str,
+        visitor: Visitor,
+        *,
+        captcha: CaptchaAnswer | None = None,
+        client: Client | None = None,
+    ) -> tuple[SessionCookie, Held] | Refusal:
+        """The same for a browser, which gets a cookie and no token."""
+        begun = await self._begin(username, password, visitor, captcha, client, by_cookie=True)
+        return begun if isinstance(begun, Refusal) else await self._cookies.begin(*begun)
+
+    async def _begin(  # noqa: PLR0913 - what a login consists of
+        self,
+        username: str,
+        password: str,
+        visitor: Visitor,
+        captcha: CaptchaAnswer | None,
+        client: Client | None,
+        *,
+        by_cookie: bool = False,
+    ) -> tuple[Session, Account] | Refusal:
         look = partial(self._accounts.check_password, username, password, visitor.request_id)
         account = await self._guard.check(username, visitor.address, captcha, look)
         if not isinstance(account, Account):
@@ -140,11 +177,16 @@ class Sessions:
             agent=visitor.agent[:MAX_AGENT],
             password_version=account.password_version,
             scope=" ".join(sorted(client.scopes)) if client else None,
+            by_cookie=by_cookie,
         )
         if session is None:
             return self._login_refused(Refusal(Reason.LOGIN_REFUSED, note="blocked meanwhile"), username, visitor)
+        if client is not None and not await self._clients.knows(client):
+            # Looked at after the session has begun: whoever removes a client ends the sessions that he finds.
+            await self._families.end(session.sub, session.sid)
+            return self._login_refused(Refusal(Reason.CLIENT_REFUSED, note="removed meanwhile"), username, visitor)
         self._audit.record(Event.LOGIN, sub=session.sub, sid=session.sid, client_id=session.client_id, **visitor.facts)
-        return self._tokens(session, account)
+        return session, account
 
     async def refresh(
         self, token: str, visitor: Visitor, *, client: Client | None = None, scope: str = ""
@@ -162,15 +204,20 @@ class Sessions:
         claim = self._refresh_tokens.read(token)
         if claim is None:
             return self._refresh_refused(Reason.REFRESH_MALFORMED, None, visitor)
-        account = await self._accounts.find(claim.sub, visitor.request_id)
-        if account is None:
-            await self._families.end(claim.sub, claim.sid)
-            return self._refresh_refused(Reason.ACCOUNT_CLOSED, claim, visitor)
+        account = await self._account_of(claim, visitor)
+        if isinstance(account, Reason):
+            return self._refresh_refused(account, claim, visitor)
         wanted = set(scope.split())
-        if not wanted <= self._granted(account):
+        if not wanted <= self._access.granted(account):
             return self._refresh_refused(Reason.SCOPE_INVALID, claim, visitor)
         client_id = client.client_id if client else self._token.client_id
-        session = await self._families.rotate(claim, client_id=client_id, scope=" ".join(sorted(wanted)))
+        session = await self._families.rotate(
+            claim,
+            client_id=client_id,
+            address=visitor.address,
+            agent=visitor.agent[:MAX_AGENT],
+            scope=" ".join(sorted(wanted)),
+        )
         if isinstance(session, Outcome):
             return self._refresh_refused(_REFUSED[session], claim, visitor)
         if session.password_version != account.password_version:
@@ -181,15 +228,29 @@ class Sessions:
         )
         return self._tokens(session, account)
 
+    async def _account_of(self, claim: RefreshClaim, visitor: Visitor) -> Account | Reason:
+        """Whose session it is, or why it cannot go on."""
+        # Before anybody else is asked: the token of a session that has ended costs the users service nothing.
+        if not await self._families.lives(claim.sub, claim.sid):
+            return Reason.REFRESH_UNKNOWN
+        account = await self._accounts.find(claim.sub, visitor.request_id)
+        if account is None:
+            await self._families.end(claim.sub, claim.sid)
+            return Reason.ACCOUNT_CLOSED
+        return account
+
     async def revoke(self, token: str, visitor: Visitor, *, client: Client | None = None) -> None:
         """Make a token worthless (RFC 7009): a refresh token with its whole session, an access token by itself.
 
         A token that is not ours, or dead already, needs nothing; neither does one of another client than the one that
-        has authenticated. When this returns, no worker accepts the token.
+        has authenticated, and nobody in particular is the public client (RFC 7009 section 2.1). When this returns, no
+        worker accepts the token.
         """
+        whose = client.client_id if client else self._token.client_id
         claim = self._refresh_tokens.read(token)
         if claim is not None:
-            if client is None or await self._families.client_of(claim.sub, claim.sid) == client.client_id:
+            # Also where Redis has lost the session: its access tokens may be out there still.
+            if await self._families.client_of(claim.sub, claim.sid) in (whose, None):
                 await self._families.end(claim.sub, claim.sid)
                 self._audit.record(Event.REVOKE, sub=claim.sub, sid=claim.sid, **visitor.facts)
             return
@@ -197,7 +258,7 @@ class Sessions:
         if isinstance(unverified, Refusal):
             return
         claims = self._verifier.read(unverified)  # whatever this node's clock says of it; others may differ
-        if isinstance(claims, Refusal) or (client is not None and claims.bearer.client_id != client.client_id):
+        if isinstance(claims, Refusal) or claims.bearer.client_id != whose:
             return
         await self._families.block_token(claims.bearer.sub, claims.bearer.jti, claims.exp)
         self._audit.record(Event.REVOKE, sub=claims.bearer.sub, jti=claims.bearer.jti, **visitor.facts)
@@ -207,47 +268,37 @@ class Sessions:
         await self._families.end(identity.sub, identity.sid)
         self._audit.record(Event.LOGOUT, sub=identity.sub, sid=identity.sid, **visitor.facts)
 
+    async def replace(self, cookie: SessionCookie, visitor: Visitor) -> None:
+        """End the session of a cookie that came along with a login: it is never taken over (R-130)."""
+        await self._families.end(cookie.sub, cookie.sid)
+        self._audit.record(Event.SESSION_ENDED, sub=cookie.sub, sid=cookie.sid, reason="replaced", **visitor.facts)
+
     async def logout_all(self, identity: Identity, visitor: Visitor) -> None:
         """End every session of this user."""
         await self._families.end_all(identity.sub)
         self._audit.record(Event.LOGOUT_ALL, sub=identity.sub, sid=identity.sid, **visitor.facts)
 
     def _login_refused(self, refusal: Refusal, username: str, visitor: Visitor) -> Refusal:
-        self._audit.record(
-            Event.LOGIN_REFUSED, reason=refusal.reason.name.lower(), account=account_digest(username), **visitor.facts
-        )
+        note = self._audit.log if refusal.reason in _KNOCKED else self._audit.record
+        reason = refusal.reason.name.lower()
+        note(Event.LOGIN_REFUSED, reason=reason, account=account_digest(username), **visitor.facts)
         return refusal
 
     def _refresh_refused(self, reason: Reason, claim: RefreshClaim | None, visitor: Visitor) -> Refusal:
         event = Event.REFRESH_REUSED if reason is Reason.REFRESH_REUSED else Event.REFRESH_REFUSED
         whose = {"sub": claim.sub, "sid": claim.sid} if claim else {}
-        self._audit.record(event, reason=reason.name.lower(), **whose, **visitor.facts)
-        return Refusal(reason)
-
-    def _granted(self, account: Account) -> set[str]:
-        return {scope for role in account.roles for scope in self._scopes_of.get(role, ())}
+        note = self._audit.log if reason in _KNOCKED else self._audit.record
+        note(event, reason=reason.name.lower(), **whose, **visitor.facts)
+        return Refusal(reason, headers=_LATER if reason is Reason.REFRESH_CROWDED else ())
 
     def _tokens(self, session: Session, account: Account) -> Tokens:
-        granted = self._granted(account)
-        scopes = sorted(granted if session.scope is None else granted.intersection(session.scope.split()))
-        access_token = self._issuer.issue(
-            Subject(
-                sub=session.sub,
-                sid=session.sid,
-                client_id=session.client_id,
-                epoch=session.epoch,
-                roles=account.roles,
-                scopes=scopes,
-                auth_time=int(session.created),
-                amr=(PASSWORD,),
-            )
-        )
+        access_token, scope = self._access.issue(session, account)
         refresh_token = self._refresh_tokens.make(RefreshClaim(session.sub, session.sid, session.generation))
         return Tokens(
             access_token=access_token,
-            expires_in=self._issuer.life_s,
+            expires_in=self._access.life_s,
             refresh_token=refresh_token,
-            refresh_expires_in=max(0, int(session.ends - self._issuer.now())),
+            refresh_expires_in=self._access.refresh_life_s(session),
             session_id=session.sid,
-            scope=" ".join(scopes),
+            scope=scope,
         )

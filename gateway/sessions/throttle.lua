@@ -4,7 +4,7 @@
 -- KEYS  1 account   2 address   3 everybody          (hashes: level, at)
 -- ARGV  1 'take' or 'give'   2 now, Unix milliseconds   3 window, milliseconds   4 a captcha was solved: '1'
 --       5 account: attempts without a captcha   6 address: the same   7 everybody: the same
---       8 address: attempts at all
+--       8 address: the same, until it has to wait
 -- Answer  {'go', 0} | {'captcha', 0} | {'wait', milliseconds}
 local now, window, solved = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
 local soft = {tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])}
@@ -36,10 +36,11 @@ if ARGV[1] == 'give' then
   return {'go', 0}
 end
 
-if address + 1 > hard then
+if not solved and address + 1 > hard then
   return {'wait', math.ceil((address + 1 - hard) * window / soft[2])}
 end
-fill(2, address + 1)
+-- Bounded by what has to wait: those that solve captchas do not make it longer for the others.
+fill(2, math.min(address + 1, hard))
 local suspicious = account + 1 > soft[1] or address + 1 > soft[2] or everybody + 1 > soft[3]
 if suspicious and not solved then
   return {'captcha', 0}

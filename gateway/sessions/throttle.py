@@ -1,8 +1,8 @@
 """How many attempts at a password there may be: for one account, from one address, and from everybody together.
 
-Nobody can lock anybody else out: what a victim of guessing gets to see is a captcha. Only an address that goes on
-without solving one is sent away for a while. A success takes back its own attempt and no other, so that guesses at one
-account cannot be paid for with logins to another.
+Nobody can lock anybody else out: what a victim of guessing gets to see is a captcha. An address that goes on without
+solving one is sent away for a while; whoever shares it, and solves one, is not. A success takes back its own attempt
+and no other, so that guesses at one account cannot be paid for with logins to another.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from enum import Enum
 from importlib.resources import files
 from typing import Final
 
-from redis.asyncio import Redis
-
 from gateway.clock import Clock
 from gateway.edge.client_address import network
 from gateway.errors import Reason, Refusal
 from gateway.settings import LoginSettings
 from gateway.stores.layout import allowance_key, login_keys
-from gateway.stores.redis import store_errors
+from gateway.stores.redis import RedisClient
+from gateway.stores.script import Script
 
+REFRESH_WINDOW_S: Final = 60
 _MS: Final = 1000
 
 
@@ -45,10 +45,10 @@ class Throttle:
     Methods raise `StoreUnavailableError`: without counters no password is looked at.
     """
 
-    def __init__(self, redis: Redis, login: LoginSettings, clock: Clock) -> None:
+    def __init__(self, redis: RedisClient, login: LoginSettings, clock: Clock) -> None:
         self._login = login
         self._clock = clock
-        self._script = redis.register_script(_source("throttle.lua"))
+        self._script = Script(redis, _source("throttle.lua"))
 
     async def enter(self, username: str, address: str, *, solved: bool) -> Refusal | None:
         """Count an attempt, and say whether it may be made.
@@ -67,7 +67,7 @@ class Throttle:
             return None
         if outcome is Attempt.CAPTCHA:
             return Refusal(Reason.CAPTCHA_REQUIRED, note="wrong answer" if solved else "none given")
-        return Refusal(Reason.LOGIN_THROTTLED, headers=(retry_after(wait_ms),))
+        return Refusal(Reason.LOGIN_THROTTLED, headers=used_up(self._login.address_limit, wait_ms))
 
     async def take_back(self, username: str, address: str) -> None:
         """The attempt succeeded, or no password was looked at: it does not count."""
@@ -75,20 +75,19 @@ class Throttle:
 
     async def _run(self, what: str, username: str, address: str, *, solved: bool) -> tuple[bytes, int]:
         login = self._login
-        with store_errors():
-            code, wait_ms = await self._script(
-                keys=login_keys(account_digest(username), network(address)),
-                args=[
-                    what,
-                    int(self._clock.now() * _MS),
-                    login.window_s * _MS,
-                    int(solved),
-                    login.account_attempts,
-                    login.address_attempts,
-                    login.all_attempts,
-                    login.address_limit,
-                ],
-            )
+        code, wait_ms = await self._script(
+            keys=login_keys(account_digest(username), network(address)),
+            args=[
+                what,
+                int(self._clock.now() * _MS),
+                login.window_s * _MS,
+                int(solved),
+                login.account_attempts,
+                login.address_attempts,
+                login.all_attempts,
+                login.address_limit,
+            ],
+        )
         return code, wait_ms
 
 
@@ -103,12 +102,12 @@ class Allowance:
         window_s: seconds.
     """
 
-    def __init__(self, redis: Redis, clock: Clock, *, name: str, limit: int, window_s: int) -> None:
+    def __init__(self, redis: RedisClient, clock: Clock, *, name: str, limit: int, window_s: int) -> None:
         self._clock = clock
         self._name = name
         self._limit = limit
         self._window_s = window_s
-        self._script = redis.register_script(_source("allowance.lua"))
+        self._script = Script(redis, _source("allowance.lua"))
 
     async def spend(self, address: str, cost: int = 1) -> Refusal | None:
         """Take from what an address may have; a refusal with Retry-After where it is used up.
@@ -116,12 +115,13 @@ class Allowance:
         Raises:
             StoreUnavailableError: Redis did not answer.
         """
-        with store_errors():
-            wait_ms = await self._script(
-                keys=[allowance_key(self._name, network(address))],
-                args=[int(self._clock.now() * _MS), self._window_s * _MS, self._limit, cost],
-            )
-        return Refusal(Reason.RATE_LIMITED, headers=(retry_after(wait_ms),), note=self._name) if wait_ms else None
+        wait_ms = await self._script(
+            keys=[allowance_key(self._name, network(address))],
+            args=[int(self._clock.now() * _MS), self._window_s * _MS, self._limit, cost],
+        )
+        if not wait_ms:
+            return None
+        return Refusal(Reason.RATE_LIMITED, headers=used_up(self._limit, wait_ms), note=self._name)
 
 
 def account_digest(username: str) -> str:
@@ -134,9 +134,21 @@ def account_digest(username: str) -> str:
     return hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def retry_after(wait_ms: int) -> tuple[str, str]:
-    """The Retry-After field; at least one second (RFC 9110 section 10.2.3 knows whole ones)."""
-    return "Retry-After", str(max(1, math.ceil(wait_ms / _MS)))
+def used_up(limit: int, wait_ms: int) -> tuple[tuple[str, str], ...]:
+    """The fields of an answer to whoever is over a limit: the same as of a route's rate limit.
+
+    Args:
+        limit: how much there may be.
+        wait_ms: until there may be more.
+    """
+    # Whole seconds, at least one (RFC 9110 section 10.2.3).
+    wait_s = str(max(1, math.ceil(wait_ms / _MS)))
+    return (
+        ("RateLimit-Limit", str(limit)),
+        ("RateLimit-Remaining", "0"),
+        ("RateLimit-Reset", wait_s),
+        ("Retry-After", wait_s),
+    )
 
 
 def _source(name: str) -> str:

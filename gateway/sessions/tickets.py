@@ -15,11 +15,10 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from redis.asyncio import Redis
 
 from gateway.identity.model import UnverifiedToken
 from gateway.stores.layout import TICKET_LIFE_S, ticket_key
-from gateway.stores.redis import store_errors
+from gateway.stores.redis import RedisClient, store_errors
 
 _SECRET_BYTES: Final = 32
 _TICKET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
@@ -36,7 +35,7 @@ class Tickets:
     Methods raise `StoreUnavailableError` where Redis did not answer.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
 
     async def issue(self, token: UnverifiedToken) -> str:

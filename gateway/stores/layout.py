@@ -9,8 +9,10 @@ together. The tag is the user's id in base64url, because braces in an id would m
 | lg:{user}:ended:<sid>    | the session has ended                                   | access-token life + leeway      |
 | lg:{user}:epoch          | counter; tokens with a smaller `epoch` are dead         | kept                            |
 | lg:{user}:session:<sid>  | hash: the family of refresh tokens                      | until idle or absolute end      |
+| lg:{user}:held:<sid>     | a cookie's access token, sealed with what it alone tells | the token's life               |
 | lg:{user}:sessions       | sorted set of session ids by absolute end               | as its longest member           |
 | lg:rate:{…}:<window>     | counter of one window of one rate limit                 | two windows                     |
+| lg:{user}:sockets        | sorted set of the leases of open WebSockets by end      | 30 seconds after a renewal      |
 | lg:{user}:blocked        | the user was blocked a moment ago                       | longer than a login takes       |
 | lg:login:{login}:<what>  | hash: attempts at passwords; account, address, all      | until drained, minutes          |
 | lg:allowance:{…}         | hash: what an address has used of something costly      | one window                      |
@@ -36,8 +38,14 @@ TICKET_LIFE_S: Final = 30
 """How long a one-time ticket may be used."""
 AUDIT_STREAM: Final = "lg:audit"
 CLIENTS: Final = "lg:clients"
+SOCKET_LEASE_MS: Final = 30_000
+"""How long an open WebSocket counts for its user when nobody says that it is still open."""
 BLOCKED_LIFE_S: Final = 120
 """How long a block is remembered here, beside the account itself: longer than any login that was under way takes."""
+
+
+ANY_SESSION: Final = "lg:{*}:session:*"
+"""What the keys of all sessions look like, to SCAN for."""
 
 
 class UserKeys(NamedTuple):
@@ -72,10 +80,29 @@ class UserKeys(NamedTuple):
         """The family of refresh tokens."""
         return f"{self.tag}:session:{sid}"
 
+    def held(self, sid: str) -> str:
+        """The access token that a session cookie stands for."""
+        return f"{self.tag}:held:{sid}"
+
     @property
     def sessions(self) -> str:
         """The index of the user's sessions."""
         return f"{self.tag}:sessions"
+
+    @property
+    def sockets(self) -> str:
+        """The leases of the user's open WebSockets."""
+        return f"{self.tag}:sockets"
+
+
+def session_of(key: bytes) -> tuple[str, str]:
+    """User and session id of a key that `ANY_SESSION` has found."""
+    tag, _, sid = key.decode("ascii").removeprefix("lg:{").partition("}:session:")
+    return base64.urlsafe_b64decode(tag + "=" * (-len(tag) % 4)).decode("utf-8"), sid
+
+
+KEYS_OF_A_QUESTION: Final = 3
+"""How many keys each question of admission has, one after the other; they share a hash tag."""
 
 
 def admission_keys(sub: str, jti: str, sid: str) -> tuple[bytes, bytes, bytes]:

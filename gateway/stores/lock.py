@@ -7,9 +7,7 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Final
 
-from redis.asyncio import Redis
-
-from gateway.stores.redis import store_errors
+from gateway.stores.redis import RedisClient, store_errors
 
 # Only whoever holds the lock may give it back: it may have run out, and be another's by now.
 _RELEASE: Final = """
@@ -19,7 +17,7 @@ return 0
 
 
 @contextlib.asynccontextmanager
-async def try_lock(redis: Redis, key: str, life_ms: int) -> AsyncIterator[bool]:
+async def try_lock(redis: RedisClient, key: str, life_ms: int) -> AsyncIterator[bool]:
     """Take a lock if it is free, and give it back at the end; yields whether it was.
 
     It keeps others from doing the same work, and nothing else: whoever is slower than `life_ms` is not alone any more.

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from redis.asyncio import Redis
-
 from gateway.stores.layout import AUDIT_STREAM
-from gateway.stores.redis import store_errors
+from gateway.stores.redis import RedisClient, store_errors
 
 
 class AuditTrail:
@@ -19,7 +17,7 @@ class AuditTrail:
         length: about how many are kept.
     """
 
-    def __init__(self, redis: Redis, length: int) -> None:
+    def __init__(self, redis: RedisClient, length: int) -> None:
         self._redis = redis
         self._length = length
 

@@ -8,10 +8,8 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from services.kit.errors import ConfigurationError
+from services.kit.redis import REDIS_FAULTS, connect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator
@@ -58,7 +56,7 @@ class Cache:
         self._clock = clock
         self._away_until = 0.0
         self._loading: dict[UUID, asyncio.Task[bytes | None]] = {}
-        self._redis = _connect(url) if url else None
+        self._redis = connect(url, _ANSWER_S) if url else None
 
     async def read(self, key: UUID, load: Callable[[], Awaitable[bytes | None]]) -> bytes | None:
         """The value of `key`, from the cache or else from `load`; None, which is not kept, when there is none.
@@ -122,13 +120,6 @@ class Cache:
     def _forgiven(self) -> Iterator[None]:
         try:
             yield
-        except (RedisError, OSError) as error:
+        except REDIS_FAULTS as error:
             self._away_until = self._clock() + _PAUSE_S
             log.warning("cache_unavailable", fault=type(error).__name__)
-
-
-def _connect(url: str) -> Redis:
-    try:
-        return Redis.from_url(url, socket_timeout=_ANSWER_S, socket_connect_timeout=_ANSWER_S, retry=None)
-    except ValueError:
-        raise ConfigurationError("the Redis URL is not a redis://, rediss:// or unix:// address") from None

@@ -18,6 +18,7 @@ from uuid import UUID
 import structlog
 
 from services.kit.errors import ServiceError, StoreUnavailableError
+from services.kit.redis_address import group
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -126,7 +127,7 @@ async def answering(host: str, port: int, check: Callable[[], Awaitable[None]]) 
 def _queue(redis_url: str, name: str, **options: object) -> Any:  # noqa: ANN401 - as `worker`
     kind = importlib.import_module("streaq").Worker
     return kind(
-        redis_url=redis_url,
+        **_store(redis_url),
         # In braces: in a Cluster all keys of one queue are in one slot.
         queue_name=f"{{{name}}}",
         # Its default is pickle: whoever can write to Redis could run code in the workers.
@@ -134,6 +135,21 @@ def _queue(redis_url: str, name: str, **options: object) -> Any:  # noqa: ANN401
         deserializer=json.loads,
         **options,
     )
+
+
+def _store(redis_url: str) -> dict[str, Any]:
+    """Where the queue is, as streaq wants to be told."""
+    found = group(redis_url)
+    if found is None:
+        return {"redis_url": redis_url}
+    if found.master is None:
+        return {"cluster_nodes": list(found.hosts), "redis_kwargs": found.options}
+    return {
+        "sentinel_nodes": list(found.hosts),
+        "sentinel_master": found.master,
+        "sentinel_kwargs": found.tls,
+        "redis_kwargs": {**found.options, "db": found.db},
+    }
 
 
 def _written(value: Any) -> bytes:  # noqa: ANN401 - a job's name and id; or an exception, as the result of a job

@@ -5,6 +5,7 @@ What a service may call is a table of `Call`s; what is not in it is not sent.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
 TIMEOUT: Final = httpx.Timeout(3, connect=1)
 """A call and the call that takes it back have to fit into what the gateway waits, 10 s."""
-LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)
+AT_ONCE: Final = 32
+QUEUE_WAIT_S: Final = 1.0
+"""How long a call waits for its turn."""
+LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=AT_ONCE, keepalive_expiry=30)
+"""Turns are what bounds it: its own queue is not fair, and costs the event loop more the longer it is."""
 MAX_ANSWER: Final = 1024 * 1024
 _TRIES: Final = 2
 _SERVER_ERROR: Final = 500
@@ -86,6 +91,8 @@ class ServiceClient:
         self._clock = clock
         # Proxies of the environment are not for calls between services: trust_env.
         self._http = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, limits=LIMITS, trust_env=False)
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._under_way: set[asyncio.Task[httpx.Response]] = set()
 
     async def call(self, caller: Caller, call: Call, body: object = None, **segments: UUID) -> Reply:
         """Make one call.
@@ -98,7 +105,7 @@ class ServiceClient:
 
         Raises:
             RuntimeError: the table does not have this call.
-            UpstreamAwayError: it was not reached.
+            UpstreamAwayError: it was not reached, or too many calls wait for their turn.
             OutcomeUnknownError: it was reached, and gave no answer that says what happened.
         """
         if call not in self._calls:
@@ -107,8 +114,8 @@ class ServiceClient:
         content = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
         for left in reversed(range(_TRIES if call.idempotent else 1)):
             try:
-                answer = await self._http.send(self._signed(caller, call.method, path, content))
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+                answer = await self._in_turn(caller, call.method, path, content)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if not left:
                     raise UpstreamAwayError(self._said(error)) from error
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
@@ -122,8 +129,36 @@ class ServiceClient:
         raise RuntimeError("a call is tried at least once")
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Give up what is under way, and close every connection."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
         await self._http.aclose()
+
+    async def _in_turn(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Response:
+        """Send a request when it is its turn, and see it through whoever hangs up.
+
+        A turn belongs to the request and not to who waits for it: so hanging up makes no room for another one, and the
+        HTTP client is never cancelled in the middle of its work, which costs httpx a connection for good.
+        """
+        try:
+            async with asyncio.timeout(QUEUE_WAIT_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise UpstreamAwayError(f"{self._target}: too many calls are waiting") from None
+        task = asyncio.get_running_loop().create_task(self._send(caller, method, path, content))
+        self._under_way.add(task)
+        task.add_done_callback(self._over)
+        return await asyncio.shield(task)
+
+    async def _send(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Response:
+        return await self._http.send(self._signed(caller, method, path, content))
+
+    def _over(self, task: asyncio.Task[httpx.Response]) -> None:
+        self._under_way.discard(task)
+        self._turns.release()
+        if not task.cancelled():
+            task.exception()  # looked at, for who asked may have left
 
     def _signed(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Request:
         # Signed anew for each try, because a signature passes once.

@@ -19,7 +19,7 @@ from services.kit.redis import store_errors, tag
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from redis.asyncio import Redis
+    from services.kit.redis import RedisClient
 
 MAX_LINES: Final = 50
 MAX_QUANTITY: Final = 1_000
@@ -84,9 +84,8 @@ Change: TypeAlias = "Callable[[Cart], Cart | Problem]"
 class Carts:
     """Everybody's carts. Each method may raise `StoreUnavailableError`."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
-        self._swap = redis.register_script(_SWAP)
 
     async def read(self, user_id: str) -> Cart:
         """The cart of a user, perhaps an empty one."""
@@ -114,7 +113,7 @@ class Carts:
             if isinstance(after, Problem) or after == before:
                 return after
             with store_errors():
-                if await self._swap(keys=[_key(user_id)], args=[stored, _written(after), LIFE_S]):
+                if await self._redis.eval(_SWAP, 1, _key(user_id), stored, _written(after), LIFE_S):
                     return after
         raise BusyError("everybody changes the same cart")
 

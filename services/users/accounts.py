@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from services.kit.clock import Clock, moment
 from services.kit.problems import NOT_FOUND, Problem
 from services.users.models import Account, Role, Status, normal_username
-from services.users.passwords import MAX_BYTES, Passwords, acceptable
+from services.users.passwords import Passwords, acceptable, too_long
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BAD_USERNAME: Final = Problem(
     400, "invalid_username", "A username is 3 to 32 letters a to z, digits, dots, hyphens and underscores"
 )
-BAD_PASSWORD: Final = Problem(400, "invalid_password", "A password is 8 to 128 bytes long")
+BAD_PASSWORD: Final = Problem(400, "invalid_password", "A password has 8 characters or more, and 512 bytes at most")
 USERNAME_TAKEN: Final = Problem(409, "username_taken", "This username is taken")
 
 
@@ -89,12 +89,12 @@ class Accounts:
     async def verify(self, spelling: str, password: str) -> Account | None:
         """The account, if it exists, is active and has this password; which of these failed is not told.
 
-        Every call with a password of acceptable length costs one full verification, whatever the answer.
+        Every call with a password that is not too long costs one full verification, whatever the answer.
 
         Raises:
             BusyError: too many passwords are waiting.
         """
-        if len(password.encode()) > MAX_BYTES:
+        if too_long(password):
             return None
         username = normal_username(spelling)
         account = await self._store.by_username(username) if username else None

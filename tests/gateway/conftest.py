@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
+from tests.support.redis_groups import Cluster
 from tests.support.upstream import Upstream
 
 
@@ -29,6 +30,12 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         environment.delenv("REDIS_URL", raising=False)  # it would win over what a test configures
         with nodes.redis(tmp_path_factory.mktemp("redis")) as url:
             yield url
+
+
+@pytest.fixture
+def cluster_url(redis_cluster: Cluster) -> str:
+    """The address of the Cluster."""
+    return redis_cluster.url
 
 
 @pytest_asyncio.fixture

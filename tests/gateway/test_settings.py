@@ -69,6 +69,14 @@ def test_a_secret_does_not_show_when_settings_are_printed(tmp_path: Path) -> Non
         ("[token]\naccess_life_s = 29\n", "token.access_life_s"),
         ("[token]\nrefresh_grace_s = 31\n", "token.refresh_grace_s"),
         ('[token]\nissuer = ""\n', "token.issuer"),
+        ('[token]\nissuer = "not a url"\n', "token.issuer"),
+        ('[token]\nissuer = "ftp://a.example"\n', "token.issuer"),
+        ('[token]\nissuer = "https://a.example?x=y"\n', "token.issuer"),
+        ('[token]\nissuer = "https://a.example/?"\n', "token.issuer"),
+        ('[token]\nissuer = "https://a.example#x"\n', "token.issuer"),
+        ('[token]\nissuer = "https://user@a.example"\n', "token.issuer"),
+        ('[token]\nissuer = "https://a.example\\n"\n', "token.issuer"),
+        ("[token]\nrefresh_idle_s = 3601\nrefresh_absolute_s = 3600\n", "token"),
         ('[upstreams]\nusers = ["ftp://hunter2"]\n', "upstreams.users"),
         ("[upstreams]\nusers = []\n", "upstreams.users"),
         ('[[route]]\nname = "A B"\nprefix = "/a"\nupstreams = ["http://127.0.0.1:1"]\n', "route.0.name"),
@@ -86,6 +94,22 @@ def test_a_wrong_setting_is_one_line_that_names_it_and_not_its_value(tmp_path: P
     assert "lockgate.toml" in line
     assert "\n" not in line
     assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    "issuer", ["https://a.example", "https://a.example:8443/", "http://[::1]:8080", "https://a.example/shop/~x%20y"]
+)
+def test_an_issuer_is_a_url_without_query_and_fragment(tmp_path: Path, issuer: str) -> None:
+    """RFC 8414 section 2"""
+    assert load(tmp_path, f'[token]\nissuer = "{issuer}"\n').token.issuer == issuer
+
+
+@pytest.mark.parametrize("section", ["keys", "token"])
+@pytest.mark.parametrize("name", ["jwks", "jwks_uri", "jwks_url", "url"])
+def test_keys_are_files_and_no_address_can_be_given_for_them(tmp_path: Path, section: str, name: str) -> None:
+    """R-166: a remote key set is not supported: neither configuration nor token (R-05) makes the gateway fetch one."""
+    with pytest.raises(ConfigurationError, match=f"{section}.{name}"):
+        load(tmp_path, f'[{section}]\n{name} = "https://keys.example/jwks.json"\n')
 
 
 def test_a_variable_that_cannot_be_read_is_one_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from functools import partial
 
 import pytest
 from argon2 import PasswordHasher
 
 from services.kit.errors import BusyError
-from services.users.passwords import Passwords, acceptable
+from services.users.passwords import NICENESS, Passwords, acceptable
 
 
 class Held:
@@ -83,7 +85,50 @@ async def test_a_client_that_hangs_up_makes_no_room_for_another_hash() -> None:
     await passwords.close()
 
 
-@pytest.mark.parametrize(("length", "fine"), [(7, False), (8, True), (128, True), (129, False)])
-def test_a_password_is_measured_in_bytes(length: int, *, fine: bool) -> None:
-    assert acceptable("x" * length) is fine
-    assert acceptable("\u00e4" * (length // 2) + "x" * (length % 2)) is fine
+async def test_a_password_whose_client_hangs_up_while_it_waits_is_never_hashed() -> None:
+    passwords = Passwords(1)
+    held, begun = Held(), threading.Event()
+    busy = asyncio.create_task(passwords._in_pool(held))  # noqa: SLF001 - stands for a long hash
+    await asyncio.to_thread(held.running.wait, 10)
+    waiting = asyncio.create_task(passwords._in_pool(begun.set))  # noqa: SLF001 - stands for the next one
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    held.let_go.set()
+    await busy
+    # The queue is one of arrival: what comes out of it now stood behind.
+    assert await passwords.hash("correct-horse-battery")
+    assert not begun.is_set()
+    await passwords.close()
+
+
+async def test_threads_that_hash_stand_back_behind_the_event_loop() -> None:
+    """R-122"""
+    passwords = Passwords(1)
+    of_this_thread = partial(os.getpriority, os.PRIO_PROCESS, 0)
+    assert await passwords._in_pool(of_this_thread) == min(of_this_thread() + NICENESS, 19)  # noqa: SLF001 - asks the thread
+    await passwords.close()
+
+
+@pytest.mark.parametrize(
+    ("password", "fine"),
+    [
+        ("x" * 7, False),
+        ("x" * 8, True),
+        ("\u00e4" * 7, False),
+        ("\U0001f600" * 2, False),
+        ("\U0001f600" * 8, True),
+        ("\u6f22" * 7, False),
+        ("\u6f22" * 64, True),
+        ("\U0001f600" * 128, True),
+        ("\U0001f600" * 128 + "x", False),
+        ("x" * 512, True),
+        ("x" * 513, False),
+        ("\u00e4" * 256 + "x", False),
+    ],
+    ids=lambda value: f"{len(value)} of {value[0]!a}" if isinstance(value, str) else str(value),
+)
+def test_a_password_has_eight_characters_of_any_script_and_room_for_long_ones(password: str, *, fine: bool) -> None:
+    """R-121: characters are code points; the cap is in bytes, because that is what hashing costs."""
+    assert acceptable(password) is fine

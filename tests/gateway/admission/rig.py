@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from redis.asyncio import Redis
 
 from gateway.admission.gate import Admission, Verdict
-from gateway.admission.link import RedisLink
+from gateway.admission.links import StoreLink, link_to
 from gateway.errors import Reason, Refusal
 from gateway.identity.model import Identity, VerifiedClaims
 from gateway.stores.layout import admission_keys
+from gateway.stores.redis import RedisClient
 from tests.support.clock import ManualClock
 from trust import cover
 
@@ -33,15 +34,15 @@ def claims(sub: str = "alice", jti: str = "token-1", sid: str = "session-1", epo
         auth_time=0,
         amr=(),
         covered=cover(()),
-        header_lines=b"",
+        header_lines="",
     )
     return VerifiedClaims(exp=2e9, not_before=0, epoch=epoch, bearer=bearer, question=admission_keys(sub, jti, sid))
 
 
 @contextlib.asynccontextmanager
-async def opened(redis: Redis, timeout_s: float = LINK_TIMEOUT_S) -> AsyncIterator[RedisLink]:
+async def opened(redis: RedisClient, timeout_s: float = LINK_TIMEOUT_S) -> AsyncIterator[StoreLink]:
     """A link, connected if Redis is there."""
-    link = RedisLink(redis, timeout_s)
+    link = link_to(redis, timeout_s)
     await link.open()
     try:
         yield link
@@ -49,7 +50,7 @@ async def opened(redis: Redis, timeout_s: float = LINK_TIMEOUT_S) -> AsyncIterat
         await link.close()
 
 
-def gate(link: RedisLink) -> Admission:
+def gate(link: StoreLink) -> Admission:
     return Admission(link, ManualClock())
 
 

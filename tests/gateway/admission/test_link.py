@@ -17,12 +17,13 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 
 from gateway.admission.link import RedisLink
+from gateway.admission.links import StoreLink
 from tests.gateway.admission.rig import WITHIN_S, opened
 
 MGET = (b"MGET", b"a", b"b")
 
 
-async def answer(link: RedisLink, *commands: tuple[Any, ...]) -> list[Any] | None:
+async def answer(link: StoreLink, *commands: tuple[Any, ...]) -> list[Any] | None:
     """Ask, and wait for what comes back."""
     future: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
     link.ask(commands, future.set_result)
@@ -112,7 +113,7 @@ async def test_questions_under_way_at_the_end_are_answered_none_and_once() -> No
         """Never answer."""
 
     async with a_server(silent) as client:
-        link = RedisLink(client, WITHIN_S)
+        link = RedisLink(client.connection_pool.make_connection, WITHIN_S)
         await link.open()
         for _ in range(3):
             link.ask([MGET], answers.append)
@@ -138,7 +139,7 @@ async def test_what_the_server_says_unasked_is_nobodys_answer(out_of_band: bytes
 async def test_a_link_can_be_closed_at_any_moment_of_connecting(redis: Redis) -> None:
     """redis-py may take the cancellation for a time-out of its own."""
     for ticks in range(40):
-        link = RedisLink(redis, WITHIN_S)
+        link = RedisLink(redis.connection_pool.make_connection, WITHIN_S)
         await link.open()
         link.connection_lost(None)  # the keeper begins to connect again
         for _ in range(ticks):
@@ -205,3 +206,22 @@ async def test_a_worker_that_was_busy_for_longer_than_the_time_out_does_not_blam
         loop.remove_reader(ours)
     ours.close()
     theirs.close()
+
+
+async def test_a_replica_that_was_a_master_is_left_and_asked_for_again() -> None:
+    """READONLY: whoever is the master now may be found by connecting again."""
+    writes: list[asyncio.StreamWriter] = []
+
+    async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writes.append(writer)
+        writer.write(
+            b"$1\r\n1\r\n" if len(writes) > 1 else b"-READONLY You can't write against a read only replica.\r\n"
+        )
+
+    async with a_server(script) as client, opened(client) as link:
+        assert await answer(link, (b"GET", b"a")) is None
+        async with asyncio.timeout(WITHIN_S):
+            while (replies := await answer(link, (b"GET", b"a"))) is None:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+    assert replies == [b"1"]
+    assert writes[0] is not writes[1]

@@ -5,11 +5,27 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
 
 from gateway.settings import TokenSettings
+from gateway.stores.redis import RedisClient, connect
 from tests.gateway.sessions.rig import Node
 from tests.support.clock import ManualClock
+
+
+@pytest.fixture(params=["redis_url", "cluster_url"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """What holds on one server holds on a Cluster."""
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+@pytest_asyncio.fixture
+async def redis(store_url: str) -> AsyncIterator[RedisClient]:
+    """A client of an empty Redis, as a node makes it."""
+    client = connect(store_url)
+    await client.flushall()
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture
@@ -23,7 +39,7 @@ def token() -> TokenSettings:
 
 
 @pytest_asyncio.fixture
-async def node(redis: Redis, tmp_path: Path, clock: ManualClock, token: TokenSettings) -> AsyncIterator[Node]:
+async def node(redis: RedisClient, tmp_path: Path, clock: ManualClock, token: TokenSettings) -> AsyncIterator[Node]:
     """A node's sessions on an empty Redis."""
     made = Node(redis, tmp_path / "keys", clock, token)
     await made.link.open()

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from redis.asyncio import Redis
-
 from gateway.admission.gate import Admission
-from gateway.admission.link import RedisLink
+from gateway.admission.links import link_to
 from gateway.errors import Refusal
 from gateway.identity import keyring
 from gateway.identity.bearer import format_gate
 from gateway.identity.issuer import Issuer, Subject
+from gateway.identity.keyring import KeyRing
 from gateway.identity.verifier import AccessTokenRules, Verifier
 from gateway.sessions.families import Families, Outcome, Session
 from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 from gateway.settings import TokenSettings
 from gateway.stores.layout import admission_keys
+from gateway.stores.redis import RedisClient
 from tests.support.clock import ManualClock
 
 CLIENT: Final = "web"
@@ -43,7 +43,7 @@ class Node:
         token: how long things live.
     """
 
-    def __init__(self, redis: Redis, folder: Path, clock: ManualClock, token: TokenSettings) -> None:
+    def __init__(self, redis: RedisClient, folder: Path, clock: ManualClock, token: TokenSettings) -> None:
         keyring.create(folder)
         ring = keyring.load(folder)
         self.redis = redis
@@ -51,47 +51,58 @@ class Node:
         self.token = token
         self.families = Families(redis, token, clock)
         self.refresh_tokens = RefreshTokens(ring.refresh_secrets)
-        self.link = RedisLink(redis, LINK_TIMEOUT_S)
+        self.link = link_to(redis, LINK_TIMEOUT_S)
         self._admission = Admission(self.link, clock)
-        self._issuer = Issuer(
+        self.issuer = Issuer(
             ring, issuer=token.issuer, audience=token.audience, life_s=token.access_life_s, clock=clock
         )
         rules = AccessTokenRules(token.issuer, token.audience, token.leeway_s, token.access_life_s)
-        self._verifier = Verifier(ring, rules, clock, cache_size=100, keys_of=admission_keys)
+        self.verifier = Verifier(ring, rules, clock, cache_size=100, keys_of=admission_keys)
 
-    async def login(self, sub: str) -> Pair:
+    async def login(self, sub: str, client_id: str = CLIENT) -> Pair:
         """Begin a session."""
-        session = await self.families.begin(
-            sub=sub, sid=new_sid(), client_id=CLIENT, address="192.0.2.1", agent="test", password_version="1"
-        )
-        assert session is not None
-        return self._pair(session)
+        pair = await self.try_login(sub, client_id)
+        assert pair is not None
+        return pair
 
-    async def refresh(self, token: str) -> Pair | Outcome | None:
+    async def try_login(self, sub: str, client_id: str = CLIENT) -> Pair | None:
+        """Begin a session, if the user may."""
+        session = await self.families.begin(
+            sub=sub, sid=new_sid(), client_id=client_id, address="192.0.2.1", agent="test", password_version="1"
+        )
+        return session and self._pair(session)
+
+    async def refresh(self, token: str, client_id: str = CLIENT) -> Pair | Outcome | None:
         """Use a refresh token; `None`: it is none of ours."""
         claim = self.refresh_tokens.read(token)
         if claim is None:
             return None
-        session = await self.families.rotate(claim, client_id=CLIENT)
+        session = await self.families.rotate(claim, client_id=client_id, address="192.0.2.1", agent="test")
         return session if isinstance(session, Outcome) else self._pair(session)
 
     async def welcome(self, token: str) -> bool:
         """Whether an access token would be let in."""
         unverified = format_gate(token.encode())
         assert not isinstance(unverified, Refusal)
-        claims = self._verifier.verify(unverified)
+        claims = self.verifier.verify(unverified)
         return not isinstance(claims, Refusal) and not isinstance(await self._admission.verdict(claims), Refusal)
 
     async def revoke(self, access: str) -> None:
         """Put an access token on the blocklist."""
         unverified = format_gate(access.encode())
         assert not isinstance(unverified, Refusal)
-        claims = self._verifier.read(unverified)
+        claims = self.verifier.read(unverified)
         assert not isinstance(claims, Refusal)
         await self.families.block_token(claims.bearer.sub, claims.bearer.jti, claims.exp)
 
+    def use(self, ring: KeyRing) -> None:
+        """Sign, make and read with the keys of this ring from now on."""
+        self.issuer.use(ring)
+        self.verifier.use(ring)
+        self.refresh_tokens.use(ring.refresh_secrets)
+
     def _pair(self, session: Session) -> Pair:
-        access = self._issuer.issue(
+        access = self.issuer.issue(
             Subject(
                 sub=session.sub,
                 sid=session.sid,

@@ -1,4 +1,4 @@
-"""Login, refresh, replay, revoke, logout, logout everywhere and time passing, in any order, against a simple model.
+"""Whatever is done to sessions and keys, and time passing, in any order, against a simple model.
 
 On a real Redis. The model knows only what is promised: which refresh token is current, which may be repeated, and
 what of all that is dead.
@@ -7,6 +7,7 @@ what of all that is dead.
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,17 +15,32 @@ from pathlib import Path
 import uvloop
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 from redis.asyncio import Redis
 
+from gateway.identity import keyring
+from gateway.identity.keyring import KeyRing, VerificationKey
 from gateway.sessions.families import MAX_REPEATS, Outcome
+from gateway.sessions.refresh_token import RefreshClaim
 from gateway.settings import TokenSettings
 from tests.gateway.sessions.rig import Node, Pair, paired
 from tests.support.clock import ManualClock
+from tests.support.store import time_passes_at
 
 USERS = ("alice", "bob")
-TOKEN = TokenSettings(refresh_idle_s=1000, refresh_absolute_s=3000)
-GRACE_S = TOKEN.refresh_grace_s + TOKEN.leeway_s
+CLIENTS = ("web", "reports")
+TOKEN = TokenSettings(refresh_idle_s=1000, refresh_absolute_s=3000, refresh_grace_s=30)
+GRACE_S = TOKEN.refresh_grace_s
+A_WHILE_S = 11
+"""No sum of them comes near the end of the grace: Redis measures that by its own clock, which never stands still."""
 
 
 @dataclass
@@ -32,6 +48,7 @@ class _Session:
     """One session, as promised."""
 
     user: str
+    client: str
     began: float
     used: float
     refresh: list[str]
@@ -64,7 +81,11 @@ class Machine(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.redis = Redis.from_url(redis_url)
         self.node = [Node(self.redis, folder, self.clock, TOKEN) for _ in range(2)]
+        self.ring = keyring.load(folder)
+        for node in self.node:
+            node.use(self.ring)
         self.known: list[_Session] = []
+        self.blocked: set[str] = set()
         self.runner.run(self._open())
 
     async def _open(self) -> None:
@@ -81,14 +102,18 @@ class Machine(RuleBasedStateMachine):
         self.runner.run(self._close())
         self.runner.close()
 
-    @rule(target=sessions, user=st.sampled_from(USERS), node=nodes)
-    def login(self, user: str, node: int) -> _Session:
-        pair = self.runner.run(self.node[node].login(user))
+    @rule(target=sessions, user=st.sampled_from(USERS), client=st.sampled_from(CLIENTS), node=nodes)
+    def login(self, user: str, client: str, node: int) -> MultipleResults[_Session]:
+        pair = self.runner.run(self.node[node].try_login(user, client))
+        if user in self.blocked:
+            assert pair is None
+            return multiple()
+        assert pair is not None
         now = self.clock.now()
-        session = _Session(user, now, now, [pair.refresh])
+        session = _Session(user, client, now, now, [pair.refresh])
         self.known.append(session)
         self._hand_out(session, pair)
-        return session
+        return multiple(session)
 
     @rule(session=sessions, node=nodes)
     def refresh_with_the_current_token(self, session: _Session, node: int) -> None:
@@ -104,9 +129,9 @@ class Machine(RuleBasedStateMachine):
         if session.over or session.due(self.clock.now()):
             return
         token = session.refresh[-1]
-        outcomes = self.runner.run(self._race(token, racers))
+        outcomes = self.runner.run(self._race(token, session.client, racers))
         pairs = [paired(outcome) for outcome in outcomes]
-        assert len({pair.refresh for pair in pairs}) == 1
+        assert len({self._claim(pair.refresh) for pair in pairs}) == 1
         self._rotate(session, pairs[0])
         for pair in pairs[1:]:
             session.repeats += 1
@@ -118,25 +143,75 @@ class Machine(RuleBasedStateMachine):
         self.runner.run(self.node[node].revoke(access.text))
         access.dead = True
 
+    @rule(session=sessions, node=nodes, which=st.integers(0, 10))
+    def revoke_a_refresh_token(self, session: _Session, node: int, which: int) -> None:
+        """Whichever it is, and however old."""
+        claim = self._claim(session.refresh[which % len(session.refresh)])
+        self.runner.run(self.node[node].families.end(claim.sub, claim.sid))
+        session.over = True
+
+    @rule(session=sessions, node=nodes)
+    def change_the_password(self, session: _Session, node: int) -> None:
+        """By somebody whose session lives; it alone goes on."""
+        if session.over or session.due(self.clock.now()):
+            return
+        sid = self._claim(session.refresh[0]).sid
+        self.runner.run(self.node[node].families.end_others(session.user, sid, "2"))
+        for other in self.known:
+            if other.user == session.user and other is not session:
+                other.over = True
+
+    @rule(user=st.sampled_from(USERS), node=nodes)
+    def block(self, user: str, node: int) -> None:
+        self.runner.run(self.node[node].families.shut_out(user))
+        self.blocked.add(user)
+        self._end_all(user)
+
+    @rule(user=st.sampled_from(USERS), node=nodes)
+    def unblock(self, user: str, node: int) -> None:
+        """Nothing of before comes back."""
+        self.runner.run(self.node[node].families.let_in_again(user))
+        self.blocked.discard(user)
+
+    @rule(client=st.sampled_from(CLIENTS), node=nodes)
+    def remove_a_client(self, client: str, node: int) -> None:
+        self.runner.run(self.node[node].families.end_made_by(client))
+        for session in self.known:
+            if session.client == client:
+                session.over = True
+
+    @rule()
+    def rotate_the_keys(self) -> None:
+        """A new signing key and a new secret; those until now are good for what they have made."""
+        key, ring = keyring.generate("EdDSA"), self.ring
+        public = VerificationKey(key.kid, key.alg, key.private.public_key())
+        secrets = (os.urandom(32), *ring.refresh_secrets)
+        self.ring = KeyRing(key, {**ring.verifying, key.kid: public}, secrets)
+        for node in self.node:
+            node.use(self.ring)
+
     @rule(session=sessions, node=nodes)
     def logout(self, session: _Session, node: int) -> None:
-        claim = self.node[node].refresh_tokens.read(session.refresh[0])
-        assert claim is not None
+        claim = self._claim(session.refresh[0])
         self.runner.run(self.node[node].families.end(claim.sub, claim.sid))
         session.over = True
 
     @rule(user=st.sampled_from(USERS), node=nodes)
     def logout_everywhere(self, user: str, node: int) -> None:
         self.runner.run(self.node[node].families.end_all(user))
+        self._end_all(user)
+
+    def _end_all(self, user: str) -> None:
         for session in self.known:
             if session.user == user:
                 session.over = True
                 for access in session.access:
                     access.dead = True
 
-    @rule(seconds=st.sampled_from([0.5, 5, GRACE_S, GRACE_S + 1, TOKEN.access_life_s, TOKEN.refresh_idle_s - 1, 1000]))
+    @rule(seconds=st.sampled_from([A_WHILE_S, GRACE_S + 1, TOKEN.access_life_s, TOKEN.refresh_idle_s - 1, 1000]))
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
+        self.runner.run(time_passes_at(self.redis, seconds))
 
     @invariant()
     def every_access_token_is_as_welcome_as_promised(self) -> None:
@@ -146,11 +221,17 @@ class Machine(RuleBasedStateMachine):
                 promised = not session.over and not access.dead and now < access.ends + TOKEN.leeway_s
                 assert self.runner.run(self.node[number % 2].welcome(access.text)) == promised
 
-    async def _race(self, token: str, racers: int) -> list[Pair | Outcome | None]:
-        return await asyncio.gather(*(self.node[number % 2].refresh(token) for number in range(racers)))
+    def _claim(self, token: str) -> RefreshClaim:
+        """What a token says; of one claim there is one text for each secret."""
+        claim = self.node[0].refresh_tokens.read(token)
+        assert claim is not None
+        return claim
+
+    async def _race(self, token: str, client: str, racers: int) -> list[Pair | Outcome | None]:
+        return await asyncio.gather(*(self.node[number % 2].refresh(token, client) for number in range(racers)))
 
     def _refresh(self, session: _Session, generation: int, node: int) -> None:
-        outcome = self.runner.run(self.node[node].refresh(session.refresh[generation]))
+        outcome = self.runner.run(self.node[node].refresh(session.refresh[generation], session.client))
         now = self.clock.now()
         if session.over:
             assert outcome is Outcome.UNKNOWN
@@ -159,21 +240,23 @@ class Machine(RuleBasedStateMachine):
             session.over = True
         elif generation == len(session.refresh) - 1:
             self._rotate(session, paired(outcome))
-        elif self._may_repeat(session, generation, now):
+        elif self._in_grace(session, generation, now) and session.repeats >= MAX_REPEATS:
+            assert outcome is Outcome.CROWDED
+        elif self._in_grace(session, generation, now):
             pair = paired(outcome)
-            assert pair.refresh == session.refresh[-1]
+            assert self._claim(pair.refresh) == self._claim(session.refresh[-1])
             session.repeats += 1
             self._hand_out(session, pair)
         else:
             assert outcome is Outcome.REUSED
             session.over = True
 
-    def _may_repeat(self, session: _Session, generation: int, now: float) -> bool:
+    def _in_grace(self, session: _Session, generation: int, now: float) -> bool:
         immediate = generation == len(session.refresh) - 2
-        return immediate and now <= session.used + GRACE_S and session.repeats < MAX_REPEATS
+        return immediate and now <= session.used + GRACE_S
 
     def _rotate(self, session: _Session, pair: Pair) -> None:
-        assert pair.refresh not in session.refresh
+        assert self._claim(pair.refresh).generation == len(session.refresh)
         session.refresh.append(pair.refresh)
         session.used = self.clock.now()
         session.repeats = 0

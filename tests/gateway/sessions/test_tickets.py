@@ -15,7 +15,7 @@ TOKEN = UnverifiedToken("aaaa.bbbb.cccc")
 
 
 async def only_entry(redis: Redis) -> tuple[bytes, bytes]:
-    (key,) = await redis.keys()
+    (key,) = [each async for each in redis.scan_iter()]
     value = await redis.get(key)
     assert isinstance(key, bytes)
     assert isinstance(value, bytes)
@@ -39,7 +39,7 @@ async def test_of_many_at_once_one_redeems_it(redis: Redis) -> None:
 
 async def test_a_ticket_lives_for_thirty_seconds(redis: Redis) -> None:
     await Tickets(redis).issue(TOKEN)
-    (key,) = await redis.keys()
+    (key,) = [each async for each in redis.scan_iter()]
     assert 29_000 < await redis.pttl(key) <= 30_000
 
 

@@ -9,6 +9,8 @@ from redis.exceptions import ResponseError
 from gateway.errors import ConfigurationError, StoreUnavailableError
 from gateway.stores.redis import check_policy, connect, store_errors
 from tests.support import upstream as upstreams
+from tests.support.node import Node
+from tests.support.redis_groups import Cluster
 
 
 @pytest.mark.parametrize("url", ["", "localhost:6379", "http://localhost", "hunter2", "redis//x"])
@@ -29,6 +31,25 @@ async def test_a_redis_that_forgets_to_make_room_is_refused(redis: Redis, policy
     await check_policy(redis)
 
 
+async def test_each_node_of_a_cluster_has_to_keep_what_it_was_told(redis_cluster: Cluster) -> None:
+    client = connect(redis_cluster.url)
+    await check_policy(client)
+    await redis_cluster.masters[2].ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(ConfigurationError, match="allkeys-lru"):
+            await check_policy(client)
+    finally:
+        await redis_cluster.masters[2].ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        await client.aclose()
+
+
+async def test_a_cluster_that_is_not_there_is_an_error_of_ours() -> None:
+    client = connect("redis+cluster://127.0.0.1:9")
+    with pytest.raises(StoreUnavailableError):
+        await check_policy(client)
+    await client.aclose()
+
+
 async def test_a_redis_that_is_not_there_is_an_error_of_ours() -> None:
     with upstreams.nobody() as url:
         client = connect(url.replace("http://", "redis://"))
@@ -45,6 +66,18 @@ async def test_a_redis_that_is_full_is_an_error_of_ours(redis: Redis) -> None:
             await redis.set("k", "v")
     finally:
         await redis.config_set("maxmemory", "0")
+
+
+async def test_a_redis_that_is_full_shows_in_the_readiness(node: Node, redis: Redis) -> None:
+    """It is ready all the same: what is asked of Redis on the way of a request is only read."""
+    assert (await node.get("/readyz")).json["checks"]["redis"] == "ok"
+    await redis.config_set("maxmemory", "1")
+    try:
+        answer = await node.get("/readyz")
+    finally:
+        await redis.config_set("maxmemory", "0")
+    assert answer.status == 200
+    assert answer.json["checks"]["redis"] == "warning: full, so nothing more can be written"
 
 
 def test_other_errors_pass_through() -> None:

@@ -1,0 +1,80 @@
+"""Lua scripts: steps that Redis takes as one. All keys of a script share a hash tag, so that a Cluster can run it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import MovedError, NoScriptError
+
+from gateway.errors import StoreUnavailableError
+from gateway.stores.cluster import ClusterClient
+from gateway.stores.redis import RedisClient, store_errors
+
+CONFIRM_MS: Final = 300
+"""How long replicas may take to confirm a write; less than a command may take in all."""
+
+
+class Script:
+    """A script and where it runs.
+
+    Args:
+        redis: the store.
+        text: in Lua.
+        replicas: how many replicas have to confirm what it wrote before the answer counts.
+    """
+
+    def __init__(self, redis: RedisClient, text: str, replicas: int = 0) -> None:
+        self._redis = redis
+        self._text = text
+        self._sha = hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()
+        self._replicas = replicas
+
+    async def __call__(self, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - the script's answer
+        """Run it.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer, or too few replicas did. It may have run all the same.
+        """
+        with store_errors():
+            if self._replicas:
+                return await self._confirmed(keys, args)
+            try:
+                return await self._redis.evalsha(self._sha, len(keys), *keys, *args)
+            except NoScriptError:
+                # By its text to the node that has the keys: SCRIPT LOAD would want every node of a Cluster to be there.
+                return await self._redis.eval(self._text, len(keys), *keys, *args)
+
+    async def _confirmed(self, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - as above
+        """Run it, and wait until replicas have what it wrote (WAIT, on the same connection)."""
+        if isinstance(self._redis, Redis):
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.eval(self._text, len(keys), *keys, *args)
+                pipe.wait(self._replicas, CONFIRM_MS)
+                answer, confirmed = await pipe.execute()
+        else:
+            answer, confirmed = await self._run_at_node(self._redis, keys, args)
+        if confirmed < self._replicas:
+            raise StoreUnavailableError(f"{confirmed} of {self._replicas} replicas confirmed")
+        return answer
+
+    async def _run_at_node(
+        self, redis: ClusterClient, keys: Sequence[str], args: Sequence[str | int | float | bytes]
+    ) -> list[Any]:
+        """The script's answer, and how many replicas of its node confirmed."""
+        await redis.initialize()
+        for last in (False, True):
+            pipe = redis.pipeline(transaction=False)
+            pipe.eval(self._text, len(keys), *keys, *args)
+            node = redis.get_node_from_key(keys[0])
+            pipe.execute_command("WAIT", self._replicas, CONFIRM_MS, target_nodes=[node])
+            try:
+                # Not followed by redis-py: it would run the script elsewhere, and wait here.
+                return list(await pipe.execute(allow_redirections=False))
+            except MovedError as moved:
+                await redis.nodes_manager.move_slot(moved)
+                if last:
+                    raise
+        raise AssertionError
