@@ -13,12 +13,12 @@ from typing import Final
 
 from bench import report, sweeps, systems, table
 from bench.machine import Cores
+from bench.page import DOCUMENT
 from bench.report import Findings
 from bench.site import opened
 from bench.systems import REFERENCE, System
 from bench.table import Plan
 
-DOCUMENT: Final = Path(__file__).parents[1] / "docs" / "performance.md"
 NEEDED: Final = ("nginx", "wrk")
 OPEN_FILES: Final = 20_000
 _QUICK: Final = Plan(rounds=1, seconds=1)

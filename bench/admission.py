@@ -22,7 +22,7 @@ import uvloop
 from redis.asyncio import Redis
 
 from gateway.admission.gate import Admission
-from gateway.admission.link import RedisLink
+from gateway.admission.links import link_to
 from gateway.cli import redis_server
 from gateway.clock import SystemClock
 from gateway.identity.model import Identity, VerifiedClaims
@@ -38,7 +38,7 @@ Round = Callable[[], Awaitable[None]]
 
 def _claims(number: int) -> VerifiedClaims:
     sub, jti, sid = f"user-{number}", f"token-{number}", f"session-{number}"
-    bearer = Identity(sub, sid, jti, "bench", (), frozenset(), 0, (), cover(()), b"")
+    bearer = Identity(sub, sid, jti, "bench", (), frozenset(), 0, (), cover(()), "")
     return VerifiedClaims(exp=2e9, not_before=0, epoch=0, bearer=bearer, question=admission_keys(sub, jti, sid))
 
 
@@ -80,7 +80,7 @@ async def _measure(ask: Round, together: int) -> tuple[float, float]:
 async def _run(url: str) -> None:
     print(f"{'asked together':>14}  {'':12}  {'wall us':>8}  {'CPU us':>8}")
     async with Redis.from_url(url, retry=None) as redis:
-        link = RedisLink(redis, timeout_s=5)
+        link = link_to(redis, timeout_s=5)
         await link.open()
         admission = Admission(link, SystemClock())
         for together in TOGETHER:

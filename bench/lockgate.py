@@ -30,7 +30,7 @@ def commands(site: Site, port: int, *, access_log: bool = False, routes: int = 1
     folder = site.folder / f"lockgate-{port}"
     folder.mkdir()
     file = folder / "lockgate.toml"
-    file.write_text(_toml(_configuration(site, folder, port, access_log=access_log, routes=routes)))
+    file.write_text(toml(_configuration(site, folder, port, access_log=access_log, routes=routes)))
     keys.create(gateway_settings.load(file))
     argv = [sys.executable, "-P", "-m", "gateway.cli", "serve", "--workers", "1", "--config", str(file)]
     return [Command(argv, env={"PYTHONPATH": str(Path(__file__).parents[1])}, folder=folder)]
@@ -67,7 +67,7 @@ def _configuration(site: Site, folder: Path, port: int, *, access_log: bool, rou
     }
 
 
-def _toml(content: Mapping[str, object]) -> str:
+def toml(content: Mapping[str, object]) -> str:
     """TOML of plain values, inline tables for what is nested: JSON's scalars and arrays are TOML's."""
     lines = [f"{name} = {_inline(value)}" for name, value in content.items()]
     return "\n".join(lines) + "\n"

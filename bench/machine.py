@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+HOST: Final = "127.0.0.1"
+"""Everything measured listens here."""
 _PR_SET_PDEATHSIG: Final = 1
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _STOP_S: Final = 5
@@ -85,8 +87,8 @@ class Running:
 
 
 @contextlib.contextmanager
-def started(command: Command, core: int, log: Path) -> Iterator[Running]:
-    """Run a program on one core until the block ends; it dies with this process, too."""
+def started(command: Command, core: int | None, log: Path) -> Iterator[Running]:
+    """Run a program on one core (`None`: on any) until the block ends; it dies with this process, too."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command.argv,
@@ -103,11 +105,13 @@ def started(command: Command, core: int, log: Path) -> Iterator[Running]:
         _stop(process)
 
 
-def run_on(core: int, argv: Sequence[str], timeout_s: float, *, halfway: Callable[[], None] | None = None) -> str:
+def run_on(
+    core: int | None, argv: Sequence[str], timeout_s: float, *, halfway: Callable[[], None] | None = None
+) -> str:
     """Run a program to its end on one core.
 
     Args:
-        core: which.
+        core: which; `None`: any.
         argv: the program and its arguments.
         timeout_s: how long it may take before it is killed.
         halfway: called once, while it runs.
@@ -146,16 +150,17 @@ def busy_s(core: int) -> float:
 def free_port() -> int:
     """A port nobody listens on at this moment."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
-def _on_core(core: int) -> Callable[[], None]:
+def _on_core(core: int | None) -> Callable[[], None]:
     prctl = ctypes.CDLL(None).prctl
 
     def prepare() -> None:
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
-        os.sched_setaffinity(0, {core})
+        if core is not None:
+            os.sched_setaffinity(0, {core})
 
     return prepare
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench import charts
+from bench import charts, page
 from bench.sweeps import IDLE_CONNECTIONS, Sweep
 from bench.systems import REFERENCE, SUBJECT, System
 from bench.table import Plan, Row
 from bench.wrk import CONNECTIONS
 
-BEGIN: Final = "<!-- bench:begin; written by `make bench`, do not edit -->"
-END: Final = "<!-- bench:end -->"
 _MB: Final = 1_000_000
 _NOISY: Final = 0.03
 _LABELS: Final = {REFERENCE: "nginx, plain", SUBJECT: "Lockgate"}
@@ -58,17 +53,12 @@ def write(findings: Findings, document: Path) -> None:
     Raises:
         ValueError: the document has no markers.
     """
-    content = document.read_text()
-    before, begin, rest = content.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{document} has no line {BEGIN!r} and {END!r}")
     folder = document.with_suffix("")
     folder.mkdir(exist_ok=True)
     for name, drawing in plots(findings).items():
         (folder / f"{name}.svg").write_text(drawing)
     pictures = "![share of plain nginx](performance/share.svg)"
-    document.write_text(f"{before}{BEGIN}\n\n{pictures}\n\n{text(findings)}\n{END}{after}")
+    page.write(document, "bench", "make bench", f"{pictures}\n\n{text(findings)}")
 
 
 def plots(findings: Findings) -> dict[str, str]:
@@ -87,19 +77,10 @@ def plots(findings: Findings) -> dict[str, str]:
 
 def _preamble(findings: Findings) -> str:
     plan = findings.plan
-    moment = datetime.now(UTC)
-    machine = f"Linux {platform.release()}, {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     return (
-        f"Measured on {moment:%Y-%m-%d} in {findings.minutes:.0f} minutes: {machine}; {CONNECTIONS} connections, "
+        f"{page.measured(findings.minutes)}; {CONNECTIONS} connections, "
         f"{plan.tokens:,} distinct tokens, medians of interleaved rounds ({plan.rounds}) of {plan.seconds} s."
     )
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def _reference(rows: Sequence[Row]) -> Row:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.machine import Cores, run_on
+from bench.machine import run_on
 from bench.wrk import Load
 
 MAX_CONNECTIONS: Final = 256
@@ -51,15 +51,15 @@ class Latency:
     failed: int
 
 
-def measure(load: Load, path: str, rate: float, seconds: float, cores: Cores) -> Latency:
-    """Run the generator on the core of the load, with the port and the tokens of a load of wrk's."""
+def measure(load: Load, path: str, rate: float, seconds: float, core: int | None) -> Latency:
+    """Run the generator on a core (`None`: on any), with the port and the tokens of a load of wrk's."""
     # fmt: off
     argv = [
         sys.executable, "-m", "bench.steady", "--port", str(load.port), "--path", path, "--rate", f"{rate:.1f}",
         "--seconds", f"{seconds:g}", "--tokens", str(load.tokens),
     ]
     # fmt: on
-    return Latency(**json.loads(run_on(cores.load, argv, seconds + _BEYOND_S)))
+    return Latency(**json.loads(run_on(core, argv, seconds + _BEYOND_S)))
 
 
 @dataclass(slots=True, eq=False)

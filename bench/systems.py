@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -218,6 +219,16 @@ def _naive(site: Site, port: int) -> list[Command]:
     return [Command(argv, env=env, folder=Path(__file__).parent / "peers")]
 
 
+def _relay(site: Site, port: int) -> list[Command]:
+    program = Path(__file__).parent / "peers" / "relay.py"
+    return [Command([sys.executable, str(program), str(port), str(site.service_port)])]
+
+
+def _relay_that_asks(site: Site, port: int) -> list[Command]:
+    (relay,) = _relay(site, port)
+    return [replace(relay, env={"REDIS_SOCKET": str(site.redis)})]
+
+
 def _lockgate_with_log(site: Site, port: int) -> list[Command]:
     return lockgate.commands(site, port, access_log=True)
 
@@ -297,6 +308,22 @@ ALL: Final = (
         _naive,
         Credential.RS256,
         _file(lambda: VENV / "uvicorn"),
+    ),
+    System(
+        "relay",
+        "*floor: uvloop callbacks that relay bytes*",
+        "nothing: what is left of Lockgate without Lockgate",
+        _relay,
+        Credential.NONE,
+        lambda: None,
+    ),
+    System(
+        "relay-redis",
+        "*floor, asking Redis once a tick*",
+        "nothing, but puts Lockgate's question to Redis",
+        _relay_that_asks,
+        Credential.NONE,
+        lambda: None,
     ),
 )
 REFERENCE: Final = "nginx"

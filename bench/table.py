@@ -102,7 +102,7 @@ def compare(
         for number in range(max(1, plan.rounds // 2)):
             for row, load in zip(rows, loads, strict=True):
                 rate = row.rate / 2
-                row.latencies.append(steady.measure(load, PATH, rate, plan.seconds, site.cores))
+                row.latencies.append(steady.measure(load, PATH, rate, plan.seconds, site.cores.load))
                 say(f"round {number + 1}: {row.system.name} p99 {row.latencies[-1].p99_ms:.2f} ms at {rate:,.0f}/s")
     return rows, left_out
 

@@ -1,0 +1,118 @@
+"""A gateway with a users service behind it, and people who have accounts there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bench import lockgate, tokens
+from bench.client import Client, request
+from bench.machine import HOST, Command, Running, free_port, started
+from bench.site import PATH, Site, wait_for_port
+from gateway import settings as gateway_settings
+from gateway.cli import keys
+
+ROOT: Final = Path(__file__).parents[1]
+PASSWORD: Final = "correct-horse-battery"  # noqa: S105 - of accounts that live as long as the measurement
+PEOPLE: Final = 64
+_PLENTY: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What runs, and where.
+
+    Attributes:
+        port: of the gateway, one worker.
+        keys: its key ring.
+        names: of accounts, all with `PASSWORD`.
+    """
+
+    port: int
+    keys: Path
+    gateway: Running
+    users: Running
+    names: tuple[str, ...]
+
+    def token_file(self, folder: Path, count: int) -> Path:
+        """Access tokens that the gateway takes, one a line."""
+        return tokens.write(folder / f"{self.port}-{count}.tokens", tokens.own(count, self.keys))
+
+
+@contextlib.contextmanager
+def opened(site: Site, name: str, threads: int, *, gateway: int | None, users: int | None) -> Iterator[Place]:
+    """Start a users service and a gateway, and register people.
+
+    Args:
+        site: Redis, and the service that is forwarded to.
+        name: of a folder for all they write.
+        threads: of the users service, to hash passwords with.
+        gateway: the core that it runs on; `None` for any.
+        users: the same for the users service.
+    """
+    folder = site.folder / name
+    folder.mkdir()
+    port, users_port = free_port(), free_port()
+    file = folder / "lockgate.toml"
+    file.write_text(lockgate.toml(_configuration(site, folder, port, users_port)))
+    keys.create(gateway_settings.load(file))
+    env = {"PYTHONPATH": str(ROOT), "LOCKGATE_SERVER__WORKERS": "1"}
+    python = [sys.executable, "-P", "-m"]
+    service = {
+        **env,
+        "USERS_LINK_KEYS": str(folder / "keys" / "links"),
+        "USERS_DATABASE_URL": f"sqlite:///{folder}/users.db",
+        "USERS_HASHING_THREADS": str(threads),
+        "USERS_LOG_LEVEL": "warning",
+    }
+    users_argv = [*python, "services.users", "--port", str(users_port)]
+    argv = [*python, "gateway.cli", "serve", "--config", str(file)]
+    with (
+        started(Command(users_argv, service, folder), users, folder / "users.log") as users_service,
+        started(Command(argv, env, folder), gateway, folder / "gateway.log") as worker,
+    ):
+        wait_for_port(users_service, "users", users_port)
+        try:
+            wait_for_port(worker, "lockgate", port)
+        except RuntimeError:
+            print((folder / "gateway.log").read_text())
+            raise
+        names = asyncio.run(_register(port))
+        yield Place(port, folder / "keys", worker, users_service, names)
+
+
+async def _register(port: int) -> tuple[str, ...]:
+    names = tuple(f"person-{number:03}" for number in range(PEOPLE))
+    client = await Client.connect(port)
+    for name in names:
+        content = {"username": name, "password": PASSWORD}
+        answer = await client.ask(request("POST", "/users/register", content=content))
+        if answer.status != 201:  # noqa: PLR2004 - created
+            raise RuntimeError(f"registering was answered {answer.status}: {answer.body!r}")
+    client.close()
+    return names
+
+
+def _configuration(site: Site, folder: Path, port: int, users_port: int) -> dict[str, object]:
+    users, orders = f"http://{HOST}:{users_port}", f"http://{HOST}:{site.service_port}"
+    public = {"auth": "public", "methods": ["POST"], "public_write": True}
+    return {
+        "redis_url": site.redis_url,
+        "server": {"port": port},
+        "token": {"issuer": tokens.ISSUER, "audience": tokens.AUDIENCE, "access_life_s": tokens.LIFE_S},
+        # Counted on every login, never reached: all of them come from one address here.
+        "login": {f"{what}_attempts": _PLENTY for what in ("account", "address", "all")}
+        | {"address_limit": _PLENTY, "refresh_limit": _PLENTY},
+        "keys": {"directory": str(folder / "keys")},
+        "roles": {tokens.ROLES[0]: list(tokens.SCOPES)},
+        "log": {"access": False},
+        "route": [
+            {"name": "register", "prefix": "/users/register", "service": "users", "upstreams": [users], **public},
+            {"name": "orders", "prefix": PATH[: PATH.index("/", 1)], "upstreams": [orders]},
+        ],
+    }
