@@ -252,7 +252,10 @@ class Worker:
     def _gauges(self) -> Gauges:
         return {
             "lockgate_connections": ("Open client connections.", lambda: len(self.edge.connections)),
-            "lockgate_redis_connected": ("1 while admission can ask Redis.", lambda: float(self.link.connected)),
+            "lockgate_redis_connected": (
+                "1 while admission can ask Redis; of a Cluster, any master.",
+                lambda: float(self.link.connected),
+            ),
             "lockgate_upstream_load": (
                 "Requests at services, and waiting for a connection to one.",
                 self.services.load,

@@ -14,9 +14,10 @@ from gateway.admission.gate import Admitted
 from gateway.admission.link import AWAY
 from gateway.admission.rate import Limit
 from gateway.errors import Reason
-from gateway.stores.layout import UserKeys
+from gateway.stores.layout import UserKeys, rate_key
 from gateway.stores.redis import RedisClient, connect
 from tests.gateway.admission.rig import WITHIN_S, claims, gate, opened, reason, together
+from tests.support.clock import ManualClock
 from tests.support.redis_groups import Cluster, Server, slot_of
 
 
@@ -71,6 +72,17 @@ async def test_limits_are_counted_wherever_their_counter_is(redis: RedisClient) 
         for user in ("ann", "ben", "cem"):
             verdicts = [await admission.answer(claims(user), limits, "192.0.2.1") for _ in range(6)]
             assert [reason(verdict) for verdict in verdicts] == [None] * 5 + [Reason.RATE_LIMITED]
+
+
+async def test_a_limit_whose_counter_cannot_be_had_is_kept_by_the_worker_alone(redis: RedisClient) -> None:
+    """As on one server that is away; but the token can be asked about, so its user is let in."""
+    now = ManualClock().now()
+    await redis.rpush(rate_key("orders", "route", "", 60, int(now // 60)), "no counter")
+    async with opened(redis) as link:
+        admission = gate(link)
+        limits = [Limit("orders", 2, 60, "route")]
+        verdicts = [await admission.answer(claims("ann"), limits, "192.0.2.1") for _ in range(3)]
+    assert [reason(verdict) for verdict in verdicts] == [None, None, Reason.RATE_LIMITED]
 
 
 async def test_a_slot_that_has_moved_is_asked_where_it_is(redis: RedisClient, redis_cluster: Cluster) -> None:

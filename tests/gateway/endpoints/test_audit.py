@@ -9,7 +9,14 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from gateway.errors import AccountsUnavailableError
+from gateway.sessions.grants import TELL_AGAIN_S
+from gateway.sessions.service import Visitor
+from tests.gateway.endpoints.parties import registered
+from tests.support import upstream as upstreams
 from tests.support.shop import PASSWORD, Shop, bearer
+
+MALFORMED = {"authorization": "Basic !!"}
 
 
 def lines(text: str) -> list[dict[str, str]]:
@@ -28,7 +35,6 @@ async def test_a_life_of_a_session_is_told_in_order(capsys: pytest.CaptureFixtur
     await shop.http.post("/auth/logout", headers=bearer(second))
     third = await shop.tokens("alice")
     await shop.http.post("/auth/revoke", json={"token": third["access_token"]})
-    await shop.http.post("/auth/refresh", json={"refresh_token": "lgr_nonsense"})
     events = await shop.events()
     assert again.status_code == 200
     assert [event["event"] for event in events] == [
@@ -41,7 +47,6 @@ async def test_a_life_of_a_session_is_told_in_order(capsys: pytest.CaptureFixtur
         "logout",
         "login",
         "revoke",
-        "refresh.refused",
     ]
     assert events[4]["sid"] == first["session_id"]
     assert events[4]["reason"] == "refresh_reused"
@@ -99,15 +104,97 @@ async def test_an_event_is_one_line_whatever_a_client_sends(capsys: pytest.Captu
     form = {"grant_type": "client_credentials", "client_id": nasty, "client_secret": "x"}
     answer = await shop.http.post("/auth/token", data=form)
     assert answer.status_code == 401
-    (line,) = lines(capsys.readouterr().out)
+    written = capsys.readouterr().out
+    (line,) = lines(written)
     assert line["event"] == "client.refused"
-    assert line["client_id"] == nasty
+    assert "ada" not in written
+
+
+async def test_a_secret_in_the_place_of_a_name_is_not_written_down(
+    capsys: pytest.CaptureFixture[str], shop: Shop
+) -> None:
+    # a client that confuses the two halves of its Basic credentials.
+    secret = (await registered(shop)).secret
+    capsys.readouterr()
+    grant = {"grant_type": "client_credentials"}
+    answer = await shop.http.post("/auth/token", data=grant, auth=(secret, "reports"))
+    assert answer.status_code == 401
+    await shop.http.post("/auth/token", data={**grant, "client_id": secret, "client_secret": "reports"})
+    written = capsys.readouterr().out
+    assert secret not in written
+    assert secret not in str(await shop.events())
+    first, second = lines(written)
+    assert first["reason"] == "unknown"
+    assert first["client"] == second["client"]
+    assert "client_id" not in first
+
+
+async def test_what_anybody_can_bring_about_is_in_the_log_and_pushes_nothing_out_of_the_trail(
+    capsys: pytest.CaptureFixture[str], shop: Shop
+) -> None:
+    tokens = await shop.tokens("alice")
+    await shop.http.post("/auth/logout", headers=bearer(tokens))
+    for _ in range(6):
+        await shop.login("alice", "wrong")
+    before = await shop.events()
+    capsys.readouterr()
+    refused = [
+        await shop.http.post("/auth/refresh", json={"refresh_token": "lgr_nonsense"}),
+        await shop.http.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]}),
+        await shop.http.post("/auth/token", data={"grant_type": "client_credentials"}, auth=("nobody", "x")),
+        await shop.http.post("/auth/token", data={"grant_type": "client_credentials"}, headers=MALFORMED),
+        await shop.http.post("/auth/token", data={"grant_type": "client_credentials"}),
+        await shop.http.post("/auth/introspect", data={"token": "x"}),
+        await shop.http.post("/auth/introspect", data={"token": "x"}, headers=MALFORMED),
+        await shop.http.post("/auth/introspect", data={"token": "x", "client_id": "lockgate-login"}),
+        await shop.login("alice", "wrong"),
+    ]
+    assert all(answer.status_code in (400, 401) for answer in refused)
+    assert await shop.events() == before
+    assert [(line["event"], line["reason"]) for line in lines(capsys.readouterr().out)] == [
+        ("refresh.refused", "refresh_malformed"),
+        ("refresh.refused", "refresh_unknown"),
+        ("client.refused", "unknown"),
+        *[("client.refused", "client_refused")] * 5,
+        ("login.refused", "captcha_required"),
+    ]
+
+
+async def test_a_wrong_secret_of_a_client_is_in_the_trail_once_a_minute(
+    capsys: pytest.CaptureFixture[str], shop: Shop
+) -> None:
+    await registered(shop)
+    capsys.readouterr()
+    for _ in range(3):
+        await shop.http.post("/auth/introspect", data={"token": "x"}, auth=("reports", "wrong"))
+    shop.node.tick(TELL_AGAIN_S)
+    await shop.http.post("/auth/introspect", data={"token": "x"}, auth=("reports", "wrong"))
+    events = await shop.events("client.refused")
+    assert [(event["client_id"], event["reason"]) for event in events] == [("reports", "wrong")] * 2
+    assert len(lines(capsys.readouterr().out)) == 4
+
+
+async def test_a_user_who_was_logged_out_but_not_blocked_is_in_the_trail(shop: Shop) -> None:
+    # The users service goes away before it could be told.
+    alice, visitor = bearer(await shop.tokens("alice")), Visitor("192.0.2.1", "", "request-7")
+    sub = (await shop.http.get("/auth/me", headers=alice)).json()["user_id"]
+    operators = shop.node.worker.auth._operators  # noqa: SLF001 - the call over HTTP asks for the account before
+    with upstreams.nobody() as url:
+        shop.node.worker.accounts._addresses = (url,)  # noqa: SLF001 - where nobody listens
+        with pytest.raises(AccountsUnavailableError):
+            await operators.block(sub, "ada", visitor)
+    assert (await shop.http.get("/auth/me", headers=alice)).status_code == 401
+    (event,) = await shop.events("logout.all", "user.blocked")
+    assert (event["event"], event["sub"], event["actor"]) == ("logout.all", sub, "ada")
+    assert event["reason"] == "accounts_away"
 
 
 async def test_many_events_at_once_are_all_kept(shop: Shop) -> None:
     async def refuse(http: httpx.AsyncClient) -> None:
-        await http.post("/auth/refresh", json={"refresh_token": "lgr_none"})
+        form = {"grant_type": "client_credentials", "scope": "not:ours"}
+        await http.post("/auth/token", data=form, auth=("reports", secret))
 
+    secret = (await registered(shop)).secret
     await asyncio.gather(*(refuse(shop.http) for _ in range(60)))
-    events = await shop.events("refresh.refused")
+    events = await shop.events("client.refused")
     assert len({event["request_id"] for event in events}) == 60

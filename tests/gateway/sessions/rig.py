@@ -70,7 +70,7 @@ class Node:
         session = await self.families.begin(
             sub=sub, sid=new_sid(), client_id=client_id, address="192.0.2.1", agent="test", password_version="1"
         )
-        return session and self._pair(session)
+        return self._pair(session) if session is not None else None
 
     async def refresh(self, token: str, client_id: str = CLIENT) -> Pair | Outcome | None:
         """Use a refresh token; `None`: it is none of ours."""

@@ -1,0 +1,179 @@
+"""The queue in front of the users service (R-122)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+
+import pytest
+import pytest_asyncio
+
+from gateway.errors import AccountsUnavailableError
+from gateway.sessions.lane import FULL, LATE, Lane
+from tests.support.raw import WITHIN_S, until
+
+AT_ONCE = 2
+WAITING = 3
+
+
+class Calls:
+    """Calls that end when the test says so.
+
+    Attributes:
+        begun: their numbers, in order.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self.begun: list[int] = []
+        self._ends: dict[int, asyncio.Future[int]] = {}
+        self.callers: list[asyncio.Task[int]] = []
+
+    def ask(self, *numbers: int) -> None:
+        """Somebody for each of these calls."""
+        for number in numbers:
+            self.callers.append(asyncio.create_task(self.lane.run(partial(self._call, number))))
+
+    def end(self, *numbers: int) -> None:
+        """These calls have their outcome: their number."""
+        for number in numbers:
+            self._ends[number].set_result(number)
+
+    def fail(self, number: int) -> None:
+        """This call fails."""
+        self._ends[number].set_exception(AccountsUnavailableError("broken"))
+
+    async def _call(self, number: int) -> int:
+        self.begun.append(number)
+        self._ends[number] = asyncio.get_running_loop().create_future()
+        return await self._ends[number]
+
+
+def lane(*, wait_s: float = WITHIN_S, answer_s: float = WITHIN_S) -> Lane:
+    return Lane(at_once=AT_ONCE, waiting=WAITING, wait_s=wait_s, answer_s=answer_s)
+
+
+@pytest_asyncio.fixture
+async def calls() -> AsyncIterator[Calls]:
+    made = Calls(lane())
+    yield made
+    for caller in made.callers:
+        caller.cancel()
+    await asyncio.gather(*made.callers, return_exceptions=True)
+    await made.lane.close()
+
+
+async def settle() -> None:
+    """Let everything happen that waits for nothing."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_so_many_are_under_way_and_the_others_follow_in_order(calls: Calls) -> None:
+    calls.ask(0, 1, 2, 3, 4)
+    await settle()
+    assert calls.begun == [0, 1]
+    calls.end(1)
+    await settle()
+    assert calls.begun == [0, 1, 2]
+    calls.end(0, 2)
+    await settle()
+    calls.end(3, 4)
+    assert await asyncio.gather(*calls.callers) == [0, 1, 2, 3, 4]
+
+
+async def test_who_hangs_up_ends_no_call_and_makes_no_room(calls: Calls) -> None:
+    calls.ask(0, 1, 2)
+    await settle()
+    calls.callers[0].cancel()
+    await settle()
+    assert calls.callers[0].cancelled()
+    assert calls.begun == [0, 1]
+    calls.end(0)
+    await settle()
+    assert calls.begun == [0, 1, 2]
+
+
+async def test_who_hangs_up_while_waiting_leaves_the_place_to_the_next(calls: Calls) -> None:
+    calls.ask(0, 1, 2, 3)
+    await settle()
+    calls.callers[2].cancel()
+    await settle()
+    calls.end(0)
+    await settle()
+    assert calls.begun == [0, 1, 3]
+
+
+async def test_who_hangs_up_when_the_turn_has_just_come_passes_it_on(calls: Calls) -> None:
+    calls.ask(0, 1, 2, 3)
+    await settle()
+    calls.end(0)
+    await until(lambda: len(calls.lane._under_way) < AT_ONCE)  # noqa: SLF001 - the turn is given, and not taken yet
+    calls.callers[2].cancel()
+    await settle()
+    assert 3 in calls.begun
+    calls.end(1)
+    await settle()
+    calls.ask(4)
+    await settle()
+    assert 4 in calls.begun
+
+
+async def test_one_more_than_may_wait_is_refused_at_once(calls: Calls) -> None:
+    calls.ask(*range(AT_ONCE + WAITING))
+    await settle()
+    with pytest.raises(AccountsUnavailableError, match=FULL):
+        await calls.lane.run(lambda: asyncio.sleep(0))
+    calls.end(0)
+    await settle()
+    calls.ask(9)
+    await settle()
+    assert not calls.callers[-1].done()
+
+
+async def test_who_waits_too_long_is_refused_and_the_queue_goes_on() -> None:
+    calls = Calls(lane(wait_s=0.02))
+    calls.ask(0, 1, 2)
+    with pytest.raises(AccountsUnavailableError, match=FULL):
+        await calls.callers[2]
+    assert calls.begun == [0, 1]
+    calls.end(0, 1)
+    await asyncio.gather(*calls.callers[:2])
+    assert await calls.lane.run(lambda: asyncio.sleep(0, "yes")) == "yes"
+
+
+async def test_an_outcome_that_is_late_is_none_and_its_turn_ends_with_the_call() -> None:
+    calls = Calls(lane(answer_s=0.02))
+    calls.ask(0, 1)
+    for caller in calls.callers:
+        with pytest.raises(AccountsUnavailableError, match=LATE):
+            await caller
+    calls.ask(2)
+    await settle()
+    assert calls.begun == [0, 1]
+    calls.end(0)
+    await until(lambda: 2 in calls.begun)
+    await calls.lane.close()
+    with pytest.raises((asyncio.CancelledError, AccountsUnavailableError)):
+        await calls.callers[2]
+
+
+async def test_a_call_that_fails_gives_its_turn_back_also_when_nobody_hears_of_it(calls: Calls) -> None:
+    calls.ask(0, 1, 2, 3)
+    await settle()
+    calls.callers[0].cancel()
+    calls.fail(0)
+    calls.fail(1)
+    await settle()
+    with pytest.raises(AccountsUnavailableError, match="broken"):
+        await calls.callers[1]
+    assert calls.begun == [0, 1, 2, 3]
+
+
+async def test_closing_gives_up_what_is_under_way(calls: Calls) -> None:
+    calls.ask(0)
+    await settle()
+    await calls.lane.close()
+    with pytest.raises(asyncio.CancelledError):
+        await calls.callers[0]
