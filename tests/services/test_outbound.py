@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.kit.errors import OutcomeUnknownError, UpstreamAwayError
-from services.kit.outbound import MAX_ANSWER, Call, ServiceClient
+from services.kit.outbound import AT_ONCE, MAX_ANSWER, Call, ServiceClient
 from services.orders.stock import CALLS
 from services.products.internal import LINKS
 from services.products.internal import router as internal
 from tests.services.rig import Clock, Links, closed_port
+from tests.support.raw import until
 from trust import Caller, Refused, SignatureRefused, verify
 
 if TYPE_CHECKING:
@@ -162,6 +163,66 @@ async def test_a_service_that_is_not_there_was_not_reached(links: Links, clock: 
     with pytest.raises(UpstreamAwayError):
         await client.call(ALICE, TAKE, {})
     await client.close()
+
+
+class Busy(Far):
+    """The other end: answers nothing before it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__([OK] * 1000)
+        self.let_go = asyncio.Event()
+        self.asked = 0
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                self.asked += 1
+                await self.let_go.wait()
+                writer.write(OK)
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def calling_busy(links: Links, clock: Clock) -> AsyncIterator[tuple[ServiceClient, Busy]]:
+    far = Busy()
+    server = await asyncio.start_server(far.accept, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    client = ServiceClient("products", url, calls=(LOOK,), keys=links.of("orders"), clock=clock)
+    async with server:
+        try:
+            yield client, far
+        finally:
+            far.let_go.set()
+            await client.close()
+            await asyncio.gather(*far.serving)
+
+
+async def test_so_many_calls_are_under_way_and_one_more_is_away_when_its_turn_does_not_come(
+    links: Links, clock: Clock
+) -> None:
+    async with calling_busy(links, clock) as (client, far):
+        asking = [asyncio.create_task(client.call(ALICE, LOOK, thing=uuid4())) for _ in range(AT_ONCE)]
+        await until(lambda: far.asked == AT_ONCE)
+        with pytest.raises(UpstreamAwayError, match="waiting"):
+            await client.call(ALICE, LOOK, thing=uuid4())
+        assert far.asked == AT_ONCE
+        far.let_go.set()
+        assert {(await one).status for one in asking} == {200}
+
+
+async def test_callers_that_hang_up_make_no_room_and_take_no_connection_away(links: Links, clock: Clock) -> None:
+    async with calling_busy(links, clock) as (client, far):
+        for _ in range(2):
+            asking = [asyncio.create_task(client.call(ALICE, LOOK, thing=uuid4())) for _ in range(2 * AT_ONCE)]
+            await until(lambda: far.asked == AT_ONCE)
+            for one in asking:
+                one.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+            assert far.asked == AT_ONCE
+        far.let_go.set()
+        assert (await client.call(ALICE, LOOK, thing=uuid4())).status == 200
+        assert len(far.serving) <= AT_ONCE
 
 
 def test_all_that_orders_may_call_is_there_and_open_to_it() -> None:

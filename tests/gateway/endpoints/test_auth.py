@@ -251,6 +251,17 @@ async def test_what_needs_credentials_says_which(caller: Caller, method: str, pa
         assert 'error="invalid_request"' in answer.value("www-authenticate")
 
 
+async def test_a_route_asks_for_credentials_in_the_same_words(caller: Caller, service: Upstream) -> None:
+    """R-41, RFC 6750 section 3: also where it is no 401."""
+    line = bearer(await caller.login())
+    before = len(service.requests)
+    for fields in (line + line, "Authorization: Bearer\r\n", "Authorization: Bearer a b\r\n"):
+        answer = await caller.node.get("/orders", fields)
+        assert answer.status == 400
+        assert 'error="invalid_request"' in answer.value("www-authenticate")
+    assert len(service.requests) == before
+
+
 @pytest.mark.parametrize("path", ["/auth/login", "/auth/refresh", "/auth/revoke", "/auth/logout", "/auth/logout-all"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
 async def test_another_method_is_405_and_says_which_is_right(

@@ -86,7 +86,9 @@ async def test_two_ways_of_showing_a_secret_are_one_too_many(shop: Shop) -> None
     # RFC 6749 section 2.3
     party = await registered(shop)
     for more in ({"client_id": "reports", "client_secret": party.secret}, {"client_id": "other"}):
-        assert code(await party.token(**more)) == (400, "repeated_credentials")
+        answer = await party.token(**more)
+        assert code(answer) == (400, "repeated_credentials")
+        assert "www-authenticate" not in answer.headers
     assert (await party.token(client_id="reports")).status_code == 200
 
 

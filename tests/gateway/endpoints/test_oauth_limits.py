@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any, Final
 
 import httpx
@@ -14,6 +15,7 @@ from gateway.sessions.service import Visitor
 from gateway.stores.layout import CLIENTS, ENDED_CHANNEL
 from services.users.models import Status
 from tests.gateway.endpoints.parties import REFUSED, active, orders, refresh, registered
+from tests.gateway.endpoints.rig import CREDENTIALS, Caller, problem
 from tests.support.shop import PASSWORD, Shop, bearer, code
 from tests.support.upstream import Upstream
 
@@ -251,6 +253,21 @@ async def test_a_refresh_token_that_no_refresh_would_take_is_not_active(shop: Sh
     shop.node.tick(1)  # a password is told from the one before by when it was set
     await shop.users.change_password((await me(shop, changed))["user_id"], PASSWORD, "another-long-password")
     assert not await active(party, changed["refresh_token"])
+
+
+async def test_while_accounts_are_away_nothing_is_said_of_a_refresh_token(
+    caller: Caller, service: Upstream, redis: Redis
+) -> None:
+    """R-147: what a refresh would give cannot be known."""
+    added = await Clients(redis, caller.node.clock).add("reports", ["orders:read"])
+    assert added is not None
+    basic = base64.b64encode(f"reports:{added[1]}".encode()).decode()
+    fields = f"Authorization: Basic {basic}\r\n"
+    tokens = (await caller.json("/auth/login", CREDENTIALS, fields=fields)).json
+    question = {"token": tokens["refresh_token"]}
+    assert (await caller.json("/auth/introspect", question, fields=fields)).json["scope"] == "orders:read"
+    await service.stop()
+    problem(await caller.json("/auth/introspect", question, fields=fields), 503, "accounts_unavailable")
 
 
 # --- a client in its own name --------------------------------------------------------------------------------------
