@@ -37,6 +37,8 @@ _KINDS: Final = (
     ("Redis protocol", re.compile(r"hiredis|redisReader", re.IGNORECASE)),
     ("memory", re.compile(r"^(_int_|unlink_|m|c|re)?(alloc|free|malloc|calloc)|^cfree|_PyObject_(Malloc|Free)|^gc_")),
 )
+_OTHER_THREAD: Final = "Thread._bootstrap "
+"""Requests are the event loop's business; other threads wait, which py-spy cannot always tell from work."""
 _INNERMOST: Final = 4
 _EVERYWHERE: Final = 0.995
 
@@ -75,6 +77,8 @@ def count(stacks: Iterable[str]) -> Profile:
     for line in stacks:
         joined, _, number = line.rpartition(" ")
         frames = joined.split(";")
+        if _OTHER_THREAD in joined:
+            continue
         weight = int(number)
         samples += weight
         python = [_LINE_NUMBER.sub(")", frame) for frame in frames if _PYTHON.search(frame)]
