@@ -55,7 +55,7 @@ class OutboundRequests:
             digest_line = f"content-digest: {digest}\r\n"
         if forward_authorization and facts.authorization:
             credentials = f"authorization: {facts.authorization[0].decode('latin-1')}\r\n"
-        traceparent, signature_input, signature = self._sign(request, identity, digest, now)
+        traceparent, (signature_input, signature) = self._sign(request, identity, digest, now)
         # One text, encoded once: it is made for every request. What a client sent is bytes, and latin-1 keeps them.
         return (
             f"{request.method} {request.target} HTTP/1.1\r\nHost: {host}\r\n{facts.forwardable}{credentials}"
@@ -76,7 +76,7 @@ class OutboundRequests:
         Returns:
             Names and values, without `x-request-id`, which every answer carries anyway.
         """
-        traceparent, signature_input, signature = self._sign(request, identity, None, now)
+        traceparent, (signature_input, signature) = self._sign(request, identity, None, now)
         covered = NOBODY if identity is None else identity.covered
         return [
             *((name.encode("ascii"), value.encode("ascii")) for name, value in covered.headers),
@@ -87,12 +87,12 @@ class OutboundRequests:
 
     def _sign(
         self, request: InboundRequest, identity: Identity | None, digest: str | None, now: float
-    ) -> tuple[str, str, str]:
-        """The values of traceparent, Signature-Input and Signature."""
+    ) -> tuple[str, tuple[str, str]]:
+        """The values of traceparent, and of Signature-Input and Signature."""
         request_id = request.request_id
         # W3C Trace Context: the request's id is its trace id, and the second half of it the id of the gateway's span.
         traceparent = f"00-{request_id}-{request_id[16:]}-{'01' if self._sampler.takes(request_id) else '00'}"
-        signature_input, signature = self._signer.sign(
+        return traceparent, self._signer.sign(
             method=request.method,
             path=request.path,
             query=request.query or "",
@@ -102,7 +102,6 @@ class OutboundRequests:
             content_digest=digest,
             now=now,
         )
-        return traceparent, signature_input, signature
 
 
 def _framing(request: InboundRequest, body: bytes | None) -> str:
