@@ -25,7 +25,9 @@ PASSWORDS_AT_ONCE: Final = 16
 """Of one worker. A hash takes some 25 ms of a core: this keeps several cores busy, and yet the queue is here, where it
 is bounded, and not at the users service, where everybody else would stand in it too."""
 LOOKUPS_AT_ONCE: Final = 16
-MAX_WAITING: Final = 256
+MAX_WAITING: Final = 64
+"""About what two hashing threads get through in a second: one more is refused at once, when it comes. In a longer queue
+those who came together would also give up together, and the event loop would answer all of them in one go."""
 QUEUE_WAIT_S: Final = 2.0
 KEEP_ALIVE_S: Final = 30
 """Less than the users service keeps an idle connection, so that it is this side that closes it."""
