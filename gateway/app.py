@@ -236,7 +236,7 @@ class Worker:
         problems.install(app)
         self.auth.include_in(app, self.pipeline, self.origins, self._routes_with_state)
         app.include_router(tickets.router(self.tickets, self.pipeline, self.auth.cookies))
-        app.include_router(forward_auth.router(self.pipeline))
+        app.include_router(forward_auth.router(self.pipeline, self._settings.limits.target_bytes))
         app.include_router(well_known.router(self._published))
         app.include_router(health.router(self.checks))
         descriptions = openapi.Descriptions(

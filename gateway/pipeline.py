@@ -28,7 +28,7 @@ from gateway.forward.handshake import WEBSOCKET, read
 from gateway.forward.opening import Entry
 from gateway.forward.service import Service
 from gateway.forward.websocket import Socket, Sockets
-from gateway.identity.bearer import bearer, format_gate
+from gateway.identity.bearer import bearer, format_gate, in_query
 from gateway.identity.model import Identity, VerifiedClaims
 from gateway.identity.session_cookie import SessionCookie
 from gateway.identity.verifier import Verifier
@@ -165,9 +165,13 @@ class Pipeline:
     def identify(self, request: InboundRequest) -> VerifiedClaims | SessionCookie | Refusal | None:
         """Who is asking; `None` where the request carries no credentials, a cookie where Redis has to be asked for it.
 
-        A cookie and `Authorization` are two ways at once; neither is what is left when the other fails (R-41, R-43).
+        A cookie and `Authorization` are two ways at once, and so is a token in the query beside one of them; neither is
+        what is left when the other fails (R-41, R-42, R-43).
         """
-        if request.headers.session_cookies:
+        facts = request.headers
+        if request.query is not None and (facts.authorization or facts.session_cookies) and in_query(request.query):
+            return Refusal(Reason.REPEATED_CREDENTIALS)
+        if facts.session_cookies:
             value = self._cookies.presented(request.headers)
             if value is not None:
                 return value if isinstance(value, Refusal) else self._by_cookie(request, value)

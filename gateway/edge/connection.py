@@ -6,6 +6,8 @@ How requests are read off it is in `edge.protocol`. What all connections of a wo
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum, auto
@@ -28,6 +30,8 @@ CLIENT_GONE: Final = 499
 LINGER_S: Final = 2.0
 SWITCHING_PROTOCOLS: Final = 101
 NEVER: Final = float("inf")
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER: closed at once, which TCP tells the other side (RFC 9293 section 3.10.4)."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UNKNOWN: Final = Peer("", trusted=False)
 _NO_METHODS: Final = (("Allow", ""),)
@@ -248,6 +252,8 @@ class ClientConnection(asyncio.Protocol, ABC):
         """Break the connection off: the answer that was begun cannot be completed, and must not look complete."""
         self._handler = None
         self._observe(reason.status, reason)
+        # An answer without a length ends where the connection does, so only a reset says that this was not the end.
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._abort()
 
     # --- what the event loop calls, but for the client's bytes -------------------------------------------------------

@@ -55,6 +55,7 @@ _OWN: Final = frozenset({b"host", b"content-length", b"expect", b"authorization"
 _NOT_FOR_CONNECTION: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"content-type", b"expect"}
 )
+_HANDSHAKE: Final = b"sec-websocket-"
 _LABEL: Final = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST: Final = re.compile(rb"(?:" + _LABEL + rb"(?:\." + _LABEL + rb")*|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
 _MAX_HOST_BYTES: Final = 253 + len(":65535")
@@ -175,7 +176,12 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
         authorization=authorization,
         credentials=hashlib.sha256(authorization[0]).digest() if len(authorization) == 1 else b"",
         forwardable=b"".join(
-            b"%b: %b\r\n" % field for field in visible if field[0] not in options and is_forwardable(field[0])
+            b"%b: %b\r\n" % field
+            for field in visible
+            if field[0] not in options
+            and is_forwardable(field[0])
+            # Part of an upgrade, and of nothing else; a client may have put a token there.
+            and (upgrade is not None or not field[0].startswith(_HANDSHAKE))
         ).decode("latin-1"),
         origin=_origin(by_name[b"origin"]) if b"origin" in by_name else None,
         session_cookies=cookies,

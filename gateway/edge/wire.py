@@ -27,6 +27,7 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*
 END_OF_HEAD: Final = b"\r\n\r\n"
 MAX_CHUNK_LINE: Final = 16 + 256
 MAX_TRAILER_BYTES: Final = 4096
+MAX_TRAILER_FIELDS: Final = 100
 
 Field = tuple[bytes, bytes]
 """A field's lower-case name and its value without the blanks around it."""
@@ -187,7 +188,17 @@ class ChunkedReader:
         overhead: bytes so far that were not body: a body may be a small part of what is sent for it.
     """
 
-    __slots__ = ("_after_data", "_allowed", "_in_trailer", "_left", "_rest", "_trailer_bytes", "finished", "overhead")
+    __slots__ = (
+        "_after_data",
+        "_allowed",
+        "_in_trailer",
+        "_left",
+        "_rest",
+        "_trailer_bytes",
+        "_trailer_fields",
+        "finished",
+        "overhead",
+    )
 
     def __init__(self, limit: float = inf) -> None:
         self._allowed = limit
@@ -196,6 +207,7 @@ class ChunkedReader:
         self._after_data = False
         self._in_trailer = False
         self._trailer_bytes = 0
+        self._trailer_fields = 0
         self.finished = False
         self.overhead = 0
 
@@ -254,7 +266,9 @@ class ChunkedReader:
             self.finished = True
             return
         self._trailer_bytes += len(line)
-        if self._trailer_bytes > MAX_TRAILER_BYTES or _FIELD_LINES.fullmatch(line + b"\r\n") is None:
+        self._trailer_fields += 1
+        too_much = self._trailer_fields > MAX_TRAILER_FIELDS or self._trailer_bytes > MAX_TRAILER_BYTES
+        if too_much or _FIELD_LINES.fullmatch(line + b"\r\n") is None:
             raise WireError(Reason.MALFORMED_REQUEST)
 
     def _check_unfinished_line(self, line: bytes) -> None:

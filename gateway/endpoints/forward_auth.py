@@ -22,15 +22,23 @@ ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 """Most proxies ask with GET; Envoy asks with the method of the request it holds, and its path behind ours."""
 
 
-def router(pipeline: Pipeline) -> APIRouter:
-    """The call for front proxies."""
+def router(pipeline: Pipeline, max_target_bytes: int) -> APIRouter:
+    """The call for front proxies.
+
+    Args:
+        pipeline: judges what they hold.
+        max_target_bytes: how long a request target may be, here as for a request that comes by itself.
+    """
     api = APIRouter(prefix="/auth", tags=["forward-auth"])
 
     @api.api_route("/verify", methods=ANY_METHOD)
     @api.api_route("/verify/{_held:path}", methods=ANY_METHOD, include_in_schema=False)
     async def verify(request: Request) -> Response:
         """Judge the request that the proxy holds."""
-        fields = await _vouched(pipeline, inbound(request))
+        held = held_request(inbound(request), max_target_bytes)
+        fields = held if isinstance(held, Refusal) else await pipeline.vouch(held)
+        if isinstance(fields, Refusal):
+            raise RefusedError(fields)
         answer = Response(status_code=200, headers=dict(SECURITY_HEADERS))
         answer.raw_headers.extend(fields)
         return answer
@@ -38,15 +46,7 @@ def router(pipeline: Pipeline) -> APIRouter:
     return api
 
 
-async def _vouched(pipeline: Pipeline, asking: InboundRequest) -> list[tuple[bytes, bytes]]:
-    held = held_request(asking)
-    outcome = held if isinstance(held, Refusal) else await pipeline.vouch(held)
-    if isinstance(outcome, Refusal):
-        raise RefusedError(outcome)
-    return outcome
-
-
-def held_request(asking: InboundRequest) -> InboundRequest | Refusal:
+def held_request(asking: InboundRequest, max_target_bytes: int) -> InboundRequest | Refusal:
     """The request that a front proxy holds, from what it says of it.
 
     Only a trusted proxy is believed. Both spellings of a field may be there, as long as they say the same: a client
@@ -57,6 +57,8 @@ def held_request(asking: InboundRequest) -> InboundRequest | Refusal:
     method, target = _said(asking, METHOD_FIELDS), _said(asking, TARGET_FIELDS)
     if method is None or target is None or not is_token(method):
         return Refusal(Reason.MALFORMED_HEADER)
+    if len(target) > max_target_bytes:
+        return Refusal(Reason.TARGET_TOO_LONG)
     try:
         path, query, authority = parse_target(target)
     except WireError as error:

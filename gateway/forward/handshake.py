@@ -117,6 +117,9 @@ def accepted(head: bytes, handshake: Handshake) -> bytes | Declined:
         or b"upgrade" not in options
         or _values(found, b"sec-websocket-accept") != [_accept(handshake.key)]
         or _values(found, b"sec-websocket-extensions")
+        # A 101 has no body (RFC 9110 section 8.6, RFC 9112 section 6.1): what follows is frames.
+        or answer.content_length is not None
+        or answer.chunked
         or len(chosen) > 1
         or not set(chosen) <= set(handshake.protocols)
     ):

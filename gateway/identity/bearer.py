@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote_plus
 
 from gateway.errors import Reason, Refusal
 from gateway.identity.model import UnverifiedToken
@@ -41,6 +42,13 @@ def bearer(fields: tuple[bytes, ...]) -> UnverifiedToken | Refusal | None:
     if scheme is not None and scheme[1].lower() != b"bearer":
         return None if _JOINED.search(fields[0]) is None else Refusal(Reason.REPEATED_CREDENTIALS)
     return Refusal(Reason.REPEATED_CREDENTIALS if b"," in fields[0] else Reason.MALFORMED_CREDENTIALS)
+
+
+def in_query(query: str) -> bool:
+    """Whether a query carries a token in the way of RFC 6750 section 2.3, which is not taken here."""
+    if "token" not in query and "%" not in query:
+        return False
+    return any(unquote_plus(pair.partition("=")[0]) == "access_token" for pair in query.split("&"))
 
 
 def format_gate(token: bytes) -> UnverifiedToken | Refusal:

@@ -95,6 +95,7 @@ BAD_CHUNKS = {
     "a blank before the colon of a trailer": b"0\r\nA : b\r\n\r\n",
     "a folded trailer": b"0\r\nA: b\r\n c\r\n\r\n",
     "a trailer too large": b"0\r\n" + b"A: " + b"b" * 5000 + b"\r\n\r\n",
+    "more trailers than fields in a head": b"0\r\n" + b"A: b\r\n" * 101 + b"\r\n",
     "trailers without end": b"0\r\n" + b"A: bcd\r\n" * 1000,
 }
 

@@ -60,6 +60,8 @@ HOP_BY_HOP = (
     "Upgrade: h2c",
     "HTTP2-Settings: AAMAAABkAAQAAP__",
     "Proxy: http://evil.example",
+    "Sec-WebSocket-Protocol: lockgate, lockgate.bearer.a.b.c",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
 
 

@@ -283,6 +283,19 @@ async def test_a_token_in_the_query_is_none(caller: Caller) -> None:
         assert (await caller.node.get(f"{path}?access_token={tokens['access_token']}")).status == 401
 
 
+@pytest.mark.parametrize("name", ["access_token", "a=b&access_token", "access%5Ftoken", "%61ccess_token"])
+async def test_a_token_in_the_query_beside_one_in_a_field_is_one_too_many(
+    caller: Caller, service: Upstream, name: str
+) -> None:
+    """R-41, R-42: and no service sees either of them."""
+    tokens = await caller.login()
+    token, before = tokens["access_token"], len(service.requests)
+    for path in ("/auth/me", "/orders"):
+        answer = await caller.node.get(f"{path}?{name}={token}", f"Authorization: Bearer {token}\r\n")
+        assert (answer.status, answer.code) == (400, "repeated_credentials")
+    assert len(service.requests) == before
+
+
 @pytest.mark.parametrize("path", ["/auth", "/auth/", "/auth/nothing", "/auth/login/", "/auth/%6Cogin/x", "/authors"])
 async def test_an_unknown_path_is_404(caller: Caller, path: str) -> None:
     answer = await caller.node.ask(f"POST {path} HTTP/1.1\r\nContent-Length: 0\r\n")

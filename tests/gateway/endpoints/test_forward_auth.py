@@ -103,6 +103,8 @@ async def test_a_client_cannot_say_who_it_is(node: Node) -> None:
         (held(target="/%6frders"), 400, "malformed_target"),
         (held(target="//orders"), 400, "malformed_target"),
         (held(target="http://shop.example/orders"), 400, "malformed_target"),
+        (held(target="/orders?" + "a" * 9000), 414, "target_too_long"),
+        (f"{held(target='/orders?access_token=a.b.c')}Authorization: Bearer a.b.c\r\n", 400, "repeated_credentials"),
     ],
 )
 async def test_a_refusal_is_the_one_the_request_itself_would_get(

@@ -189,6 +189,25 @@ async def test_an_answer_cut_short_never_looks_complete(
     await until(lambda: pool_of(gateway).load == 0)
 
 
+@pytest.mark.parametrize("more", [b"", b"zz\r\n"], ids=["closed", "a bad chunk"])
+async def test_a_client_that_knows_no_chunks_gets_a_reset_where_the_answer_breaks_off(
+    gateway: Node, service: Upstream, more: bytes
+) -> None:
+    """R-191: for it the end of the connection would be the end of the answer."""
+    client = await gateway.connect()
+    await client.send(request().replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+    wire = await service.connection()
+    await wire.message()
+    await wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+    assert await client.exactly(len(b"HTTP/1.1 200 OK")) == b"HTTP/1.1 200 OK"
+    if more:
+        await wire.send(more)
+    else:
+        wire.close()
+    with pytest.raises(ConnectionResetError):
+        await client.rest()
+
+
 async def test_what_a_service_sends_beyond_its_answer_is_nobodys(gateway: Node, service: Upstream) -> None:
     """R-89, R-196: neither this client's nor the next one's."""
     client = await gateway.connect()

@@ -237,6 +237,8 @@ async def test_a_service_that_is_away_is_a_502(redis_url: str, tmp_path: Path) -
         SWITCHING + b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n",
         SWITCHING + ACCEPT + b"Sec-WebSocket-Protocol: chat\r\n\r\n",
         SWITCHING + ACCEPT + b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+        SWITCHING + ACCEPT + b"Content-Length: 5\r\n\r\nhello",
+        SWITCHING + ACCEPT + b"Transfer-Encoding: chunked\r\n\r\n",
     ],
 )
 async def test_an_answer_that_accepts_something_else_is_a_502(redis_url: str, tmp_path: Path, answer: bytes) -> None:
