@@ -281,3 +281,17 @@ async def test_a_form_is_no_way_to_log_in(node: Node) -> None:
         )
         problem(answer, 415, "unsupported_media_type")
         assert answer.values("set-cookie") == []
+
+
+async def test_where_there_is_no_cookie_mode_the_cookie_is_taken_off_and_nothing_else(
+    redis: Redis, redis_url: str, service: Upstream, tmp_path: Path
+) -> None:
+    """R-43, R-44: a cookie that a browser still has from before is no credential, so it makes nobody a 401 or a 400."""
+    del redis
+    async with nodes.running(nodes.settings(tmp_path, redis_url, service.url)) as node:
+        for name in ("__Host-lockgate", "lockgate-localhost"):
+            cookie = f"Cookie: a=1; {name}=lgc_x\r\n"
+            assert (await node.get("/maybe", cookie)).status == 200
+            assert (await node.get("/maybe", f"{cookie}{node.tokens.bearer()}")).status == 200
+            assert (await node.get("/maybe", f"{cookie}Authorization: Bearer a.b.c\r\n")).status == 401
+    assert [request.values("cookie") for request in service.requests] == [["a=1"]] * 4
