@@ -121,6 +121,7 @@ class LimitSettings(_Section):
     keep_alive_s: float = 15
     connections: int = 10_000
     connections_per_peer: int = 1_000
+    """These two are counted by each worker for itself."""
 
 
 class TokenSettings(_Section):
