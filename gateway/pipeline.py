@@ -24,7 +24,7 @@ from gateway.edge.ticker import Ticker
 from gateway.edge.wire import Field
 from gateway.errors import Reason, Refusal
 from gateway.forward.exchange import Exchange
-from gateway.forward.handshake import WEBSOCKET, read
+from gateway.forward.handshake import WEBSOCKET, foreign, is_one, read
 from gateway.forward.opening import Entry
 from gateway.forward.service import Service
 from gateway.forward.websocket import Socket, Sockets
@@ -156,7 +156,9 @@ class Pipeline:
         route = find(self._routes, request.method, request.path)
         if isinstance(route, Refusal):
             return route
-        verdict = await self.enter(request, route)
+        # The proxy upgrades by itself; whose page asks has to be looked at before.
+        refusal = foreign(request, route) if is_one(request) else None
+        verdict = refusal or await self.enter(request, route)
         if isinstance(verdict, Refusal):
             return verdict
         requests = self._services[route.name].requests

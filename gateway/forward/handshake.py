@@ -70,7 +70,7 @@ def read(request: InboundRequest, route: Route) -> Handshake | Refusal:
         request: one whose Upgrade is `websocket`.
         route: of its path.
     """
-    refusal = _malformed(request, route) or _foreign(request, route)
+    refusal = _malformed(request, route) or foreign(request, route)
     if refusal is not None:
         return refusal
     try:
@@ -143,7 +143,15 @@ def _malformed(request: InboundRequest, route: Route) -> Refusal | None:
     return None
 
 
-def _foreign(request: InboundRequest, route: Route) -> Refusal | None:
+def is_one(request: InboundRequest) -> bool:
+    """Whether it is a handshake, or what a front proxy left of one: Upgrade and Connection are between it and a client.
+
+    Browsers send the key with each handshake, and no page can keep them from it.
+    """
+    return request.headers.upgrade == WEBSOCKET or bool(request.headers.values(b"sec-websocket-key"))
+
+
+def foreign(request: InboundRequest, route: Route) -> Refusal | None:
     """Pages of other origins may not connect: browsers let them try, with the user's cookies (RFC 6455 section 10.2).
 
     What sends no Origin is not a browser, and then nothing but a credential of its own may speak for it: a cookie that
