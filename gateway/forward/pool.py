@@ -86,7 +86,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._sender = sender
         self._reader.expect(method, sender)
         self._request_complete = complete
-        self._transport.write(data)
+        if complete:
+            self._pool.write(self._transport, data)
+        else:
+            self._transport.write(data)  # more is to follow it
 
     def send_body(self, data: bytes) -> None:
         """Send more of the body, framed already."""
@@ -229,6 +232,7 @@ class UpstreamPool:
         self._connections: set[UpstreamConnection] = set()
         self._connecting: set[asyncio.Task[None] | None] = set()
         self._waiting: deque[Borrower] = deque()
+        self._outgoing: list[tuple[asyncio.WriteTransport, bytes]] = []
         self.breaker = Breaker(ticker)
         ticker.listen(self._close_stale)
 
@@ -253,6 +257,22 @@ class UpstreamPool:
             return
         self._waiting.append(borrower)
         self._grow()
+
+    def write(self, transport: asyncio.WriteTransport, data: bytes) -> None:
+        """Send a whole request, together with all others of this turn of the event loop.
+
+        Written one by one, between the work for each, every request would find the service asleep again, and waking it
+        up is the dearest part of a write. What was given up in the meantime is not sent.
+        """
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._write_all)
+        self._outgoing.append((transport, data))
+
+    def _write_all(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        for transport, data in outgoing:
+            if not transport.is_closing():
+                transport.write(data)
 
     def leave(self, borrower: Borrower) -> None:
         """The borrower does not need a connection any more."""
