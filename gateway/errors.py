@@ -6,9 +6,14 @@ An exception is a fault: ours, or of something the program depends on.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self
+
+_MAX_SHOWN: Final = 64
+_SECRET: Final = re.compile(r"\b(?:lg[a-z]_|eyJ)[\w.-]*")
+"""A refresh token, a session cookie, a client's secret; or a compact JWS, whose header is JSON."""
 
 
 class _Answer(NamedTuple):
@@ -119,6 +124,18 @@ class Reason(Enum):
     # Something the gateway depends on is away.
     STORE_AWAY = _Answer(503, "store_unavailable", "The session store cannot be reached", "temporarily_unavailable")
     ACCOUNTS_AWAY = _Answer(503, "accounts_unavailable", "Accounts cannot be reached", "temporarily_unavailable")
+    ACCOUNTS_AWAY_ID_NEEDED = _Answer(
+        503,
+        "accounts_unavailable",
+        "Accounts cannot be reached, so nobody can be found by name; nothing was done; name the user by id",
+        "temporarily_unavailable",
+    )
+    ACCOUNTS_AWAY_SHUT_OUT = _Answer(
+        503,
+        "accounts_unavailable",
+        "Accounts cannot be reached; the user's sessions have ended and logins are barred for two minutes; do it again",
+        "temporarily_unavailable",
+    )
     CAPTCHA_AWAY = _Answer(503, "captcha_unavailable", "Captchas cannot be made now", "temporarily_unavailable")
     UPSTREAM_REFUSED = _Answer(502, "upstream_unreachable", "The service cannot be reached")
     UPSTREAM_BROKE = _Answer(502, "upstream_failed", "The service did not give a valid answer")
@@ -183,6 +200,32 @@ class StoreUnavailableError(LockgateError):
 class AccountsUnavailableError(LockgateError):
     """The users service did not answer."""
 
+    reason: ClassVar[Reason] = Reason.ACCOUNTS_AWAY
+
+
+class UserIdNeededError(AccountsUnavailableError):
+    """The same, and a user was named in a way that only the users service understands; nothing was done."""
+
+    reason = Reason.ACCOUNTS_AWAY_ID_NEEDED
+
+
+class OnlyShutOutError(AccountsUnavailableError):
+    """The same; the user's sessions have ended all the same, and none begins for two minutes."""
+
+    reason = Reason.ACCOUNTS_AWAY_SHUT_OUT
+
 
 class CaptchaUnavailableError(LockgateError):
     """A captcha could not be made or judged."""
+
+
+def shown(argument: str) -> str:
+    """What somebody typed, quoted for a message; not what may be a secret in the wrong place, nor anything long."""
+    if len(argument) > _MAX_SHOWN or _SECRET.search(argument):
+        return "'…' (not repeated: it may be a secret)"
+    return repr(argument)
+
+
+def without_secrets(message: str) -> str:
+    """A message, perhaps of somebody else's making, without what looks like a token or a client's secret."""
+    return _SECRET.sub("…", message)

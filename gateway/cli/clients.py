@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.operating import NotFoundError, opened, show, visitor
 from gateway.cli.trail import actor
 from gateway.endpoints.admin_clients import client_json
-from gateway.errors import ConfigurationError, LockgateError
+from gateway.errors import ConfigurationError, LockgateError, shown
 from gateway.sessions.clients import is_client_id
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ def add(settings: Settings, client_id: str, scopes: Collection[str], *, as_json:
         raise ConfigurationError("a client's name is 4 to 64 lower-case letters, digits and hyphens, a letter first")
     unknown = set(scopes) - settings.scopes
     if unknown:
-        raise ConfigurationError(f"no role grants the scope {min(unknown)!r}")
+        raise ConfigurationError(f"no role grants the scope {shown(min(unknown))}")
 
     async def run() -> None:
         async with opened(settings) as operators:
             added = await operators.add_client(client_id, scopes, actor(), visitor())
         if added is None:
-            raise LockgateError(f"there is a client {client_id!r} already")
+            raise LockgateError(f"there is a client {shown(client_id)} already")
         client, secret = added
         text = (
             f"client_id      {client_id}\nclient_secret  {secret}\nIt is shown this once; what is kept is a hash of it."
@@ -58,7 +58,7 @@ def remove(settings: Settings, client_id: str, *, as_json: bool) -> None:
         async with opened(settings) as operators:
             removed = await operators.remove_client(client_id, actor(), visitor())
         if not removed:
-            raise NotFoundError(f"there is no client {client_id!r}")
+            raise NotFoundError(f"there is no client {shown(client_id)}")
         show({"client_id": client_id, "removed": True}, f"{client_id} is gone, and its tokens with it", as_json=as_json)
 
     asyncio.run(run())

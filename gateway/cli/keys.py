@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from gateway.clock import SystemClock
-from gateway.errors import ConfigurationError, LockgateError
+from gateway.errors import ConfigurationError, LockgateError, shown
 from gateway.identity import keyring, keystore_check
 from gateway.identity.keystore import SIGNING, Group, KeyStore
 from gateway.identity.keystore_changes import changes
@@ -275,5 +275,5 @@ def _warn(store: KeyStore, now: float) -> None:
 def _parsed_link(text: str) -> tuple[str, str]:
     origin, separator, target = text.partition("--")
     if not separator:
-        raise ConfigurationError(f"{text!r} is not a link: it reads origin--target")
+        raise ConfigurationError(f"{shown(text)} is not a link: it reads origin--target")
     return origin, target

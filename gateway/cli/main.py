@@ -5,14 +5,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
-from gateway.errors import AccountsUnavailableError, ConfigurationError, LockgateError, StoreUnavailableError
+from gateway.errors import (
+    AccountsUnavailableError,
+    ConfigurationError,
+    LockgateError,
+    Reason,
+    StoreUnavailableError,
+    without_secrets,
+)
+
+
+class _Commands(TyperGroup):
+    """Commands; what is wrong with a command line is said without a token that stands in the wrong place of it."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - as the library has it
+        try:
+            return super().invoke(ctx)
+        except typer.TyperException as error:
+            error.message = without_secrets(error.message)
+            raise
+
 
 app = typer.Typer(
     name="lockgate",
+    cls=_Commands,
     help="A JWT gateway: issues tokens, validates each once at the edge, forwards signed identity to services.",
     no_args_is_help=True,
     add_completion=False,
@@ -281,14 +302,15 @@ def run() -> None:
     try:
         app(prog_name="lockgate")
     except ConfigurationError as error:
-        typer.echo(f"lockgate: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"lockgate: {without_secrets(' '.join(str(error).split()))}", err=True)
         raise SystemExit(2) from None
     except StoreUnavailableError as error:
         typer.echo(f"lockgate: Redis cannot be reached, or did not do it ({error})", err=True)
         raise SystemExit(1) from None
     except AccountsUnavailableError as error:
-        typer.echo(f"lockgate: the users service cannot be reached, or did not do it ({error})", err=True)
+        more = "" if error.reason is Reason.ACCOUNTS_AWAY else f": {error.reason.answer.title}"
+        typer.echo(f"lockgate: the users service cannot be reached, or did not do it ({error}){more}", err=True)
         raise SystemExit(1) from None
     except LockgateError as error:
-        typer.echo(f"lockgate: {error}", err=True)
+        typer.echo(f"lockgate: {without_secrets(str(error))}", err=True)
         raise SystemExit(1) from None

@@ -12,7 +12,7 @@ import typer
 
 from gateway.cli.trail import finish
 from gateway.clock import SystemClock
-from gateway.errors import ConfigurationError, LockgateError
+from gateway.errors import ConfigurationError, LockgateError, shown
 from gateway.forward.tls import tls_towards
 from gateway.identity.reload import live_keys
 from gateway.observe.audit import Audit
@@ -81,10 +81,10 @@ async def sub_of(operators: Operators, user: str) -> str:
     Raises:
         NotFoundError: there is no such user.
     """
-    found = await operators.find(user, visitor())
+    found = await operators.sub_of(user, visitor())
     if found is None:
-        raise NotFoundError(f"there is no user {user!r}")
-    return found.sub
+        raise NotFoundError(f"there is no user {shown(user)}")
+    return found
 
 
 def show(content: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.operating import NotFoundError, opened, show, sub_of, visitor
 from gateway.cli.trail import actor
 from gateway.endpoints.sessions import as_json as session_json
+from gateway.errors import shown
 
 if TYPE_CHECKING:
     from gateway.sessions.overview import SessionView
@@ -37,7 +38,7 @@ def end(settings: Settings, user: str, sid: str | None, *, as_json: bool) -> Non
             if sid is None:
                 await operators.end_sessions(sub, actor(), visitor())
             elif not await operators.end_session(sub, sid, actor(), visitor()):
-                raise NotFoundError(f"{user} has no session {sid!r}")
+                raise NotFoundError(f"{user} has no session {shown(sid)}")
         what = "every session" if sid is None else f"session {sid}"
         show({"sub": sub, "ended": sid or "all"}, f"{what} of {user} has ended, on every node", as_json=as_json)
 

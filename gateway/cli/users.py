@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.cli.operating import NotFoundError, opened, show, sub_of, visitor
 from gateway.cli.trail import actor
 from gateway.endpoints.admin_users import account_json
-from gateway.errors import LockgateError, Refusal
+from gateway.errors import LockgateError, Refusal, shown
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -21,7 +21,7 @@ def find(settings: Settings, user: str, *, as_json: bool) -> None:
         async with opened(settings) as operators:
             found = await operators.find(user, visitor())
         if found is None:
-            raise NotFoundError(f"there is no user {user!r}")
+            raise NotFoundError(f"there is no user {shown(user)}")
         show(
             account_json(found),
             f"{found.sub}  {found.username}  {found.status}  {' '.join(found.roles)}",
@@ -37,7 +37,8 @@ def block(settings: Settings, user: str, *, as_json: bool) -> None:
     async def run() -> None:
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
-            await operators.block(sub, actor(), visitor())
+            if not await operators.block(sub, actor(), visitor()):
+                raise NotFoundError(f"there is no user {shown(user)}")
         show({"sub": sub, "status": "blocked"}, f"{user} is shut out, on every node", as_json=as_json)
 
     asyncio.run(run())
@@ -49,7 +50,8 @@ def unblock(settings: Settings, user: str, *, as_json: bool) -> None:
     async def run() -> None:
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
-            await operators.unblock(sub, actor(), visitor())
+            if not await operators.unblock(sub, actor(), visitor()):
+                raise NotFoundError(f"there is no user {shown(user)}")
         show({"sub": sub, "status": "active"}, f"{user} may log in again", as_json=as_json)
 
     asyncio.run(run())
@@ -83,5 +85,5 @@ def revoke_role(settings: Settings, user: str, role: str, *, as_json: bool) -> N
 
 def _granted(outcome: tuple[str, ...] | Refusal, role: str) -> tuple[str, ...]:
     if isinstance(outcome, Refusal):
-        raise LockgateError(f"{outcome.reason.answer.title.lower()}: {role!r}")
+        raise LockgateError(f"{outcome.reason.answer.title.lower()}: {shown(role)}")
     return outcome

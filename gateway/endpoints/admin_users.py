@@ -34,23 +34,26 @@ def router(operators: Operators, pipeline: Pipeline) -> APIRouter:
 def _accounts(operators: Operators, pipeline: Pipeline) -> APIRouter:
     api = APIRouter(prefix=_USER)
     admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
-    account = Annotated[AccountRecord, Depends(_account_of(operators))]
+    named = Annotated[str, Depends(_sub_of(operators))]
 
     @api.get("")
-    async def show(asking: admin, user: account) -> Response:
+    async def show(request: Request, asking: admin, user: str) -> Response:
         """An account, by its id or its name."""
         del asking
-        return JSONResponse(account_json(user), headers=NO_STORE)
+        found = await operators.find(user, visitor_of(request))
+        if found is None:
+            raise RefusedError(Refusal(Reason.NOT_FOUND))
+        return JSONResponse(account_json(found), headers=NO_STORE)
 
     @api.post("/block", status_code=204)
-    async def block(request: Request, asking: admin, user: account) -> Response:
+    async def block(request: Request, asking: admin, sub: named) -> Response:
         """Shut a user out: from the next request on, on every node, open sockets included."""
-        return done(found=await operators.block(user.sub, asking.sub, visitor_of(request)))
+        return done(found=await operators.block(sub, asking.sub, visitor_of(request)))
 
     @api.post("/unblock", status_code=204)
-    async def unblock(request: Request, asking: admin, user: account) -> Response:
+    async def unblock(request: Request, asking: admin, sub: named) -> Response:
         """Let a user log in again."""
-        return done(found=await operators.unblock(user.sub, asking.sub, visitor_of(request)))
+        return done(found=await operators.unblock(sub, asking.sub, visitor_of(request)))
 
     return api
 
@@ -58,17 +61,17 @@ def _accounts(operators: Operators, pipeline: Pipeline) -> APIRouter:
 def _roles(operators: Operators, pipeline: Pipeline) -> APIRouter:
     api = APIRouter(prefix=f"{_USER}/roles/{{role}}")
     admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
-    account = Annotated[AccountRecord, Depends(_account_of(operators))]
+    named = Annotated[str, Depends(_sub_of(operators))]
 
     @api.put("")
-    async def grant(request: Request, asking: admin, user: account, role: Role) -> Response:
+    async def grant(request: Request, asking: admin, sub: named, role: Role) -> Response:
         """Give a user a role; their tokens tell of it from the next login or refresh on."""
-        return _roles_json(user, await operators.grant_role(user.sub, role, asking.sub, visitor_of(request)))
+        return _roles_json(sub, await operators.grant_role(sub, role, asking.sub, visitor_of(request)))
 
     @api.delete("")
-    async def revoke(request: Request, asking: admin, user: account, role: Role) -> Response:
+    async def revoke(request: Request, asking: admin, sub: named, role: Role) -> Response:
         """Take a role from a user, at once: everything they have ends, and they log in again."""
-        return _roles_json(user, await operators.revoke_role(user.sub, role, asking.sub, visitor_of(request)))
+        return _roles_json(sub, await operators.revoke_role(sub, role, asking.sub, visitor_of(request)))
 
     return api
 
@@ -76,25 +79,25 @@ def _roles(operators: Operators, pipeline: Pipeline) -> APIRouter:
 def _sessions(operators: Operators, pipeline: Pipeline) -> APIRouter:
     api = APIRouter(prefix=f"{_USER}/sessions")
     admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
-    account = Annotated[AccountRecord, Depends(_account_of(operators))]
+    named = Annotated[str, Depends(_sub_of(operators))]
 
     @api.get("")
-    async def sessions(asking: admin, user: account) -> Response:
+    async def sessions(asking: admin, sub: named) -> Response:
         """A user's live sessions."""
         del asking
-        found = [as_json(view) for view in await operators.sessions(user.sub)]
+        found = [as_json(view) for view in await operators.sessions(sub)]
         return JSONResponse({"sessions": found}, headers=NO_STORE)
 
     @api.delete("", status_code=204)
-    async def end_sessions(request: Request, asking: admin, user: account) -> Response:
+    async def end_sessions(request: Request, asking: admin, sub: named) -> Response:
         """End everything a user has; they can log in again."""
-        await operators.end_sessions(user.sub, asking.sub, visitor_of(request))
+        await operators.end_sessions(sub, asking.sub, visitor_of(request))
         return done(found=True)
 
     @api.delete("/{session_id}", status_code=204)
-    async def end_session(request: Request, asking: admin, user: account, session_id: str) -> Response:
+    async def end_session(request: Request, asking: admin, sub: named, session_id: str) -> Response:
         """End one session."""
-        return done(found=await operators.end_session(user.sub, session_id, asking.sub, visitor_of(request)))
+        return done(found=await operators.end_session(sub, session_id, asking.sub, visitor_of(request)))
 
     return api
 
@@ -109,11 +112,11 @@ def account_json(account: AccountRecord) -> dict[str, Any]:
     }
 
 
-def _account_of(operators: Operators) -> Callable[[Request, str], Awaitable[AccountRecord]]:
-    """A dependency: the account that the path names. It raises `RefusedError`: 404 where there is none."""
+def _sub_of(operators: Operators) -> Callable[[Request, str], Awaitable[str]]:
+    """A dependency: the id of the user that the path names. It raises `RefusedError`: 404 where there is none."""
 
-    async def find(request: Request, user: str) -> AccountRecord:
-        found = await operators.find(user, visitor_of(request))
+    async def find(request: Request, user: str) -> str:
+        found = await operators.sub_of(user, visitor_of(request))
         if found is None:
             raise RefusedError(Refusal(Reason.NOT_FOUND))
         return found
@@ -121,7 +124,7 @@ def _account_of(operators: Operators) -> Callable[[Request, str], Awaitable[Acco
     return find
 
 
-def _roles_json(account: AccountRecord, outcome: tuple[str, ...] | Refusal) -> Response:
+def _roles_json(sub: str, outcome: tuple[str, ...] | Refusal) -> Response:
     if isinstance(outcome, Refusal):
         raise RefusedError(outcome)
-    return JSONResponse({"sub": account.sub, "roles": list(outcome)}, headers=NO_STORE)
+    return JSONResponse({"sub": sub, "roles": list(outcome)}, headers=NO_STORE)

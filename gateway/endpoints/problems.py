@@ -103,7 +103,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(AccountsUnavailableError)
     async def _accounts_away(request: Request, error: AccountsUnavailableError) -> JSONResponse:
-        return refused(request, Refusal(Reason.ACCOUNTS_AWAY, note=str(error)))
+        return refused(request, Refusal(error.reason, note=str(error)))
 
     @app.exception_handler(CaptchaUnavailableError)
     async def _captcha_away(request: Request, error: CaptchaUnavailableError) -> JSONResponse:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, shown
 from gateway.identity import keyring, keystore_files, keystore_states
 from gateway.identity.keystore_changes import KeyChange, changes
 from gateway.identity.keystore_files import LINKS_FOLDER, REFRESH_FILE, RING_FILE, SIGNING_FOLDER
@@ -176,7 +176,7 @@ class KeyStore:
         with self._changing(group) as (entries, write):
             removed = next((entry for entry in entries if entry.key_id == key_id), None)
             if removed is None:
-                raise ConfigurationError(f"no key has the id {key_id!r}")
+                raise ConfigurationError(f"no key has the id {shown(key_id)}")
             alg = removed.members.get("alg")
             left = keystore_states.remove(entries, key_id, now, lambda: group.make(now, alg))
             write(left, removed=key_id)
@@ -218,7 +218,7 @@ class KeyStore:
                     return group
             except ConfigurationError as error:
                 broken = broken or error
-        raise broken or ConfigurationError(f"no key has the id {key_id!r}")
+        raise broken or ConfigurationError(f"no key has the id {shown(key_id)}")
 
     @contextlib.contextmanager
     def _changing(self, group: Group) -> Iterator[tuple[tuple[Entry, ...], Write]]:

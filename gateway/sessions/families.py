@@ -200,6 +200,11 @@ class Families:
         with store_errors():
             return bool(await self._redis.exists(UserKeys.of(sub).session(sid)))
 
+    async def known(self, sub: str) -> bool:
+        """Whether this is the id of somebody who has sessions."""
+        with store_errors():
+            return bool(await self._redis.exists(UserKeys.of(sub).sessions))
+
     async def resume(self, sub: str, sid: str) -> Session | Outcome:
         """Go on with a session that is held by a cookie; it has been used now.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from uuid import UUID
 
 from gateway.clock import Clock
-from gateway.errors import AccountsUnavailableError, Reason, Refusal
+from gateway.errors import AccountsUnavailableError, OnlyShutOutError, Reason, Refusal, UserIdNeededError
 from gateway.observe.audit import Audit, Event
 from gateway.sessions.accounts import AccountRecord, Accounts, Unacceptable
-from gateway.sessions.clients import Client, Clients, own_sub
+from gateway.sessions.clients import Client, Clients, is_client_id, own_sub
 from gateway.sessions.families import Families
 from gateway.sessions.overview import SessionView, sessions_of
 from gateway.sessions.service import Visitor
@@ -56,14 +56,38 @@ class Operators:
         """An account by its id or its name."""
         return await self._accounts.record(user, visitor.request_id)
 
+    async def sub_of(self, user: str, visitor: Visitor) -> str | None:
+        """The id of a user who is named by id or name, or `None`: there is none.
+
+        An id that Redis has sessions of is known without the users service, so that they can be ended while it is
+        away. One that has the form of an id is taken as one where the service gives no answer.
+
+        Raises:
+            UserIdNeededError: it gives none, and this is a name.
+        """
+        if await self._families.known(user):
+            return user
+        try:
+            found = await self._accounts.record(user, visitor.request_id)
+        except AccountsUnavailableError as error:
+            if _is_uuid(user):
+                return user
+            raise UserIdNeededError(str(error)) from error
+        return found.sub if found else None
+
     async def block(self, sub: str, actor: str, visitor: Visitor) -> bool:
         """Shut a user out, from the next request on, on every node; whether there is one.
 
         First here, then at the users service: should that be away, the user is logged out at least.
+
+        Raises:
+            OnlyShutOutError: it is.
         """
         await self._families.shut_out(sub)
-        with self._noting_at_least(sub, actor, visitor):
+        try:
             known = await self._accounts.set_status(sub, "blocked", visitor.request_id)
+        except AccountsUnavailableError as error:
+            raise self._only_shut_out(sub, actor, visitor, error) from error
         if not known:
             return False
         self._audit.record(Event.USER_BLOCKED, sub=sub, actor=actor, **visitor.facts)
@@ -96,8 +120,16 @@ class Operators:
 
         Everything the user has ends before, and no session begins until logins that have seen the old roles are over:
         from here on, nobody holds a token that tells of the role. The user logs in again.
+
+        Raises:
+            OnlyShutOutError: the users service is away. The user is shut out also where it could not say whether they
+                have the role: it was to end at once.
         """
-        found = await self._accounts.record(sub, visitor.request_id)
+        try:
+            found = await self._accounts.record(sub, visitor.request_id)
+        except AccountsUnavailableError as error:
+            await self._families.shut_out(sub)
+            raise self._only_shut_out(sub, actor, visitor, error) from error
         if found is None:
             return Refusal(Reason.NOT_FOUND)
         if role not in found.roles:
@@ -106,8 +138,10 @@ class Operators:
         if not left:
             return Refusal(Reason.ROLE_LAST)
         await self._families.shut_out(sub)
-        with self._noting_at_least(sub, actor, visitor):
+        try:
             refusal = await self._set_roles(sub, left, visitor)
+        except AccountsUnavailableError as error:
+            raise self._only_shut_out(sub, actor, visitor, error) from error
         if refusal is not None:
             return refusal
         await self._families.let_in_again(sub, after_s=self._accounts.timeout_s)
@@ -136,15 +170,13 @@ class Operators:
         await self._families.block_token(sub, jti, self._clock.now() + self._token.access_life_s)
         self._audit.record(Event.REVOKE, sub=sub, jti=jti, actor=actor, **visitor.facts)
 
-    @contextlib.contextmanager
-    def _noting_at_least(self, sub: str, actor: str, visitor: Visitor) -> Iterator[None]:
-        """Where the users service gives no answer: note that the user was logged out, which has happened before."""
-        try:
-            yield
-        except AccountsUnavailableError:
-            reason = Reason.ACCOUNTS_AWAY.name.lower()
-            self._audit.record(Event.LOGOUT_ALL, sub=sub, actor=actor, reason=reason, **visitor.facts)
-            raise
+    def _only_shut_out(
+        self, sub: str, actor: str, visitor: Visitor, fault: AccountsUnavailableError
+    ) -> OnlyShutOutError:
+        """Note that the user was logged out, though the users service gave no answer."""
+        reason = Reason.ACCOUNTS_AWAY.name.lower()
+        self._audit.record(Event.LOGOUT_ALL, sub=sub, actor=actor, reason=reason, **visitor.facts)
+        return OnlyShutOutError(str(fault))
 
     async def _set_roles(self, sub: str, roles: tuple[str, ...], visitor: Visitor) -> Refusal | None:
         outcome = await self._accounts.set_roles(sub, roles, visitor.request_id)
@@ -174,6 +206,9 @@ class Operators:
 
         Whether there was one.
         """
+        if not is_client_id(client_id):
+            # Nothing has such a name; it may be a secret that was mistaken for one, and is kept nowhere.
+            return False
         removed = await self._clients.remove(client_id)
         if client_id != self._token.client_id:
             # Also where there was none: the first attempt may have got no further.
@@ -186,3 +221,11 @@ class Operators:
         """End what a client has that is not registered any more, so that no more can begin than is under way."""
         await self._families.end_all(own_sub(client_id))
         await self._families.end_made_by(client_id)
+
+
+def _is_uuid(user: str) -> bool:
+    """Whether this has the form of an id of the users service, whose names are shorter."""
+    try:
+        return str(UUID(user)) == user
+    except ValueError:
+        return False

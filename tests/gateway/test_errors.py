@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from gateway.errors import Reason
+import pytest
+
+from gateway.errors import Reason, shown
+from gateway.identity import session_cookie
+from gateway.sessions import clients, refresh_token
 
 OAUTH_WORDS = {
     None,
@@ -42,3 +46,23 @@ def test_every_answer_is_an_error_of_http_and_its_words_are_those_of_oauth() -> 
         assert code == code.lower()
         assert title
         assert oauth_error in OAUTH_WORDS, reason
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        refresh_token.PREFIX + "x",
+        session_cookie.PREFIX.decode() + "x",
+        clients.SECRET_PREFIX + "x",
+        "Bearer " + refresh_token.PREFIX + "x",
+        "eyJhbGciOiJub25lIn0.e30.",
+        "x" * 65,
+    ],
+)
+def test_what_may_be_a_secret_is_not_repeated(secret: str) -> None:
+    assert secret not in shown(secret)
+
+
+@pytest.mark.parametrize("name", ["alice", "a.b.c", "00000000-0000-4000-8000-000000000000", "x" * 64, "it's\n"])
+def test_what_is_none_is_quoted(name: str) -> None:
+    assert shown(name) == repr(name)

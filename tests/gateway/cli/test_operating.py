@@ -227,6 +227,65 @@ def test_what_is_away_is_said_by_its_name(stack: Stack, variable: str, address: 
     assert "Traceback" not in done.stderr
 
 
+def test_with_the_users_service_away_a_user_named_by_id_is_shut_out(
+    http: httpx.Client, stack: Stack, lockgate: Lockgate
+) -> None:
+    tokens = login(http)
+    sub = as_json(lockgate("users", "show", USER, "--json"))["sub"]
+    environment = {**_environment(stack), "LOCKGATE_UPSTREAMS__USERS": '["http://127.0.0.1:9"]'}
+    try:
+        by_name = called("users", "block", USER, "--config", CONFIG, **environment)
+        assert (by_name.returncode, "name the user by id" in by_name.stderr) == (1, True)
+        assert status(http, tokens) == 200
+        by_id = called("users", "block", sub, "--config", CONFIG, **environment)
+        assert (by_id.returncode, by_id.stdout) == (1, "")
+        assert "sessions have ended and logins are barred for two minutes" in by_id.stderr
+        assert status(http, tokens) == 401
+    finally:
+        assert lockgate("users", "unblock", sub).returncode == 0
+    again = login(http)
+    ended = called("sessions", "end", sub, "--config", CONFIG, **environment)
+    assert (ended.returncode, status(http, again)) == (0, 401)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("users", "show"),
+        ("users", "block"),
+        ("sessions", "end", USER),
+        ("users", "grant", USER),
+        ("clients", "remove"),
+        ("clients", "add", "nightly", "--scope"),
+        ("keys", "remove"),
+        ("keys", "init", "--link"),
+        ("serve", "--host"),
+    ],
+)
+def test_a_token_in_the_wrong_place_is_not_repeated(
+    http: httpx.Client, lockgate: Lockgate, command: tuple[str, ...]
+) -> None:
+    #
+    tokens = login(http)
+    for token in (tokens["access_token"], tokens["refresh_token"]):
+        done = lockgate(*command, token)
+        assert done.returncode in (1, 2)
+        assert done.stderr.startswith("lockgate: ")
+        assert token[:12] not in done.stdout + done.stderr
+    assert status(http, tokens) == 200
+
+
+@pytest.mark.parametrize("command", [("tokens",), ("users", "block", USER), ("keys",), ()])
+def test_a_command_line_that_is_wrong_for_a_token_in_it_is_not_repeated(command: tuple[str, ...]) -> None:
+    #
+    for token in ("lgr_a-secret", "eyJhbGciOiJFZERTQSJ9.a-secret.a-secret"):
+        done = called(*command, token)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "Error: " in done.stderr
+        assert "secret" not in done.stderr
+        assert token[:12] not in done.stderr
+
+
 def test_without_a_redis_it_says_what_is_missing() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
     done = subprocess.run(  # noqa: S603 - our own program
