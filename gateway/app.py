@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 
@@ -43,6 +43,7 @@ from gateway.pipeline import Pipeline
 from gateway.policy.origins import Origins
 from gateway.policy.routes import RouteTable, is_own
 from gateway.sessions.accounts import Accounts
+from gateway.sessions.lane import FULL
 from gateway.sessions.refresh_token import RefreshTokens
 from gateway.sessions.tickets import Tickets
 from gateway.settings import Settings
@@ -52,6 +53,9 @@ from trust import LinkKeys
 
 ADMISSION_TIMEOUT_S = 0.1
 """How long a forwarded request waits for Redis before it is answered 503."""
+TAKE_PASSWORDS: Final = frozenset({"/auth/login", "/auth/password"})
+"""Calls that anybody can ask for without having anything, and that cost most. They have their turns alternately with
+all others, so that a flood of them costs any other call one turn."""
 
 _log = logging.getLogger("lockgate")
 
@@ -74,7 +78,6 @@ class Worker:
             raise ConfigurationError("redis_url is not set; `lockgate dev` brings a Redis of its own")
         token = settings.token
         self.ticker = Ticker(clock)
-        self._turns = Turns()
         self.redis = connect(settings.redis_url.get_secret_value())
         self.link = link_to(self.redis, admission_timeout_s)
         keys = self.keys = live_keys(settings, clock)
@@ -100,6 +103,9 @@ class Worker:
             clock=clock,
             tls=tls_towards(settings.addresses(settings.accounts.service), settings.upstream),
         )
+        turns = Turns()
+        # Where nobody could look at its password, a call is refused before anything is done for it.
+        self._passwords, self._others = turns.queue(self.accounts.room_for_passwords), turns.queue()
         self.services = Services(self.routes, settings.upstream, links, self.ticker, self._sampler)
         admission = Admission(self.link, clock)
         self.tickets = Tickets(self.redis)
@@ -278,7 +284,7 @@ class Worker:
 
     async def _check_accounts(self) -> str | None:
         # No reason to be taken out of service: everybody who has a token is served, and other nodes fare no better.
-        return self.accounts.trouble
+        return self.accounts.trouble if self.accounts.room_for_passwords() > 0 else FULL
 
     async def _check_node(self) -> None:
         if self.edge.draining:
@@ -287,8 +293,10 @@ class Worker:
     def _answer_here(self, request: InboundRequest, client: ClientConnection) -> Handler:
         app = self.app if request.path != SERVER_WIDE else health.CAPABILITIES
         # Whoever watches over this worker wants to know whether it lives, and not how many others ask it something.
-        turns = None if request.path == health.ALIVE else self._turns
-        return AsgiCall(app, request, client, self.ticker, turns)
+        queue = None if request.path == health.ALIVE else self._others
+        if request.path in TAKE_PASSWORDS:
+            queue = self._passwords
+        return AsgiCall(app, request, client, self.ticker, queue)
 
     def _body_limit(self, path: str) -> int:
         limits = self._settings.limits

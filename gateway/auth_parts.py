@@ -79,7 +79,7 @@ class AuthParts:
         )
         families = Families(redis, token, clock, settings.store.wait_replicas)
         clients = Clients(redis, clock)
-        guard = PasswordGuard(Throttle(redis, settings.login, clock), self.captchas)
+        guard = PasswordGuard(Throttle(redis, settings.login, clock), self.captchas, accounts.with_password)
         access = AccessTokens(given.issuer, settings.roles)
         self.cookies = CookieSessions(
             mode=settings.server.session_cookie,

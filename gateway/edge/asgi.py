@@ -19,13 +19,15 @@ from gateway.edge.answers import PHRASES
 from gateway.edge.connection import ClientConnection
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
-from gateway.edge.turns import Turns
+from gateway.edge.turns import Queue
 from gateway.errors import Reason, Refusal
 
 REQUEST_KEY: Final = "lockgate.request"
 ROUTE: Final = "lockgate"
 """The route name under which calls to the gateway itself are counted."""
 TIMEOUT_S: Final = 30.0
+CROWDED: Final = Refusal(Reason.ACCOUNTS_AWAY)
+"""What the application would say of too many attempts at passwords; to call it is what there is no time for."""
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 Scope = MutableMapping[str, Any]
@@ -43,7 +45,7 @@ class AsgiCall:
         request: parsed by the edge.
         client: the connection it came on.
         ticker: the worker's coarse clock.
-        turns: where it waits for its turn; `None` for what must be answered however many others wait.
+        queue: where it waits for its turn, if there is room; `None` for what must be answered however many others wait.
     """
 
     def __init__(
@@ -52,15 +54,14 @@ class AsgiCall:
         request: InboundRequest,
         client: ClientConnection,
         ticker: Ticker,
-        turns: Turns | None = None,
+        queue: Queue | None = None,
     ) -> None:
         self._app = app
         self._request = request
         self._client = client
         self._ticker = ticker
-        self._turns = turns
+        self._queue = queue
         self._begun = False
-        self._gone = False
         self._body: list[bytes] = []
         self._body_read = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -85,7 +86,8 @@ class AsgiCall:
 
     def client_gone(self) -> None:
         """Stop: nobody will read the answer."""
-        self._gone = True
+        if self._queue is not None:
+            self._queue.leave(self._start)
         if self._task is not None:
             self._task.cancel()
 
@@ -102,16 +104,13 @@ class AsgiCall:
 
     def _begin(self) -> None:
         self._begun = True
-        if self._turns is None:
+        if self._queue is None:
             self._start()
-        else:
-            self._turns.begin(self._start)
+        elif not self._queue.begin(self._start):
+            self._client.refuse(CROWDED)
 
-    def _start(self) -> bool:
-        if self._gone:
-            return False
+    def _start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._run())
-        return True
 
     async def _run(self) -> None:
         try:

@@ -3,34 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import math
+from collections import OrderedDict
 from collections.abc import Callable
+
+Start = Callable[[], None]
+Room = Callable[[], float]
 
 
 class Turns:
-    """Lets one call begin in each turn of the event loop; those that come at once wait, in order.
+    """Lets one call begin in each turn of the event loop; those that come at once wait, in queues.
 
     A call to the gateway itself is about a millisecond of work, a forwarded request a tenth of that in several turns.
     Were all calls begun as they arrive, each of these turns would take as long as all of them together.
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[Callable[[], bool]] = deque()
+        self._queues: list[Queue] = []
         self._begun = False
 
-    def begin(self, start: Callable[[], bool]) -> None:
-        """Call this when it is its turn, which may be now.
+    def queue(self, room: Room = lambda: math.inf) -> Queue:
+        """Another queue. Those in which somebody waits have their turns alternately, however long they are.
 
         Args:
-            start: begins something; `False` where there was nothing to do any more, which takes no turn.
+            room: tells how many may wait in it now.
         """
-        if self._begun:
-            self._waiting.append(start)
-        elif start():
-            self._begun = True
-            asyncio.get_running_loop().call_soon(self._next)
+        queue = Queue(self.next, room)
+        self._queues.append(queue)
+        return queue
 
-    def _next(self) -> None:
+    def next(self) -> None:
+        """Begin what is next, unless something has begun in this turn."""
+        if self._begun:
+            return
+        served = next((queue for queue in self._queues if queue.waiting), None)
+        if served is None:
+            return
+        # Stable: it is asked last from now on, and the others stay as they are.
+        self._queues.sort(key=lambda queue: queue is served)
+        self._begun = True
+        asyncio.get_running_loop().call_soon(self._over)
+        start, _ = served.waiting.popitem(last=False)
+        start()
+
+    def _over(self) -> None:
         self._begun = False
-        while self._waiting and not self._begun:
-            self.begin(self._waiting.popleft())
+        self.next()
+
+
+class Queue:
+    """Calls that wait for their turn, in order.
+
+    Args:
+        come: to be called when somebody has come to wait.
+        room: tells how many may wait now.
+
+    Attributes:
+        waiting: what begins each of them.
+    """
+
+    def __init__(self, come: Callable[[], None], room: Room) -> None:
+        self.waiting: OrderedDict[Start, None] = OrderedDict()
+        self._come = come
+        self._room = room
+
+    def begin(self, start: Start) -> bool:
+        """Call this when it is its turn, which may be now; `False` where there is no room to wait for it."""
+        if len(self.waiting) >= self._room():
+            return False
+        self.waiting[start] = None
+        self._come()
+        return True
+
+    def leave(self, start: Start) -> None:
+        """Who waits no longer takes no turn and no room."""
+        self.waiting.pop(start, None)

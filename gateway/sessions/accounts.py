@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import random
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -17,6 +17,8 @@ from gateway.clock import Clock
 from gateway.errors import AccountsUnavailableError
 from gateway.sessions.lane import Lane
 from trust import LinkKey, headers, signed_headers
+
+T = TypeVar("T")
 
 _NO_SUCH_CREDENTIALS: Final = frozenset({httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE})
 """What the users service says of a name or password that no account can have. It counts as a wrong one: were it taken
@@ -112,6 +114,10 @@ class Accounts:
         self._passwords, self._lookups = lane(at_once=PASSWORDS_AT_ONCE), lane(at_once=LOOKUPS_AT_ONCE)
         self.trouble: str | None = None
 
+    def room_for_passwords(self) -> int:
+        """How many more attempts at a password could come now."""
+        return self._passwords.room
+
     def use(self, key: LinkKey) -> None:
         """Sign with this key from now on."""
         self._key = key
@@ -122,6 +128,21 @@ class Accounts:
         await self._lookups.close()
         await self._client.aclose()
 
+    async def with_password(self, attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The outcome of an attempt at a password, which is made when it is its turn, and to its end.
+
+        Args:
+            attempt: all that belongs to it; asks `check_password` or `change_password`, which do not wait themselves.
+
+        Raises:
+            AccountsUnavailableError: too many attempts are waiting, or there was no outcome in time.
+        """
+        try:
+            return await self._passwords.run(attempt)
+        except AccountsUnavailableError as error:
+            self.trouble = str(error)
+            raise
+
     async def check_password(self, username: str, password: str, request_id: str) -> Account | None:
         """The account with this name and password, or `None`: wrong, unknown or blocked, without saying which.
 
@@ -129,7 +150,7 @@ class Accounts:
             AccountsUnavailableError: the service did not give an answer.
         """
         content = {"username": username, "password": password}
-        answer = await self._call(self._passwords, "POST", "/internal/credentials/verify", request_id, content)
+        answer = await self._call(None, "POST", "/internal/credentials/verify", request_id, content)
         if answer.status_code in _NO_SUCH_CREDENTIALS:
             return None
         if answer.status_code != httpx.codes.OK:
@@ -158,7 +179,7 @@ class Accounts:
             AccountsUnavailableError: the service did not give an answer; the password may have been changed.
         """
         content = {"sub": sub, "current_password": current, "new_password": new}
-        answer = await self._call(self._passwords, "POST", "/internal/credentials/change", request_id, content)
+        answer = await self._call(None, "POST", "/internal/credentials/change", request_id, content)
         if answer.status_code == httpx.codes.BAD_REQUEST:
             return Unacceptable()
         if answer.status_code != httpx.codes.OK:
@@ -220,14 +241,15 @@ class Accounts:
 
     async def _call(
         self,
-        lane: Lane,
+        lane: Lane | None,
         method: str,
         path: str,
         request_id: str,
         content: Mapping[str, str | list[str]] | None = None,
     ) -> httpx.Response:
         try:
-            answer = await lane.run(partial(self._send, method, path, request_id, content))
+            send = partial(self._send, method, path, request_id, content)
+            answer = await (lane.run(send) if lane is not None else send())
         except AccountsUnavailableError as error:
             self.trouble = str(error)
             raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from gateway.errors import AccountsUnavailableError, Refusal
 from gateway.sessions.captcha import CaptchaAnswer, CaptchaCheck
@@ -12,19 +13,32 @@ from gateway.sessions.throttle import Throttle
 T = TypeVar("T")
 
 
+class InTurn(Protocol):
+    """Makes a call when it is its turn, and to its end, whoever gives up waiting for it: `Lane.run`."""
+
+    def __call__(self, call: Callable[[], Coroutine[Any, Any, T]], /) -> Coroutine[Any, Any, T]:
+        """The outcome of the call; raises `AccountsUnavailableError` where its turn does not come."""
+        ...
+
+
 class PasswordGuard:
     """Lets a password be looked at unless there were too many attempts.
 
     One for all calls that take a password: a second door without a guard would make the first one worthless.
 
+    An attempt is counted when its turn has come, and not before: whoever only waits, and perhaps hangs up, would count
+    like somebody who guesses, and a crowd of those would have everybody asked for captchas.
+
     Args:
         throttle: counts.
         captchas: judge answers.
+        in_turn: bounds how many attempts are under way.
     """
 
-    def __init__(self, throttle: Throttle, captchas: CaptchaCheck) -> None:
+    def __init__(self, throttle: Throttle, captchas: CaptchaCheck, in_turn: InTurn) -> None:
         self._throttle = throttle
         self._captchas = captchas
+        self._in_turn = in_turn
 
     async def check(
         self, username: str, address: str, captcha: CaptchaAnswer | None, look: Callable[[], Awaitable[T | None]]
@@ -42,8 +56,14 @@ class PasswordGuard:
 
         Raises:
             StoreUnavailableError: attempts cannot be counted, so none is made.
+            AccountsUnavailableError: its turn did not come, so it does not count; or nobody could look.
         """
         solved = captcha is not None and await self._captchas.solved(captcha, address)
+        return await self._in_turn(partial(self._attempt, username, address, look, solved=solved))
+
+    async def _attempt(
+        self, username: str, address: str, look: Callable[[], Awaitable[T | None]], *, solved: bool
+    ) -> T | Refusal | None:
         refusal = await self._throttle.enter(username, address, solved=solved)
         if refusal is not None:
             return refusal

@@ -30,10 +30,16 @@ class Lane:
 
     def __init__(self, *, at_once: int, waiting: int, wait_s: float, answer_s: float) -> None:
         self._turns = asyncio.Semaphore(at_once)
+        self._at_once = at_once
         self._room = waiting
         self._wait_s = wait_s
         self._answer_s = answer_s
         self._under_way: set[asyncio.Task[Any]] = set()
+
+    @property
+    def room(self) -> int:
+        """How many more calls could come now: to be made at once, or to wait."""
+        return self._at_once - len(self._under_way) + self._room
 
     async def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The outcome of a call, which is made when it is its turn.

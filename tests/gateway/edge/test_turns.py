@@ -3,38 +3,79 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
-from gateway.edge.turns import Turns
+import pytest
 
-
-async def turns_of(turns: Turns, count: int, gone: frozenset[int] = frozenset()) -> list[list[int]]:
-    """Which of so many calls that come at once begin in which turn of the loop."""
-    found: list[list[int]] = [[]]
-
-    def start(number: int) -> bool:
-        if number in gone:
-            return False
-        found[-1].append(number)
-        return True
-
-    for number in range(count):
-        turns.begin(lambda number=number: start(number))  # type: ignore[misc]  # mypy cannot infer a default's type
-    while sum(map(len, found)) < count - len(gone):
-        found.append([])
-        await asyncio.sleep(0)
-    return found
+from gateway.edge.turns import Queue, Start, Turns
 
 
-async def test_of_many_that_come_at_once_one_begins_in_each_turn_in_order() -> None:
-    assert await turns_of(Turns(), 4) == [[0], [1], [2], [3]]
+class Begun:
+    """What has begun in which turn of the loop."""
+
+    def __init__(self) -> None:
+        self.turns: list[list[str]] = [[]]
+
+    def come(self, queue: Queue, *names: str) -> list[Start]:
+        """These come at once."""
+        starts = [partial(self._start, name) for name in names]
+        for start in starts:
+            assert queue.begin(start)
+        return list(starts)
+
+    async def after(self, turns: int) -> list[list[str]]:
+        """What began until so many turns later."""
+        for _ in range(turns):
+            self.turns.append([])
+            await asyncio.sleep(0)
+        return self.turns
+
+    def _start(self, name: str) -> None:
+        self.turns[-1].append(name)
 
 
-async def test_a_client_that_has_gone_takes_no_turn() -> None:
-    assert await turns_of(Turns(), 5, frozenset({0, 2, 3})) == [[1], [4]]
+@pytest.fixture
+def begun() -> Begun:
+    return Begun()
 
 
-async def test_after_a_quiet_turn_the_next_call_begins_at_once() -> None:
+async def test_of_many_that_come_at_once_one_begins_in_each_turn_in_order(begun: Begun) -> None:
+    begun.come(Turns().queue(), "a", "b", "c", "d")
+    assert await begun.after(4) == [["a"], ["b"], ["c"], ["d"], []]
+
+
+async def test_a_client_that_has_gone_takes_no_turn(begun: Begun) -> None:
+    queue = Turns().queue()
+    starts = begun.come(queue, "a", "b", "c", "d", "e")
+    for number in (0, 2, 3):
+        queue.leave(starts[number])
+    assert await begun.after(2) == [["a"], ["b"], ["e"]]
+
+
+async def test_after_a_quiet_turn_the_next_call_begins_at_once(begun: Begun) -> None:
+    queue = Turns().queue()
+    begun.come(queue, "a")
+    await begun.after(1)
+    begun.come(queue, "b")
+    assert begun.turns == [["a"], ["b"]]
+
+
+async def test_a_long_queue_costs_another_one_every_second_turn_and_no_more(begun: Begun) -> None:
     turns = Turns()
-    await turns_of(turns, 3)
-    await asyncio.sleep(0)
-    assert await turns_of(turns, 1) == [[0]]
+    logins, others = turns.queue(), turns.queue()
+    begun.come(logins, *"abcdef")
+    await begun.after(1)
+    begun.come(others, "1", "2", "3")
+    assert await begun.after(7) == [["a"], ["b"], ["1"], ["c"], ["2"], ["d"], ["3"], ["e"], ["f"]]
+
+
+async def test_a_queue_has_room_for_so_many_and_those_who_leave_make_some(begun: Begun) -> None:
+    turns = Turns()
+    queue, other = turns.queue(room=lambda: 2), turns.queue()
+    _, waits, _ = begun.come(queue, "a", "b", "c")
+    late = partial(begun.turns[0].append, "late")
+    assert not queue.begin(late)
+    begun.come(other, "1")
+    queue.leave(waits)
+    begun.come(queue, "d")
+    assert await begun.after(4) == [["a"], ["1"], ["c"], ["d"], []]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
+from starlette.types import Receive, Scope, Send
 
-from gateway.sessions.accounts import PASSWORDS_AT_ONCE
+from gateway.sessions.accounts import MAX_WAITING, PASSWORDS_AT_ONCE
 from gateway.settings import Settings
 from tests.gateway.endpoints.rig import Caller, Users, bearer, problem
 from tests.support import node as nodes
@@ -118,6 +119,39 @@ async def test_logins_that_wait_do_not_keep_anybody_from_going_on(caller: Caller
     refreshed = await caller.json("/auth/refresh", {"refresh_token": tokens["refresh_token"]})
     assert refreshed.status == 200
     assert await caller.welcome(refreshed.json["access_token"]) == 200
+    users.let_go.set()
+    for wire in wires:
+        assert (await wire.message()).status in (400, 503)
+        wire.close()
+    assert (await caller.login())["access_token"]
+
+
+async def test_a_login_for_which_there_is_no_room_is_refused_at_once_and_other_calls_go_on(
+    caller: Caller, users: SlowUsers
+) -> None:
+    tokens = await caller.login()
+    users.let_go.clear()
+    users.verifying = 0
+    worker = caller.node.worker
+    wires = await flooding(caller, PASSWORDS_AT_ONCE + MAX_WAITING, "/auth/login", GUESS)
+    await until(lambda: worker.accounts.room_for_passwords() == 0 and users.verifying == PASSWORDS_AT_ONCE)
+    called = 0
+    application = worker.app.middleware_stack
+    assert application is not None
+
+    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal called
+        called += 1
+        await application(scope, receive, send)
+
+    worker.app.middleware_stack = counting
+    answer = await caller.json("/auth/login", GUESS)
+    problem(answer, 503, "accounts_unavailable")
+    assert answer.value("retry-after") == "1"
+    assert called == 0
+    assert (await caller.node.get("/auth/me", bearer(tokens))).status == 200
+    assert (await caller.node.get("/readyz")).json["checks"]["accounts"] == "warning: too many calls are waiting"
+    assert users.verifying == PASSWORDS_AT_ONCE
     users.let_go.set()
     for wire in wires:
         assert (await wire.message()).status in (400, 503)

@@ -12,10 +12,12 @@ from gateway.edge.client_address import network
 from gateway.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
 from gateway.sessions.captcha import CaptchaAnswer, CaptchaCheck
 from gateway.sessions.guard import PasswordGuard
+from gateway.sessions.lane import FULL, Lane
 from gateway.sessions.throttle import Allowance, Throttle, account_digest
 from gateway.settings import LoginSettings
 from gateway.stores.redis import connect
 from tests.support.clock import ManualClock
+from tests.support.raw import WITHIN_S
 
 LOGIN = LoginSettings(window_s=900, account_attempts=5, address_attempts=20, all_attempts=30, address_limit=40)
 
@@ -153,12 +155,16 @@ class Door:
         return "account" if self._right else None
 
 
+def lane(at_once: int = 1, waiting: int = 0) -> Lane:
+    return Lane(at_once=at_once, waiting=waiting, wait_s=WITHIN_S, answer_s=WITHIN_S)
+
+
 async def guarded(guard: PasswordGuard, door: Door, captcha: CaptchaAnswer | None = None) -> str | Refusal | None:
     return await guard.check("alice", "192.0.2.1", captcha, door.look)
 
 
 async def test_a_hosted_captcha_can_be_plugged_in(throttle: Throttle) -> None:
-    guard, wrong, right = PasswordGuard(throttle, Hosted()), Door(), Door(right=True)
+    guard, wrong, right = PasswordGuard(throttle, Hosted(), lane().run), Door(), Door(right=True)
     for _ in range(LOGIN.account_attempts):
         assert await guarded(guard, wrong) is None
     refused = await guarded(guard, right, CaptchaAnswer("site-key", "other"))
@@ -168,11 +174,53 @@ async def test_a_hosted_captcha_can_be_plugged_in(throttle: Throttle) -> None:
 
 
 async def test_while_accounts_are_away_nobodys_attempts_are_used_up(throttle: Throttle) -> None:
-    guard, away = PasswordGuard(throttle, Hosted()), Door(away=True)
+    guard, away = PasswordGuard(throttle, Hosted(), lane().run), Door(away=True)
     for _ in range(3 * LOGIN.account_attempts):
         with pytest.raises(AccountsUnavailableError):
             await guarded(guard, away)
     assert await guarded(guard, Door(right=True)) == "account"
+
+
+async def test_who_waits_for_a_turn_or_gets_none_is_not_counted(throttle: Throttle) -> None:
+    # otherwise a crowd that only hangs up would have everybody asked for captchas.
+    one_by_one, end, begun = lane(waiting=LOGIN.all_attempts), asyncio.Event(), asyncio.Event()
+
+    async def other() -> None:
+        begun.set()
+        await end.wait()
+
+    busy = asyncio.create_task(one_by_one.run(other))
+    await begun.wait()
+    guard, door = PasswordGuard(throttle, Hosted(), one_by_one.run), Door()
+    crowd = [asyncio.create_task(guarded(guard, door)) for _ in range(LOGIN.all_attempts)]
+    await asyncio.sleep(0)
+    with pytest.raises(AccountsUnavailableError, match=FULL):
+        await guarded(guard, door)
+    for task in crowd:
+        task.cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+    end.set()
+    await busy
+    assert door.looks == 0
+    assert await outcomes(throttle, LOGIN.account_attempts, "alice", "192.0.2.1") == ["go"] * LOGIN.account_attempts
+
+
+async def test_who_hangs_up_in_the_middle_of_a_right_attempt_gets_it_back(throttle: Throttle) -> None:
+    one_by_one, end, begun = lane(waiting=1), asyncio.Event(), asyncio.Event()
+
+    async def look() -> str:
+        begun.set()
+        await end.wait()
+        return "account"
+
+    guard = PasswordGuard(throttle, Hosted(), one_by_one.run)
+    attempt = asyncio.create_task(guard.check("alice", "192.0.2.1", None, look))
+    await begun.wait()
+    attempt.cancel()
+    end.set()
+    await guarded(guard, Door(right=True))  # behind it
+    assert attempt.cancelled()
+    assert await outcomes(throttle, LOGIN.account_attempts, "alice", "192.0.2.1") == ["go"] * LOGIN.account_attempts
 
 
 async def test_an_allowance_is_spent_by_cost_and_comes_back(redis: Redis, clock: ManualClock) -> None:
