@@ -95,6 +95,7 @@ class Edge:
         self.connections: set[ClientConnection] = set()
         self.peers: dict[str, int] = {}
         self.draining = False
+        self._putting_off: list[ClientConnection] = []
         ticker.listen(self._check_deadlines)
 
     def admit_connection(self, peer: Peer) -> bool:
@@ -117,6 +118,17 @@ class Edge:
             self.peers[peer.address] = count
         else:
             del self.peers[peer.address]
+
+    def put_off(self, connection: ClientConnection) -> None:
+        """Write what a connection has put off when all callbacks of this turn of the event loop have been called."""
+        if not self._putting_off:
+            asyncio.get_running_loop().call_soon(self._write_put_off)
+        self._putting_off.append(connection)
+
+    def _write_put_off(self) -> None:
+        connections, self._putting_off = self._putting_off, []
+        for connection in connections:
+            connection.write_put_off()
 
     def _check_deadlines(self, now: float) -> None:
         for connection in [one for one in self.connections if one.deadline <= now]:
@@ -152,6 +164,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         self._unsent = 0
         self._saw_eof = False
         self._answered = False
+        self._put_off = b""
         self._started = 0.0
         self.keep_alive = True
         self.endless = False
@@ -165,6 +178,23 @@ class ClientConnection(asyncio.Protocol, ABC):
         """Send bytes of the answer."""
         self._answered = True
         if self._phase is not CLOSED:
+            self.write_put_off()
+            self._transport.write(data)
+
+    def write_whole(self, data: bytes) -> None:
+        """Send a whole answer, together with all others of this turn of the event loop.
+
+        Written between the work for one request and the next, each would find a client that has to be woken up.
+        """
+        self._answered = True
+        if self._phase is not CLOSED:
+            self._edge.put_off(self)
+            self._put_off += data
+
+    def write_put_off(self) -> None:
+        """Send what was put off, before anything else is."""
+        if self._put_off:
+            data, self._put_off = self._put_off, b""
             self._transport.write(data)
 
     def send_continue(self) -> None:
@@ -172,6 +202,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         request = self._request
         waits = request is not None and request.http11 and request.headers.expects_continue
         if waits and self._phase is BODY and not self._body_bytes:
+            self.write_put_off()
             self._transport.write(_CONTINUE)
 
     def pause_body(self) -> None:
@@ -279,6 +310,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         """The connection is gone, by whomever."""
         del exc
         self._phase = CLOSED
+        self._put_off = b""
         self.deadline = NEVER
         self._edge.connections.discard(self)
         self._server_state.connections.discard(self)
@@ -387,6 +419,7 @@ class ClientConnection(asyncio.Protocol, ABC):
     def _write_problem(self, refusal: Refusal, request_id: str, *, oauth: bool, body: bool) -> None:
         more = self.cors if self._request is not None else ""
         close, date = not self.keep_alive, self._edge.ticker.date
+        self.write_put_off()
         self._transport.write(
             answers.render(refusal, request_id, oauth=oauth, close=close, body=body, date=date, more=more)
         )
@@ -397,6 +430,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         self._handler = None
         self._buffer = b""
         self.deadline = self._edge.ticker.now + LINGER_S
+        self.write_put_off()
         if self._saw_eof or not self._transport.can_write_eof():
             self._close()
             return
@@ -405,11 +439,13 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._resume_reading()
 
     def _close(self) -> None:
+        self.write_put_off()
         self._phase = CLOSED
         self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
         self._transport.close()
 
     def _abort(self) -> None:
+        self.write_put_off()
         self._phase = CLOSED
         self._transport.abort()
 

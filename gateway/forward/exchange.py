@@ -299,7 +299,7 @@ class Exchange:
             return
         self._connection = None
         self._move(DONE)
-        client.write(self._head_for_client(head, head.length_line) + body)
+        client.write_whole(self._head_for_client(head, head.length_line) + body)
         client.finish(head.status)
 
     def answer_failed(self, reason: Reason, *, stale: bool) -> None:
