@@ -37,7 +37,14 @@ class Upstream(asyncio.Protocol):
         client = self.client
         if client is not None:
             idle.append(self)
-            client.transport.write(data)
+            if not client.transport.is_closing():
+                client.transport.write(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The service closes what nobody has used for a while."""
+        del exc
+        if self in idle:
+            idle.remove(self)
 
 
 class Client(asyncio.Protocol):
