@@ -14,7 +14,8 @@ from gateway.cli import redis_server
 from gateway.cli.process import environment, python_module
 from gateway.cli.supervisor import Child, Supervisor
 
-IDLE = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+# One write, because two children share the pipe.
+IDLE = "import os, signal; os.write(1, b'%d\\n' % os.getpid()); signal.pause()"
 
 
 async def always() -> bool:
