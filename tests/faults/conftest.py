@@ -6,8 +6,38 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from gateway.app import ADMISSION_TIMEOUT_S
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
 from tests.support import world as worlds
+from tests.support.node import Node
+from tests.support.store import Store
+from tests.support.upstream import Upstream
 from tests.support.world import World
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "redis")
+
+
+@pytest_asyncio.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    async with upstreams.running(upstreams.recorder()) as service:
+        yield service
+
+
+@pytest_asyncio.fixture
+async def node(
+    store: Store, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Node]:
+    """A worker that has found its Redis."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    await store.start()
+    settings = nodes.settings(tmp_path, store.url, upstream.url)
+    async with nodes.running(settings, admission_timeout_s=ADMISSION_TIMEOUT_S) as running:
+        yield running
+    store.kill()
 
 
 @pytest_asyncio.fixture

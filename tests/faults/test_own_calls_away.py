@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from gateway.app import ADMISSION_TIMEOUT_S
-from tests.support import node as nodes
-from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import Message
 from tests.support.store import Store
@@ -31,30 +25,6 @@ CALLS = [
     ("GET", "/auth/sessions", ""),
     ("GET", "/admin/audit", ""),
 ]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "redis")
-
-
-@pytest_asyncio.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    async with upstreams.running(upstreams.recorder()) as service:
-        yield service
-
-
-@pytest_asyncio.fixture
-async def node(
-    store: Store, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Node]:
-    """A worker that has found its Redis."""
-    monkeypatch.delenv("REDIS_URL", raising=False)
-    await store.start()
-    settings = nodes.settings(tmp_path, store.url, upstream.url)
-    async with nodes.running(settings, admission_timeout_s=ADMISSION_TIMEOUT_S) as running:
-        yield running
-    store.kill()
 
 
 async def timed(node: Node, method: str, path: str, body: str) -> tuple[Message, float]:

@@ -6,16 +6,13 @@ The server is a real one that is really killed, frozen and started again with it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from gateway.app import ADMISSION_TIMEOUT_S
 from gateway.stores.layout import UserKeys
 from tests.support import node as nodes
-from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import Message
 from tests.support.store import Store
@@ -27,30 +24,6 @@ AT_ONCE_S = 0.2
 """The admission's time-out is half of this; the rest is for a busy machine."""
 RECOVERY_S = 5
 JSON = "Content-Type: application/json\r\n"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Store:
-    return Store(tmp_path / "redis")
-
-
-@pytest_asyncio.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    async with upstreams.running(upstreams.recorder()) as service:
-        yield service
-
-
-@pytest_asyncio.fixture
-async def node(
-    server: Store, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Node]:
-    """A worker that has found its Redis."""
-    monkeypatch.delenv("REDIS_URL", raising=False)
-    await server.start()
-    settings = nodes.settings(tmp_path, server.url, upstream.url)
-    async with nodes.running(settings, admission_timeout_s=ADMISSION_TIMEOUT_S) as running:
-        yield running
-    server.kill()
 
 
 async def _timed(asked: Awaitable[Message]) -> tuple[Message, float]:
@@ -91,14 +64,14 @@ async def _goes_on(node: Node, upstream: Upstream) -> None:
     assert len(upstream.requests) == before + 2
 
 
-async def test_a_killed_redis_is_503_at_once_and_back_when_it_is(node: Node, server: Store, upstream: Upstream) -> None:
+async def test_a_killed_redis_is_503_at_once_and_back_when_it_is(node: Node, store: Store, upstream: Upstream) -> None:
     """R-150, R-152: never 401, never a silent 200; and what was revoked before is still revoked after."""
     bearer, revoked = node.tokens.bearer(), node.tokens.bearer(sub="mallory", jti="stolen")
-    async with server.client() as client:
+    async with store.client() as client:
         await client.set(UserKeys.of("mallory").jti("stolen"), "1")
     assert (await node.get("/orders", bearer)).status == 200
     assert (await node.get("/orders", revoked)).status == 401
-    server.kill()
+    store.kill()
     for _ in range(5):
         for line in (bearer, revoked):
             answer, took_s = await _timed(node.get("/orders", line))
@@ -107,19 +80,19 @@ async def test_a_killed_redis_is_503_at_once_and_back_when_it_is(node: Node, ser
     assert len(upstream.requests) == 1
     await _goes_on(node, upstream)
     assert (await node.get("/readyz")).status == 503
-    await server.start()
+    await store.start()
     assert (await _back(lambda: node.get("/orders", bearer))).status == 200
     assert (await node.get("/orders", revoked)).status == 401
     assert (await node.get("/readyz")).status == 200
 
 
 async def test_a_frozen_redis_is_503_after_the_time_out_once_and_then_at_once(
-    node: Node, server: Store, upstream: Upstream
+    node: Node, store: Store, upstream: Upstream
 ) -> None:
     """Nobody waits for a time-out of their own."""
     bearer = node.tokens.bearer()
     assert (await node.get("/orders", bearer)).status == 200
-    async with server.frozen():
+    async with store.frozen():
         together = await asyncio.gather(*(_timed(node.get("/orders", bearer)) for _ in range(20)))
         for answer, took_s in together:
             _is_away(answer)
@@ -132,38 +105,38 @@ async def test_a_frozen_redis_is_503_after_the_time_out_once_and_then_at_once(
     assert (await _back(lambda: node.get("/orders", bearer))).status == 200
 
 
-async def test_a_redis_that_comes_and_goes_loses_nobody(node: Node, server: Store) -> None:
+async def test_a_redis_that_comes_and_goes_loses_nobody(node: Node, store: Store) -> None:
     """Each time it is back, answers belong to the questions again."""
     welcome, revoked = node.tokens.bearer(), node.tokens.bearer(sub="mallory", jti="stolen")
-    async with server.client() as client:
+    async with store.client() as client:
         await client.set(UserKeys.of("mallory").jti("stolen"), "1")
     for _ in range(3):
         asked = [asyncio.create_task(node.get("/orders", line)) for line in (welcome, revoked) * 10]
-        server.kill()
+        store.kill()
         statuses = [(await task).status for task in asked]
         assert set(statuses[0::2]) <= {200, 503}
         assert set(statuses[1::2]) <= {401, 503}
-        await server.start()
+        await store.start()
         assert (await _back(lambda: node.get("/orders", welcome))).status == 200
         assert (await _back(lambda: node.get("/orders", revoked))).status == 401
 
 
 async def test_a_node_that_starts_without_redis_serves_what_it_can_and_finds_it_later(
-    server: Store, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
-    await server.start()
-    server.kill()
-    async with nodes.running(nodes.settings(tmp_path, server.url, upstream.url)) as node:
+    await store.start()
+    store.kill()
+    async with nodes.running(nodes.settings(tmp_path, store.url, upstream.url)) as node:
         bearer = node.tokens.bearer()
         _is_away(await node.get("/orders", bearer))
         await _goes_on(node, upstream)
-        await server.start()
+        await store.start()
         assert (await _back(lambda: node.get("/orders", bearer))).status == 200
-    server.kill()
+    store.kill()
 
 
-async def test_what_could_not_be_confirmed_is_503_and_not_done(node: Node, server: Store) -> None:
+async def test_what_could_not_be_confirmed_is_503_and_not_done(node: Node, store: Store) -> None:
     """R-150: the caller of a failed revoke has to take the token for alive, and it is."""
     token = node.tokens.token()
     bearer = f"Authorization: Bearer {token}\r\n"
@@ -172,7 +145,7 @@ async def test_what_could_not_be_confirmed_is_503_and_not_done(node: Node, serve
     def post(path: str, fields: str, content: bytes = b"") -> Awaitable[Message]:
         return node.ask(f"POST {path} HTTP/1.1\r\n{fields}Content-Length: {len(content)}\r\n", content)
 
-    async with server.frozen():
+    async with store.frozen():
         for answer in await asyncio.gather(
             post("/auth/revoke", JSON, body),
             post("/auth/logout", bearer),
@@ -180,10 +153,10 @@ async def test_what_could_not_be_confirmed_is_503_and_not_done(node: Node, serve
             node.get("/auth/me", bearer),
         ):
             _is_away(answer)
-    server.kill()
+    store.kill()
     for answer in await asyncio.gather(post("/auth/revoke", JSON, body), post("/auth/logout", bearer)):
         _is_away(answer)
-    await server.start()
+    await store.start()
     # A write that was frozen on its way may have been carried out (RFC 7009 section 2.2.1 leaves it open); a killed one
     # was not begun. What counts is that nobody was told 200, and that a revoke that is told 200 holds.
     assert (await _back(lambda: post("/auth/revoke", JSON, body))).status == 200
