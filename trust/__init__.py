@@ -9,26 +9,18 @@ from trust.caller import Caller, token_headers
 from trust.headers import IDENTITY_HEADERS, TOKEN_HEADERS, decode_value, decode_words, encode_value, encode_words
 from trust.keys import LinkKey, LinkKeyError, LinkKeys, create_link, link_path
 from trust.live import LiveLinkKeys
+from trust.profile import LEEWAY_S, LIFETIME_S, MAX_DIGEST_BODY, Body, Refused, SignatureRefused, content_digest
 from trust.replay import ReplayGuard
-from trust.signature import (
-    LIFETIME_S,
-    MAX_DIGEST_BODY,
-    Covered,
-    Refused,
-    SignatureRefused,
-    Signer,
-    Verified,
-    content_digest,
-    cover,
-    signed_headers,
-    verify,
-)
+from trust.signature import Covered, Signer, cover, signed_headers
+from trust.verifying import Verified, body_refused, verify
 
 __all__ = [
     "IDENTITY_HEADERS",
+    "LEEWAY_S",
     "LIFETIME_S",
     "MAX_DIGEST_BODY",
     "TOKEN_HEADERS",
+    "Body",
     "Caller",
     "Covered",
     "IdentityMiddleware",
@@ -41,6 +33,7 @@ __all__ = [
     "SignatureRefused",
     "Signer",
     "Verified",
+    "body_refused",
     "caller_of",
     "content_digest",
     "cover",

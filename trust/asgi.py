@@ -1,6 +1,5 @@
 """ASGI middleware: only requests that a known service signed reach the application."""
 
-import hmac
 import json
 import logging
 import re
@@ -12,8 +11,9 @@ from typing import Any, Final, cast
 from trust.caller import Caller
 from trust.headers import CONTENT_DIGEST
 from trust.keys import LinkKeys
+from trust.profile import LEEWAY_S, MAX_DIGEST_BODY, Body, Refused, SignatureRefused
 from trust.replay import ReplayGuard
-from trust.signature import MAX_DIGEST_BODY, Refused, SignatureRefused, Verified, content_digest, verify
+from trust.verifying import Verified, body_refused, verify
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -66,8 +66,9 @@ class IdentityMiddleware:
     The caller is put into the scope itself, so that an access log around the middleware finds it too.
 
     A request without a valid signature is answered 401 and never reaches the application; a WebSocket is refused before
-    it is accepted. A covered body (at most 64 KiB) is read and checked first, then handed on whole. A body that is
-    declared as that short has to be covered; a longer one, or one of undeclared length, is streamed and not covered.
+    it is accepted. A covered body (at most 64 KiB) is read and checked first, then handed on whole. A body that its
+    signer streamed is handed on as it comes and is not covered; one that is declared to be short has to be covered. A
+    body of which the signature does not tell is refused.
 
     The server has to give ``raw_path`` (uvicorn, Hypercorn and Granian do), since the signature covers the bytes sent.
 
@@ -78,9 +79,9 @@ class IdentityMiddleware:
         open_paths: raw paths that need no signature (HTTP only). No caller is known there.
         on_refusal: told of each refusal, with the ASGI scope; writes to the log by default.
         replays: the memory of used signatures; its own by default.
-        short_bodies_covered: refuse a body of declared length that could be covered and is not. A front proxy that has
-            only asked the gateway (forward-auth) cannot cover a body that the gateway never sees: for it, and for
-            nothing else, this is `False`.
+        short_bodies_covered: refuse a body that its signer did not see. A front proxy that has only asked the gateway
+            (forward-auth) holds bodies that the gateway never sees: for it, and for nothing else, this is `False`.
+        leeway_s: by how many seconds the clocks of two nodes may differ: the gateways' `token.leeway_s`.
     """
 
     def __init__(  # noqa: PLR0913 - all but the first by name
@@ -93,13 +94,15 @@ class IdentityMiddleware:
         on_refusal: OnRefusal = log_refusal,
         replays: ReplayGuard | None = None,
         short_bodies_covered: bool = True,
+        leeway_s: float = LEEWAY_S,
     ) -> None:
         self._app = app
         self._keys = keys
         self._clock = clock
         self._open_paths = open_paths
         self._on_refusal = on_refusal
-        self._replays = ReplayGuard() if replays is None else replays
+        self._leeway_s = leeway_s
+        self._replays = ReplayGuard(leeway_s=leeway_s) if replays is None else replays
         self._short_bodies_covered = short_bodies_covered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,11 +129,11 @@ class IdentityMiddleware:
             await self._app(scope, receive, send)
             return
         outcome = self._checked(scope, scope["method"])
-        if isinstance(outcome, Verified) and outcome.content_digest is not None:
+        if isinstance(outcome, Verified) and self._is_read_first(outcome.body, scope):
             body = await _read_body(receive)
             if body is None:
                 return
-            outcome = _checked_body(outcome, outcome.content_digest, body)
+            outcome = body_refused(outcome, body) or outcome
             receive = _replayed(body, receive)
         if isinstance(outcome, SignatureRefused):
             self._on_refusal(outcome, scope)
@@ -142,7 +145,7 @@ class IdentityMiddleware:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The handshake is a GET (RFC 6455 section 4.1); ASGI gives no method for it.
         outcome = self._checked(scope, "GET")
-        if isinstance(outcome, Verified) and outcome.content_digest is not None:
+        if isinstance(outcome, Verified) and outcome.body in {Body.DIGEST, Body.STREAMED}:
             outcome = SignatureRefused(Refused.BODY_MISMATCH, CONTENT_DIGEST)
         if isinstance(outcome, Verified):
             scope[SCOPE_KEY] = outcome.caller
@@ -156,6 +159,29 @@ class IdentityMiddleware:
         else:
             # Before the handshake is accepted, this makes the server answer 403.
             await send({"type": "websocket.close", "code": 1008})
+
+    def _must_be_empty(self, said: Body) -> bool:
+        if said in {Body.UNSEEN, Body.UNSAID}:
+            return self._short_bodies_covered
+        return said is Body.NONE
+
+    def _unsaid_body(self, said: Body, scope: Scope) -> SignatureRefused | None:
+        """The refusal of a request whose fields tell of a body, and whose signature does not."""
+        lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
+        if len(lengths) > 1 or (lengths and not _CONTENT_LENGTH.fullmatch(lengths[0])):
+            return SignatureRefused(Refused.MALFORMED, "content-length")
+        length = int(lengths[0]) if lengths else 0
+        unsaid = said is Body.STREAMED and 0 < length <= MAX_DIGEST_BODY
+        if self._must_be_empty(said):
+            unsaid = length > 0 or any(name.lower() == b"transfer-encoding" for name, _ in scope["headers"])
+        return SignatureRefused(Refused.NOT_COVERED, CONTENT_DIGEST) if unsaid else None
+
+    def _is_read_first(self, said: Body, scope: Scope) -> bool:
+        """Whether the body has to be seen before the application may be called."""
+        # What HTTP/1 frames no body for has none (RFC 9112 section 6.3), and its fields have been looked at. Later
+        # versions have bodies of which no field tells.
+        framed = scope.get("http_version", "1.1").startswith("1")
+        return said is Body.DIGEST or (not framed and self._must_be_empty(said))
 
     def _is_open(self, scope: Scope) -> bool:
         path = scope["path"]
@@ -173,34 +199,15 @@ class IdentityMiddleware:
             query=scope["query_string"].decode("latin-1"),
             headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
             now=now,
+            leeway_s=self._leeway_s,
         )
         if isinstance(outcome, SignatureRefused):
             return outcome
-        must_cover = outcome.content_digest is None and self._short_bodies_covered
-        if must_cover and (refused := _uncovered_body(scope)) is not None:
+        refused = self._unsaid_body(outcome.body, scope)
+        if refused is not None:
             return refused
         replay = self._replays.claim(outcome.signature, expires=outcome.expires, now=now)
         return outcome if replay is None else SignatureRefused(replay)
-
-
-def _uncovered_body(scope: Scope) -> SignatureRefused | None:
-    """The refusal of a request whose body is short enough to be covered, and is not."""
-    lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
-    if not lengths:
-        return None
-    if len(lengths) > 1 or not _CONTENT_LENGTH.fullmatch(lengths[0]):
-        return SignatureRefused(Refused.MALFORMED, "content-length")
-    if 0 < int(lengths[0]) <= MAX_DIGEST_BODY:
-        return SignatureRefused(Refused.NOT_COVERED, CONTENT_DIGEST)
-    return None
-
-
-def _checked_body(verified: Verified, digest: str, body: bytes) -> Verified | SignatureRefused:
-    if len(body) > MAX_DIGEST_BODY:
-        return SignatureRefused(Refused.BODY_TOO_LARGE, CONTENT_DIGEST)
-    if not hmac.compare_digest(content_digest(body), digest):
-        return SignatureRefused(Refused.BODY_MISMATCH, CONTENT_DIGEST)
-    return verified
 
 
 async def _read_body(receive: Receive) -> bytes | None:

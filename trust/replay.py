@@ -2,27 +2,30 @@
 
 from typing import Final
 
-from trust.signature import DEFAULT_LEEWAY_S, Refused
+from trust.profile import LEEWAY_S, Refused
 
-DEFAULT_CAPACITY: Final = 65_536
+DEFAULT_CAPACITY: Final = 131_072
 
 
 class ReplayGuard:
-    """Lets each signature pass once, for as long as it is valid.
+    """Lets each signature pass once, for as long as it is accepted.
 
     Its limits: it remembers for one process, so a captured request may be played once at each other process of the same
-    service while it lasts (10 s); it forgets when the process restarts. It is meant for one event loop and is not safe
-    to share between threads. Only valid signatures may be shown to it, so that nobody without a link key can fill it.
+    service while it lasts (10 s, and the leeway); it forgets when the process restarts. It is meant for one event loop
+    and is not safe to share between threads. Only valid signatures may be shown to it, so that nobody without a link
+    key can fill it.
 
     Args:
-        capacity: how many signatures are remembered, about 150 bytes each, for 15 s each. When it is reached, further
+        capacity: how many signatures are remembered, about 150 bytes each, for 30 s each. When it is reached, further
             ones are refused rather than older ones forgotten. The default lasts for 4,300 requests per second.
+        leeway_s: how long after its end a signature is still accepted, as `verify` has it.
     """
 
-    __slots__ = ("_capacity", "_seen", "_size", "_swept")
+    __slots__ = ("_capacity", "_leeway_s", "_seen", "_size", "_swept")
 
-    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
+    def __init__(self, capacity: int = DEFAULT_CAPACITY, *, leeway_s: float = LEEWAY_S) -> None:
         self._capacity = capacity
+        self._leeway_s = leeway_s
         # By the second in which they expire: a whole second is forgotten in one step.
         self._seen: dict[int, set[bytes]] = {}
         self._size = 0
@@ -53,8 +56,9 @@ class ReplayGuard:
         return None
 
     def _forget_expired(self, now: float) -> None:
-        # Kept for the leeway longer than valid, so that a clock set back by as much brings none back to life.
-        horizon = int(now - DEFAULT_LEEWAY_S)
+        # Once for the leeway in which it is still accepted; and once more, so that a clock set back by as much brings
+        # none back to life.
+        horizon = int(now - 2 * self._leeway_s)
         if horizon == self._swept:
             return
         self._swept = horizon

@@ -8,7 +8,7 @@ from gateway.edge.request import InboundRequest
 from gateway.edge.wire import Field
 from gateway.identity.model import Identity
 from gateway.observe.tracing import Sampler
-from trust import MAX_DIGEST_BODY, Covered, LinkKey, Signer, content_digest, cover
+from trust import MAX_DIGEST_BODY, Body, Covered, LinkKey, Signer, content_digest, cover
 
 BUFFERED_BODY: Final = MAX_DIGEST_BODY
 """A body of at most this many bytes is read whole before it is sent, and its digest is signed."""
@@ -44,18 +44,20 @@ class OutboundRequests:
             request: the client's; of its fields, only those that a service may see are taken over.
             identity: who was let in; for nobody in particular the identity headers are absent.
             host: the address of the upstream.
-            body: the whole body; `None` where it is streamed, and not covered by the signature.
+            body: the whole body, empty for none; `None` where it is streamed. Which of these it is is signed, so that
+                nobody can give a request another body on its way, or one at all.
             forward_authorization: hand the client's Authorization on.
             now: Unix seconds.
         """
         facts = request.headers
         digest, digest_line, credentials = None, "", ""
+        said = Body.STREAMED if body is None else Body.NONE
         if body:
             digest = content_digest(body)
             digest_line = f"content-digest: {digest}\r\n"
         if forward_authorization and facts.authorization:
             credentials = f"authorization: {facts.authorization[0].decode('latin-1')}\r\n"
-        traceparent, (signature_input, signature) = self._sign(request, identity, digest, now)
+        traceparent, (signature_input, signature) = self._sign(request, identity, digest, said, now)
         # One text, encoded once: it is made for every request. What a client sent is bytes, and latin-1 keeps them.
         return (
             f"{request.method} {request.target} HTTP/1.1\r\nHost: {host}\r\n{facts.forwardable}{credentials}"
@@ -66,7 +68,7 @@ class OutboundRequests:
         ).encode("latin-1")
 
     def identity_fields(self, request: InboundRequest, identity: Identity | None, *, now: float) -> list[Field]:
-        """The signed identity alone, for a request that a front proxy forwards; its body is not covered.
+        """The signed identity alone, for a request that a front proxy forwards; its body is signed as not seen.
 
         Args:
             request: with the method and target that the service will see.
@@ -76,7 +78,7 @@ class OutboundRequests:
         Returns:
             Names and values, without `x-request-id`, which every answer carries anyway.
         """
-        traceparent, (signature_input, signature) = self._sign(request, identity, None, now)
+        traceparent, (signature_input, signature) = self._sign(request, identity, None, Body.UNSEEN, now)
         covered = NOBODY if identity is None else identity.covered
         return [
             *((name.encode("ascii"), value.encode("ascii")) for name, value in covered.headers),
@@ -86,7 +88,7 @@ class OutboundRequests:
         ]
 
     def _sign(
-        self, request: InboundRequest, identity: Identity | None, digest: str | None, now: float
+        self, request: InboundRequest, identity: Identity | None, digest: str | None, body: Body, now: float
     ) -> tuple[str, tuple[str, str]]:
         """The values of traceparent, and of Signature-Input and Signature."""
         request_id = request.request_id
@@ -100,6 +102,7 @@ class OutboundRequests:
             traceparent=traceparent,
             covered=NOBODY if identity is None else identity.covered,
             content_digest=digest,
+            body=body,
             now=now,
         )
 

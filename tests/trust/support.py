@@ -4,8 +4,10 @@ import hmac
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from trust import (
+    Body,
     LinkKey,
     LinkKeys,
     Refused,
@@ -77,28 +79,29 @@ def signed(  # noqa: PLR0913 - the parts of a request, all by name
     path: str = "/orders/42",
     query: str = "page=2",
     headers: Headers = IDENTITY,
-    body: bytes | None = None,
+    body: bytes | Literal[Body.STREAMED] | None = None,
     now: float = NOW,
 ) -> Received:
     added = signed_headers(key, method=method, path=path, query=query, headers=headers, body=body, now=now)
     return Received(method, path, query, (("host", "orders"), *added))
 
 
-def signed_whatever(headers: Headers) -> Received:
+def signed_whatever(headers: Headers = (), body: Body = Body.NONE, *, method: str = "GET") -> Received:
     """A request rightly signed by the gateway over token headers that `token_headers` would not have made."""
     covered = cover(headers)
     signature_input, signature = Signer(GATEWAY_TO_ORDERS).sign(
-        method="GET",
+        method=method,
         path="/orders",
         query="",
         request_id=REQUEST,
         traceparent=None,
         covered=covered,
         content_digest=None,
+        body=body,
         now=NOW,
     )
     all_headers = ((REQUEST_ID, REQUEST), *headers, (SIGNATURE_INPUT, signature_input), (SIGNATURE, signature))
-    return Received("GET", "/orders", "", all_headers)
+    return Received(method, "/orders", "", all_headers)
 
 
 def signature_over(base: str, secret: bytes) -> str:

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from tests.trust.support import NOW, ORDERS_KEYS, signed
-from trust import IdentityMiddleware
+from tests.trust.support import NOW, ORDERS_KEYS, signed_whatever
+from trust import Body, IdentityMiddleware
 from trust.asgi import Message, Receive, Scope, Send
 
 
-async def answered(*, short_bodies_covered: bool, path: str = "/orders/42") -> int:
+async def answered(*, short_bodies_covered: bool, path: str = "/orders", said: Body = Body.UNSEEN) -> int:
     """The status that a request with an uncovered body of five bytes gets."""
-    request = signed(method="POST", path="/orders/42", query="")
+    request = signed_whatever(body=said, method="POST")
     sent: list[Message] = []
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
@@ -48,3 +48,4 @@ async def test_it_is_accepted_where_the_service_says_so() -> None:
 async def test_the_rest_stays_covered_then() -> None:
     """R-59."""
     assert await answered(short_bodies_covered=False, path="/orders/43") == 401
+    assert await answered(short_bodies_covered=False, said=Body.NONE) == 401

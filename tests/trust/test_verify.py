@@ -167,9 +167,9 @@ def test_the_other_key_of_a_link_in_rotation_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("elapsed", "reason"),
     [
-        (-5.1, Refused.NOT_YET_VALID),
+        (-10.1, Refused.NOT_YET_VALID),
         (-3600.0, Refused.NOT_YET_VALID),
-        (10.0, Refused.EXPIRED),
+        (20.0, Refused.EXPIRED),
         (3600.0, Refused.EXPIRED),
     ],
 )
@@ -177,7 +177,7 @@ def test_r59_a_signature_outside_its_window_is_refused(elapsed: float, reason: R
     assert refusal(signed().verified(now=NOW + elapsed)) is reason
 
 
-@pytest.mark.parametrize("elapsed", [-5.0, 0.0, 9.999])
+@pytest.mark.parametrize("elapsed", [-10.0, 0.0, 10.0, 19.999])
 def test_a_signature_inside_its_window_is_accepted(elapsed: float) -> None:
     accepted(signed().verified(now=NOW + elapsed))
 
