@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from typing import Final, Protocol
 
-DEFAULT_LEEWAY_S: Final = 10
-"""How far two nodes' clocks may differ, in seconds, unless configured. One figure feeds both what the verifier still
-accepts and how long Redis remembers what was revoked, so that neither can outlive the other."""
+from trust import LEEWAY_S
+
+DEFAULT_LEEWAY_S: Final = LEEWAY_S
+"""How far the clocks of any two nodes may differ, in seconds, unless configured. One figure feeds what a verifier of
+tokens still accepts, what a service accepts of signatures, and how long Redis remembers what was revoked, so that none
+of these can outlive another."""
 
 MAX_LEEWAY_S: Final = 60
 """A larger tolerance would be a second token lifetime (RFC 9068 section 4: "a few minutes" is the outer bound)."""

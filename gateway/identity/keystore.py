@@ -76,8 +76,10 @@ class KeyStore:
         self.directory = settings.keys.directory
         self._changed = changed
         token, publish_s = settings.token, settings.keys.publish_delay_s
-        # Whoever has not yet read the file that made a key passive goes on signing with it for up to `publish_s`.
-        still_s = publish_s + token.leeway_s
+        # A worker that has not yet read the file that made a key passive goes on signing with it for up to `publish_s`.
+        # What it signs is accepted for its life and two leeways, where the signer's clock is ahead and the verifier's
+        # behind; and the clock that made the key passive may be behind the one that ends it.
+        still_s = publish_s + 3 * token.leeway_s
         self._signing = Timing(publish_s, still_s + token.access_life_s)
         self._refresh = Timing(publish_s, still_s + token.refresh_absolute_s)
         self._link = Timing(publish_s, still_s + LIFETIME_S, most=MAX_KEYS_PER_LINK)

@@ -29,7 +29,7 @@ from services.kit.problems import (
     field_errors,
     problem_answer,
 )
-from trust import IdentityMiddleware, LinkKeys
+from trust import LEEWAY_S, IdentityMiddleware, LinkKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +55,17 @@ class Parts:
     closing: Sequence[Callable[[], Awaitable[None]]] = ()
 
 
-def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock) -> FastAPI:
+def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock, leeway_s: float = LEEWAY_S) -> FastAPI:
     """A service as an ASGI app; its lifespan migrates the database.
 
     From the outside in: the signature; one answer and one log line for each request; the link table; the body; HEAD
     as GET; and only then the routes.
+
+    Args:
+        parts: what it is made of.
+        keys: its link keys.
+        clock: the time.
+        leeway_s: by how much the clocks of its callers may differ from that.
 
     Raises:
         RuntimeError: a route is in no rule of the link table.
@@ -94,7 +100,7 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock) -> FastAPI:
     app.add_middleware(BodyGate)
     app.add_middleware(LinkGate, table=links)
     app.add_middleware(Envelope)
-    app.add_middleware(IdentityMiddleware, keys=keys, clock=clock, open_paths=OPEN_PATHS)
+    app.add_middleware(IdentityMiddleware, keys=keys, clock=clock, open_paths=OPEN_PATHS, leeway_s=leeway_s)
     return app
 
 

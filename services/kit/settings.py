@@ -9,6 +9,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from services.kit.errors import ConfigurationError
+from trust import LEEWAY_S
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 
@@ -30,6 +31,8 @@ class ServiceSettings(BaseSettings):
     """Database connections that this process keeps and may use at once."""
     pool_wait_s: Annotated[float, Field(gt=0, le=60)] = 5
     """How long a request waits for one of them before it is answered 503."""
+    clock_leeway_s: Annotated[int, Field(ge=0, le=60)] = LEEWAY_S
+    """How far this machine's clock and those of its callers may differ; what the gateways have as `token.leeway_s`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     drain_s: Annotated[int, Field(ge=1, le=600)] = 10
     """How long a service that was told to stop waits for requests in flight."""

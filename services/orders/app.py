@@ -100,7 +100,7 @@ def create_app(settings: OrdersSettings, keys: LinkKeys, clock: Clock = time.tim
         draining=[built.feed.stop],
         closing=built.closing,
     )
-    return create_service(parts, keys=keys, clock=clock)
+    return create_service(parts, keys=keys, clock=clock, leeway_s=settings.clock_leeway_s)
 
 
 async def _no_demo_orders(app: FastAPI) -> None:

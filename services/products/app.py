@@ -46,7 +46,7 @@ def create_app(settings: ProductsSettings, keys: LinkKeys, clock: Clock = time.t
         },
         closing=[objects.close, cache.close],
     )
-    return create_service(parts, keys=keys, clock=clock)
+    return create_service(parts, keys=keys, clock=clock, leeway_s=settings.clock_leeway_s)
 
 
 PROGRAM: Final = Program("products", ProductsSettings, create_app, demo.seed)

@@ -42,7 +42,7 @@ def create_app(settings: UsersSettings, keys: LinkKeys, clock: Clock = time.time
         },
         closing=[passwords.close, objects.close],
     )
-    return create_service(parts, keys=keys, clock=clock)
+    return create_service(parts, keys=keys, clock=clock, leeway_s=settings.clock_leeway_s)
 
 
 PROGRAM: Final = Program("users", UsersSettings, create_app, demo.seed)

@@ -147,7 +147,7 @@ def test_a_signature_for_another_service_is_refused(notes: Notes) -> None:
     assert notes.ask("GET", "/notes/7", notes.signed("GET", "/notes/7", to="orders")) == (401, None)
 
 
-@pytest.mark.parametrize("seconds", [-11, 20])
+@pytest.mark.parametrize("seconds", [-22, 12])
 def test_a_signature_from_the_past_or_the_future_is_refused(notes: Notes, seconds: float) -> None:
     headers = notes.signed("GET", "/notes/7", now=time.time() + seconds)
     assert notes.ask("GET", "/notes/7", headers) == (401, None)

@@ -16,7 +16,7 @@ from services.products.internal import LINKS
 from services.products.internal import router as internal
 from tests.services.rig import Clock, Links, closed_port
 from tests.support.raw import until
-from trust import Caller, Refused, SignatureRefused, verify
+from trust import Caller, Refused, SignatureRefused, Verified, verify
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -77,6 +77,25 @@ async def calling(links: Links, clock: Clock, *answers: bytes) -> AsyncIterator[
         finally:
             await client.close()
             await asyncio.gather(*far.serving)
+
+
+@pytest.mark.parametrize("ahead_s", [9, -9, 10, -10])
+async def test_a_service_takes_a_call_of_another_whose_clock_is_within_the_leeway(
+    links: Links, clock: Clock, ahead_s: float
+) -> None:
+    """R-221: signatures between services are judged like those of gateways."""
+    thing = uuid4()
+    async with calling(links, clock, OK) as (client, far):
+        assert (await client.call(ALICE, LOOK, thing=thing)).status == 200
+    outcome = verify(
+        links.of("products"),
+        method="GET",
+        path=f"/internal/things/{thing}",
+        query="",
+        headers=list(far.heads[0].items()),
+        now=clock.now - ahead_s,
+    )
+    assert isinstance(outcome, Verified)
 
 
 async def test_the_user_the_request_id_and_the_trace_go_along_signed(links: Links, clock: Clock) -> None:

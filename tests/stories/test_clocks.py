@@ -35,6 +35,39 @@ async def test_clocks_that_differ_by_the_leeway_cost_nobody_anything(world: Worl
     assert await world.sessions_of(alice) == {alice.sid: 1}
 
 
+@pytest.mark.parametrize("ahead_s", [9, -9])
+async def test_one_node_whose_clock_is_off_by_less_than_the_leeway_costs_nobody_anything(
+    world: World, ahead_s: float
+) -> None:
+    """R-25, R-221: the services take what it signs, and the other nodes what it issues, and the other way round."""
+    wrong, right = await world.node(ahead_s=ahead_s), await world.node()
+    alice, bob = world.alice, world.bob
+    # Each login and each refresh is a signed call to the users service, whose clock is right.
+    await alice.logs_in(on=wrong)
+    await bob.logs_in(on=right)
+    for person in (alice, bob):
+        for place in (right, wrong):
+            await person.is_let_in(on=place)
+    await alice.refreshes(on=right)
+    await bob.refreshes(on=wrong)
+    for person in (alice, bob):
+        for place in (wrong, right):
+            await person.is_let_in(on=place)
+    assert (await alice.tries_to_revoke(on=wrong)).status_code == 200
+    for place in (right, wrong):
+        await alice.is_refused(Reason.TOKEN_REVOKED, on=place)
+
+
+async def test_a_node_whose_clock_is_further_off_is_not_believed_by_a_service(world: World) -> None:
+    """R-25, R-221: its login ends in 503, because the users service refuses what it signs; the others go on."""
+    wrong, right = await world.node(ahead_s=DEFAULT_LEEWAY_S + 2), await world.node()
+    alice = world.alice
+    answer = await alice.tries_to_log_in(on=wrong)
+    assert answer.status_code == 503
+    assert await world.sessions_of(alice) == {}
+    await alice.logs_in(on=right)
+
+
 async def test_a_token_of_a_clock_that_is_further_ahead_is_not_good_yet(world: World) -> None:
     """R-24, R-25: beyond the leeway; and nothing is lost by asking too early."""
     ahead, right = await world.node(ahead_s=HALF_S), await world.node(ahead_s=-HALF_S - 1)

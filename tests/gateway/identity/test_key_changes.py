@@ -22,7 +22,7 @@ from tests.support.node import Node
 
 NOW = ManualClock().now()
 PUBLISH_S = 300
-KEPT_S = 300 + 10 + 300
+KEPT_S = 300 + 3 * 10 + 300
 
 
 @pytest.fixture

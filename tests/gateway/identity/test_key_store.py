@@ -24,7 +24,8 @@ from trust import LinkKeys
 
 NOW = ManualClock().now()
 PUBLISH_S = 300
-KEPT_S = {"signing": 300 + 10 + 300, "refresh": 30 * 86_400 + 10 + 300, "gateway -> users": 10 + 10 + 300}
+KEPT_S = {"signing": 300 + 30 + 300, "refresh": 30 * 86_400 + 30 + 300, "gateway -> users": 10 + 30 + 300}
+"""Life, three leeways, publish delay."""
 """What the keys have made lives, and a node may be late and its clock wrong."""
 
 
