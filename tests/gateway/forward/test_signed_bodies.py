@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.forward.wires import HOST
 from tests.services.rig import served
 from tests.support import node as nodes
-from tests.support.node import Node
+from tests.support.node import HOST, Node
 from tests.support.raw import Message, Wire
 from tests.support.upstream import OK, Upstream
 from trust import Body, IdentityMiddleware, Refused, SignatureRefused, Verified, verify
