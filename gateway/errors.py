@@ -88,6 +88,12 @@ class Reason(Enum):
     PROXY_UNTRUSTED = _Answer(403, "proxy_untrusted", "Only a trusted front proxy may ask this")
     TOO_MANY_SOCKETS = _Answer(429, "too_many_sockets", "Too many open WebSockets")
     SCOPE_MISSING = _Answer(403, "insufficient_scope", "The access token lacks a scope", "insufficient_scope")
+    BEYOND_SESSION = _Answer(
+        403,
+        "insufficient_scope",
+        "A token limited to some scopes reaches its own session only",
+        "insufficient_scope",
+    )
     ROLE_MISSING = _Answer(403, "insufficient_role", "This needs another role", "insufficient_scope")
     RATE_LIMITED = _Answer(429, "rate_limited", "Too many requests")
 

@@ -14,7 +14,13 @@ NO_GUESSING: Final = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy",
 """Of every answer; also of one that may be cached."""
 SECURITY_HEADERS: Final = (("Cache-Control", "no-store"), *NO_GUESSING)
 _OTHER_CREDENTIALS: Final = frozenset(
-    {Reason.REPEATED_CREDENTIALS, Reason.MALFORMED_CREDENTIALS, Reason.SCOPE_MISSING, Reason.ROLE_MISSING}
+    {
+        Reason.REPEATED_CREDENTIALS,
+        Reason.MALFORMED_CREDENTIALS,
+        Reason.SCOPE_MISSING,
+        Reason.BEYOND_SESSION,
+        Reason.ROLE_MISSING,
+    }
 )
 """What other credentials would help against, though it is no 401."""
 PROBLEM_TYPE: Final = "application/problem+json"

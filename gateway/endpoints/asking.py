@@ -44,14 +44,17 @@ class OAuthBody(Body):
         return {name: value for name, value in fields.items() if value != ""} if isinstance(fields, dict) else fields
 
 
-def identity_of(pipeline: Pipeline, role: str | None = None) -> Callable[[Request], Awaitable[Identity]]:
+def identity_of(
+    pipeline: Pipeline, role: str | None = None, *, unlimited: bool = False
+) -> Callable[[Request], Awaitable[Identity]]:
     """A dependency: the identity that calls.
 
     Args:
         pipeline: lets it in.
         role: that it must have.
+        unlimited: the call reaches beyond the session that makes it, so the token must have all rights of its user.
 
-    The dependency raises `RefusedError`: 401 for nobody, 403 without the role.
+    The dependency raises `RefusedError`: 401 for nobody, 403 without the role or the rights.
     """
 
     async def find(request: Request) -> Identity:
@@ -60,6 +63,8 @@ def identity_of(pipeline: Pipeline, role: str | None = None) -> Callable[[Reques
             raise RefusedError(verdict)
         if role is not None and role not in verdict.roles:
             raise RefusedError(Refusal(Reason.ROLE_MISSING))
+        if unlimited and verdict.is_limited:
+            raise RefusedError(Refusal(Reason.BEYOND_SESSION))
         return verdict
 
     return find

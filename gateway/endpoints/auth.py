@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from gateway.edge.answers import SECURITY_HEADERS
-from gateway.endpoints.asking import OAuthBody, client_of, visitor_of
+from gateway.endpoints.asking import OAuthBody, client_of, identity_of, visitor_of
 from gateway.endpoints.bodies import FORM, JSON, body_of, documented
 from gateway.endpoints.browser import Browser
-from gateway.endpoints.problems import RefusedError, inbound, refused
-from gateway.errors import Refusal
+from gateway.endpoints.problems import described, inbound, refused
+from gateway.errors import Reason, Refusal
 from gateway.identity.model import Identity
 from gateway.pipeline import Pipeline
 from gateway.sessions.grants import Grants
@@ -38,14 +38,8 @@ class Revoke(OAuthBody):
 def router(sessions: Sessions, grants: Grants, pipeline: Pipeline, browser: Browser) -> APIRouter:
     """The calls of `/auth`."""
     api = APIRouter(prefix="/auth", tags=["auth"])
-
-    async def current_identity(request: Request) -> Identity:
-        verdict = await pipeline.admit(inbound(request))
-        if isinstance(verdict, Refusal):
-            raise RefusedError(verdict)
-        return verdict
-
-    someone = Annotated[Identity, Depends(current_identity)]
+    someone = Annotated[Identity, Depends(identity_of(pipeline))]
+    unlimited = Annotated[Identity, Depends(identity_of(pipeline, unlimited=True))]
 
     @api.post("/revoke", response_class=Response, openapi_extra=documented(Revoke, media=_EITHER))
     async def revoke(request: Request, body: Annotated[Revoke, Depends(body_of(Revoke, media=_EITHER))]) -> Response:
@@ -65,8 +59,8 @@ def router(sessions: Sessions, grants: Grants, pipeline: Pipeline, browser: Brow
             return refused(request, identity)
         return browser.taken(Response(status_code=204, headers=NO_STORE), cookie)
 
-    @api.post("/logout-all", status_code=204)
-    async def logout_all(request: Request, identity: someone) -> Response:
+    @api.post("/logout-all", status_code=204, responses=described(Reason.BEYOND_SESSION))
+    async def logout_all(request: Request, identity: unlimited) -> Response:
         """End every session of this user."""
         await sessions.logout_all(identity, visitor_of(request))
         return browser.taken(Response(status_code=204, headers=NO_STORE), browser.shown(request))

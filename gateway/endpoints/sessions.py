@@ -9,7 +9,8 @@ from pydantic import Field
 from gateway.edge.answers import SECURITY_HEADERS
 from gateway.endpoints.asking import identity_of, visitor_of
 from gateway.endpoints.bodies import Body, body_of, documented
-from gateway.endpoints.problems import refused
+from gateway.endpoints.problems import described, refused
+from gateway.errors import Reason
 from gateway.identity.model import Identity
 from gateway.pipeline import Pipeline
 from gateway.sessions.captcha import MAX_ANSWER, CaptchaAnswer
@@ -42,22 +43,24 @@ def router(own: SelfService, pipeline: Pipeline) -> APIRouter:
     """The calls."""
     api = APIRouter(prefix="/auth", tags=["auth"])
     someone = Annotated[Identity, Depends(identity_of(pipeline))]
+    unlimited = Annotated[Identity, Depends(identity_of(pipeline, unlimited=True))]
+    limits = described(Reason.BEYOND_SESSION)
 
-    @api.get("/sessions")
-    async def sessions(identity: someone) -> Response:
+    @api.get("/sessions", responses=limits)
+    async def sessions(identity: unlimited) -> Response:
         """The user's live sessions, the latest used first."""
         found = [as_json(view, current=identity.sid) for view in await own.sessions(identity)]
         return JSONResponse({"sessions": found}, headers=NO_STORE)
 
-    @api.delete("/sessions/{session_id}", status_code=204)
+    @api.delete("/sessions/{session_id}", status_code=204, responses=limits)
     async def end(request: Request, identity: someone, session_id: str) -> Response:
-        """End one of the user's own sessions."""
+        """End one of the user's own sessions; with a limited token, only the session of the token."""
         refusal = await own.end(identity, session_id, visitor_of(request))
         return Response(status_code=204, headers=NO_STORE) if refusal is None else refused(request, refusal)
 
-    @api.post("/password", status_code=204, openapi_extra=documented(Password))
+    @api.post("/password", status_code=204, openapi_extra=documented(Password), responses=limits)
     async def password(
-        request: Request, identity: someone, body: Annotated[Password, Depends(body_of(Password))]
+        request: Request, identity: unlimited, body: Annotated[Password, Depends(body_of(Password))]
     ) -> Response:
         """Change the password; every other session of the user ends."""
         captcha = body.captcha.given() if body.captcha else None

@@ -41,6 +41,14 @@ class Identity:
     covered: Covered = field(repr=False)
     header_lines: str = field(repr=False)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether it may do less than its user: a session limited to scopes, or a client in its own name.
+
+        The issuer leaves the roles out of such a token, and an account has one role at least.
+        """
+        return not self.roles
+
 
 @dataclass(frozen=True, slots=True)
 class VerifiedClaims:

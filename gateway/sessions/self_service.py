@@ -43,9 +43,16 @@ class SelfService:
         return await sessions_of(self._redis, identity.sub)
 
     async def end(self, identity: Identity, sid: str, visitor: Visitor) -> Refusal | None:
-        """End one of the user's own sessions; somebody else's is not found."""
-        if await self._families.client_of(identity.sub, sid) is None:
-            return Refusal(Reason.NOT_FOUND)
+        """End one of the user's own sessions; another user's is not found.
+
+        A limited token ends its own session and is told nothing of others, not even whether they exist. The session of
+        a client in its own name has no entry in Redis.
+        """
+        if sid != identity.sid:
+            if identity.is_limited:
+                return Refusal(Reason.BEYOND_SESSION)
+            if await self._families.client_of(identity.sub, sid) is None:
+                return Refusal(Reason.NOT_FOUND)
         await self._families.end(identity.sub, sid)
         self._audit.record(Event.SESSION_ENDED, sub=identity.sub, sid=sid, **visitor.facts)
         return None
