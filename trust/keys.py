@@ -8,9 +8,8 @@ On disk a link is one file, ``<origin>--<target>.json``, readable by its owner o
     {"origin": "gateway", "target": "orders",
      "keys": [{"id": "gateway.orders.3fa9c2d1", "secret": "<base64url without padding>"}]}
 
-One or two keys: the first one signs, each of them verifies. To rotate, append the new key at both ends, then move it to
-the front at the origin, then remove the old one at both ends. A key may carry two notes for whoever does that, which
-mean nothing here: its ``state``, and ``since`` when.
+One or two keys: the first one signs, each of them verifies. A key may carry two notes for the tool that rotates it,
+which mean nothing here: its ``state``, and ``since`` when.
 """
 
 import base64

@@ -49,7 +49,7 @@ class LiveLinkKeys(LinkKeys):
         self._looked = clock()
         # Looked at before they are read: what changes in between is found at the next look.
         self._seen = self._stamp()
-        self._problem = ""
+        self._problem: str | None = None
         self._take(LinkKeys.load(directory, me))
 
     def outbound(self, target: str) -> LinkKey:
@@ -65,6 +65,12 @@ class LiveLinkKeys(LinkKeys):
         """The key of that id with which another service signs towards this one now, or None."""
         self._follow()
         return super().inbound(key_id)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the files now, or None: for the log and for operators, without a secret. Looks first."""
+        self._follow()
+        return self._problem
 
     def _follow(self) -> None:
         now = self._clock()
@@ -82,7 +88,7 @@ class LiveLinkKeys(LinkKeys):
                 _LOGGER.error("link keys cannot be reloaded, the last good ones stay: %s", error)  # noqa: TRY400 - it says all
             self._problem = str(error)
             return
-        self._seen, self._problem = found, ""
+        self._seen, self._problem = found, None
         self._take(fresh)
         _LOGGER.info("link keys reloaded: %r", self)
 

@@ -1,6 +1,6 @@
 """A service behind the gateway, without a framework.
 
-LINK_KEYS=keys/links python -m uvicorn --app-dir docs/examples --port 8104 asgi_service:app
+LINK_KEYS=keys/links python -m uvicorn --app-dir docs/examples --port 8104 --timeout-keep-alive 75 asgi_service:app
 """
 
 # ruff: noqa: INP001 - a file to copy, in no package
@@ -10,7 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from trust import IdentityMiddleware, LinkKeys, caller_of
+from trust import IdentityMiddleware, LiveLinkKeys, caller_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -39,4 +39,4 @@ async def _body(receive: Receive) -> bytes:
     return body
 
 
-app = IdentityMiddleware(notes, keys=LinkKeys.load(os.environ["LINK_KEYS"], me="notes"))
+app = IdentityMiddleware(notes, keys=LiveLinkKeys(os.environ["LINK_KEYS"], me="notes"))

@@ -1,6 +1,6 @@
 """A service behind the gateway, with FastAPI.
 
-LINK_KEYS=keys/links python -m uvicorn --app-dir docs/examples --port 8104 fastapi_service:app
+LINK_KEYS=keys/links python -m uvicorn --app-dir docs/examples --port 8104 --timeout-keep-alive 75 fastapi_service:app
 """
 
 # ruff: noqa: INP001 - a file to copy, in no package
@@ -10,11 +10,11 @@ from typing import Annotated
 
 from fastapi import Body, Depends, FastAPI, Request
 
-from trust import Caller, IdentityMiddleware, LinkKeys, caller_of
+from trust import Caller, IdentityMiddleware, LiveLinkKeys, caller_of
 
 app = FastAPI()
 # Added last, so that it is the outermost: without a valid signature nothing of this application runs.
-app.add_middleware(IdentityMiddleware, keys=LinkKeys.load(os.environ["LINK_KEYS"], me="notes"))
+app.add_middleware(IdentityMiddleware, keys=LiveLinkKeys(os.environ["LINK_KEYS"], me="notes"))
 
 
 def caller(request: Request) -> Caller:

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
-import os
-import shutil
-import subprocess
-import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import pytest
 
-from tests.services.rig import closed_port
-from tests.support.stack import ROOT
+from tests.support import examples
 from trust import LinkKeys, create_link, signed_headers, token_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-EXAMPLES: Final = ROOT / "docs" / "examples"
-NODE_MODULES: Final = ROOT / ".venv" / "node" / "node_modules"
-PATIENCE_S: Final = 30
-LOG: Final = b"running"
-"""What each of them says, in some words, when it listens."""
 BODY: Final = b'{"text": "milk"}'
 
 
@@ -53,47 +41,13 @@ class Notes:
         return answer.status_code, answer.json() if answer.status_code == 200 else None
 
 
-@contextlib.contextmanager
-def running(command: list[str], **env: str) -> Iterator[None]:
-    with subprocess.Popen(  # noqa: S603 - our own program
-        command, cwd=ROOT, env={**os.environ, **env}, stderr=subprocess.PIPE
-    ) as process:
-        try:
-            assert process.stderr is not None
-            said = []
-            for line in process.stderr:
-                said.append(line)
-                if LOG in line:
-                    break
-            else:
-                raise AssertionError(b"".join(said).decode(errors="replace"))
-            # So that a full pipe never holds it up.
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            yield
-        finally:
-            process.kill()
-            process.wait(PATIENCE_S)
-
-
-def program(name: str, port: int) -> list[str]:
-    if name != "node":
-        uvicorn = [sys.executable, "-m", "uvicorn", "--no-access-log"]
-        return [*uvicorn, "--app-dir", str(EXAMPLES), "--port", str(port), f"{name}_service:app"]
-    node = shutil.which("node")
-    if node is None or not (NODE_MODULES / "http-message-signatures").exists():
-        pytest.skip("node or http-message-signatures is not installed; `make test` installs it where npm is")
-    return [node, str(EXAMPLES / "node" / "service.js")]
-
-
 @pytest.fixture(scope="module", params=["fastapi", "asgi", "node"])
 def notes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notes]:
     links: Path = tmp_path_factory.mktemp("links")
     for target in ("notes", "orders"):
         create_link(links, "gateway", target)
-    port = closed_port()
-    command = program(request.param, port)
-    with running(command, LINK_KEYS=str(links), PORT=str(port), NODE_PATH=str(NODE_MODULES), PYTHONPATH=str(ROOT)):
-        yield Notes(f"http://127.0.0.1:{port}", LinkKeys.load(links, "gateway"))
+    with examples.running(request.param, links) as url:
+        yield Notes(url, LinkKeys.load(links, "gateway"))
 
 
 def test_a_signed_request_is_answered_to_whom_it_speaks_of(notes: Notes) -> None:
@@ -102,6 +56,32 @@ def test_a_signed_request_is_answered_to_whom_it_speaks_of(notes: Notes) -> None
         assert notes.ask("GET", target, notes.signed("GET", target)) == (200, {"note": "7", **zoe})
     headers = notes.signed("POST", "/notes", BODY)
     assert notes.ask("POST", "/notes", headers, BODY) == (200, {"note": "milk", **zoe})
+
+
+def test_a_refusal_says_which_kind_of_credential_is_missing(notes: Notes) -> None:
+    """RFC 9110 section 15.5.2, RFC 9457; the same for each of the examples, and nothing about why."""
+    for headers in ({}, notes.signed("GET", "/notes/8")):
+        answer = httpx.get(f"{notes.url}/notes/7", headers=headers, trust_env=False)
+        assert answer.headers["www-authenticate"] == "Signature"
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["cache-control"] == "no-store"
+        problem = answer.json()
+        assert problem.pop("code") in {"signature_required", "signature_invalid"}
+        assert problem == {"type": "about:blank", "title": "A valid identity signature is required", "status": 401}
+
+
+@pytest.mark.parametrize("seconds", [9, -9, -18])
+def test_a_signer_whose_clock_differs_by_less_than_the_leeway_is_accepted(notes: Notes, seconds: float) -> None:
+    """R-221: the last of them began to be late nine seconds after it was signed."""
+    headers = notes.signed("GET", "/notes/7", now=time.time() + seconds)
+    assert notes.ask("GET", "/notes/7", headers)[0] == 200
+
+
+def test_a_signature_for_a_request_without_a_body_carries_no_body(notes: Notes) -> None:
+    """R-223."""
+    headers = notes.signed("POST", "/notes")
+    answer = httpx.post(f"{notes.url}/notes", headers=headers, content=iter([BODY]), trust_env=False)
+    assert answer.status_code == 401
 
 
 def test_a_request_without_a_user_is_anonymous(notes: Notes) -> None:
