@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import secrets
 import sys
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -114,7 +115,7 @@ class Captchas:
             return False
         with store_errors():
             unused = await self._redis.getdel(captcha_key(given.id))
-        answer = given.answer.replace(" ", "").encode("utf-8", "replace")
+        answer = _typed_digits(given.answer).encode("utf-8", "replace")
         right = [hmac.compare_digest(digits(key, given.id).encode("ascii"), answer) for key in self._keys]
         return unused is not None and any(right)
 
@@ -123,6 +124,11 @@ def digits(key: bytes, captcha: str) -> str:
     """What a captcha shows."""
     mac = hmac.new(key, _PURPOSE + captcha.encode("ascii", "replace"), hashlib.sha256).digest()
     return str(int.from_bytes(mac, "big") % 10**DIGITS).zfill(DIGITS)
+
+
+def _typed_digits(answer: str) -> str:
+    """An answer without white space, and with the decimal digits of any script as ASCII ones."""
+    return "".join(str(unicodedata.decimal(char, char)) for char in answer if not char.isspace())
 
 
 async def _run(kind: Kind, text: str) -> bytes:

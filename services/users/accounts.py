@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from services.kit.clock import Clock, moment
 from services.kit.problems import NOT_FOUND, Problem
 from services.users.models import Account, Role, Status, normal_username
-from services.users.passwords import Passwords, acceptable, too_long
+from services.users.passwords import Fit, Passwords, acceptable, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,21 +89,22 @@ class Accounts:
     async def verify(self, spelling: str, password: str) -> Account | None:
         """The account, if it exists, is active and has this password; which of these failed is not told.
 
-        Every call with a password that is not too long costs one full verification, whatever the answer.
+        What a call costs depends on the password that was typed alone: one full verification for each of its
+        `spellings`, whatever the answer.
 
         Raises:
             BusyError: too many passwords are waiting.
         """
-        if too_long(password):
+        if not spellings(password):
             return None
         username = normal_username(spelling)
         account = await self._store.by_username(username) if username else None
-        fits = await self._passwords.verify(password, account.password_hash if account else None)
-        if account is None or not fits or account.status != Status.ACTIVE:
+        fit = await self._passwords.verify(password, account.password_hash if account else None)
+        if account is None or not fit or account.status != Status.ACTIVE:
             return None
-        if self._passwords.is_outdated(account.password_hash):
-            stronger = await self._passwords.hash(password)
-            await self._store.replace_hash(account.id, account.password_hash, stronger)
+        if fit is Fit.OLD:
+            renewed = await self._passwords.hash(password)
+            await self._store.replace_hash(account.id, account.password_hash, renewed)
         return account
 
     async def change_password(self, sub: str, current: str, new: str) -> Account | Problem | None:
@@ -118,7 +119,7 @@ class Accounts:
         account = await self._store.by_id(account_id) if account_id else None
         if account is None or await self.verify(account.username, current) is None:
             return None
-        # Read again: verifying may have stored a stronger hash of the same password.
+        # Read again: verifying may have stored another hash of the same password.
         account = await self._store.by_id(account.id)
         if account is None:
             return None

@@ -9,7 +9,9 @@ import os
 import secrets
 import sys
 import threading
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from argon2 import PasswordHasher
@@ -25,7 +27,10 @@ T = TypeVar("T")
 MIN_CHARACTERS: Final = 8
 """Code points, so that eight of any script will do."""
 MAX_BYTES: Final = 512
-"""In UTF-8. A longer password is refused before it costs anything; cutting it off would make two passwords one."""
+"""In UTF-8, of the form that is hashed. Cutting a longer one off would make two passwords one."""
+MAX_TYPED_BYTES: Final = 3 * MAX_BYTES
+"""In UTF-8, as typed; a longer password is refused before it costs anything. No character is decomposed into more than
+three times its bytes, so every spelling of a password of `MAX_BYTES` is within."""
 
 TIME_COST: Final = 2
 MEMORY_KIB: Final = 19 * 1024
@@ -35,14 +40,41 @@ NICENESS: Final = 5
 """By how much the threads that hash stand back behind the rest of this process."""
 
 
+class Fit(IntEnum):
+    """Whether a password made a hash; false for `NO` alone.
+
+    Attributes:
+        OLD: it did, but another hash of it should be stored: it was made at another cost, or of another spelling.
+    """
+
+    NO = 0
+    YES = 1
+    OLD = 2
+
+
 def acceptable(password: str) -> bool:
     """Whether a new password has a length that we take; any text of that length is a password."""
-    return len(password) >= MIN_CHARACTERS and not too_long(password)
+    return _may_be_hashed(password) and len(_normal(password)) >= MIN_CHARACTERS
 
 
-def too_long(password: str) -> bool:
-    """Whether a password is so long that no account can have it."""
-    return len(password.encode()) > MAX_BYTES
+def spellings(password: str) -> tuple[str, ...]:
+    """The texts that may have been hashed for a password, the form of today first; none: no account can have it.
+
+    One password can be typed in several Unicode spellings: macOS may decompose what other systems compose. Hashed is
+    its NFC (NIST SP 800-63B section 5.1.1.2, RFC 8265 section 4.2). Hashes from before were made of what was typed.
+    """
+    normal = (_normal(password),) if _may_be_hashed(password) else ()
+    typed = (password,) if len(password.encode()) <= MAX_BYTES else ()
+    return tuple(dict.fromkeys((*normal, *typed)))
+
+
+def _may_be_hashed(password: str) -> bool:
+    # The first bound keeps normalising cheap.
+    return len(password.encode()) <= MAX_TYPED_BYTES and len(_normal(password).encode()) <= MAX_BYTES
+
+
+def _normal(password: str) -> str:
+    return unicodedata.normalize("NFC", password)
 
 
 class Passwords:
@@ -65,13 +97,16 @@ class Passwords:
         Raises:
             BusyError: no thread was free in time.
         """
-        return await self._in_pool(lambda: self._hasher.hash(password))
+        return await self._in_pool(lambda: self._hasher.hash(_normal(password)))
 
-    async def verify(self, password: str, stored: str | None) -> bool:
-        """Whether `password` made `stored`; always at the cost of one full verification, also without `stored`.
+    async def verify(self, password: str, stored: str | None) -> Fit:
+        """Whether `password` made `stored`.
+
+        Costs one full verification for each of the `spellings`, whatever the outcome and also without `stored`, so that
+        the time depends on what was typed alone.
 
         Args:
-            password: not `too_long`.
+            password: as typed; one that has no `spellings` fits nothing, at no cost.
             stored: a PHC string; None for an account that does not exist, which no password fits.
 
         Raises:
@@ -79,19 +114,23 @@ class Passwords:
         """
         return await self._in_pool(lambda: self._verify(password, stored))
 
-    def is_outdated(self, stored: str) -> bool:
-        """Whether `stored` was made at another cost than today's."""
-        return self._hasher.check_needs_rehash(stored)
-
     async def close(self) -> None:
         """Let running hashes end, and their threads with them."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _verify(self, password: str, stored: str | None) -> bool:
-        fits = self._fits(password, stored) if stored is not None else False
+    def _verify(self, password: str, stored: str | None) -> Fit:
+        # All of them, also after one that fits: a blocked account must not be told from a wrong password by the time.
+        fitting = [text for text in spellings(password) if self._fits_at_full_cost(text, stored)]
+        if stored is None or not fitting:
+            return Fit.NO
+        is_of_today = self._full_cost(stored) and fitting[0] == _normal(password)
+        return Fit.YES if is_of_today or not _may_be_hashed(password) else Fit.OLD
+
+    def _fits_at_full_cost(self, text: str, stored: str | None) -> bool:
+        fits = self._fits(text, stored) if stored is not None else False
         if stored is None or not self._full_cost(stored):
             # So that the time taken does not tell accounts that are missing, broken or old from the others.
-            self._fits(password, self._nobodys)
+            self._fits(text, self._nobodys)
         return fits
 
     def _fits(self, password: str, stored: str) -> bool:

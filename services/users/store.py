@@ -63,7 +63,7 @@ class AccountStore:
             return account
 
     async def replace_hash(self, account_id: UUID, old: str, new: str) -> None:
-        """Store a stronger hash of the same password, unless the password has been changed meanwhile."""
+        """Store another hash of the same password, unless the password has been changed meanwhile."""
         async with self._database.write() as session:
             await session.execute(
                 update(Account).where(Account.id == account_id, Account.password_hash == old).values(password_hash=new)

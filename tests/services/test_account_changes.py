@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
@@ -10,6 +12,8 @@ import pytest
 from tests.services.rig import problem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.services.rig import Clock, Peer
 
 CAROL: Final = {"username": "carol", "password": "first-password"}
@@ -45,6 +49,19 @@ async def test_the_right_password_can_be_changed_and_the_account_says_since_when
     assert read["password_changed_at"] == outcome["account"]["password_changed_at"]
     assert (await _verified(users, CAROL["password"]))["valid"] is False
     assert (await _verified(users, OTHER))["valid"] is True
+
+
+@pytest.mark.parametrize("spelt", [partial(unicodedata.normalize, "NFC"), partial(unicodedata.normalize, "NFD")])
+async def test_both_passwords_of_a_change_may_be_typed_in_any_unicode_spelling(
+    users: Peer, spelt: Callable[[str], str]
+) -> None:
+    """K17"""
+    sub = await _registered(users)
+    first, second = "\u00e9-first-password", "\u00e9-second-password"
+    assert (await _changed(users, sub, CAROL["password"], first))["valid"] is True
+    assert (await _changed(users, sub, spelt(first), spelt(second)))["valid"] is True
+    assert (await _verified(users, second))["valid"] is True
+    assert (await _verified(users, first))["valid"] is False
 
 
 @pytest.mark.parametrize("current", ["wrong", "", OTHER, "x" * 513])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -196,6 +197,43 @@ async def test_a_hash_of_an_older_cost_is_renewed_at_login(users: Peer, users_ap
     assert renewed is not None
     assert "m=19456,t=2,p=1" in renewed
     assert (await verified(users, "carol", CAROL["password"]))["valid"] is True
+
+
+NFC, NFD = (unicodedata.normalize(form, "p\u00e4ssw\u00f6rd-\u00e9") for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize("chosen", [NFC, NFD], ids=["composed", "decomposed"])
+async def test_a_password_is_the_same_one_in_every_unicode_spelling(users: Peer, chosen: str) -> None:
+    """K17"""
+    await registered(users, password=chosen)
+    for typed in (NFC, NFD):
+        assert (await verified(users, "carol", typed))["valid"] is True
+    assert (await verified(users, "carol", "passw\u00f6rd-\u00e9"))["valid"] is False
+
+
+async def test_a_hash_of_a_decomposed_password_is_renewed_at_login_and_fits_every_spelling_then(
+    users: Peer, users_app: FastAPI
+) -> None:
+    """K17: who registered on macOS, before passwords were composed, goes on to log in there, and then anywhere."""
+    from argon2 import PasswordHasher  # noqa: PLC0415 - only to make an old hash
+
+    await registered(users)
+    await set_column(users_app, "carol", "password_hash", PasswordHasher(2, 19 * 1024, 1).hash(NFD))
+    before = (await verified(users, "carol", NFD))["account"]
+    assert await verified(users, "carol", NFC) == {"valid": True, "account": before}
+
+
+async def test_a_blocked_account_with_an_old_hash_does_not_show_itself(users: Peer, users_app: FastAPI) -> None:
+    """K17: nor is its hash touched."""
+    from argon2 import PasswordHasher  # noqa: PLC0415 - only to make an old hash
+
+    await registered(users)
+    old = PasswordHasher(2, 19 * 1024, 1).hash(NFD)
+    await set_column(users_app, "carol", "password_hash", old)
+    await set_column(users_app, "carol", "status", "blocked")
+    assert await verified(users, "carol", NFD) == {"valid": False}
+    async with database_of(users_app).read() as session:
+        assert await session.scalar(select(Account.password_hash)) == old
 
 
 async def test_the_gateway_reads_an_account_by_its_sub(users: Peer) -> None:

@@ -74,6 +74,22 @@ async def test_a_captcha_is_good_for_one_attempt(shop: Shop) -> None:
     assert code(await shop.login("alice", captcha=captcha)) == CAPTCHA
 
 
+@pytest.mark.parametrize("zero", ["0", "\uff10", "\u0660", "\u06f0", "\u0966"], ids=["ascii", "wide", "ar", "fa", "hi"])
+async def test_a_captcha_may_be_answered_in_the_digits_of_any_keyboard(shop: Shop, zero: str) -> None:
+    """K17: the numbers of Japanese, Arabic, Persian and Hindi keyboards, with whatever space a person leaves."""
+    await fail(shop, FREE)
+    captcha = await solved(shop)
+    typed = "\u3000".join(chr(ord(zero) + int(digit)) for digit in captcha["answer"])
+    assert (await shop.login("alice", captcha={**captcha, "answer": f" {typed}\t"})).status_code == 200
+
+
+async def test_a_password_in_two_spellings_is_one_guess(shop: Shop) -> None:
+    """K17: of a decomposed one both forms are looked at, which must not make guesses cheaper or dearer."""
+    guesses = [f"e\u0301-wrong-{number}" for number in range(FREE)]
+    assert [code(await shop.login("alice", guess)) for guess in guesses] == [WRONG] * FREE
+    assert code(await shop.login("alice", "e\u0301-wrong")) == CAPTCHA
+
+
 @pytest.mark.parametrize("answer", ["", "0", "not digits", "\u0661" * 6, "9" * 2048])
 async def test_a_wrong_answer_uses_the_captcha_up(shop: Shop, answer: str) -> None:
     # R-127
