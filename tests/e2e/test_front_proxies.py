@@ -24,7 +24,7 @@ from gateway.stores.layout import UserKeys
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
 from tests.support.node import ROOT, Node
-from tests.support.raw import WITHIN_S, Message, Wire
+from tests.support.raw import POLL_S, WITHIN_S, Message, Wire
 from trust import IdentityMiddleware, LinkKeys, caller_of
 
 pytestmark = pytest.mark.stack
@@ -117,7 +117,7 @@ async def listening(port: int, process: subprocess.Popen[bytes]) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()
             return
-        await asyncio.sleep(0)
+        await asyncio.sleep(POLL_S)
     raise AssertionError("the proxy does not listen")
 
 

@@ -11,6 +11,7 @@ from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support import world as worlds
 from tests.support.node import Node
+from tests.support.raw import WITHIN_S
 from tests.support.store import Store
 from tests.support.upstream import Upstream
 from tests.support.world import World
@@ -36,6 +37,22 @@ async def node(
     await store.start()
     settings = nodes.settings(tmp_path, store.url, upstream.url)
     async with nodes.running(settings, admission_timeout_s=ADMISSION_TIMEOUT_S) as running:
+        yield running
+    store.kill()
+
+
+@pytest_asyncio.fixture
+async def patient_node(
+    store: Store, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Node]:
+    """A worker whose admission waits longer for Redis than a test waits for a response.
+
+    A response that arrives has waited for no time-out, however slow the machine is.
+    """
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    await store.start()
+    settings = nodes.settings(tmp_path, store.url, upstream.url)
+    async with nodes.running(settings, admission_timeout_s=10 * WITHIN_S) as running:
         yield running
     store.kill()
 

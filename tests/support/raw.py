@@ -15,11 +15,15 @@ WITHIN_S: Final = 15
 """More than anything here takes on a busy machine; less than anybody wants to wait for a failure."""
 
 
+POLL_S: Final = 0.001
+"""Between two looks at a state that has no event: short for a test, and the other processes get the processor."""
+
+
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until something has become true, within bounds."""
+    """Return as soon as the condition holds; raise `TimeoutError` after `WITHIN_S`."""
     async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event to tell of it
-            await asyncio.sleep(0)
+        while not condition():  # noqa: ASYNC110 - the state that is waited for has no event
+            await asyncio.sleep(POLL_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 from gateway.admission.link import RedisLink
 from gateway.admission.links import StoreLink
 from tests.gateway.admission.rig import WITHIN_S, opened
+from tests.support.raw import POLL_S, until
 
 MGET = (b"MGET", b"a", b"b")
 
@@ -74,7 +75,7 @@ async def test_a_connection_that_the_server_closed_is_made_again(redis: Redis) -
         await redis.client_kill_filter(_type="normal", skipme=True)
         async with asyncio.timeout(WITHIN_S):
             while await answer(link, MGET) is None:  # noqa: ASYNC110 - what is waited for happens inside the link
-                await asyncio.sleep(0)
+                await asyncio.sleep(POLL_S)
 
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -164,9 +165,7 @@ async def test_an_answer_that_nobody_asked_for_ends_the_connection() -> None:
 
     async with a_server(script) as client, opened(client) as link:
         assert await answer(link, MGET) == [[b"1", None]]
-        async with asyncio.timeout(WITHIN_S):
-            while link.connected:  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0)
+        await until(lambda: not link.connected)
 
 
 async def test_a_fault_in_what_is_called_back_costs_the_others_nothing(redis: Redis) -> None:
@@ -194,8 +193,8 @@ async def test_a_worker_that_was_busy_for_longer_than_the_time_out_does_not_blam
         def ask_and_be_busy() -> None:
             ours.recv(1)
             link.ask([MGET], replies.set_result)
-            until = time.monotonic() + 0.3
-            while time.monotonic() < until:
+            end = time.monotonic() + 0.3
+            while time.monotonic() < end:
                 hashlib.sha256(b"work" * 10_000)
 
         loop.add_reader(ours, ask_and_be_busy)
@@ -222,6 +221,6 @@ async def test_a_replica_that_was_a_master_is_left_and_asked_for_again() -> None
         assert await answer(link, (b"GET", b"a")) is None
         async with asyncio.timeout(WITHIN_S):
             while (replies := await answer(link, (b"GET", b"a"))) is None:  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0)
+                await asyncio.sleep(POLL_S)
     assert replies == [b"1"]
     assert writes[0] is not writes[1]

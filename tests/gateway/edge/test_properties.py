@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from itertools import pairwise
-from time import perf_counter
+from time import thread_time
 from urllib.parse import unquote_to_bytes
 
 import h11
@@ -231,10 +231,10 @@ def test_no_input_costs_more_than_its_length(work: object) -> None:
     def cost(size: int) -> float:
         best = float("inf")
         for _ in range(5):
-            start = perf_counter()
+            start = thread_time()
             with suppress(WireError):
                 work(size)
-            best = min(best, perf_counter() - start)
+            best = min(best, thread_time() - start)
         return best
 
     assert cost(400_000) < 100 * max(cost(20_000), 1e-5)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -155,13 +155,6 @@ async def closed(connection: ClientConnection | ServerConnection) -> tuple[int |
                 await connection.recv()
         await connection.wait_closed()
     return connection.close_code, connection.close_reason
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until something holds."""
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for sets no event
-            await asyncio.sleep(0)
 
 
 def verified(node: Node, request: Request) -> Verified | SignatureRefused:

@@ -11,11 +11,10 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from gateway.stores.layout import UserKeys
-from tests.gateway.forward.sockets import until
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
-from tests.support.raw import Wire
+from tests.support.raw import Wire, until
 from tests.support.upstream import Upstream
 
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

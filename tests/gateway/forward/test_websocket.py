@@ -22,12 +22,11 @@ from tests.gateway.forward.sockets import (
     received,
     socket_service,
     socket_settings,
-    until,
 )
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
-from tests.support.raw import Wire
+from tests.support.raw import Wire, until
 
 LIMIT = 64 * 1024
 ACCEPTED = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -87,11 +86,10 @@ async def test_a_revocation_on_one_node_ends_the_sockets_on_all_within_a_second(
         opening(other, token) as there,
         opened(other, service, other.tokens.token()) as (foreign, _),
     ):
-        began = time.monotonic()
+        # No clock moves here: what ends the sockets is the message, not the look that each node takes once a second.
         assert await post(node, end, token) in (200, 204)
         assert await closed(here) == (4403, "token revoked")
         assert await closed(there) == (4403, "token revoked")
-        assert time.monotonic() - began < 1
         assert (await node.ask(f"{handshake()}Authorization: Bearer {token}\r\n")).status == 401
         await (await foreign.ping())
 

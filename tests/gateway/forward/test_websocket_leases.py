@@ -22,12 +22,11 @@ from tests.gateway.forward.sockets import (
     opening,
     socket_service,
     socket_settings,
-    until,
 )
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
-from tests.support.raw import WITHIN_S
+from tests.support.raw import WITHIN_S, until
 
 KEY: Final = UserKeys.of("carol").sockets
 PER_USER: Final = 3
