@@ -7,7 +7,8 @@ An exception is a fault: ours, or of something the program depends on.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
@@ -28,7 +29,8 @@ class Reason(Enum):
     """Every reason to refuse a request, with the answer a client gets for it.
 
     Several reasons may share an answer on purpose: a client must not learn which check of a token failed
-    (RFC 6750 section 3.1), the log must.
+    (RFC 6750 section 3.1), the log must. Two codes tell more, where that is nothing new to an attacker: `TOKEN_EXPIRED`
+    stands for a token with no other fault, and `REFRESH_REUSED` for one whose MAC holds, from its own client.
     """
 
     # The bytes are not an HTTP request that we accept.
@@ -59,6 +61,8 @@ class Reason(Enum):
     # The body of a call to the gateway itself.
     UNREADABLE_BODY = _Answer(400, "unreadable_body", "The body could not be read", "invalid_request")
     UNSUPPORTED_MEDIA = _Answer(415, "unsupported_media_type", "This media type is not accepted", "invalid_request")
+    UNSUPPORTED_CHARSET = _Answer(415, "unsupported_media_type", "The charset of a body is UTF-8", "invalid_request")
+    UNSUPPORTED_CODING = _Answer(415, "unsupported_media_type", "A body has no content coding here", "invalid_request")
     INVALID_FIELDS = _Answer(400, "invalid_fields", "Fields are missing, unknown or not valid", "invalid_request")
 
     # Who is asking.
@@ -70,7 +74,8 @@ class Reason(Enum):
     TOKEN_UNKNOWN_KEY = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
     TOKEN_BAD_SIGNATURE = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
     TOKEN_BAD_CLAIMS = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    TOKEN_EXPIRED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    TOKEN_EXPIRED = _Answer(401, "token_expired", "The access token has expired", "invalid_token")
+    TOKEN_NOT_YET_VALID = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
     TOKEN_WRONG_AUDIENCE = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
     TOKEN_REVOKED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
     SESSION_ENDED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
@@ -106,7 +111,7 @@ class Reason(Enum):
     REFRESH_MALFORMED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
     REFRESH_UNKNOWN = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
     REFRESH_EXPIRED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
-    REFRESH_REUSED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+    REFRESH_REUSED = _Answer(400, "refresh_reused", "The refresh token is not valid", "invalid_grant")
     ACCOUNT_CLOSED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
     PASSWORD_OUTDATED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
     REFRESH_FOREIGN = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
@@ -183,12 +188,14 @@ class Refusal:
         headers: fields the answer needs beyond the usual ones, such as `Allow` or `Retry-After`.
         scope: the scopes that would have been enough (RFC 6750 section 3), for `SCOPE_MISSING`.
         note: for the log only, never for the client. Holds no token, claim, key or password.
+        members: further members of the problem, for the client: JSON values, and nothing that the client sent.
     """
 
     reason: Reason
     headers: tuple[tuple[str, str], ...] = ()
     scope: str | None = None
     note: str = ""
+    members: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 class LockgateError(Exception):

@@ -37,6 +37,7 @@ def problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[list[tup
     """
     status, code, title, oauth_error = refusal.reason.answer
     body: dict[str, Any] = {
+        **refusal.members,
         "type": "about:blank",
         "title": PHRASES[status],
         "status": status,

@@ -9,7 +9,7 @@ from pydantic import Field
 from gateway.edge.answers import SECURITY_HEADERS
 from gateway.endpoints.asking import ADMIN, identity_of, visitor_of
 from gateway.endpoints.bodies import Body, body_of, documented
-from gateway.endpoints.problems import RefusedError, done
+from gateway.endpoints.problems import RefusedError, done, invalid
 from gateway.errors import Reason, Refusal
 from gateway.identity.model import Identity
 from gateway.pipeline import Pipeline
@@ -44,8 +44,9 @@ def router(operators: Operators, pipeline: Pipeline, *, scopes: frozenset[str]) 
         request: Request, asking: admin, body: Annotated[NewClient, Depends(body_of(NewClient))]
     ) -> Response:
         """Register a client; its secret is shown this once."""
-        if not is_client_id(body.client_id) or not scopes.issuperset(body.scopes):
-            raise RefusedError(Refusal(Reason.INVALID_FIELDS))
+        wrong = {"client_id": not is_client_id(body.client_id), "scopes": not scopes.issuperset(body.scopes)}
+        if any(wrong.values()):
+            raise RefusedError(invalid(*((("body", name), "value_error") for name in wrong if wrong[name])))
         added = await operators.add_client(body.client_id, body.scopes, asking.sub, visitor_of(request))
         if added is None:
             raise RefusedError(Refusal(Reason.CLIENT_EXISTS))

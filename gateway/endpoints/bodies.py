@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from gateway.edge import strict_json
-from gateway.endpoints.problems import RefusedError, inbound
+from gateway.edge import media_type, strict_json
+from gateway.endpoints.problems import RefusedError, inbound, invalid
 from gateway.errors import Reason, Refusal
 
 JSON: Final = "application/json"
@@ -25,6 +25,10 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
+REPEATED: Final = "repeated"
+"""The rule that a field of a form broke which stands there twice; the other rules are Pydantic's."""
+
+
 SomeBody = TypeVar("SomeBody", bound=Body)
 
 
@@ -35,20 +39,21 @@ def body_of(model: type[SomeBody], *, media: tuple[str, ...] = (JSON,)) -> Calla
         model: the fields.
         media: the media types that are accepted.
 
-    The dependency raises `RefusedError`: 415 for another media type or a content coding, 400 for what cannot be read
-    and for fields that are missing, unknown, repeated or of the wrong type.
+    The dependency raises `RefusedError`: 415 for another media type or charset and for a content coding, with the media
+    types that are accepted; 400 for what cannot be read, and for fields that are missing, unknown, repeated or of the
+    wrong type, with the names of those that `model` has.
     """
 
     async def read(request: Request) -> SomeBody:
         kind = _media_type(request, media)
         data = await request.body()
-        fields = _form(data) if kind == FORM else _json(data)
+        fields = _form(data, model) if kind == FORM else _json(data)
         if _holds_nul(fields):
             raise RefusedError(Refusal(Reason.UNREADABLE_BODY))
         try:
             return model.model_validate(fields)
         except ValidationError as error:
-            raise RefusedError(Refusal(Reason.INVALID_FIELDS)) from error
+            raise RefusedError(invalid(*((("body", *one["loc"]), one["type"]) for one in error.errors()))) from error
 
     return read
 
@@ -70,11 +75,22 @@ def _holds_nul(value: object) -> bool:
 
 def _media_type(request: Request, media: tuple[str, ...]) -> str:
     headers = inbound(request).headers
-    kinds = headers.values(b"content-type")
-    kind = kinds[0].decode("latin-1").partition(";")[0].strip().lower() if len(kinds) == 1 else ""
-    if kind not in media or headers.values(b"content-encoding"):
-        raise RefusedError(Refusal(Reason.UNSUPPORTED_MEDIA, headers=(("Accept", ", ".join(media)),)))
-    return kind
+    fields = headers.values(b"content-type")
+    said = media_type.parse(fields[0].decode("latin-1") if len(fields) == 1 else "")
+    if said.kind not in media:
+        raise RefusedError(_unsupported(Reason.UNSUPPORTED_MEDIA, media))
+    if not said.is_utf8:
+        raise RefusedError(_unsupported(Reason.UNSUPPORTED_CHARSET, media))
+    if headers.values(b"content-encoding"):
+        raise RefusedError(_unsupported(Reason.UNSUPPORTED_CODING, media))
+    return said.kind
+
+
+def _unsupported(reason: Reason, media: tuple[str, ...]) -> Refusal:
+    """The refusal of a body's form, which says what would be right (RFC 9110 sections 12.5.3 and 15.5.16)."""
+    accept = ("Accept", ", ".join(media))
+    coding = (("Accept-Encoding", "identity"),) if reason is Reason.UNSUPPORTED_CODING else ()
+    return Refusal(reason, headers=(accept, *coding), members={"accepted": list(media)})
 
 
 def _json(data: bytes) -> dict[str, Any]:
@@ -83,11 +99,11 @@ def _json(data: bytes) -> dict[str, Any]:
     except strict_json.StrictJsonError as error:
         raise RefusedError(Refusal(Reason.UNREADABLE_BODY)) from error
     if not isinstance(value, dict):
-        raise RefusedError(Refusal(Reason.INVALID_FIELDS))
+        raise RefusedError(invalid((("body",), "dict_type")))
     return value
 
 
-def _form(data: bytes) -> dict[str, str]:
+def _form(data: bytes, model: type[Body]) -> dict[str, str]:
     """A form in which each field stands once (RFC 6749 section 3.2); `a&` is `a` without a value, as forms have it."""
     try:
         pairs = parse_qsl(
@@ -100,5 +116,8 @@ def _form(data: bytes) -> dict[str, str]:
         raise RefusedError(Refusal(Reason.UNREADABLE_BODY)) from error
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise RefusedError(Refusal(Reason.INVALID_FIELDS))
+        names = [name for name, _ in pairs]
+        # Ours are named; that another one is repeated is said without its name.
+        repeated = [name for name in model.model_fields if names.count(name) > 1]
+        raise RefusedError(invalid(*((("body", name), REPEATED) for name in repeated or [""])))
     return fields

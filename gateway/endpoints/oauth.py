@@ -10,7 +10,7 @@ from pydantic import Field
 from gateway.edge.answers import SECURITY_HEADERS
 from gateway.endpoints.asking import OAuthBody, client_of, known_client_of, visitor_of, within
 from gateway.endpoints.bodies import FORM, JSON, body_of, documented
-from gateway.endpoints.problems import refused
+from gateway.endpoints.problems import invalid, refused
 from gateway.errors import Reason, Refusal
 from gateway.sessions.grants import Grants
 from gateway.sessions.service import Sessions
@@ -58,7 +58,7 @@ def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRoute
         if body.grant_type != "refresh_token":
             return refused(request, Refusal(Reason.GRANT_UNSUPPORTED))
         if body.refresh_token is None:
-            return refused(request, Refusal(Reason.INVALID_FIELDS))
+            return refused(request, invalid((("body", "refresh_token"), "missing")))
         presenting = await client_of(request, body, grants)
         outcome = await sessions.refresh(body.refresh_token, visitor_of(request), client=presenting, scope=body.scope)
         if isinstance(outcome, Refusal):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +17,8 @@ from gateway.edge.request import InboundRequest
 from gateway.errors import AccountsUnavailableError, CaptchaUnavailableError, Reason, Refusal, StoreUnavailableError
 
 OAUTH_PREFIX = "/auth"
+MAX_ERRORS: Final = 20
+"""How many faulty fields a refusal names; a body can have thousands."""
 
 _DESCRIBED: dict[int | str, dict[str, Any]] = {
     "default": {
@@ -30,6 +34,15 @@ _DESCRIBED: dict[int | str, dict[str, Any]] = {
                         "status": {"type": "integer"},
                         "code": {"type": "string"},
                         "request_id": {"type": "string"},
+                        "errors": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["field", "rule"],
+                                "properties": {"field": {"type": "string"}, "rule": {"type": "string"}},
+                            },
+                        },
+                        "accepted": {"type": "array", "items": {"type": "string"}},
                     },
                 }
             }
@@ -60,6 +73,21 @@ def refused(request: Request, refusal: Refusal) -> JSONResponse:
     # The edge adds the request id to every answer.
     headers = {name: value for name, value in fields if name not in ("Content-Type", "X-Request-Id")}
     return JSONResponse(body, status_code=refusal.reason.status, headers=headers, media_type=PROBLEM_TYPE)
+
+
+def invalid(*errors: tuple[Sequence[str | int], str]) -> Refusal:
+    """The refusal of fields, which names them.
+
+    Args:
+        errors: where each fault is, beginning with `body`, `query` or `path`; and the rule that was broken. The name of
+            a field that nobody declared is left out: it is the client's.
+    """
+    found: dict[tuple[str, str], None] = {}
+    for place, rule in errors:
+        known = place[:-1] if rule == "extra_forbidden" else place
+        found[".".join(str(part) for part in known if part != ""), rule] = None
+    told = [{"field": field, "rule": rule} for field, rule in islice(found, MAX_ERRORS)]
+    return Refusal(Reason.INVALID_FIELDS, members={"errors": told})
 
 
 def done(*, found: bool) -> Response:
@@ -112,8 +140,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _query(request: Request, error: RequestValidationError) -> JSONResponse:
         """Bodies are judged in `bodies`; what is left is the query. The framework's own answer would echo it."""
-        del error
-        return refused(request, Refusal(Reason.INVALID_FIELDS))
+        return refused(request, invalid(*((one["loc"], one["type"]) for one in error.errors())))
 
     @app.exception_handler(HTTPException)
     async def _framework(request: Request, error: HTTPException) -> JSONResponse:

@@ -99,7 +99,8 @@ class Verifier:
         """Check signature, type, issuer, audience and times (RFC 9068 section 4).
 
         Returns:
-            The claims, or a refusal. Every refusal is answered alike (401 `invalid_token`); its reason is for the log.
+            The claims, or a refusal. Its reason is for the log: clients are told `token_expired` of a token that has no
+            other fault, and `invalid_token` of all others.
         """
         digest = hashlib.sha256(b"Bearer " + token.encode("ascii")).digest()
         remembered = self.recall(digest)
@@ -207,11 +208,10 @@ class Verifier:
 
     def _still_valid(self, claims: VerifiedClaims) -> Refusal | None:
         now, leeway = self._clock.now(), self._rules.leeway_s
-        if now >= claims.exp + leeway:
-            return Refusal(Reason.TOKEN_EXPIRED)
+        # First, because "expired" is said of a token that has no other fault.
         if now < claims.not_before - leeway:
-            return Refusal(Reason.TOKEN_EXPIRED, note="not valid yet")
-        return None
+            return Refusal(Reason.TOKEN_NOT_YET_VALID)
+        return Refusal(Reason.TOKEN_EXPIRED) if now >= claims.exp + leeway else None
 
     def _remember(self, digest: bytes, claims: VerifiedClaims) -> None:
         if self._cache_size == 0:

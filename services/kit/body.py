@@ -7,16 +7,33 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from services.kit.problems import BODY_TOO_LARGE, UNREADABLE_BODY, UNSUPPORTED_MEDIA, RefusedError
+from services.kit.problems import (
+    BODY_TOO_LARGE,
+    UNREADABLE_BODY,
+    UNSUPPORTED_CHARSET,
+    UNSUPPORTED_CODING,
+    UNSUPPORTED_MEDIA,
+    Problem,
+    RefusedError,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+JSON: Final = "application/json"
 MAX_BODY: Final = 64 * 1024
 """Bytes; also the size up to which the gateway signs a body's digest."""
 MAX_DEPTH: Final = 32
 MAX_DIGITS: Final = 20
 """Longer integers mean different numbers to different readers."""
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER: Final = re.compile(
+    rf"[ \t]*;[ \t]*(?:(?P<name>{_WORD})=(?:(?P<token>{_WORD})|\"(?P<quoted>(?:[^\"\\]|\\.)*)\"))?"
+)
+_UTF_8: Final = frozenset({"utf-8", "utf8", "us-ascii"})
+"""Labels of UTF-8, the second one of the WHATWG's, and of a part of it; without case."""
 _UNSTORABLE: Final = re.compile("[\\0\\ud800-\\udfff]")
 
 
@@ -68,17 +85,42 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 def _check(scope: Scope, body: bytes) -> None:
     kinds = [value for name, value in scope["headers"] if name == b"content-type"]
-    coded = any(name == b"content-encoding" for name, _ in scope["headers"])
-    if len(kinds) != 1 or coded or not _is_json(kinds[0]):
-        raise RefusedError(UNSUPPORTED_MEDIA)
+    kind, is_utf8 = _media_type(kinds[0].decode("latin-1") if len(kinds) == 1 else "")
+    if kind != JSON:
+        raise _unsupported(UNSUPPORTED_MEDIA)
+    if not is_utf8:
+        raise _unsupported(UNSUPPORTED_CHARSET)
+    if any(name == b"content-encoding" for name, _ in scope["headers"]):
+        raise _unsupported(UNSUPPORTED_CODING, {"Accept-Encoding": "identity"})
     problem = strict_json(body)
     if problem:
         raise RefusedError(UNREADABLE_BODY, note=problem)
 
 
-def _is_json(content_type: bytes) -> bool:
-    kind, _, parameters = content_type.lower().partition(b";")
-    return kind.strip() == b"application/json" and parameters.replace(b'"', b"").strip() in {b"", b"charset=utf-8"}
+def _unsupported(problem: Problem, fields: Mapping[str, str] | None = None) -> RefusedError:
+    """The refusal of a body's form, which says what would be right (RFC 9110 sections 12.5.3 and 15.5.16)."""
+    return RefusedError(problem, headers={"Accept": JSON, **(fields or {})}, members={"accepted": [JSON]})
+
+
+def _media_type(field: str) -> tuple[str, bool]:
+    """The media type of a Content-Type in lower case, and whether its text is UTF-8 (RFC 9110 section 8.3).
+
+    Parameters that do not matter are ignored. Text of two charsets, or with malformed parameters, is not UTF-8.
+    """
+    kind, semicolon, rest = field.strip(" \t").partition(";")
+    charsets: list[str] = []
+    place, parameters = 0, semicolon + rest
+    while place < len(parameters):
+        match = _PARAMETER.match(parameters, place)
+        if match is None:
+            return kind.strip(" \t").lower(), False
+        place = match.end()
+        # `charset*` is the same name with a charset of its own for the value (RFC 8187).
+        if match["name"] is not None and match["name"].lower() in {"charset", "charset*"}:
+            quoted = match["quoted"]
+            charsets.append(match["token"] if quoted is None else re.sub(r"\\(.)", r"\1", quoted))
+    is_utf8 = not charsets or (len(charsets) == 1 and charsets[0].lower() in _UTF_8)
+    return kind.strip(" \t").lower(), is_utf8
 
 
 def strict_json(body: bytes) -> str | None:

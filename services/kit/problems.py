@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from starlette.responses import Response
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PROBLEM_JSON: Final = "application/problem+json"
+MAX_ERRORS: Final = 20
 RETRY_AFTER_S: Final = 2
 """What a client is told to wait when something is away; long enough for a restart, short enough for a person."""
 
@@ -40,6 +42,8 @@ NOT_FOUND: Final = Problem(404, "not_found", "Nothing is here")
 METHOD_NOT_ALLOWED: Final = Problem(405, "method_not_allowed", "This method is not allowed here")
 BODY_TOO_LARGE: Final = Problem(413, "body_too_large", "The body is too large")
 UNSUPPORTED_MEDIA: Final = Problem(415, "unsupported_media_type", "This media type is not accepted")
+UNSUPPORTED_CHARSET: Final = Problem(415, "unsupported_media_type", "The charset of a body is UTF-8")
+UNSUPPORTED_CODING: Final = Problem(415, "unsupported_media_type", "A body has no content coding here")
 INTERNAL: Final = Problem(500, "internal_error", "The service failed")
 BUSY: Final = Problem(503, "busy", "The service has too much to do")
 STORE_AWAY: Final = Problem(503, "store_unavailable", "What is stored cannot be reached")
@@ -151,13 +155,14 @@ def problem_answer(
 def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
     """Pydantic's errors, reduced to where and which rule.
 
-    Dropped is all that can hold input: `input`, `msg`, `ctx`, and the name of a field nobody declared.
+    Dropped is all that can hold input: `input`, `msg`, `ctx`, and the name of a field nobody declared. A body can have
+    thousands of faults; each is told once, and no more than `MAX_ERRORS`.
     """
-    found = []
+    found: dict[tuple[str, str], None] = {}
     for error in errors:
         place = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
-        found.append({"field": ".".join(str(part) for part in place), "rule": str(error["type"])})
-    return found
+        found[".".join(str(part) for part in place), str(error["type"])] = None
+    return [{"field": field, "rule": rule} for field, rule in islice(found, MAX_ERRORS)]
 
 
 def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:

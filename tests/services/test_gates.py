@@ -17,6 +17,7 @@ from services.users.app import create_app as create_users
 from services.users.settings import UsersSettings
 from tests.services.rig import Clock, Peer, Who, opened, problem, served
 from tests.services.test_users import CAROL, count
+from tests.support.charsets import NOT_UTF_8, UTF_8
 from trust import Body, signed_headers
 
 if TYPE_CHECKING:
@@ -120,6 +121,35 @@ async def test_another_kind_of_body_is_refused(users: Peer, users_app: FastAPI, 
     answer = await users.call("POST", "/users/register", CAROL, headers=headers)
     assert (answer.status_code, problem(answer)["code"]) == (415, "unsupported_media_type")
     assert await count(users_app) == 0
+
+
+@pytest.mark.parametrize("parameters", UTF_8)
+async def test_a_body_may_name_the_charset_that_it_has(users: Peer, parameters: str) -> None:
+    """K6"""
+    media = {"content-type": f"Application/JSON{parameters}"}
+    assert (await users.call("POST", "/users/register", CAROL, headers=media)).status_code == 201
+
+
+@pytest.mark.parametrize("parameters", NOT_UTF_8)
+async def test_another_charset_is_refused(users: Peer, users_app: FastAPI, parameters: str) -> None:
+    """R-105"""
+    media = {"content-type": f"application/json{parameters}"}
+    answer = await users.call("POST", "/users/register", CAROL, headers=media)
+    assert (answer.status_code, problem(answer)["detail"]) == (415, "The charset of a body is UTF-8")
+    assert await count(users_app) == 0
+
+
+async def test_an_unsupported_media_type_names_the_accepted_one(users: Peer) -> None:
+    """RFC 9110 section 15.5.16"""
+    answer = await users.call("POST", "/users/register", CAROL, headers={"content-type": "text/plain"})
+    assert (problem(answer)["accepted"], answer.headers["accept"]) == (["application/json"], "application/json")
+    coded = await users.call("POST", "/users/register", CAROL, headers={"content-encoding": "gzip"})
+    assert coded.headers["accept-encoding"] == "identity"
+
+
+async def test_a_body_of_thousands_of_faults_is_told_of_in_few_words(users: Peer) -> None:
+    answer = await users.call("POST", "/users/register", {f"x{number}": 1 for number in range(4000)})
+    assert len(problem(answer)["errors"]) == 3
 
 
 async def test_a_body_over_64_kib_is_refused_unread_by_any_route(users: Peer, users_app: FastAPI) -> None:

@@ -106,7 +106,8 @@ async def test_a_reused_refresh_token_ends_the_session_and_its_access_tokens(cal
     fresh = (await caller.json("/auth/refresh", {"refresh_token": stolen["refresh_token"]})).json
     fresh = (await caller.json("/auth/refresh", {"refresh_token": fresh["refresh_token"]})).json
     answer = await caller.json("/auth/refresh", {"refresh_token": stolen["refresh_token"]})
-    assert problem(answer, 400, "invalid_grant")["error"] == "invalid_grant"
+    members = problem(answer, 400, "refresh_reused")
+    assert (members["error"], members["detail"]) == ("invalid_grant", "The refresh token is not valid")
     for tokens in (stolen, fresh):
         assert await caller.welcome(tokens["access_token"]) == 401
         problem(await caller.json("/auth/refresh", {"refresh_token": tokens["refresh_token"]}), 400, "invalid_grant")
@@ -249,6 +250,22 @@ async def test_what_needs_credentials_says_which(caller: Caller, method: str, pa
         answer = await ask(fields)
         assert problem(answer, 400, code)["error"] == "invalid_request"
         assert 'error="invalid_request"' in answer.value("www-authenticate")
+
+
+async def test_a_client_can_tell_a_token_that_ran_out_from_one_that_was_taken_away(
+    caller: Caller, service: Upstream
+) -> None:
+    """R-24: to refresh, or to ask who it is. On routes and own calls alike; OAuth has one word for both."""
+    ran_out, taken = await caller.login(), await caller.login("bob")
+    assert (await caller.json("/auth/revoke", {"token": taken["access_token"]})).status == 200
+    reached = len(service.requests)
+    for tokens, after_s, code in ((taken, 0, "invalid_token"), (ran_out, 310, "token_expired")):
+        caller.node.tick(after_s)
+        for path in ("/orders", "/auth/me"):
+            answer = await caller.node.get(path, bearer(tokens))
+            assert (answer.status, answer.code) == (401, code)
+            assert 'error="invalid_token"' in answer.value("www-authenticate")
+    assert len(service.requests) == reached
 
 
 async def test_a_route_asks_for_credentials_in_the_same_words(caller: Caller, service: Upstream) -> None:

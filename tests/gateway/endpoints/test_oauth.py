@@ -169,6 +169,18 @@ async def test_a_clients_session_is_refreshed_by_that_client_alone(shop: Shop) -
     assert (await refresh(shop, stolen, party)).status_code == 200
 
 
+async def test_a_used_token_in_anothers_hands_is_not_told_from_one_that_is_not_theirs(shop: Shop) -> None:
+    """R-142, R-148: nor does it end the session; only its own client can say that it was copied."""
+    party, other = await registered(shop), await registered(shop, "other")
+    used = (await party.login("alice"))["refresh_token"]
+    latest = (await refresh(shop, used, party)).json()
+    latest = (await refresh(shop, latest["refresh_token"], party)).json()
+    for answer in (await refresh(shop, used), await refresh(shop, used, other)):
+        assert code(answer) == (400, "invalid_grant")
+    assert await orders(shop, latest) == 200
+    assert code(await refresh(shop, used, party)) == (400, "refresh_reused")
+
+
 async def test_a_public_session_is_nothing_for_a_client_with_a_secret(shop: Shop) -> None:
     party = await registered(shop)
     tokens = await shop.tokens("alice")
@@ -211,7 +223,8 @@ async def test_a_reused_token_ends_the_session_whatever_scope_it_asks_for(shop: 
     second = (await refresh(shop, tokens["refresh_token"], scope="orders:read")).json()
     third = (await refresh(shop, second["refresh_token"])).json()
     answer = await refresh(shop, tokens["refresh_token"], scope="orders:write")
-    assert code(answer) == (400, "invalid_grant")
+    assert code(answer) == (400, "refresh_reused")
+    assert answer.json()["error"] == "invalid_grant"
     assert await orders(shop, third) == 401
 
 

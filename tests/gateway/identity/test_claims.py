@@ -144,7 +144,7 @@ def test_a_token_may_be_ahead_by_the_leeway_and_no_more(
     """R-25: the same figure as for the end."""
     now = clock.now()
     accepted(gate.judge(signer.token(**{name: now + LEEWAY_S})))
-    refused(gate.judge(signer.token(**{name: now + LEEWAY_S + 0.001})), Reason.TOKEN_EXPIRED)
+    refused(gate.judge(signer.token(**{name: now + LEEWAY_S + 0.001})), Reason.TOKEN_NOT_YET_VALID)
 
 
 def test_the_leeway_cannot_be_configured_to_be_a_second_lifetime() -> None:
@@ -249,22 +249,34 @@ def test_an_access_token_is_no_refresh_token(signer: Signer) -> None:
     assert RefreshTokens([b"k" * 32]).read(signer.token()) is None
 
 
-def test_every_refusal_tells_the_client_the_same(gate: Gate, signer: Signer, clock: ManualClock) -> None:
-    """R-12 and `E-TOKEN`: no oracle between a bad signature, a wrong type, an unknown key and an expired token."""
+def test_no_refusal_of_a_token_tells_what_was_wrong_with_it_but_that_it_has_expired(
+    gate: Gate, signer: Signer, clock: ManualClock
+) -> None:
+    """R-12 and `E-TOKEN`: no oracle between a bad signature, a wrong type and an unknown key, expired or not.
+
+    `token_expired` is said of one that was signed, of the right type, issuer and audience, and has no other fault.
+    """
     expired = signer.token()
     head, body, _ = expired.split(".")
     clock.advance(LIFE_S + LEEWAY_S)
+    gone = {"iat": clock.now() - 2 * LIFE_S, "exp": clock.now() - LIFE_S}
+    faults: list[dict[str, object]] = [{"iss": "other"}, {"aud": "other"}, {"cnf": {}}, {"sub": ""}, {"epoch": "0"}]
     odd = [
         expired,
+        signer.token(**gone),
         f"{head}.{body}.AAAA",
         signer.token(signer.header(typ="JWT")),
         signer.token(signer.header(kid="nobody")),
         signer.token(aud="other"),
         "not a token",
+        *(signer.token(**gone, **fault) for fault in faults),
+        signer.token(signer.header(typ="JWT"), **gone),
+        signer.token(**gone, nbf=clock.now() + LEEWAY_S + 1),
     ]
     refusals = [gate.judge(token) for token in odd]
     assert all(isinstance(refusal, Refusal) for refusal in refusals)
-    assert len({refusal.reason.answer for refusal in refusals if isinstance(refusal, Refusal)}) == 1
+    codes = [refusal.reason.code for refusal in refusals if isinstance(refusal, Refusal)]
+    assert codes == ["token_expired"] * 2 + ["invalid_token"] * (len(odd) - 2)
     for refusal in refusals:
         assert isinstance(refusal, Refusal)
         assert "alice" not in refusal.note  # nothing of an unverified token gets into the log

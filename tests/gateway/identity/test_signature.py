@@ -27,11 +27,11 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
 def refused(outcome: object, *reasons: Reason) -> None:
-    """A refusal for one of the reasons, which the client is told as `invalid_token` and no more."""
+    """A refusal for one of the reasons; of no reason but `exp` alone is a client told more than `invalid_token`."""
     assert isinstance(outcome, Refusal), outcome
     assert outcome.reason in reasons, outcome
     assert outcome.reason.status == 401
-    assert outcome.reason.code == "invalid_token"
+    assert outcome.reason.code == ("token_expired" if outcome.reason is Reason.TOKEN_EXPIRED else "invalid_token")
 
 
 def test_a_token_of_each_kind_of_key_is_believed(gate: Gate, each_signer: Signer) -> None:
@@ -350,7 +350,7 @@ def test_whatever_a_signed_token_says_there_is_a_verdict(
     head = encoded(signer.header()) if header is None else encoded(header)
     outcome = gate.judge(signer.sign(head, encoded(signer.claims(**claims))))
     if isinstance(outcome, Refusal):
-        assert outcome.reason.code == "invalid_token"
+        assert outcome.reason.code == ("token_expired" if outcome.reason is Reason.TOKEN_EXPIRED else "invalid_token")
     else:
         lines = outcome.bearer.header_lines.split("\r\n")
         assert all(line.isprintable() for line in lines)
