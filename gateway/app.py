@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -24,7 +23,7 @@ from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
 from gateway.edge.turns import Turns
 from gateway.endpoints import admin, forward_auth, health, openapi, problems, tickets, well_known
-from gateway.errors import ConfigurationError, LockgateError, StoreUnavailableError
+from gateway.errors import ConfigurationError, LockgateError
 from gateway.forward.leases import Leases
 from gateway.forward.services import Services
 from gateway.forward.tls import tls_towards
@@ -47,8 +46,9 @@ from gateway.sessions.lane import FULL
 from gateway.sessions.refresh_token import RefreshTokens
 from gateway.sessions.tickets import Tickets
 from gateway.settings import Settings
+from gateway.stores.check import StoreCheck
 from gateway.stores.layout import admission_keys
-from gateway.stores.redis import check_policy, connect
+from gateway.stores.redis import connect
 from trust import LinkKeys
 
 ADMISSION_TIMEOUT_S = 0.1
@@ -56,8 +56,6 @@ ADMISSION_TIMEOUT_S = 0.1
 TAKE_PASSWORDS: Final = frozenset({"/auth/login", "/auth/password"})
 """Calls that anybody can ask for without having anything, and that cost most. They have their turns alternately with
 all others, so that a flood of them costs any other call one turn."""
-
-_log = logging.getLogger("lockgate")
 
 
 class Worker:
@@ -119,6 +117,12 @@ class Worker:
         )
         self.ended = EndedChannel(self.redis, self.watches)
         self.link.listen(self.ended.renew)
+        self.store = StoreCheck(
+            self.redis,
+            settings.redis_url.get_secret_value(),
+            connected=lambda: self.link.connected,
+            refused=lambda: self.ended.refused,
+        )
         leases = Leases(self.redis, settings.websocket.per_user, self.ticker)
         self.sockets = Sockets(settings.websocket, leases, self.watches, self.ticker, clock)
         self.origins = Origins(self.routes, settings)
@@ -168,7 +172,7 @@ class Worker:
             vary=self.origins.vary,
         )
         self.checks: dict[str, health.Check] = {
-            "redis": self._check_redis,
+            "redis": self.store,
             "keys": self._check_keys,
             "accounts": self._check_accounts,
             "node": self._check_node,
@@ -181,10 +185,7 @@ class Worker:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open what has to be opened, and close it in reverse."""
-        try:
-            await check_policy(self.redis)
-        except StoreUnavailableError:
-            _log.warning("Redis cannot be reached yet; protected routes answer 503 until it can")
+        await self.store.at_start()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.redis.aclose)
             stack.push_async_callback(self.auth.audit.flush)
@@ -271,12 +272,6 @@ class Worker:
     def _routes_with_state(self) -> list[dict[str, Any]]:
         states = self.services.states()
         return [admin.route_json(route, states) for route in self.routes.routes]
-
-    async def _check_redis(self) -> str | None:
-        warning = await check_policy(self.redis)
-        if not self.link.connected:
-            raise StoreUnavailableError("not connected")
-        return warning
 
     async def _check_keys(self) -> str | None:
         # The reason stands in the log: it names files, and everybody may ask.

@@ -210,6 +210,10 @@ class StoreUnavailableError(LockgateError):
     """Redis did not answer, or answered that it cannot do what was asked."""
 
 
+class StoreRefusedError(StoreUnavailableError):
+    """Redis answers and cannot be used as it, or the way to it, is configured; that does not heal by itself."""
+
+
 class AccountsUnavailableError(LockgateError):
     """The users service did not answer."""
 

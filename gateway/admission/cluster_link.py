@@ -20,8 +20,8 @@ from redis.exceptions import AskError, MovedError
 
 from gateway.admission.link import AWAY, CONNECT_S, Callback, Command, RedisLink, Replies, call_back
 from gateway.stores.cluster import ClusterClient
+from gateway.stores.faults import REDIS_FAULTS
 from gateway.stores.layout import KEYS_OF_A_QUESTION
-from gateway.stores.redis import REDIS_FAULTS
 
 HOPS: Final = 4
 """How often a question may be sent on: to where a slot has moved, key by key, and on to where some of the keys are."""

@@ -21,11 +21,12 @@ from redis.asyncio.client import PubSub
 from gateway.admission.gate import STORE_AWAY, Admission, Verdict
 from gateway.clock import Clock
 from gateway.edge.ticker import Ticker
-from gateway.errors import Reason, Refusal
+from gateway.errors import Reason, Refusal, StoreRefusedError
 from gateway.identity.keyring import KeyRing
 from gateway.identity.model import VerifiedClaims
+from gateway.stores.faults import REDIS_FAULTS, told
 from gateway.stores.layout import ENDED_CHANNEL
-from gateway.stores.redis import REDIS_FAULTS, RedisClient, pubsub
+from gateway.stores.redis import RedisClient, pubsub
 
 Ended = Callable[[Refusal], None]
 
@@ -203,6 +204,8 @@ class EndedChannel:
         self._watches = watches
         self._listener: asyncio.Task[None] | None = None
         self._is_old = False
+        self.refused: StoreRefusedError | None = None
+        """Why the channel cannot be heard, where that does not heal by itself."""
 
     async def open(self) -> None:
         """Begin to listen; Redis need not be there yet."""
@@ -231,7 +234,9 @@ class EndedChannel:
                     await channel.subscribe(ENDED_CHANNEL)
                     await self._follow(channel)
             except REDIS_FAULTS as error:
-                _log.debug("%s: not subscribed (%s)", ENDED_CHANNEL, type(error).__name__)
+                fault = told(error)
+                self.refused = fault if isinstance(fault, StoreRefusedError) else None
+                _log.debug("%s: not subscribed (%s)", ENDED_CHANNEL, fault)
             await asyncio.sleep(RESUBSCRIBE_S)
 
     async def _follow(self, channel: PubSub) -> None:
@@ -247,6 +252,7 @@ class EndedChannel:
                 continue
             asked = False
             if message["type"] == "subscribe":
+                self.refused = None
                 # The first time, and whenever redis-py has connected again by itself.
                 self._watches.ask_about_all()
             elif message["type"] == "message":

@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
 from gateway.admission.link import RedisLink
-from gateway.stores.redis import REDIS_FAULTS
+from gateway.stores.faults import REDIS_FAULTS
+from gateway.stores.layout import PROBES
 from gateway.stores.sentinel import MasterPool
 
 ASK_AGAIN_S: Final = 1.0
@@ -34,9 +36,7 @@ class SentinelLink(RedisLink):
         self._address: tuple[str, int] | None = None
 
     async def _check_server(self, connection: AbstractConnection) -> None:
-        await connection.send_command("ROLE")
-        role: Any = await connection.read_response()
-        if role[0] != b"master":
+        if not await _is_master(connection):
             raise RedisConnectionError("not the master yet, or not any more")
         self._address = (connection.host, connection.port)  # type: ignore[attr-defined]  # the pool's are to hosts
 
@@ -55,3 +55,20 @@ class SentinelLink(RedisLink):
         except REDIS_FAULTS:
             return False
         return address == self._address
+
+
+async def _is_master(connection: AbstractConnection) -> bool:
+    await connection.send_command("ROLE")
+    try:
+        role: Any = await connection.read_response()
+    except NoPermissionError:
+        # ROLE is @admin. A replica refuses every write before anything else, also one of a key that is not there.
+        await connection.send_command("DEL", PROBES[0])
+        try:
+            await connection.read_response()
+        except ReadOnlyError:
+            return False
+        except ResponseError:  # a master all the same, such as one that too few replicas follow
+            return True
+        return True
+    return bool(role[0] == b"master")

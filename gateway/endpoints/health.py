@@ -13,7 +13,7 @@ from gateway.policy.routes import KNOWN_METHODS
 
 Check = Callable[[], Awaitable[str | None]]
 """Returns when a dependency can be used, perhaps with a warning for everybody to read; raises a `LockgateError` that
-says what is wrong with it."""
+says what is wrong with it, in words that everybody may read."""
 ALIVE = "/healthz"
 WARNING = "warning: "
 CAPABILITIES = Response(status_code=204, headers={"Allow": ", ".join(sorted(KNOWN_METHODS)), **NO_STORE})
@@ -48,5 +48,5 @@ async def _line(check: Check) -> str:
     try:
         warning = await check()
     except LockgateError as error:
-        return f"{type(error).__name__.removesuffix('Error')}"
+        return str(error)
     return f"{WARNING}{warning}" if warning else "ok"

@@ -10,23 +10,20 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from gateway.errors import ConfigurationError, StoreUnavailableError
-from gateway.stores.address import SENTINEL, Group, group
+from gateway.stores.address import SENTINEL, Group, Server, read
 from gateway.stores.cluster import ClusterClient
+from gateway.stores.faults import REDIS_FAULTS, told
 from gateway.stores.sentinel import ANSWER_S, MasterPool, Sentinels
 
 RedisClient = Redis | ClusterClient
 """Of one server (also of the master that Sentinels name), or of a Cluster."""
-REDIS_FAULTS: Final = (RedisError, RedisClusterException, OSError)
-"""What redis-py raises when Redis, or the way to it, fails."""
 TIMEOUT_S: Final = 0.5
 """How long one command may take. Logging in and out can wait that long; forwarded requests use `admission.link`."""
-NEVER_EVICTS = "noeviction"
 
 
 def connect(url: str) -> RedisClient:
@@ -35,17 +32,19 @@ def connect(url: str) -> RedisClient:
     Raises:
         ConfigurationError: not such an address.
     """
-    try:
-        found = group(url)
-        if found is None:
-            return Redis.from_url(
-                url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, decode_responses=False, retry=None
-            )
-    except ValueError as error:
-        raise ConfigurationError(
-            "redis_url: not a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// address"
-        ) from error
+    found = read(url)
+    if isinstance(found, Server):
+        return _of_server(found)
     return _of_sentinels(found) if found.kind == SENTINEL else _of_cluster(found)
+
+
+def _of_server(found: Server) -> Redis:
+    options: dict[str, Any] = {**found.login, **(found.tls or {}), "db": found.db}
+    options |= {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, "retry": None}
+    if found.path:
+        return Redis.from_pool(ConnectionPool(UnixDomainSocketConnection, path=found.path, **options))
+    kind = Connection if found.tls is None else SSLConnection
+    return Redis.from_pool(ConnectionPool(kind, host=found.host, port=found.port, **options))
 
 
 def _of_sentinels(found: Group) -> Redis:
@@ -78,7 +77,7 @@ def _of_cluster(found: Group) -> ClusterClient:
     )
 
 
-def _tls(found: Group) -> dict[str, Any]:
+def _tls(found: Server | Group) -> dict[str, Any]:
     return {} if found.tls is None else {"ssl": True, **found.tls}
 
 
@@ -88,12 +87,12 @@ def store_errors() -> Iterator[None]:
 
     Raises:
         StoreUnavailableError: an answer did not come, or said that the command was not carried out. A write may have
-            happened all the same.
+            happened all the same. `StoreRefusedError` where that does not heal by itself.
     """
     try:
         yield
     except REDIS_FAULTS as error:
-        raise StoreUnavailableError(type(error).__name__) from error
+        raise told(error) from error
 
 
 async def pubsub(redis: RedisClient) -> PubSub:
@@ -108,39 +107,3 @@ async def pubsub(redis: RedisClient) -> PubSub:
         return redis.pubsub()
     await redis.initialize()
     return redis.pubsub(node=secrets.choice(redis.get_primaries()))
-
-
-async def check_policy(redis: RedisClient) -> str | None:
-    """See that no Redis that may hold a revocation forgets it to make room.
-
-    Of a Cluster the nodes that answer are looked at: one that is away is away for its own users only.
-
-    Returns:
-        A warning where one has no room left. What was revoked stays revoked, but nobody can log in or out.
-
-    Raises:
-        ConfigurationError: the `maxmemory-policy` of one evicts.
-        StoreUnavailableError: it did not answer; of a Cluster, no node did.
-    """
-    memories = await _memory_of(redis)
-    for memory in memories:
-        policy = memory.get("maxmemory_policy", NEVER_EVICTS)
-        if policy != NEVER_EVICTS:
-            raise ConfigurationError(f"redis: maxmemory-policy is {policy}; revocations need {NEVER_EVICTS}")
-    full = any(0 < memory.get("maxmemory", 0) <= memory.get("used_memory", 0) for memory in memories)
-    return "full, so nothing more can be written" if full else None
-
-
-async def _memory_of(redis: RedisClient) -> list[dict[str, Any]]:
-    if isinstance(redis, Redis):
-        with store_errors():
-            return [await redis.info("memory")]
-    with store_errors():
-        await redis.initialize()
-    found: list[dict[str, Any]] = []
-    for node in redis.get_nodes():
-        with contextlib.suppress(*REDIS_FAULTS):
-            found.append(await redis.info("memory", target_nodes=node))
-    if not found:
-        raise StoreUnavailableError("no node of the Cluster answers")
-    return found

@@ -18,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from services.kit.errors import ServiceError, StoreUnavailableError
-from services.kit.redis_address import group
+from services.kit.redis_address import read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -139,17 +139,19 @@ def _queue(redis_url: str, name: str, **options: object) -> Any:  # noqa: ANN401
 
 def _store(redis_url: str) -> dict[str, Any]:
     """Where the queue is, as streaq wants to be told."""
-    found = group(redis_url)
-    if found is None:
-        return {"redis_url": redis_url}
-    if found.master is None:
-        return {"cluster_nodes": list(found.hosts), "redis_kwargs": found.options}
-    return {
-        "sentinel_nodes": list(found.hosts),
-        "sentinel_master": found.master,
-        "sentinel_kwargs": found.tls,
-        "redis_kwargs": {**found.options, "db": found.db},
-    }
+    found = read(redis_url)
+    options = {**found.login, **found.secured}
+    if found.cluster:
+        return {"cluster_nodes": list(found.hosts), "redis_kwargs": options}
+    if found.master is not None:
+        return {
+            "sentinel_nodes": list(found.hosts),
+            "sentinel_master": found.master,
+            "sentinel_kwargs": {**found.secured, **found.sentinel_login},
+            "redis_kwargs": {**options, "db": found.db},
+        }
+    # Read by coredis, which leaves what is percent-coded as it is unless it is told.
+    return {"redis_url": redis_url, "redis_kwargs": {"decode_components": True}}
 
 
 def _written(value: Any) -> bytes:  # noqa: ANN401 - a job's name and id; or an exception, as the result of a job

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import ssl
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from services.kit.errors import ConfigurationError, StoreUnavailableError
-from services.kit.redis_address import group
+from services.kit.errors import StoreUnavailableError
+from services.kit.redis_address import Address, read
 from trust.headers import encode_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from redis.asyncio.client import PubSub
 
@@ -27,12 +30,20 @@ RedisClient: TypeAlias = "Redis | RedisCluster"
 """Of one server (also of the master that Sentinels name), or of a Cluster."""
 REDIS_FAULTS: Final = (RedisError, RedisClusterException, OSError)
 """What redis-py raises when Redis, or the way to it, fails."""
+_LASTING: Final[Mapping[type[BaseException], str]] = MappingProxyType(
+    {
+        AuthenticationError: "user name or password is wrong or missing, or the user is disabled",
+        NoPermissionError: "its user may not do this; docs/guides/redis.md has the list",
+        ssl.SSLCertVerificationError: "its certificate is not trusted",
+        ssl.SSLError: "TLS does not come about",
+    }
+)
 TIMEOUT_S: Final = 2
 """How long one command may take."""
 
 
 def connect(url: str, timeout_s: float = TIMEOUT_S) -> RedisClient:
-    """A client for `redis://`, `rediss://`, `unix://` or an address as in `redis_address`; connects when first used.
+    """A client for an address as in `redis_address`; it connects when it is first used.
 
     Args:
         url: the address.
@@ -42,23 +53,33 @@ def connect(url: str, timeout_s: float = TIMEOUT_S) -> RedisClient:
         ConfigurationError: not such an address.
     """
     waiting: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-    found = group(url)
-    if found is None:
-        try:
-            return Redis.from_url(url, retry=None, **waiting)
-        except ValueError:
-            raise ConfigurationError("the Redis URL is not a redis://, rediss:// or unix:// address") from None
-    options: dict[str, Any] = {**found.options, **waiting}
-    if found.master is None:
+    found = read(url)
+    options: dict[str, Any] = {**found.login, **waiting}
+    if found.cluster:
         return RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in found.hosts],
             retry=Retry(NoBackoff(), 0),
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
+            **found.secured,
             **options,
         )
-    sentinels = Sentinel(found.hosts, sentinel_kwargs={**found.tls, **waiting})  # type: ignore[no-untyped-call]  # redis-py
-    client: Redis = sentinels.master_for(found.master, connection_pool_class=_MasterPool, db=found.db, **options)
-    return client
+    if found.master is not None:
+        asking = {**found.secured, **found.sentinel_login, **waiting}
+        sentinels = Sentinel(found.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # redis-py
+        client: Redis = sentinels.master_for(
+            found.master, connection_pool_class=_MasterPool, db=found.db, **found.secured, **options
+        )
+        return client
+    return Redis.from_pool(_pool(found, {"db": found.db, "retry": None, **options}))
+
+
+def _pool(found: Address, options: dict[str, Any]) -> ConnectionPool:
+    if found.path is not None:
+        return ConnectionPool(UnixDomainSocketConnection, path=found.path, **options)
+    ((host, port),) = found.hosts
+    if found.tls is None:
+        return ConnectionPool(Connection, host=host, port=port, **options)
+    return ConnectionPool(SSLConnection, host=host, port=port, **found.tls, **options)
 
 
 class _MasterPool(SentinelConnectionPool):
@@ -97,4 +118,15 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except REDIS_FAULTS as error:
-        raise StoreUnavailableError(f"redis: {type(error).__name__}") from error
+        raise StoreUnavailableError(f"redis: {_fault(error)}") from error
+
+
+def _fault(error: BaseException) -> str:
+    """What went wrong, so that a wrong configuration is not taken for an outage; nothing of the address is in it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        for kind, text in _LASTING.items():
+            if isinstance(cause, kind):
+                return text
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__

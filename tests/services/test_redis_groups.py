@@ -12,12 +12,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.kit.cache import Cache
-from services.kit.errors import ConfigurationError
 from services.kit.events import Feed
 from services.kit.jobs import Queue, worker
 from services.kit.problems import Problem
 from services.kit.redis import connect
-from services.kit.redis_address import Group, group
 from services.orders.carts import Carts
 from tests.support.redis_groups import MASTER, sentinel_group
 
@@ -27,32 +25,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 20
 USERS = ("ann", "ben", "cem", "dee")
-
-
-@pytest.mark.parametrize(
-    ("url", "read"),
-    [
-        ("redis://localhost:6379/0", None),
-        ("redis+cluster://a:1,[::1]:2", Group((("a", 1), ("::1", 2)), None, 0, {})),
-        ("redis+sentinel://a:1,b:2/m/3", Group((("a", 1), ("b", 2)), "m", 3, {})),
-        (
-            "rediss+sentinel://u:p%40w@a:1/m?ssl_ca_certs=/ca.pem",
-            Group((("a", 1),), "m", 0, {"username": "u", "password": "p@w", "ssl": True, "ssl_ca_certs": "/ca.pem"}),
-        ),
-    ],
-)
-def test_an_address_is_read_as_it_is_written(url: str, read: Group | None) -> None:
-    assert group(url) == read
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["redis+sentinel://a:1", "redis+cluster://a:1/m", "redis+cluster://a", "redis+other://a:1", "redis+cluster://"],
-)
-def test_any_other_is_a_configuration_error_that_does_not_show_it(url: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        connect(url.replace("//a", "//hunter2:hunter2@a"))
-    assert "hunter2" not in str(caught.value)
 
 
 async def test_carts_are_in_whatever_node_has_their_slot(redis_cluster: Cluster) -> None:
@@ -99,11 +71,11 @@ async def test_a_cache_fills_and_forgets(redis_cluster: Cluster) -> None:
     await cache.close()
 
 
-async def do_one_job(url: str) -> None:
+async def do_one_job(url: str, queue: str = "jobs") -> None:
     """Put a job, and have a worker, which is a process of its own, do it."""
     job_id = uuid4()
-    await Queue(url, "jobs").put("job", job_id)
-    argv = (sys.executable, "-m", "tests.services.test_redis_groups", url)
+    await Queue(url, queue).put("job", job_id)
+    argv = (sys.executable, "-m", "tests.services.test_redis_groups", url, queue)
     process = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
@@ -130,7 +102,7 @@ async def test_carts_and_jobs_are_kept_behind_sentinels(tmp_path: Path) -> None:
     gc.collect()  # coredis drops a stream of a Sentinel's connection unclosed: said here, not in whatever test is next
 
 
-def main(url: str) -> None:
+def main(url: str, queue: str) -> None:
     """Be a worker that says what it has done: what `do_one_job` starts."""
 
     async def job(job_id: UUID) -> None:
@@ -140,7 +112,7 @@ def main(url: str) -> None:
     async def nothing() -> None:
         """Each minute."""
 
-    asyncio.run(worker(url, "jobs", {"job": job}, each_minute=nothing, idle_s=30).run_async())
+    asyncio.run(worker(url, queue, {"job": job}, each_minute=nothing, idle_s=30).run_async())
 
 
 if __name__ == "__main__":

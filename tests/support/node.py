@@ -177,7 +177,7 @@ def redis(folder: Path) -> Iterator[str]:
         child = redis_server.server(folder / "data", path, env=os.environ)
         with subprocess.Popen([*child.argv, "--loglevel", "notice"], env=child.env, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own argv
             try:
-                _wait_for_line(process.stdout, b"eady to accept connections")
+                wait_for_line(process.stdout, b"eady to accept connections")
                 yield redis_server.url(path)
             finally:
                 process.kill()
@@ -193,7 +193,7 @@ def process(folder: Path, redis_url: str, upstream: str, **sections: Any) -> Ite
         argv = [sys.executable, "-m", "tests.support.node", json.dumps(content), str(listener.fileno())]
         with subprocess.Popen(argv, cwd=ROOT, pass_fds=(listener.fileno(),), stderr=subprocess.PIPE) as child:  # noqa: S603 - our own argv
             try:
-                _wait_for_line(child.stderr, b"ready")
+                wait_for_line(child.stderr, b"ready")
                 listener.close()  # so that the port is the child's alone
                 ring = keyring.load(configured.keys.directory)
                 tokens = Tokens(ring.active, configured.token, SystemClock())
@@ -215,7 +215,7 @@ class Process:
         return await Wire.connect("127.0.0.1", self.port)
 
 
-def _wait_for_line(output: IO[bytes] | None, text: bytes) -> None:
+def wait_for_line(output: IO[bytes] | None, text: bytes) -> None:
     """Read a process's output until it has said that, within `WITHIN_S`."""
     assert output is not None
     said, until = b"", time.monotonic() + WITHIN_S

@@ -13,9 +13,9 @@ from gateway.errors import Reason, Refusal
 from gateway.identity import keyring
 from gateway.sessions.captcha import digits
 from gateway.sessions.families import Families
+from gateway.stores.check import look
 from gateway.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
 from gateway.stores.lock import try_lock
-from gateway.stores.redis import check_policy
 from tests.gateway.admission.rig import WITHIN_S, claims
 from tests.gateway.endpoints.rig import Caller, Users, bearer
 from tests.support import node as nodes
@@ -127,5 +127,5 @@ async def test_what_has_one_key_for_all_works_too(caller: Caller, names: list[st
         try_lock(worker.redis, KEYS_LOCK, KEYS_LOCK_MS) as second,
     ):
         assert (first, second) == (True, False)
-    await check_policy(worker.redis)
+    await look(worker.redis)
     assert (await caller.node.get("/readyz")).status == 200

@@ -7,7 +7,8 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from gateway.errors import ConfigurationError, StoreUnavailableError
-from gateway.stores.redis import check_policy, connect, store_errors
+from gateway.stores.check import look
+from gateway.stores.redis import connect, store_errors
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.redis_groups import Cluster
@@ -25,19 +26,19 @@ async def test_a_redis_that_forgets_to_make_room_is_refused(redis: Redis, policy
     await redis.config_set("maxmemory-policy", policy)
     try:
         with pytest.raises(ConfigurationError, match=policy):
-            await check_policy(redis)
+            await look(redis)
     finally:
         await redis.config_set("maxmemory-policy", "noeviction")
-    await check_policy(redis)
+    await look(redis)
 
 
 async def test_each_node_of_a_cluster_has_to_keep_what_it_was_told(redis_cluster: Cluster) -> None:
     client = connect(redis_cluster.url)
-    await check_policy(client)
+    await look(client)
     await redis_cluster.masters[2].ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(ConfigurationError, match="allkeys-lru"):
-            await check_policy(client)
+            await look(client)
     finally:
         await redis_cluster.masters[2].ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
         await client.aclose()
@@ -46,7 +47,7 @@ async def test_each_node_of_a_cluster_has_to_keep_what_it_was_told(redis_cluster
 async def test_a_cluster_that_is_not_there_is_an_error_of_ours() -> None:
     client = connect("redis+cluster://127.0.0.1:9")
     with pytest.raises(StoreUnavailableError):
-        await check_policy(client)
+        await look(client)
     await client.aclose()
 
 
@@ -54,7 +55,7 @@ async def test_a_redis_that_is_not_there_is_an_error_of_ours() -> None:
     with upstreams.nobody() as url:
         client = connect(url.replace("http://", "redis://"))
         with pytest.raises(StoreUnavailableError):
-            await check_policy(client)
+            await look(client)
         await client.aclose()
 
 
