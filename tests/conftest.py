@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NOTHING_IS_SKIPPED: Final = os.environ.get("CI") == "true"
 
+T = TypeVar("T")
 SomeReport = TypeVar("SomeReport", pytest.TestReport, pytest.CollectReport)
 
 
@@ -42,11 +43,11 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]
         runner.run(leave(made))
 
 
-async def enter(made: AbstractAsyncContextManager[Cluster]) -> Cluster:
+async def enter(made: AbstractAsyncContextManager[T]) -> T:
     return await made.__aenter__()
 
 
-async def leave(made: AbstractAsyncContextManager[Cluster]) -> None:
+async def leave(made: AbstractAsyncContextManager[object]) -> None:
     await made.__aexit__(None, None, None)
 
 

@@ -1,10 +1,14 @@
-"""Everything a user does, on a Redis Cluster: wherever in it their keys are."""
+"""Everything a user does, on a Redis Cluster, wherever in it their keys are; and on each kind of store as a user of
+Redis who may do no more than docs/guides/redis.md says."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 import pytest_asyncio
@@ -12,34 +16,96 @@ import pytest_asyncio
 from gateway.errors import Reason, Refusal
 from gateway.identity import keyring
 from gateway.sessions.captcha import digits
+from gateway.sessions.clients import Clients
 from gateway.sessions.families import Families
-from gateway.stores.check import look
 from gateway.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
 from gateway.stores.lock import try_lock
+from tests.conftest import enter, leave
 from tests.gateway.admission.rig import WITHIN_S, claims
 from tests.gateway.endpoints.rig import Caller, Users, bearer
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
-from tests.support.redis_groups import Cluster
+from tests.support.redis_groups import Cluster, Server, sentinel_group
+from tests.support.redis_server import HARDENED, running
 
 FREE = 5
 """Failures before a captcha is asked for."""
 
 
+KINDS: Final = ("a Cluster", "a Cluster, hardened", "one server, hardened", "Sentinels, hardened")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A store to run on.
+
+    Attributes:
+        servers: to be emptied before each test.
+        names: of users; of a Cluster, one at each master.
+        wait_replicas: as in the settings.
+    """
+
+    url: str
+    servers: Sequence[Server]
+    names: list[str]
+    wait_replicas: int = 0
+
+    async def hardened(self) -> Kind:
+        """The same for a user that may do no more than the guide says."""
+        for server in self.servers:
+            await server.ask("ACL", "SETUSER", "gateway", "on", ">hunter2", *HARDENED)
+        return replace(self, url=self.url.replace("//", "//gateway:hunter2@"))
+
+
+@contextlib.asynccontextmanager
+async def one_server(folder: Path) -> AsyncIterator[Kind]:
+    with running(folder / "one") as server:
+        place = Server(folder, int(server.place.rpartition(":")[2]), ())
+        yield Kind(f"redis://{server.place}", [place], ["ann", "ben"])
+
+
+@contextlib.asynccontextmanager
+async def behind_sentinels(folder: Path) -> AsyncIterator[Kind]:
+    async with sentinel_group(folder) as group:
+        yield Kind(group.url, group.servers, ["ann", "ben"], wait_replicas=1)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(
+    request: pytest.FixtureRequest, redis_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Kind]:
+    """Each of the stores, the last three as the hardened user of docs/guides/redis.md (R-214, K14)."""
+    folder = tmp_path_factory.mktemp("store")
+    with asyncio.Runner() as runner:
+        if request.param.startswith("a Cluster"):
+            # A user at each of the three masters.
+            users = [redis_cluster.user_at(number, "id-user").removeprefix("id-") for number in range(3)]
+            made = Kind(redis_cluster.url, redis_cluster.masters, users)
+            yield runner.run(made.hardened()) if "hardened" in request.param else made
+            return
+        opening = behind_sentinels(folder) if request.param.startswith("Sentinels") else one_server(folder)
+        yield runner.run(runner.run(enter(opening)).hardened())
+        runner.run(leave(opening))
+
+
 @pytest.fixture
-def names(redis_cluster: Cluster) -> list[str]:
-    """A user at each of the three masters."""
-    return [redis_cluster.user_at(number, "id-user").removeprefix("id-") for number in range(3)]
+def names(kind: Kind) -> list[str]:
+    """Who may log in."""
+    return kind.names
 
 
 @pytest_asyncio.fixture
-async def caller(redis_cluster: Cluster, names: list[str], tmp_path: Path) -> AsyncIterator[Caller]:
-    """Somebody who calls a node on an empty Cluster."""
-    await redis_cluster.flush()
-    users = Users({f"id-{name}": "active" for name in names})
+async def caller(kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Caller]:
+    """Somebody who calls a node on an empty store."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    masters = [server for server in kind.servers if (await server.ask("ROLE"))[0] == b"master"]
+    for server in masters:
+        await server.ask("FLUSHALL")
+    users = Users({f"id-{name}": "active" for name in kind.names})
     async with upstreams.running(users.script()) as service:
         route = [{**nodes.routes(service.url)[3], "rate": ["50/min per user", "200/min per route"]}]
-        settings = nodes.settings(tmp_path, redis_cluster.url, service.url, route=route)
+        store = {"wait_replicas": kind.wait_replicas}
+        settings = nodes.settings(tmp_path, kind.url, service.url, route=route, store=store)
         async with nodes.running(settings) as node:
             yield Caller(node)
 
@@ -127,5 +193,9 @@ async def test_what_has_one_key_for_all_works_too(caller: Caller, names: list[st
         try_lock(worker.redis, KEYS_LOCK, KEYS_LOCK_MS) as second,
     ):
         assert (first, second) == (True, False)
-    await look(worker.redis)
+    clients = Clients(worker.redis, caller.node.clock)
+    await clients.add("reports", ())
+    assert [client.client_id for client in await clients.all()] == ["reports"]
+    lease = await worker.sockets.leases.take(f"id-{names[0]}")
+    assert lease is not None
     assert (await caller.node.get("/readyz")).status == 200
