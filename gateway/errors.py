@@ -206,6 +206,10 @@ class ConfigurationError(LockgateError):
     """The program cannot start as it is configured; the text is one line for the person who starts it."""
 
 
+class SaidAlreadyError(ConfigurationError):
+    """The same of a child process, which has said so itself, where the output of this one goes."""
+
+
 class StoreUnavailableError(LockgateError):
     """Redis did not answer, or answered that it cannot do what was asked."""
 

@@ -6,19 +6,19 @@ import asyncio
 import contextlib
 import gc
 import socket
-from collections.abc import AsyncIterator, MutableMapping
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from typing import Final
 
 import uvicorn
 from uvicorn.server import ServerState
 
 from gateway.app import ADMISSION_TIMEOUT_S, Worker
 from gateway.clock import SystemClock
-from gateway.edge.asgi import AsgiApp, AsgiCall
+from gateway.edge.asgi import AsgiCall
 from gateway.edge.connection import Edge
 from gateway.edge.protocol import STATE_KEY, EdgeProtocol
 from gateway.endpoints import operations
-from gateway.errors import ConfigurationError, LockgateError
+from gateway.errors import ConfigurationError
 from gateway.observe import logs
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import RequestObserver
@@ -43,11 +43,11 @@ def serve(settings: Settings, listener: socket.socket, *, admission_timeout_s: f
     logs.configure()
     worker = Worker(settings, SystemClock(), admission_timeout_s)
     config = uvicorn.Config(
-        _with_lifespan(worker, settings),
+        _no_application,
         http=EdgeProtocol,
         ws="none",
         loop="uvloop",
-        lifespan="on",
+        lifespan="off",  # opened in `_Server._serve` instead, where a failure can be told in one line
         interface="asgi3",
         log_config=None,
         access_log=False,
@@ -57,7 +57,7 @@ def serve(settings: Settings, listener: socket.socket, *, admission_timeout_s: f
         timeout_graceful_shutdown=int(settings.server.drain_s),
         backlog=BACKLOG,
     )
-    _Server(config, worker).run(sockets=[listener])
+    _Server(config, worker, settings).run(sockets=[listener])
 
 
 @contextlib.asynccontextmanager
@@ -95,11 +95,22 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells the worker first that it is going to stop."""
+    """uvicorn's server, with a worker that is open while it serves, and is told first that it is going to stop."""
 
-    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+    def __init__(self, config: uvicorn.Config, worker: Worker, settings: Settings) -> None:
         super().__init__(config)
         self._worker = worker
+        self._settings = settings
+
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        # Within uvicorn's handling of signals: one that comes while the worker opens stops it in order, too.
+        async with self._worker.running(), listening_for_operators(self._worker, self._settings):
+            await super()._serve(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.lifespan.state[STATE_KEY] = self._worker.edge
+        _spare_the_collector()
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._worker.drain()
@@ -117,22 +128,6 @@ def _spare_the_collector() -> None:
     gc.set_threshold(IN_FLIGHT_OBJECTS, *gc.get_threshold()[1:])
 
 
-def _with_lifespan(worker: Worker, settings: Settings) -> AsgiApp:
-    """The application as uvicorn sees it: a lifespan. Requests come through `EdgeProtocol`, never through here."""
-
-    async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI callables
-        if scope["type"] != "lifespan":
-            raise RuntimeError("requests go through the edge protocol")
-        await receive()
-        try:
-            async with worker.running(), listening_for_operators(worker, settings):
-                scope["state"][STATE_KEY] = worker.edge
-                _spare_the_collector()
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-        except LockgateError as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            return
-        await send({"type": "lifespan.shutdown.complete"})
-
-    return app
+async def _no_application(*_: object) -> None:
+    """What uvicorn wants to have. Requests come through `EdgeProtocol`, never through here."""
+    raise RuntimeError("requests go through the edge protocol")

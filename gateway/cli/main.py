@@ -15,6 +15,7 @@ from gateway.errors import (
     ConfigurationError,
     LockgateError,
     Reason,
+    SaidAlreadyError,
     StoreUnavailableError,
     without_secrets,
 )
@@ -301,6 +302,8 @@ def run() -> None:
     """The entry point. What is wrong with the configuration is said in one line, with exit code 2."""
     try:
         app(prog_name="lockgate")
+    except SaidAlreadyError:
+        raise SystemExit(2) from None
     except ConfigurationError as error:
         typer.echo(f"lockgate: {without_secrets(' '.join(str(error).split()))}", err=True)
         raise SystemExit(2) from None

@@ -74,6 +74,8 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
             env={**env, **_operations(settings, index)},
             probe=probe,
             needs=needs,
+            # What keeps one from starting keeps all: it is said once, by the first.
+            after=frozenset(names[:index][:1]),
             uses=uses,
             fds=(listener.fileno(),),
             log=logs / f"{name}.log" if logs else None,
@@ -102,8 +104,10 @@ def _alive(listener: socket.socket) -> Probe:
 
 
 async def _supervise(children: list[Child]) -> None:
-    typer.echo(f"lockgate: {len(children)} workers, supervised by {os.getpid()}", err=True)
-    await Supervisor(children, say=_say).run()
+    def announce() -> None:
+        typer.echo(f"lockgate: {len(children)} workers, supervised by {os.getpid()}", err=True)
+
+    await Supervisor(children, say=_say).run(announce)
 
 
 def _say(name: str, text: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.cli.process import Process, describe
-from gateway.errors import ConfigurationError, LockgateError
+from gateway.errors import ConfigurationError, LockgateError, SaidAlreadyError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,7 @@ class Child:
         env: its whole environment.
         probe: when it counts as ready.
         needs: names of children that are ready before it is started, and stopped only when it is gone.
+        after: names of children that are ready before it is started; nothing more.
         uses: names of children that are only stopped when it is gone.
         essential: whether the start of the whole fails when this child cannot be started.
         fds: descriptors it inherits.
@@ -54,6 +55,7 @@ class Child:
     env: Mapping[str, str]
     probe: Probe
     needs: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
     uses: frozenset[str] = frozenset()
     essential: bool = True
     fds: tuple[int, ...] = ()
@@ -133,7 +135,8 @@ class Supervisor:
             when_ready: called once, when every essential child is ready.
 
         Raises:
-            ConfigurationError: an essential child says that it cannot start as it is configured.
+            ConfigurationError: an essential child says that it cannot start as it is configured; without a log of its
+                own, a `SaidAlreadyError`.
             ChildFailedError: an essential child could not be started. In both cases everything has been stopped.
         """
         try:
@@ -159,7 +162,7 @@ class Supervisor:
             when_ready()
 
     async def _keep(self, kept: _Kept) -> None:
-        if await self._all_ready(self._kept[name] for name in kept.child.needs):
+        if await self._all_ready(self._kept[name] for name in kept.child.needs | kept.child.after):
             await self._restart_until_stop(kept)
         await self._end(kept)
         kept.gone.set_result(None)
@@ -209,7 +212,9 @@ class Supervisor:
         """A start came to nothing. Without an essential child the whole cannot start either."""
         if kept.child.essential and not kept.ready.done() and not self._stopping.done():
             what = f"{kept.child.name} did not start"
-            if end.code == MISCONFIGURED:
+            if end.code == MISCONFIGURED and kept.child.log is None:
+                self._failure = SaidAlreadyError(what)
+            elif end.code == MISCONFIGURED:
                 self._failure = ConfigurationError(f"{what}: {end.last_lines[-1] if end.last_lines else end.reason}")
             else:
                 self._failure = ChildFailedError(f"{what}: {end.reason}{end.tail(kept.child.log)}")

@@ -238,10 +238,10 @@ def main(content: str, descriptor: str) -> None:
 
 
 class _SayReady(logging.Handler):
-    """uvicorn's last word before it accepts connections is that the application has started up."""
+    """uvicorn's last word at its start is where it listens."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if "startup complete" in record.getMessage():
+        if "running on" in record.getMessage():
             sys.stderr.write("ready\n")
 
 

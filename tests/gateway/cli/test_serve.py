@@ -11,6 +11,7 @@ import pytest
 
 from gateway.cli import addresses
 from tests.gateway.cli.processes import CONFIG, WITHIN_S, Ending, lockgate, started
+from tests.support.redis_server import running
 
 if TYPE_CHECKING:
     import socket
@@ -104,3 +105,34 @@ def test_workers_that_cannot_start_as_configured_are_a_configuration_error(
     assert result.returncode == 2
     assert "ring.json: cannot be read" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        ("evicting", "lockgate: redis: maxmemory-policy is allkeys-lru; revocations need noeviction"),
+        ("no keys", "lockgate: keys/"),
+        ("operations", "lockgate: operations: 127.0.0.1:"),
+    ],
+)
+def test_a_start_that_cannot_be_ends_with_one_line_and_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str, problem: str, said: str
+) -> None:
+    """R-214 (K14): with one worker and with several, and nothing listens any more."""
+    monkeypatch.chdir(tmp_path)
+    policy = "allkeys-lru" if problem == "evicting" else "noeviction"
+    with (
+        running(tmp_path / "redis", f"maxmemory-policy {policy}") as redis,
+        addresses.listen("127.0.0.1", 0) as busy,
+    ):
+        monkeypatch.setenv("REDIS_URL", f"redis://{redis.place}")
+        if problem == "operations":
+            monkeypatch.setenv("LOCKGATE_OPERATIONS__PORT", str(busy.getsockname()[1]))
+        if problem != "no keys":
+            assert lockgate("keys", "init", "--config", CONFIG, cwd=tmp_path).returncode == 0
+        ended = lockgate("serve", "--config", CONFIG, "--port", "0", "--workers", workers, cwd=tmp_path)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(said)
+    assert ended.stdout == ""
