@@ -9,6 +9,7 @@ from trust.caller import Caller, token_headers
 from trust.headers import IDENTITY_HEADERS, TOKEN_HEADERS, decode_value, decode_words, encode_value, encode_words
 from trust.keys import LinkKey, LinkKeyError, LinkKeys, create_link, link_path
 from trust.live import LiveLinkKeys
+from trust.private import PrivateFileError, exposure, read_private
 from trust.profile import LEEWAY_S, LIFETIME_S, MAX_DIGEST_BODY, Body, Refused, SignatureRefused, content_digest
 from trust.replay import ReplayGuard
 from trust.signature import Covered, Signer, cover, signed_headers
@@ -28,6 +29,7 @@ __all__ = [
     "LinkKeyError",
     "LinkKeys",
     "LiveLinkKeys",
+    "PrivateFileError",
     "Refused",
     "ReplayGuard",
     "SignatureRefused",
@@ -42,9 +44,11 @@ __all__ = [
     "decode_words",
     "encode_value",
     "encode_words",
+    "exposure",
     "known_caller",
     "link_path",
     "log_refusal",
+    "read_private",
     "signed_headers",
     "token_headers",
     "verify",

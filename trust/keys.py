@@ -3,7 +3,7 @@
 A link ``gateway → orders`` has its own key, known to its two ends only. A service that leaks its keys can therefore
 speak for itself and for nobody else, and a signature meant for one service is worth nothing at another.
 
-On disk a link is one file, ``<origin>--<target>.json``, readable by its owner only::
+On disk a link is one file, ``<origin>--<target>.json``, private as `trust.private` has it::
 
     {"origin": "gateway", "target": "orders",
      "keys": [{"id": "gateway.orders.3fa9c2d1", "secret": "<base64url without padding>"}]}
@@ -18,12 +18,13 @@ import json
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Self
+
+from trust.private import PrivateFileError, read_private
 
 MIN_SECRET_BYTES: Final = 32
 MAX_KEYS_PER_LINK: Final = 2
@@ -125,8 +126,8 @@ class LinkKeys:
         """Read the links that start or end at `me`; the files of other links are not opened.
 
         Raises:
-            LinkKeyError: no file names `me`; or one that does cannot be read, may be read by group or others, or is
-                malformed. The text names the file.
+            LinkKeyError: no file names `me`; or one that does cannot be read, may be read by others, or is malformed.
+                The text names the file.
         """
         _check_service_name(me)
         folder = Path(directory)
@@ -150,6 +151,11 @@ class LinkKeys:
     def inbound(self, key_id: str) -> LinkKey | None:
         """The key of that id with which another service signs towards this one, or None."""
         return self._inbound.get(key_id)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the files of these keys, or None; these were read once, and nothing can be."""
+        return None
 
     @property
     def origins(self) -> frozenset[str]:
@@ -229,9 +235,11 @@ def _check_distinct(keys: list[LinkKey]) -> None:
 
 
 def _read_link(path: Path) -> tuple[LinkKey, ...]:
-    document = _parsed_json(_read_private(path))
     try:
+        document = _parsed_json(read_private(path, _MAX_FILE_BYTES))
         return _parsed_link(path.stem, document)
+    except PrivateFileError as error:
+        raise LinkKeyError(str(error)) from error
     except LinkKeyError as error:
         raise LinkKeyError(f"{path}: {error}") from None
 
@@ -245,23 +253,6 @@ def _parsed_link(name: str, document: object) -> tuple[LinkKey, ...]:
     if not isinstance(document["keys"], list):
         raise LinkKeyError("its keys are not a list")
     return _link(origin, target, [_parsed_key(origin, target, entry) for entry in document["keys"]])
-
-
-def _read_private(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            # Asked of the open file, so that what is checked is what is read.
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise LinkKeyError(f"{path} is not a regular file")
-            if status.st_mode & 0o077:
-                raise LinkKeyError(f"{path} may be read by others: its mode is {status.st_mode & 0o777:04o}, not 0600")
-            content = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise LinkKeyError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > _MAX_FILE_BYTES:
-        raise LinkKeyError(f"{path} is longer than {_MAX_FILE_BYTES} bytes")
-    return content
 
 
 def _parsed_json(content: bytes) -> object:

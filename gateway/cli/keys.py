@@ -15,13 +15,13 @@ from gateway.errors import ConfigurationError, LockgateError, shown
 from gateway.identity import keyring, keystore_check
 from gateway.identity.keystore import SIGNING, Group, KeyStore
 from gateway.identity.keystore_changes import changes
-from gateway.identity.keystore_files import LINKS_FOLDER, timestamp
+from gateway.identity.keystore_files import LINKS_FOLDER, hand_over, join_readers, make_folder, timestamp
 from gateway.identity.keystore_states import Did, Turn
 from gateway.identity.reload import GATEWAY
 from trust import LinkKeyError, create_link, link_path
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from gateway.clock import Clock
@@ -57,6 +57,11 @@ class Which:
         return [store.refresh() if self.refresh else store.signing()]
 
 
+def _opened(settings: Settings, changed: Callable[[KeyChange], None] = lambda _: None) -> KeyStore:
+    join_readers(settings.keys.directory)
+    return KeyStore(settings, changed)
+
+
 def links_directory(settings: Settings) -> Path:
     """Where the link keys lie."""
     return settings.keys.directory / LINKS_FOLDER
@@ -87,7 +92,9 @@ def create(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg
     made = [str(settings.keys.directory / "signing")] if keyring.create(settings.keys.directory, alg) else []
     for origin, target in links:
         try:
+            make_folder(directory)
             if create_link(directory, origin, target):
+                hand_over(link_path(directory, origin, target))
                 made.append(f"link {origin} -> {target}")
         except LinkKeyError as error:
             raise ConfigurationError(str(error)) from error
@@ -100,7 +107,7 @@ def init(
     settings: Settings, links: Collection[str], alg: str, *, as_json: bool = False, clock: Clock | None = None
 ) -> None:
     """Make what is missing and say so; `links` as `origin--target`."""
-    store = KeyStore(settings)
+    store = _opened(settings)
     before = _known(store)
     try:
         made = create(settings, [_parsed_link(link) for link in links], alg)
@@ -116,7 +123,7 @@ def show(settings: Settings, *, as_json: bool) -> None:
     Raises:
         ConfigurationError: a file of keys cannot be read.
     """
-    rows = KeyStore(settings).listing()
+    rows = _opened(settings).listing()
     lines = [
         f"{row['group']:<20}  {row['kid']:<28}  {row['alg']:<5}  {row['state']:<7}  since {row['since']}"
         for row in rows
@@ -185,7 +192,7 @@ def check(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> N
     Raises:
         KeysNeedCareError: something is.
     """
-    found = keystore_check.check(KeyStore(settings), (clock or SystemClock()).now())
+    found = keystore_check.check(_opened(settings), (clock or SystemClock()).now())
     lines = [*(f"problem: {text}" for text in found.problems), *(f"hint: {text}" for text in found.hints)]
     answer = {"ok": not found.problems, "problems": found.problems, "hints": found.hints}
     _say(answer, lines if found.problems else [*lines, "every key is in order"], as_json=as_json)
@@ -198,7 +205,7 @@ def _audited(settings: Settings, clock: Clock | None) -> Iterator[KeyStore]:
     """The folder of keys; what has been changed in it at the end, also by a command that failed, is audited."""
     found: list[KeyChange] = []
     try:
-        yield KeyStore(settings, found.append)
+        yield _opened(settings, found.append)
     finally:
         _note(settings, found, clock)
 

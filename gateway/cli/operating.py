@@ -14,6 +14,7 @@ from gateway.cli.trail import finish
 from gateway.clock import SystemClock
 from gateway.errors import ConfigurationError, LockgateError, shown
 from gateway.forward.tls import tls_towards
+from gateway.identity.keystore_files import join_readers
 from gateway.identity.reload import live_keys
 from gateway.observe.audit import Audit
 from gateway.sessions.accounts import Accounts
@@ -49,6 +50,7 @@ async def opened(settings: Settings) -> AsyncIterator[Operators]:
     if settings.redis_url is None:
         raise ConfigurationError("redis_url is not set; give the gateway's own, for example by REDIS_URL")
     clock, token = SystemClock(), settings.token
+    join_readers(settings.keys.directory)
     links = live_keys(settings, clock).links.value
     redis = connect(settings.redis_url.get_secret_value())
     addresses = settings.addresses(settings.accounts.service)

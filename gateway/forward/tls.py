@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterable
+from pathlib import Path
 
 from gateway.errors import ConfigurationError
 from gateway.settings import UpstreamSettings
+from trust import exposure
 
 
 def tls_towards(urls: Iterable[str], settings: UpstreamSettings) -> ssl.SSLContext | None:
@@ -20,7 +23,7 @@ def tls_towards(urls: Iterable[str], settings: UpstreamSettings) -> ssl.SSLConte
         `None` where no address is https: reading the trusted authorities takes 20 ms.
 
     Raises:
-        ConfigurationError: a file cannot be read or is not PEM.
+        ConfigurationError: a file cannot be read or is not PEM, or others may read the private key.
     """
     if not any(url.startswith("https://") for url in urls):
         return None
@@ -28,7 +31,18 @@ def tls_towards(urls: Iterable[str], settings: UpstreamSettings) -> ssl.SSLConte
         context = ssl.create_default_context(cafile=settings.ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file)
+            _show(context, settings.cert_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(f"upstream: ca_file or cert_file cannot be used ({type(error).__name__})") from error
     return context
+
+
+def _show(context: ssl.SSLContext, path: Path) -> None:
+    """Let it show the certificate in this file, once nobody else can read the private key that is there, too."""
+    with path.open("rb") as file:
+        wrong = exposure(os.fstat(file.fileno()))
+        if wrong is not None:
+            raise ConfigurationError(f"upstream.cert_file: {path}: {wrong}")
+        # Where there is a name for what was opened, that is what is read.
+        opened = Path("/proc/self/fd") / str(file.fileno())
+        context.load_cert_chain(opened if opened.exists() else path)

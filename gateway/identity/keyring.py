@@ -34,6 +34,7 @@ from gateway.identity.keystore_files import (
     as_json,
     entries,
     locked,
+    make_folder,
     member,
     read_document,
     read_private,
@@ -214,7 +215,7 @@ def write_signing_key(directory: Path, key: SigningKey) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    (directory / SIGNING_FOLDER).mkdir(mode=0o700, exist_ok=True)
+    make_folder(directory / SIGNING_FOLDER)
     pem = key.private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

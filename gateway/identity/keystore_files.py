@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import trust
 from gateway.errors import ConfigurationError
+from trust import PrivateFileError
 
 RING_FILE: Final = "ring.json"
 REFRESH_FILE: Final = "refresh.json"
@@ -20,6 +22,7 @@ SIGNING_FOLDER: Final = "signing"
 LINKS_FOLDER: Final = "links"
 MAX_FILE_BYTES: Final = 256 * 1024
 _LOCK_FILE: Final = ".lock"
+_GROUP_MAY_LOOK: Final = 0o050
 
 Stamp = tuple[tuple[str, int, int, int, int], ...]
 """What a set of files looks like from outside; another value where one of them was replaced or changed."""
@@ -39,28 +42,22 @@ def stamp(paths: Iterable[Path]) -> Stamp:
 
 
 def read_private(path: Path) -> bytes:
-    """The content of a file that only its owner may open.
+    """The content of a file that is private as `trust.private` has it.
 
     Raises:
         ConfigurationError: it cannot be read, is too long for what it should be, or may be read by others.
     """
     try:
-        with path.open("rb") as file:
-            # Asked of the open file, so that what is checked is what is read.
-            status = os.fstat(file.fileno())
-            if status.st_mode & 0o077:
-                raise ConfigurationError(f"{path}: readable by others; `chmod 600` it")
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
-                raise ConfigurationError(f"{path}: not a file of keys")
-            return file.read(MAX_FILE_BYTES)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+        return trust.read_private(path, MAX_FILE_BYTES)
+    except PrivateFileError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def write_private(path: Path, content: bytes) -> None:
     """Replace a file: whoever reads it finds the old content or the new one, never a part.
 
-    It belongs to the owner of its folder, also when root wrote it: a gateway could not read it otherwise.
+    It belongs to the owner and group of its folder, also when root wrote it: a gateway could not read it otherwise.
+    In a folder that root has given to a group (0750), that group may read it.
 
     Raises:
         OSError: it cannot be written.
@@ -68,8 +65,7 @@ def write_private(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        _give_to_owner(descriptor, path.parent)
-        os.fchmod(descriptor, 0o600)
+        _hand_over(descriptor, path.parent)
         file.write(content)
         file.flush()
         os.fsync(descriptor)
@@ -159,6 +155,58 @@ def _give_to_owner(descriptor: int, folder: Path) -> None:
     owner, status = folder.stat(), os.fstat(descriptor)
     if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (owner.st_uid, owner.st_gid):
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of keys where it is missing: for the owner and group of the folder around it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        hand_over(folder)
+
+
+def join_readers(directory: Path) -> None:
+    """Let a command that root runs read what root has given to a group: it acts for that group's members.
+
+    For commands only. A gateway is in the groups that it is started in.
+
+    Args:
+        directory: of the keys.
+    """
+    with contextlib.suppress(OSError):
+        status = directory.stat()
+        if os.geteuid() == 0 and _is_given(status) and status.st_gid not in os.getgroups():
+            os.setgroups([*os.getgroups(), status.st_gid])
+
+
+def hand_over(path: Path) -> None:
+    """Give a file or folder that was just made to those to whom the folder around it belongs.
+
+    Raises:
+        OSError: it cannot be given.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        _hand_over(descriptor, path.parent)
+    finally:
+        os.close(descriptor)
+
+
+def _hand_over(descriptor: int, folder: Path) -> None:
+    _give_to_owner(descriptor, folder)
+    mode = 0o700 if stat.S_ISDIR(os.fstat(descriptor).st_mode) else 0o600
+    if _is_given(folder.stat()):
+        # The group reads what is in the folder, as it reads the folder.
+        mode |= 0o050 if mode & 0o100 else 0o040
+    os.fchmod(descriptor, mode)
+
+
+def _is_given(status: os.stat_result) -> bool:
+    """Whether root has given a folder to a group, and to nobody else."""
+    return status.st_uid == 0 and status.st_gid != 0 and stat.S_IMODE(status.st_mode) & 0o077 == _GROUP_MAY_LOOK
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,18 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, Generic, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 from gateway.clock import Clock
 from gateway.errors import ConfigurationError
 from gateway.identity import keyring
 from gateway.identity.keyring import KeyRing
-from gateway.identity.keystore_files import LINKS_FOLDER, REFRESH_FILE, RING_FILE, Stamp, stamp
+from gateway.identity.keystore_files import (
+    LINKS_FOLDER,
+    REFRESH_FILE,
+    RING_FILE,
+    SIGNING_FOLDER,
+    Stamp,
+    read_private,
+    stamp,
+)
 from gateway.settings import Settings
 from trust import LinkKeyError, LinkKeys
 
@@ -100,6 +109,8 @@ class Live(Generic[T]):
                     continue
                 self._complain(problem)
                 return None
+            if self.problem is not None:
+                _log.info("%s: the files are in order again", self._source.name)
             self._seen, self.problem = found, None
             return None if self._source.same(value, self.value) else value
         return None
@@ -124,14 +135,18 @@ class LiveKeys:
         ring: the keys of tokens.
         links: the keys of identity headers.
         clock: the time.
+        tls: the private keys of the gateway's own certificates, which are looked at and not handed on.
 
     Raises:
-        ConfigurationError: either cannot be read.
+        ConfigurationError: one of them cannot be read.
     """
 
-    def __init__(self, ring: Source[KeyRing], links: Source[LinkKeys], clock: Clock) -> None:
+    def __init__(
+        self, ring: Source[KeyRing], links: Source[LinkKeys], clock: Clock, tls: Source[None] | None = None
+    ) -> None:
         self.ring = Live(ring)
         self.links = Live(links)
+        self._tls = Live(tls or tls_source(()))
         self._clock = clock
         self._polled = clock.monotonic()
         self._hurried = self._polled - COOL_DOWN_S
@@ -143,7 +158,7 @@ class LiveKeys:
     @property
     def problem(self) -> str | None:
         """What is wrong with the files now, or `None`."""
-        return self.ring.problem or self.links.problem
+        return self.ring.problem or self.links.problem or self._tls.problem
 
     def listen_refused(self, listener: Callable[[str, str], None]) -> None:
         """Call `listener` with what was not taken, and why, once for each thing that is wrong. It must not fail."""
@@ -165,6 +180,7 @@ class LiveKeys:
         async with self._one_at_a_time:
             await self._look_at(self.ring, thorough=thorough)
             await self._look_at(self.links, thorough=False)
+            await self._look_at(self._tls, thorough=False)
 
     async def _look_at(self, live: Live[T], *, thorough: bool) -> None:
         known = live.problem
@@ -198,7 +214,8 @@ def live_keys(settings: Settings, clock: Clock) -> LiveKeys:
         ConfigurationError: they cannot be read, or a link is missing.
     """
     directory = settings.keys.directory
-    return LiveKeys(ring_source(directory), link_source(directory / LINKS_FOLDER, settings.services), clock)
+    links = link_source(directory / LINKS_FOLDER, settings.services)
+    return LiveKeys(ring_source(directory), links, clock, tls_source(_tls_keys(settings)))
 
 
 def ring_source(directory: Path) -> Source[KeyRing]:
@@ -206,7 +223,12 @@ def ring_source(directory: Path) -> Source[KeyRing]:
     return Source(
         "key ring",
         lambda: keyring.load(directory),
-        lambda: (directory / RING_FILE, directory / REFRESH_FILE),
+        # The private keys, too: one may have become readable by others.
+        lambda: (
+            directory / RING_FILE,
+            directory / REFRESH_FILE,
+            *sorted((directory / SIGNING_FOLDER).glob("*.pem")),
+        ),
         _same_ring,
         _describe_ring,
     )
@@ -221,6 +243,30 @@ def link_source(folder: Path, services: Iterable[str]) -> Source[LinkKeys]:
         lambda _one, _other: False,
         repr,
     )
+
+
+def tls_source(paths: Collection[Path]) -> Source[None]:
+    """Private keys of certificates that the gateway shows to others: read once, at start, and looked at after that.
+
+    Args:
+        paths: of PEM files with private keys.
+    """
+
+    def read() -> None:
+        for path in paths:
+            read_private(path)
+
+    return Source("private keys for TLS", read, lambda: paths, lambda _one, _other: True, repr)
+
+
+def _tls_keys(settings: Settings) -> tuple[Path, ...]:
+    """Where the private keys of the gateway's certificates are: the one for services, and the one for Redis."""
+    url = settings.redis_url.get_secret_value() if settings.redis_url is not None else ""
+    options = dict(parse_qsl(urlsplit(url).query))
+    # redis-py looks for the key beside the certificate where it is not given one of its own.
+    for_redis = options.get("ssl_keyfile") or options.get("ssl_certfile")
+    paths = (settings.upstream.cert_file, Path(for_redis) if for_redis else None)
+    return tuple(path for path in paths if path is not None)
 
 
 def _load_links(folder: Path, services: Iterable[str]) -> LinkKeys:

@@ -93,7 +93,7 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock, leeway_s: floa
     links = LinkTable({**parts.links.rules, openapi.PATH: openapi.READERS})
     for router in routers:
         app.include_router(router)
-    app.include_router(_health(parts.database))
+    app.include_router(_health(parts.database, keys))
     _check_covered(routers, links)
     # The last one added is the outermost.
     app.add_middleware(HeadAsGet)
@@ -117,7 +117,7 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
     return lifespan
 
 
-def _health(database: Database) -> APIRouter:
+def _health(database: Database, keys: LinkKeys) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/healthz")
@@ -127,7 +127,9 @@ def _health(database: Database) -> APIRouter:
     @router.get("/readyz")
     async def ready() -> dict[str, str]:
         await database.check()
-        return {"status": "ready", "database": "ok"}
+        # The reason stands in the log: it names files, and everybody may ask.
+        warning = {"keys": "warning: they cannot be reloaded, the last good ones are in use"} if keys.problem else {}
+        return {"status": "ready", "database": "ok", **warning}
 
     return router
 

@@ -18,7 +18,7 @@ from services.users.settings import UsersSettings
 from tests.services.rig import Clock, Peer, Who, opened, problem, served
 from tests.services.test_users import CAROL, count
 from tests.support.charsets import NOT_UTF_8, UTF_8
-from trust import Body, signed_headers
+from trust import Body, LiveLinkKeys, signed_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -209,6 +209,24 @@ async def test_what_is_not_there_says_so(users: Peer, method: str, path: str, st
 async def test_probes_need_no_signature(users: Peer) -> None:
     assert (await users.http.get("/healthz")).json() == {"status": "alive"}
     assert (await users.http.get("/readyz")).json() == {"status": "ready", "database": "ok"}
+
+
+async def test_a_link_key_that_others_may_read_shows_on_readyz(links: Links, clock: Clock, tmp_path: Path) -> None:
+    """K15, R-215: a warning that names no file, for as long as it lasts; the service goes on."""
+    looked = Clock()
+    keys = LiveLinkKeys(links.directory, "users", clock=looked)
+    settings = UsersSettings(database_url=f"sqlite:///{tmp_path / 'users.db'}")
+    path = links.directory / "gateway--users.json"
+    async with opened(create_users(settings, keys, clock)) as http:
+        path.chmod(0o644)
+        looked.now += 1
+        answer = await http.get("/readyz")
+        assert answer.status_code == 200
+        assert answer.json()["keys"].startswith("warning: ")
+        assert str(links.directory) not in answer.text
+        path.chmod(0o600)
+        looked.now += 1
+        assert (await http.get("/readyz")).json() == {"status": "ready", "database": "ok"}
 
 
 async def test_personal_answers_are_not_to_be_cached(users: Peer) -> None:

@@ -146,6 +146,24 @@ def test_a_file_that_others_may_read_is_not_taken(folder: Path, orders: LiveLink
     assert orders.inbound("orders.new") is not None
 
 
+def test_what_is_wrong_with_the_files_can_be_asked_for_and_goes_away_when_it_is_mended(
+    folder: Path, orders: LiveLinkKeys, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """K15, R-215: also where no request asks for a key."""
+    caplog.set_level(logging.INFO, "lockgate.trust")
+    path = link_path(folder, "gateway", "orders")
+    before = orders.problem
+    path.chmod(0o644)
+    clock.now = 1.0
+    said = orders.problem or ""
+    path.chmod(0o600)
+    clock.now = 2.0
+    assert (before, orders.problem) == (None, None)
+    assert said.startswith(f"{path}: readable by others")
+    assert said in caplog.text
+    assert "reloaded" in caplog.text
+
+
 def test_files_are_not_read_again_where_they_look_the_same(folder: Path, orders: LiveLinkKeys, clock: Clock) -> None:
     path = link_path(folder, "gateway", "orders")
     before = orders.outbound("products")

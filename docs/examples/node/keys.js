@@ -64,8 +64,9 @@ function readPrivate(path) {
   const file = fs.openSync(path, 'r')
   try {
     const { mode, uid, gid, size } = fs.fstatSync(file)
-    const givenToUs = uid === 0 && (mode & 0o037) === 0 && [process.getegid(), ...process.getgroups()].includes(gid)
-    if ((mode & 0o077) !== 0 && !givenToUs) throw new Error(`${path} may be read by others; chmod 600 it`)
+    const groups = [process.getegid(), ...process.getgroups()].filter((group) => group !== 0 || process.geteuid() !== 0)
+    const givenToUs = uid === 0 && (mode & 0o037) === 0 && groups.includes(gid)
+    if ((mode & 0o077) !== 0 && !givenToUs) throw new Error(`${path}: readable by others; chmod 600 it`)
     if (size > MAX_BYTES) throw new Error(`${path} is longer than ${MAX_BYTES} bytes`)
     return fs.readFileSync(file, 'utf8')
   } finally {

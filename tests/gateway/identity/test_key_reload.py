@@ -212,6 +212,52 @@ async def test_a_ring_that_others_may_read_is_not_taken(node: Node, store: KeySt
     assert node.worker.keys.ring.value.active.kid == kid
 
 
+@pytest.mark.parametrize(
+    "name", ["ring.json", "refresh.json", "signing/*.pem", "links/gateway--orders.json", "../certificate.pem"]
+)
+async def test_a_private_key_that_others_may_read_is_noticed_while_it_is_in_use(
+    redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """K15, R-165, R-215: told in the log and on `/readyz`, and again when it is mended; the keys stay in use."""
+    caplog.set_level(logging.INFO, "lockgate.keys")
+    write_private(tmp_path / "certificate.pem", b"a certificate and its key: read when there is https to speak")
+    settings = nodes.settings(
+        tmp_path, redis_url, "http://127.0.0.1:1", upstream={"cert_file": tmp_path / "certificate.pem"}
+    )
+    async with nodes.running(settings) as node:
+        ring = node.worker.keys.ring.value
+        (path,) = settings.keys.directory.glob(name)
+        set_mode(path, 0o644)
+        await polled(node)
+        ready = await node.get("/readyz")
+        assert ready.status == 200
+        assert ready.json["checks"]["keys"].startswith("warning: ")
+        (complaint,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+        assert path.name in complaint
+        assert "readable by others: its mode is 0644" in complaint or "is root's and its mode is 0644" in complaint
+        assert node.worker.keys.ring.value is ring
+        assert (await node.get("/auth/me", node.tokens.bearer())).status == 200
+        set_mode(path, 0o600)
+        await polled(node)
+        assert (await node.get("/readyz")).json["checks"]["keys"] == "ok"
+        assert "are in order again" in caplog.text
+        assert node.worker.keys.ring.value is ring
+
+
+async def test_a_gateway_does_not_start_with_a_certificate_whose_key_others_may_read(tmp_path: Path) -> None:
+    """K15, R-215: the key for services, and the one for Redis."""
+    write_private(tmp_path / "key.pem", b"")
+    set_mode(tmp_path / "key.pem", 0o644)
+    for redis_url, sections in (
+        ("redis://unused", {"upstream": {"cert_file": tmp_path / "key.pem"}}),
+        (f"rediss://unused?ssl_certfile=/dev/null&ssl_keyfile={tmp_path}/key.pem", {}),
+        (f"rediss+sentinel://unused/main?ssl_certfile={tmp_path}/key.pem", {}),
+    ):
+        settings = nodes.settings(tmp_path, redis_url, "http://127.0.0.1:1", **sections)
+        with pytest.raises(ConfigurationError, match=r"key\.pem: readable by others"):
+            reload.live_keys(settings, ManualClock())
+
+
 async def test_a_key_file_that_arrives_later_than_the_ring_is_waited_for(node: Node, store: KeyStore) -> None:
     """As where files are copied from one machine to another, in any order."""
     kid = switch(store, node)
