@@ -167,11 +167,16 @@ class Pipeline:
     def identify(self, request: InboundRequest) -> VerifiedClaims | SessionCookie | Refusal | None:
         """Who is asking; `None` where the request carries no credentials, a cookie where Redis has to be asked for it.
 
-        A cookie and `Authorization` are two ways at once, and so is a token in the query beside one of them; neither is
-        what is left when the other fails (R-41, R-42, R-43).
+        A cookie and a Bearer are two ways at once, and so is a token in the query beside one of them; neither is what
+        is left when the other fails, however malformed it is (R-41, R-42, R-43). Credentials of another scheme are for
+        some other reader, such as a front door's Basic, and count for nothing (K4).
         """
         facts = request.headers
-        if request.query is not None and (facts.authorization or facts.session_cookies) and in_query(request.query):
+        if (
+            request.query is not None
+            and in_query(request.query)
+            and (facts.session_cookies or bearer(facts.authorization) is not None)
+        ):
             return Refusal(Reason.REPEATED_CREDENTIALS)
         if facts.session_cookies:
             value = self._cookies.presented(request.headers)
@@ -195,7 +200,7 @@ class Pipeline:
         return await self._admission.verdict(claims)
 
     def _by_cookie(self, request: InboundRequest, value: bytes) -> VerifiedClaims | SessionCookie | Refusal:
-        if request.headers.authorization:
+        if bearer(request.headers.authorization) is not None:
             return Refusal(Reason.REPEATED_CREDENTIALS)
         refusal = self._origins.cross_site(request)
         if refusal is not None:

@@ -88,7 +88,7 @@ def _challenge(refusal: Refusal) -> str | None:
     """WWW-Authenticate of RFC 6750 section 3: no `error` where no credentials were sent."""
     status, _, title, oauth_error = refusal.reason.answer
     if refusal.reason is Reason.CLIENT_REFUSED:
-        return f'Basic realm="{REALM}"'
+        return None  # which scheme was used, only the call knows
     if refusal.reason is Reason.NO_CREDENTIALS:
         return f'Bearer realm="{REALM}"'
     if status != HTTPStatus.UNAUTHORIZED and refusal.reason not in _OTHER_CREDENTIALS:

@@ -109,7 +109,7 @@ class HeaderFacts(NamedTuple):
         keep_alive: the client asked for the connection to be kept (HTTP/1.0 has to).
         expects_continue: the client waits for 100 before it sends the body.
         upgrade: the protocol the client wants to change to, in lower case.
-        authorization: the values of all Authorization fields.
+        authorization: the values of all Authorization fields; none where the only one is empty.
         credentials: SHA-256 of the one Authorization value; empty where there is none, or more than one.
         forwardable: the field lines a service may see, each ended by CRLF; latin-1, which keeps every byte.
         origin: whose page asks; `None` where nobody says, empty where it is said more than once.
@@ -163,6 +163,8 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
     if upgrade is not None and (chunked or length):
         raise WireError(Reason.UPGRADE_REFUSED)
     authorization = tuple(by_name.get(b"authorization", []))
+    if authorization == (b"",):
+        authorization = ()  # front proxies take a field away by emptying it
     cookies, visible = _without_own_cookies(found) if b"cookie" in by_name else ((), found)
     return HeaderFacts(
         fields=tuple(found),

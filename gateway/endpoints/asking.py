@@ -12,8 +12,9 @@ from fastapi import Request
 from pydantic import ConfigDict, Field, model_validator
 
 from gateway.endpoints.bodies import Body
-from gateway.endpoints.problems import RefusedError, inbound
+from gateway.endpoints.problems import BASIC, RefusedError, inbound
 from gateway.errors import Reason, Refusal, StoreUnavailableError
+from gateway.identity.bearer import has_scheme, is_joined, scheme_of
 from gateway.identity.model import Identity
 from gateway.pipeline import Pipeline
 from gateway.sessions.clients import Client
@@ -111,16 +112,14 @@ def visitor_of(request: Request) -> Visitor:
 async def client_of(request: Request, body: OAuthBody | None, grants: Grants) -> Client | None:
     """The client that calls, authenticated (RFC 6749 section 2.3.1); `None` for nobody in particular.
 
+    Nobody authenticates here with a Bearer, so one that comes along counts for nothing, whatever its state: clients
+    send their old token with each request. Neither do credentials of a scheme that is not read at all.
+
     Raises:
-        RefusedError: 400 for two ways at once, 401 for credentials that are wrong.
+        RefusedError: 400 for two ways at once or no scheme, 401 for credentials that are wrong.
     """
-    shown, visitor = _shown(inbound(request).headers.authorization, body), visitor_of(request)
-    if isinstance(shown, Refusal):
-        raise RefusedError(grants.turn_away(shown, visitor))
-    found = await grants.authenticate(shown, visitor)
-    if isinstance(found, Refusal):
-        raise RefusedError(found)
-    return found
+    fields = inbound(request).headers.authorization
+    return await _authenticated(request, () if _is_ignored(fields) else fields, body, grants)
 
 
 async def known_client_of(request: Request, body: OAuthBody, grants: Grants) -> Client:
@@ -129,31 +128,68 @@ async def known_client_of(request: Request, body: OAuthBody, grants: Grants) -> 
     Raises:
         RefusedError: as `client_of`, and 401 for nobody in particular.
     """
-    client = await client_of(request, body, grants)
+    return _known(await client_of(request, body, grants), request, grants)
+
+
+async def introspecting_client_of(request: Request, body: OAuthBody, grants: Grants) -> Client:
+    """The same where nothing is ignored: a Bearer might mean to authenticate the caller (RFC 7662 section 2.1).
+
+    Raises:
+        RefusedError: as `known_client_of`, and 401 for credentials of any scheme but Basic.
+    """
+    fields = inbound(request).headers.authorization
+    return _known(await _authenticated(request, fields, body, grants), request, grants)
+
+
+async def _authenticated(
+    request: Request, fields: tuple[bytes, ...], body: OAuthBody | None, grants: Grants
+) -> Client | None:
+    shown, visitor = _shown(fields, body), visitor_of(request)
+    if isinstance(shown, Refusal):
+        raise RefusedError(grants.turn_away(shown, visitor))
+    found = await grants.authenticate(shown, visitor)
+    if isinstance(found, Refusal):
+        raise RefusedError(found)
+    return found
+
+
+def _known(client: Client | None, request: Request, grants: Grants) -> Client:
     if client is None:
         raise RefusedError(grants.turn_away(Refusal(Reason.CLIENT_REFUSED), visitor_of(request)))
     return client
 
 
+def _is_ignored(fields: tuple[bytes, ...]) -> bool:
+    """Whether there is one credential, of a scheme that authenticates no client."""
+    if len(fields) != 1 or is_joined(fields[0]):
+        return False
+    scheme = scheme_of(fields[0])
+    return scheme == b"bearer" or (scheme != BASIC and has_scheme(fields[0]))
+
+
 def _shown(fields: tuple[bytes, ...], body: OAuthBody | None) -> ClientCredentials | Refusal | None:
     """What the client has shown: in the Authorization field, or in the body, never in both.
 
-    An Authorization field of another kind, or one that cannot be read, is a client that was not recognised, and not
-    nobody in particular: what was sent to be more than nobody must not end as that.
+    An Authorization field that is not ignored and cannot be read is a client that was not recognised, and not nobody in
+    particular: what was sent to be more than nobody must not end as that.
     """
     client_id, secret = (body.client_id, body.client_secret) if body is not None else (None, None)
-    if len(fields) > 1:
-        return Refusal(Reason.CLIENT_REPEATED)
     if not fields:
         if client_id is not None:
             return ClientCredentials(client_id, secret)
         return None if secret is None else Refusal(Reason.CLIENT_REFUSED)
-    shown = _basic(fields[0])
-    if shown is None:
-        return Refusal(Reason.CLIENT_REFUSED)
-    if secret is not None or client_id not in (None, shown.client_id):
+    shown = _in_field(fields)
+    if isinstance(shown, ClientCredentials) and (secret is not None or client_id not in (None, shown.client_id)):
         return Refusal(Reason.CLIENT_REPEATED)
     return shown
+
+
+def _in_field(fields: tuple[bytes, ...]) -> ClientCredentials | Refusal:
+    if len(fields) > 1 or is_joined(fields[0]):
+        return Refusal(Reason.CLIENT_REPEATED)
+    if scheme_of(fields[0]) != BASIC and not has_scheme(fields[0]):
+        return Refusal(Reason.MALFORMED_CREDENTIALS)
+    return _basic(fields[0]) or Refusal(Reason.CLIENT_REFUSED)
 
 
 def _basic(field: bytes) -> ClientCredentials | None:

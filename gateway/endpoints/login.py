@@ -16,6 +16,7 @@ from gateway.endpoints.browser import Browser
 from gateway.endpoints.problems import RefusedError, inbound, refused
 from gateway.endpoints.sessions import Solved
 from gateway.errors import Reason, Refusal
+from gateway.identity.bearer import bearer
 from gateway.identity.session_cookie import SessionCookie
 from gateway.sessions.cookie_sessions import Held
 from gateway.sessions.grants import Grants
@@ -88,7 +89,8 @@ def router(sessions: Sessions, grants: Grants, browser: Browser, allowance: Allo
 
     async def refresh_by(request: Request, cookie: SessionCookie | Refusal) -> Held:
         source = inbound(request)
-        if source.has_body or source.headers.authorization:
+        # A well-formed Bearer is read by nobody here; one that is malformed never leads to the cookie.
+        if source.has_body or isinstance(bearer(source.headers.authorization), Refusal):
             raise RefusedError(Refusal(Reason.REPEATED_CREDENTIALS))
         browser.not_cross_site(request)
         held = cookie if isinstance(cookie, Refusal) else await browser.cookies.refresh(cookie, source.request_id)

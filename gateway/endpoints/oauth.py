@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from gateway.edge.answers import SECURITY_HEADERS
-from gateway.endpoints.asking import OAuthBody, client_of, known_client_of, visitor_of, within
+from gateway.endpoints.asking import OAuthBody, client_of, introspecting_client_of, known_client_of, visitor_of, within
 from gateway.endpoints.bodies import FORM, JSON, body_of, documented
 from gateway.endpoints.problems import invalid, refused
 from gateway.errors import Reason, Refusal
@@ -70,7 +70,7 @@ def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRoute
         request: Request, body: Annotated[Introspection, Depends(body_of(Introspection, media=_EITHER))]
     ) -> Response:
         """What a token is good for now, told to a client that has authenticated (RFC 7662)."""
-        client = await known_client_of(request, body, grants)
+        client = await introspecting_client_of(request, body, grants)
         return JSONResponse(await grants.introspect(body.token, client, visitor_of(request)), headers=NO_STORE)
 
     return api

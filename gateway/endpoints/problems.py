@@ -11,12 +11,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gateway.edge.answers import PROBLEM_TYPE, SECURITY_HEADERS, problem
+from gateway.edge.answers import PROBLEM_TYPE, REALM, SECURITY_HEADERS, problem
 from gateway.edge.asgi import REQUEST_KEY
 from gateway.edge.request import InboundRequest
 from gateway.errors import AccountsUnavailableError, CaptchaUnavailableError, Reason, Refusal, StoreUnavailableError
+from gateway.identity.bearer import scheme_of
 
 OAUTH_PREFIX = "/auth"
+BASIC: Final = b"basic"
+"""The scheme that authenticates clients."""
 MAX_ERRORS: Final = 20
 """How many faulty fields a refusal names; a body can have thousands."""
 
@@ -72,6 +75,9 @@ def refused(request: Request, refusal: Refusal) -> JSONResponse:
     fields, body = problem(refusal, source.request_id, oauth=speaks_oauth(source.path))
     # The edge adds the request id to every answer.
     headers = {name: value for name, value in fields if name not in ("Content-Type", "X-Request-Id")}
+    if refusal.reason is Reason.CLIENT_REFUSED and _by_basic(source):
+        # RFC 6749 section 5.2. To any other client it would say to use Basic, and a browser would ask for a password.
+        headers["WWW-Authenticate"] = f'Basic realm="{REALM}"'
     return JSONResponse(body, status_code=refusal.reason.status, headers=headers, media_type=PROBLEM_TYPE)
 
 
@@ -88,6 +94,10 @@ def invalid(*errors: tuple[Sequence[str | int], str]) -> Refusal:
         found[".".join(str(part) for part in known if part != ""), rule] = None
     told = [{"field": field, "rule": rule} for field, rule in islice(found, MAX_ERRORS)]
     return Refusal(Reason.INVALID_FIELDS, members={"errors": told})
+
+
+def _by_basic(request: InboundRequest) -> bool:
+    return any(scheme_of(field) == BASIC for field in request.headers.authorization)
 
 
 def done(*, found: bool) -> Response:

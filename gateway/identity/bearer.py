@@ -13,9 +13,10 @@ MAX_TOKEN_BYTES: Final = 8 * 1024
 
 # token68 of RFC 9110 section 11.2. Linear: one character class, one optional run.
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]+=*)")
-_SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?: |\Z)")
+# RFC 9110 section 11.4. A word alone is no credential: it may be a token whose scheme was forgotten.
+_SCHEME = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) +[^ ]")
 # A comma is part of another scheme's parameters (Digest), unless a second credential follows it.
-_JOINED = re.compile(rb",[ \t]*[Bb][Ee][Aa][Rr][Ee][Rr](?:[ \t,]|\Z)")
+_JOINED = re.compile(rb",[ \t]*(?:bearer|basic)(?:[ \t,]|\Z)", re.IGNORECASE)
 # base64url without padding, three parts, none empty. Anything more lenient is refused before it is decoded.
 _COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 
@@ -27,9 +28,9 @@ def bearer(fields: tuple[bytes, ...]) -> UnverifiedToken | Refusal | None:
         fields: the value of each Authorization field, in order.
 
     Returns:
-        The token; `None` where the request carries no bearer credentials at all (none, or another scheme); or a
-        refusal: sent twice or comma-joined (400), or not a token (401). A credential that cannot be read is never
-        taken for its absence.
+        The token; `None` where the request carries no bearer credentials at all (none, or credentials of another
+        scheme); or a refusal: sent twice or comma-joined (400), no scheme or no token68 (400), or not a token (401).
+        A credential that cannot be read is never taken for its absence.
     """
     if not fields:
         return None
@@ -38,10 +39,24 @@ def bearer(fields: tuple[bytes, ...]) -> UnverifiedToken | Refusal | None:
     match = _BEARER.fullmatch(fields[0])
     if match is not None:
         return format_gate(match[1])
-    scheme = _SCHEME.match(fields[0])
-    if scheme is not None and scheme[1].lower() != b"bearer":
-        return None if _JOINED.search(fields[0]) is None else Refusal(Reason.REPEATED_CREDENTIALS)
+    if has_scheme(fields[0]) and scheme_of(fields[0]) != b"bearer" and not is_joined(fields[0]):
+        return None
     return Refusal(Reason.REPEATED_CREDENTIALS if b"," in fields[0] else Reason.MALFORMED_CREDENTIALS)
+
+
+def scheme_of(field: bytes) -> bytes:
+    """The first word of an Authorization field, in lower case: its scheme, where `has_scheme` holds."""
+    return field.partition(b" ")[0].lower()
+
+
+def has_scheme(field: bytes) -> bool:
+    """Whether an Authorization field is a scheme and credentials after it (RFC 9110 section 11.4)."""
+    return _SCHEME.match(field) is not None
+
+
+def is_joined(field: bytes) -> bool:
+    """Whether a second credential of a scheme that is read here follows a comma, as where two fields were merged."""
+    return _JOINED.search(field) is not None
 
 
 def in_query(query: str) -> bool:

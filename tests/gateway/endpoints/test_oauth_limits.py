@@ -287,7 +287,7 @@ async def test_where_nobody_has_authenticated_no_time_of_it_is_told(shop: Shop, 
 # --- credentials that are none -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("field", ["", "Bearer x y z", "Bearer a.b.c", "Digest x=y", "Basic", "Basic !", "Basicx y"])
+@pytest.mark.parametrize("field", ["Basic", "Basic !", "basic x y"])
 async def test_a_field_that_names_no_client_is_not_nobody_in_particular(shop: Shop, redis: Redis, field: str) -> None:
     """R-44, RFC 6749 section 2.3: and nothing happens."""
     party = await registered(shop)

@@ -30,14 +30,19 @@ def test_the_scheme_is_compared_without_case(scheme: bytes) -> None:
         b"Bearer token=aa.bb.cc;x",
         b"Bearer \xc3\xa9.bb.cc",
         b"Bearer =aa.bb.cc",
-        b"",
+        b"aa.bb.cc",
+        b"null",
+        b"Basic",
+        b"Basic\tYWxpY2U6cHc=",
+        b"Bearer: aa.bb.cc",
+        b'"Basic" YWxpY2U6cHc=',
         b" ",
         b"\xff",
         b"=",
     ],
 )
 def test_a_credential_that_cannot_be_read_is_refused_and_never_taken_for_none(field: bytes) -> None:
-    """R-40, R-44"""
+    """R-40, R-44, K4: nor for another scheme's, such as a token whose scheme was forgotten."""
     found = bearer((field,))
     assert isinstance(found, Refusal)
     assert found.reason is Reason.MALFORMED_CREDENTIALS
@@ -49,12 +54,26 @@ def test_no_field_is_no_credential() -> None:
     assert bearer(()) is None
 
 
-@pytest.mark.parametrize(
-    "field",
-    [b"Basic YWxpY2U6cHc=", b"Basic", b"Bearertoken aa", b'Digest username="alice", realm="shop"', b"DPoP aa.bb.cc"],
+OTHERS = (
+    b"Basic YWxpY2U6cHc=",
+    b"basic  YWxpY2U6cHc=",
+    b"Bearertoken aa",
+    b'Digest username="alice", realm="shop"',
+    b"DPoP aa.bb.cc",
+    b"Negotiate YIIZ6wYGKwYBBQUCoIIZ3zCC",
+    b"NTLM TlRMTVNTUAABAAAA",
+    b"AWS4-HMAC-SHA256 Credential=AKIA/20260101/eu/s3/aws4_request, SignedHeaders=host;x-amz-date, Signature=fe5f",
+    b"SharedKey account:c2lnbmF0dXJl",
+    b"Token aa.bb.cc",
+    b"token ghp_0",
+    b"ApiKey aa",
+    b"JWT aa.bb.cc",
 )
+
+
+@pytest.mark.parametrize("field", OTHERS)
 def test_another_scheme_is_no_bearer_credential(field: bytes) -> None:
-    """R-41: asked for credentials again, as if there were none."""
+    """R-41, K4: asked for credentials again, as if there were none."""
     assert bearer((field,)) is None
 
 
@@ -70,6 +89,8 @@ def test_another_scheme_is_no_bearer_credential(field: bytes) -> None:
         (b"Basic YWxpY2U6cHc=, Bearer aa.bb.cc",),
         (b"Basic YWxpY2U6cHc=,bearer aa.bb.cc",),
         (b"Basic YWxpY2U6cHc=,\tBEARER",),
+        (b"Bearer aa.bb.cc, Basic YWxpY2U6cHc=",),
+        (b"Negotiate YIIZ,Basic YWxpY2U6cHc=",),
     ],
     ids=repr,
 )

@@ -150,17 +150,70 @@ def test_nor_does_the_command_line_bring_it_to_another_host(tmp_path: Path) -> N
 # --- one way to say who one is ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("authorization", ["Bearer {good}", "Bearer a.b.c", "Bearer", "Basic YTpi"])
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "Authorization: Bearer {good}\r\n",
+        "Authorization: Bearer a.b.c\r\n",
+        "Authorization: Bearer a b\r\n",
+        "Authorization: Bearer\r\n",
+        "Authorization: {good}\r\n",
+        "Authorization: null\r\n",
+        "Authorization: Basic YTpi, Bearer {good}\r\n",
+        "Authorization: Basic YTpi\r\nAuthorization: Basic YTpi\r\n",
+        "Authorization: Basic YTpi\r\nAuthorization: Bearer {good}\r\n",
+        "Authorization: Basic YTpi\r\nAuthorization:\r\n",
+    ],
+)
 @pytest.mark.parametrize("path", ["/orders", "/maybe", "/auth/me"])
 async def test_a_cookie_and_a_token_at_once_are_refused(
     node: Node, page: Page, service: Upstream, path: str, authorization: str
 ) -> None:
-    """R-41, R-43: whatever the token is like, the cookie is not what is left."""
+    """R-41, R-43, K4: whatever the token is like, the cookie is not what is left."""
     await page.login(node)
-    field = authorization.format(good=node.tokens.token())
-    answer = await page.ask(node, "GET", path, more=f"Authorization: {field}\r\n")
+    answer = await page.ask(node, "GET", path, more=authorization.format(good=node.tokens.token()))
     assert (answer.status, answer.code) == (400, "repeated_credentials")
     assert forwarded(service) == []
+
+
+@pytest.mark.parametrize("authorization", ["Basic YTpi", "Negotiate YII=", 'Digest a="b", c="d"', "ApiKey x", ""])
+@pytest.mark.parametrize("path", ["/orders", "/maybe", "/auth/me", "/auth/sessions"])
+async def test_credentials_for_somebody_else_leave_the_cookie_what_it_is(
+    node: Node, page: Page, service: Upstream, path: str, authorization: str
+) -> None:
+    """R-41, K4: a front door's Basic comes with every request of a browser; no service sees it."""
+    await page.login(node)
+    answer = await page.ask(node, "GET", path, more=f"Authorization: {authorization}\r\n")
+    assert answer.status == 200
+    for request in forwarded(service):
+        assert request.value("x-user-id")
+        assert request.values("authorization") == []
+
+
+@pytest.mark.parametrize("whence", ["", EVIL, "Origin: null\r\n"])
+@pytest.mark.parametrize("path", ["/orders", "/auth/logout", "/auth/refresh"])
+async def test_other_credentials_do_not_take_a_cookie_past_the_check_of_its_page(
+    node: Node, page: Page, service: Upstream, path: str, whence: str
+) -> None:
+    """R-181, K4: cross-site use of the cookie stays at none, whatever else comes along."""
+    await page.login(node)
+    answer = await page.ask(node, "POST", path, whence=whence, more="Authorization: Basic YTpi\r\n")
+    assert (answer.status, answer.code) == (403, "cross_site_refused")
+    assert forwarded(service) == []
+    assert await page.me(node) == 200
+
+
+async def test_a_refresh_by_cookie_ignores_a_stale_token_and_refuses_a_malformed_one(node: Node, page: Page) -> None:
+    """K4: a refresh reads no Bearer; what is no Bearer at all may have meant anything."""
+    await page.login(node)
+    for authorization, status in (
+        ("Bearer e30.e30.e30", 200),
+        ("Basic YTpi", 200),
+        ("Bearer", 400),
+        ("e30.e30.e30", 400),
+    ):
+        answer = await page.ask(node, "POST", "/auth/refresh", more=f"Authorization: {authorization}\r\n")
+        assert answer.status == status
 
 
 async def test_a_public_route_looks_at_neither(node: Node, page: Page, service: Upstream) -> None:
