@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.support.redis_groups import Cluster
     from tests.support.stack import Stack
 
+pytest_plugins = ["tests.support.processes"]
+
 NOTHING_IS_SKIPPED: Final = os.environ.get("CI") == "true"
 
 T = TypeVar("T")

@@ -371,6 +371,7 @@ def test_the_folders_that_volumes_are_mounted_on_are_made_in_the_image(container
     assert targets <= set(made)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("script", ["hand-out-keys.sh", "postgres/databases.sh"])
 def test_scripts_are_executable_and_can_be_parsed(script: str) -> None:
     file = ROOT / "deploy" / script

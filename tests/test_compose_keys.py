@@ -15,6 +15,8 @@ from tests.support.compose import PASSWORDS, resolved, written
 from tests.support.stack import ROOT
 from trust import LinkKeyError, LinkKeys
 
+pytestmark = pytest.mark.process
+
 HAND_OUT: Final = ROOT / "deploy" / "hand-out-keys.sh"
 READERS: Final = ("gateway", "users", "orders", "products")
 SERVICES: Final = READERS[1:]

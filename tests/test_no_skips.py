@@ -14,6 +14,8 @@ from tests.support.stack import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.process
+
 SKIPPING: Final = {
     "by the test": "import pytest\ndef test_it():\n    pytest.skip('no node')\n",
     "by a mark": "import pytest\n@pytest.mark.skip(reason='no node')\ndef test_it():\n    pass\n",

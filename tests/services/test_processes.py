@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.process
+
 ALICE = Who("alice-id", scopes=frozenset({"orders:write"}))
 PATIENCE_S = 30
 

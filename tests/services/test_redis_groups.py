@@ -22,6 +22,8 @@ from tests.support.redis_groups import MASTER, sentinel_group
 if TYPE_CHECKING:
     from tests.support.redis_groups import Cluster
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 20
 USERS = ("ann", "ben", "cem", "dee")

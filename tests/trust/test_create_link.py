@@ -79,6 +79,7 @@ def test_of_racing_threads_one_wins_and_all_read_its_key(tmp_path: Path) -> None
         assert len({secret for _, secret in results}) == 1
 
 
+@pytest.mark.process
 def test_of_racing_processes_one_wins_and_all_read_its_key(tmp_path: Path) -> None:
     program = (
         "import sys; from trust import LinkKeys, create_link; sys.stdin.read(1);"

@@ -169,6 +169,7 @@ def test_the_digest_of_rfc_9530_comes_out() -> None:
     assert content_digest(b'{"hello": "world"}\n') == "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:"
 
 
+@pytest.mark.process
 def test_a_forked_worker_does_not_repeat_the_nonces_of_its_siblings() -> None:
     program = """
 import os
@@ -185,6 +186,7 @@ os.write(1, signed().value("signature-input").encode())
     assert len({nonce_of(line) for line in ran.stdout.splitlines()}) == 4
 
 
+@pytest.mark.process
 def test_the_package_imports_with_the_standard_library_alone() -> None:
     program = f"import sys; sys.path.append({str(ROOT)!r}); import trust; print(sorted(sys.modules))"
     command = [sys.executable, "-I", "-S", "-c", program]

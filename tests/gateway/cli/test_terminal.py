@@ -24,6 +24,7 @@ def test_the_tour_is_six_lines_to_paste(capsys: pytest.CaptureFixture[str]) -> N
     assert all(line.startswith(("TOKEN=$(curl", "curl")) for line in lines)
 
 
+@pytest.mark.process
 def test_the_token_is_found_in_the_answer_of_a_login(capsys: pytest.CaptureFixture[str]) -> None:
     Terminal().welcome(ADDRESS, Path("data"), tour=True)
     login = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("TOKEN="))

@@ -194,6 +194,7 @@ async def test_a_renewal_that_is_none_ends_the_socket(node: Node, service: Socke
         assert await closed(at_service) == (4401, "renewal refused")
 
 
+@pytest.mark.process
 async def test_a_socket_outlives_redis_and_is_asked_about_when_it_is_back(
     service: SocketService, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_ring_that_is_there_is_kept(tmp_path: Path) -> None:
     assert after.refresh_secrets == before.refresh_secrets
 
 
+@pytest.mark.process
 def test_of_several_processes_one_makes_the_ring(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     script = "import sys; from pathlib import Path; from gateway.identity import keyring; sys.stdin.read(1);"
