@@ -18,7 +18,8 @@ from gateway.clock import Clock
 from gateway.edge.asgi import AsgiCall
 from gateway.edge.connection import ClientConnection, Edge
 from gateway.edge.handler import Handler
-from gateway.edge.path import SERVER_WIDE
+from gateway.edge.notices import Notice
+from gateway.edge.path import ROOT, SERVER_WIDE
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
 from gateway.edge.turns import Turns
@@ -176,6 +177,7 @@ class Worker:
             "keys": self._check_keys,
             "accounts": self._check_accounts,
             "node": self._check_node,
+            "proxies": self._check_proxies,
         }
         self._published = well_known.PublishedKeys(ring, settings.keys.publish_delay_s)
         self._follow_keys(verifier, issuer, refresh_tokens)
@@ -263,6 +265,13 @@ class Worker:
                 "1 while admission can ask Redis; of a Cluster, any master.",
                 lambda: float(self.link.connected),
             ),
+            **{
+                f"lockgate_{notice.name.lower()}": (
+                    f"Since the start: {notice.value}.",
+                    lambda notice=notice: float(self.edge.heads.notices.counts[notice]),  # type: ignore[misc]
+                )
+                for notice in Notice
+            },
             "lockgate_upstream_load": (
                 "Requests at services, and waiting for a connection to one.",
                 self.services.load,
@@ -285,8 +294,16 @@ class Worker:
         if self.edge.draining:
             raise LockgateError("draining")
 
+    async def _check_proxies(self) -> str | None:
+        notices, now = self.edge.heads.notices, self.ticker.now
+        if notices.recent(Notice.PROXY_UNLISTED, now):
+            return "a peer that is not in server.trusted_proxies says where requests come from"
+        if notices.recent(Notice.ADDRESS_UNREADABLE, now):
+            return "a trusted proxy gives addresses that cannot be read"
+        return None
+
     def _answer_here(self, request: InboundRequest, client: ClientConnection) -> Handler:
-        app = self.app if request.path != SERVER_WIDE else health.CAPABILITIES
+        app = health.CAPABILITIES if request.path in {SERVER_WIDE, ROOT} else self.app
         # Whoever watches over this worker wants to know whether it lives, and not how many others ask it something.
         queue = None if request.path == health.ALIVE else self._others
         if request.path in TAKE_PASSWORDS:

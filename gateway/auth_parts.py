@@ -143,4 +143,4 @@ class AuthParts:
             admin.router(desk, pipeline),
         ):
             app.include_router(router, dependencies=needs_store)
-        app.include_router(metadata.router(self._settings.token.issuer, scopes))
+        app.include_router(metadata.router(self._settings.token.issuer, self._settings.public_url, scopes))

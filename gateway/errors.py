@@ -37,7 +37,6 @@ class Reason(Enum):
     MALFORMED_REQUEST = _Answer(400, "malformed_request", "The request is not valid HTTP", "invalid_request")
     AMBIGUOUS_FRAMING = _Answer(400, "ambiguous_framing", "The length of the body is ambiguous", "invalid_request")
     MALFORMED_HEADER = _Answer(400, "malformed_header", "A header field is not acceptable", "invalid_request")
-    RESERVED_SPELLING = _Answer(400, "malformed_header_name", "A header name has '_' or '.' in it", "invalid_request")
     BAD_TARGET = _Answer(400, "malformed_target", "The request target is not acceptable", "invalid_request")
     BAD_HOST = _Answer(400, "malformed_host", "Exactly one valid Host is needed", "invalid_request")
     UNKNOWN_HOST = _Answer(421, "unknown_host", "This host is not served here")

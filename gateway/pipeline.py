@@ -24,7 +24,7 @@ from gateway.edge.ticker import Ticker
 from gateway.edge.wire import Field
 from gateway.errors import Reason, Refusal
 from gateway.forward.exchange import Exchange
-from gateway.forward.handshake import WEBSOCKET, foreign, is_one, read
+from gateway.forward.handshake import foreign, is_one, read
 from gateway.forward.opening import Entry
 from gateway.forward.service import Service
 from gateway.forward.websocket import Socket, Sockets
@@ -34,7 +34,7 @@ from gateway.identity.session_cookie import SessionCookie
 from gateway.identity.verifier import Verifier
 from gateway.policy.authorize import authorize
 from gateway.policy.origins import Origins
-from gateway.policy.routes import Route, RouteTable, find, is_own
+from gateway.policy.routes import Route, RouteTable, asks_nothing, find, is_own
 from gateway.sessions.cookie_sessions import CookieSessions
 from gateway.sessions.tickets import Tickets
 
@@ -96,16 +96,17 @@ class Pipeline:
                 return self._answer_preflight(request, client, preflight)
         route = find(self._routes, request.method, request.path)
         if isinstance(route, Refusal):
-            return self._answer_here(request, client) if is_own(request.path) else self._refuse(request, client, route)
+            own = asks_nothing(request) or (is_own(request.path) and route.reason is not Reason.BAD_TARGET)
+            return self._answer_here(request, client) if own else self._refuse(request, client, route)
         client.route = route.name
-        if request.headers.upgrade == WEBSOCKET:
+        if request.headers.upgrade:
             return Socket(request, client, route, self, self._sockets)
         exchange = Exchange(request, client, self._ticker, self._clock, self._watches)
         claims = self._claims_for(route, request)
         if isinstance(claims, Refusal):
             exchange.refuse(claims)
         elif isinstance(claims, SessionCookie):
-            self._cookies.when_known(claims, request.request_id, partial(self._ask, exchange, route, request))
+            self._cookies.when_known(claims, request.own_id, partial(self._ask, exchange, route, request))
         else:
             self._admission.ask(
                 claims, route.limits, request.client, partial(self._let_in, exchange, route, request.method)
@@ -151,8 +152,13 @@ class Pipeline:
             return verdict
         return authorize(route, "GET", verdict) or claims
 
-    async def vouch(self, request: InboundRequest) -> list[Field] | Refusal:
-        """Judge a request that a front proxy holds, and sign who asks for it to the service of its route."""
+    async def vouch(self, request: InboundRequest, path: str) -> list[Field] | Refusal:
+        """Judge a request that a front proxy holds, and sign who asks for it to the service of its route.
+
+        Args:
+            request: as it is judged.
+            path: as the proxy sends it, which is what the service checks the signature with.
+        """
         route = find(self._routes, request.method, request.path)
         if isinstance(route, Refusal):
             return route
@@ -162,7 +168,7 @@ class Pipeline:
         if isinstance(verdict, Refusal):
             return verdict
         requests = self._services[route.name].requests
-        return requests.identity_fields(request, verdict.identity, now=self._clock.now())
+        return requests.identity_fields(request, verdict.identity, path=path, now=self._clock.now())
 
     def identify(self, request: InboundRequest) -> VerifiedClaims | SessionCookie | Refusal | None:
         """Who is asking; `None` where the request carries no credentials, a cookie where Redis has to be asked for it.
@@ -205,13 +211,13 @@ class Pipeline:
         refusal = self._origins.cross_site(request)
         if refusal is not None:
             return refusal
-        return self._cookies.recall(value, request.request_id) or self._cookies.read(value)
+        return self._cookies.recall(value, request.own_id) or self._cookies.read(value)
 
     async def _settled(
         self, found: VerifiedClaims | SessionCookie | Refusal | None, request: InboundRequest
     ) -> VerifiedClaims | Refusal | None:
         """The same, with a cookie looked up."""
-        return await self._cookies.claims(found, request.request_id) if isinstance(found, SessionCookie) else found
+        return await self._cookies.claims(found, request.own_id) if isinstance(found, SessionCookie) else found
 
     def _claims_for(self, route: Route, request: InboundRequest) -> VerifiedClaims | SessionCookie | Refusal | None:
         """Who is asking, as far as the route wants to know."""

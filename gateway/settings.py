@@ -10,7 +10,7 @@ import re
 import tomllib
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +28,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from gateway.clock import DEFAULT_LEEWAY_S, MAX_LEEWAY_S
 from gateway.errors import ConfigurationError
 
+AddressField: TypeAlias = Literal[
+    "x-forwarded-for", "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip"
+]
+"""Fields in which proxies and load balancers give the client's address."""
 type_name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 DEFAULT_FILE = Path("lockgate.toml")
 KIB = 1024
@@ -85,8 +89,15 @@ class ServerSettings(_Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     allowed_hosts: tuple[str, ...] = ()
     """Host names served here, without port; empty: every valid one."""
+    public_url: Annotated[str, Field(pattern=_ISSUER, max_length=256)] | None = None
+    """The address that clients use, for absolute addresses in responses; `token.issuer` where not given. No address is
+    ever built from `Host` or from what a proxy says."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Peers whose X-Forwarded-* fields are believed; nobody by default."""
+    forwarded_from: AddressField = "x-forwarded-for"
+    """The one field in which a trusted proxy gives the client's address; the other fields of this kind are dropped."""
+    forwarded_host: bool = False
+    """Whether a trusted proxy's `X-Forwarded-Host` is the host that the client asked; off, it is dropped."""
     allowed_origins: Origins = ()
     """Whose pages may read answers, use a session cookie and open WebSockets, unless a route says otherwise; nobody's
     by default."""
@@ -180,7 +191,8 @@ class RouteSettings(_Section):
     """One `[[route]]`: which paths go to which service, and who may ask."""
 
     name: type_name
-    prefix: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_-]*$")]
+    prefix: Annotated[str, Field(pattern=r"^/", max_length=1024)]
+    """Whatever a path may hold; `/files` stands for `/files` and everything below it."""
     upstreams: Upstreams
     service: type_name | None = None
     """Whose link key signs; the route's name where not given."""
@@ -191,6 +203,8 @@ class RouteSettings(_Section):
     """`<count>/<s|min|h> per <user|address|route>`; one or several."""
     public_write: bool = False
     """The explicit word that a route needs where anybody may use unsafe methods."""
+    encoded_slashes: bool = False
+    """Take `%2F` in a path, and hand it on as it is: for names with slashes in them. Off, such a path is 400."""
     timeout_s: Annotated[float, Field(gt=0)] = 10
     health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = None
     """A path to GET every few seconds from each upstream; one that does not answer 2xx gets no requests."""
@@ -340,6 +354,11 @@ class Settings(BaseSettings):
     def upstreams_of(self, route: RouteSettings) -> tuple[str, ...]:
         """Base URLs that a route leads to: its own, or those of its service where these are configured."""
         return self.upstreams.get(route.target, route.upstreams)
+
+    @property
+    def public_url(self) -> str:
+        """The address that clients use, without a slash at its end."""
+        return (self.server.public_url or self.token.issuer).rstrip("/")
 
     @property
     def scopes(self) -> frozenset[str]:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, NamedTuple
 
-from gateway.edge.headers import HeaderFacts
+from gateway.edge.headers import HeaderFacts, canonical_host, is_host
 
 Network = IPv4Network | IPv6Network
 
 _SITE_BITS: Final = 64
+_FORWARDED: Final = b"forwarded"
+_FOR, _PROTO = b"for", b"proto"
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED: Final = rb'"(?:[^"\\]|\\.)*"'
+_ELEMENT: Final = re.compile(rb'(?:[^",]|' + _QUOTED + rb")+")
+_PARAMETER: Final = re.compile(rb"(" + _TOKEN + rb")=(" + _TOKEN + rb"|" + _QUOTED + rb")")
+_PAIR: Final = re.compile(
+    rb"[ \t]*" + _PARAMETER.pattern + rb"[ \t]*(?:;[ \t]*(?:" + _PARAMETER.pattern + rb"[ \t]*)?)*"
+)
+_QUOTED_PAIR: Final = re.compile(rb"\\(.)")
+_NODE: Final = re.compile(
+    r"\[(?P<bracketed>[0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|(?P<v4>[0-9.]+)(?::[0-9]{1,5})?|(?P<v6>[0-9A-Fa-f:.]+)"
+)
 
 
 class Origin(NamedTuple):
@@ -19,10 +33,14 @@ class Origin(NamedTuple):
     Attributes:
         client: its address.
         scheme: `http` or `https`, as the client used it.
+        host: that the client asked, as `canonical_host` has it; `None` where the Host field says it.
+        readable: whether the client's address could be read; otherwise it is the peer's.
     """
 
     client: str
     scheme: str
+    host: str | None = None
+    readable: bool = True
 
 
 def is_trusted(peer: str, networks: Sequence[Network]) -> bool:
@@ -41,23 +59,85 @@ def network(address: str) -> str:
     return str(IPv6Network((found, _SITE_BITS), strict=False))
 
 
-def forwarded_origin(peer: str, headers: HeaderFacts, networks: Sequence[Network]) -> Origin:
-    """The origin a trusted front proxy tells of.
+class ForwardedReader:
+    """Reads what trusted front proxies say of the origin of a request (RFC 7239, and the fields from before it).
 
-    X-Forwarded-For is read from the right: each trusted proxy vouches for the entry before its own, and the first
-    address that is not a trusted proxy's is the client. Where that is not an address, the peer is taken: a field that
-    cannot be read never makes a check disappear.
+    Args:
+        networks: addresses of trusted proxies.
+        field: in which they give the client's address, in lower case.
+        host: whether their `X-Forwarded-Host` is believed.
     """
-    protocols = headers.values(b"x-forwarded-proto")
-    scheme = "https" if protocols and protocols[-1].lower() == b"https" else "http"
-    hops = [hop.strip() for value in headers.values(b"x-forwarded-for") for hop in value.split(b",")]
-    for hop in reversed(hops):
-        address = _address(hop.decode("latin-1"))
-        if address is None:
-            return Origin(peer, scheme)
-        if not any(address in network for network in networks):
-            return Origin(str(address), scheme)
-    return Origin(peer, scheme)
+
+    def __init__(self, networks: Sequence[Network], field: str, *, host: bool) -> None:
+        self._networks = networks
+        self._field = field.encode("ascii")
+        self._host = host
+
+    def read(self, peer: str, headers: HeaderFacts) -> Origin:
+        """The origin of a request that a trusted peer sent.
+
+        The hops are read from the right: each trusted proxy vouches for the entry before its own, and the first address
+        that is not a trusted proxy's is the client. Where an entry cannot be read as an address, the peer is taken, so
+        that an unreadable field never makes a check disappear.
+        """
+        values = headers.values(self._field)
+        hops = _elements(values) if self._field == _FORWARDED else [{_FOR: hop} for hop in _list(values)]
+        client, at, readable = self._client(peer, hops)
+        if self._field == _FORWARDED:
+            protocols = [hop[_PROTO] for hop in hops if _PROTO in hop]
+            # The element that names the client also says what the client spoke to the first proxy.
+            protocol = hops[at].get(_PROTO, b"") if at is not None else b"".join(protocols[-1:])
+        else:
+            protocols = _list(headers.values(b"x-forwarded-proto"))
+            same_length = at is not None and len(protocols) == len(hops)
+            protocol = protocols[at if same_length and at is not None else -1] if protocols else b""
+        host = self._forwarded_host(headers)
+        return Origin(client, "https" if protocol.lower() == b"https" else "http", host, readable)
+
+    def _client(self, peer: str, hops: Sequence[Mapping[bytes, bytes]]) -> tuple[str, int | None, bool]:
+        """The client's address, which hop names it, and whether every hop that was looked at could be read."""
+        for at in range(len(hops) - 1, -1, -1):
+            address = _node_address(hops[at].get(_FOR, b""))
+            if address is None:
+                return peer, None, False
+            if not any(address in network for network in self._networks):
+                return str(address), at, True
+        return peer, None, True
+
+    def _forwarded_host(self, headers: HeaderFacts) -> str | None:
+        if not self._host:
+            return None
+        hosts = _list(headers.values(b"x-forwarded-host"))
+        return canonical_host(hosts[-1]) if hosts and is_host(hosts[-1]) else None
+
+
+def _list(values: Sequence[bytes]) -> list[bytes]:
+    """The members of a list field, empty ones left out (RFC 9110 section 5.6.1)."""
+    return [member for value in values for entry in value.split(b",") if (member := entry.strip(b" \t"))]
+
+
+def _elements(values: Sequence[bytes]) -> list[dict[bytes, bytes]]:
+    """The elements of Forwarded (RFC 7239 section 4): parameters by name, in lower case; an unreadable one is empty."""
+    found: list[dict[bytes, bytes]] = []
+    for value in values:
+        for element in _ELEMENT.findall(value):
+            if not element.strip(b" \t"):
+                continue
+            pairs = _PAIR.fullmatch(element.strip(b" \t"))
+            names = _PARAMETER.findall(element) if pairs else []
+            parameters = {name.lower(): _unquoted(content) for name, content in names}
+            found.append(parameters if len(parameters) == len(names) else {})
+    return found
+
+
+def _unquoted(value: bytes) -> bytes:
+    return _QUOTED_PAIR.sub(rb"\1", value[1:-1]) if value.startswith(b'"') else value
+
+
+def _node_address(node: bytes) -> IPv4Address | IPv6Address | None:
+    """The address of a node, with or without brackets, quotes and port, as load balancers write it."""
+    match = _NODE.fullmatch(node.strip(b'"').decode("latin-1"))
+    return None if match is None else _address(match["bracketed"] or match["v4"] or match["v6"])
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:

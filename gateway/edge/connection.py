@@ -97,6 +97,7 @@ class Edge:
         self.draining = False
         self._putting_off: list[ClientConnection] = []
         ticker.listen(self._check_deadlines)
+        ticker.listen(self.heads.notices.look)
 
     def admit_connection(self, peer: Peer) -> bool:
         """Count a connection; `False` where there are too many of them, in all or from this peer.

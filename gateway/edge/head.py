@@ -6,10 +6,12 @@ import os
 from typing import Final, NamedTuple
 
 from gateway.edge import headers, wire
-from gateway.edge.client_address import forwarded_origin, is_trusted
-from gateway.edge.headers import HeaderFacts
-from gateway.edge.path import parse_target
+from gateway.edge.client_address import ForwardedReader, is_trusted
+from gateway.edge.headers import HeaderFacts, canonical_host, is_host, without_default_port
+from gateway.edge.notices import Notice, Notices
+from gateway.edge.path import SERVER_WIDE, parse_target
 from gateway.edge.request import InboundRequest
+from gateway.edge.trace import kept_request_id, kept_trace
 from gateway.edge.wire import END_OF_HEAD, WireError
 from gateway.errors import Reason
 from gateway.settings import LimitSettings, ServerSettings
@@ -23,6 +25,8 @@ MEMO_LINE_BYTES: Final = 512
 _FIELD_COST: Final = 160
 """About what one parsed field takes beyond its bytes."""
 _LINE_END: Final = b"\r\n"
+ANY_HOST: Final = frozenset({"/healthz", "/readyz", "/", SERVER_WIDE})
+"""Paths that are answered whatever the host: health, for probes that ask by address, and what tells nothing."""
 _AROUND_TARGET: Final = 64
 """Bytes of a request line beside its target, generously."""
 
@@ -47,7 +51,7 @@ class RequestLine(NamedTuple):
         path: canonical.
         query: as sent; `None` where there is no question mark.
         http11: HTTP/1.1, otherwise 1.0.
-        authority: of an absolute-form target, in lower case.
+        authority: of an absolute-form target, as `canonical_host` has it, without the port of its scheme.
     """
 
     method: str
@@ -63,12 +67,17 @@ class HeadReader:
     Args:
         server: who may be served here, and which peers are believed.
         limits: how much a client may send.
+
+    Attributes:
+        notices: what was put up with.
     """
 
     def __init__(self, server: ServerSettings, limits: LimitSettings) -> None:
         self._limits = limits
-        self._allowed_hosts = frozenset(host.lower() for host in server.allowed_hosts)
+        self._allowed_hosts = frozenset(host.lower().rstrip(".") for host in server.allowed_hosts)
         self._trusted_proxies = server.trusted_proxies
+        self._forwarded = ForwardedReader(server.trusted_proxies, server.forwarded_from, host=server.forwarded_host)
+        self.notices = Notices()
         self._lines: dict[bytes, RequestLine] = {}
         self._memo: dict[bytes, HeaderFacts] = {}
         self._memo_bytes = 0
@@ -142,20 +151,54 @@ class HeadReader:
         return None if facts is None else self._request(line, facts, peer)
 
     def _request(self, line: RequestLine, facts: HeaderFacts, peer: Peer) -> InboundRequest:
-        method, path, query, http11, authority = line
+        method, path, query, http11, _ = line
         if facts.chunked and not http11:
             raise WireError(Reason.AMBIGUOUS_FRAMING)
-        if authority is not None and authority != facts.host:
-            raise WireError(Reason.BAD_HOST)  # RFC 9112 section 3.2: they have to be the same
-        if self._allowed_hosts and not self._is_served(facts.host):
-            raise WireError(Reason.UNKNOWN_HOST)
-        client, scheme = (
-            forwarded_origin(peer.address, facts, self._trusted_proxies) if peer.trusted else (peer.address, "http")
-        )
-        # `_make` takes half the time of a call with ten arguments.
+        if not facts.host and http11:
+            raise WireError(Reason.BAD_HOST)
+        if facts.dropped:
+            self.notices.note(Notice.FIELD_DROPPED, facts.dropped)
+        own_id = self.next_request_id()
+        if peer.trusted:
+            return self._from_proxy(line, facts, peer, own_id)
+        if facts.tells_origin:
+            self.notices.note(Notice.PROXY_UNLISTED)
+        host = self._served_host(line, facts.host, "http")
+        # `_make` takes half the time of a call with a dozen arguments.
         return InboundRequest._make(
-            (method, path, query, http11, facts.host, facts, client, scheme, self.next_request_id(), peer.trusted)
+            (method, path, query, http11, host, facts, peer.address, "http", own_id, own_id, False, None)
         )
+
+    def _from_proxy(self, line: RequestLine, facts: HeaderFacts, peer: Peer, own_id: str) -> InboundRequest:
+        """A request that a trusted front proxy sent on: what it says of the request is believed."""
+        origin = self._forwarded.read(peer.address, facts)
+        if not origin.readable:
+            self.notices.note(Notice.ADDRESS_UNREADABLE)
+        # The target and Host have to agree on what the proxy asked; what its client asked may be another host.
+        host = self._served_host(line, facts.host, origin.scheme, origin.host)
+        request_id, trace = kept_request_id(facts) or own_id, kept_trace(facts)
+        method, path, query, http11, _ = line
+        return InboundRequest._make(
+            (method, path, query, http11, host, facts, origin.client, origin.scheme, request_id, own_id, True, trace)
+        )
+
+    def _served_host(self, line: RequestLine, host: str, scheme: str, forwarded: str | None = None) -> str:
+        """The host that the client asked.
+
+        Raises:
+            WireError: target and Host field disagree (RFC 9112 section 3.2), or the host is not served here.
+        """
+        if line.authority is not None:
+            if host and without_default_port(without_default_port(host, "http"), "https") != line.authority:
+                raise WireError(Reason.BAD_HOST)
+            host = line.authority
+        if forwarded is not None:
+            host = forwarded
+        if ":" in host:
+            host = without_default_port(host, scheme)
+        if self._allowed_hosts and line.path not in ANY_HOST and not self._is_served(host):
+            raise WireError(Reason.UNKNOWN_HOST)
+        return host
 
     def _is_served(self, host: str) -> bool:
         return host in self._allowed_hosts or host.rpartition(":")[0] in self._allowed_hosts
@@ -167,7 +210,7 @@ class HeadReader:
             if len(target) > self._limits.target_bytes:
                 raise WireError(Reason.TARGET_TOO_LONG)
             path, query, authority = parse_target(target, method)
-            asked = None if authority is None else authority.lower().decode("latin-1")
+            asked = None if authority is None else _asked_host(authority)
             found = RequestLine(method.decode("ascii"), path, query, http11, asked)
             if len(line) <= MEMO_LINE_BYTES:
                 if len(self._lines) >= MEMO_LINES:
@@ -191,6 +234,12 @@ class HeadReader:
             oldest = next(iter(memo))
             self._memo_bytes -= _memo_cost(oldest, memo.pop(oldest))
         memo[block] = facts
+
+
+def _asked_host(authority: bytes) -> str:
+    if not is_host(authority):
+        raise WireError(Reason.BAD_HOST)
+    return without_default_port(without_default_port(canonical_host(authority), "http"), "https")
 
 
 def _memo_cost(block: bytes, facts: HeaderFacts) -> int:

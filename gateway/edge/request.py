@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gateway.edge.headers import HeaderFacts
+from gateway.edge.trace import Trace
 
 
 class InboundRequest(NamedTuple):
@@ -15,12 +16,14 @@ class InboundRequest(NamedTuple):
         path: canonical; the only path there is. `*` for an OPTIONS that is about the server.
         query: as sent, without the question mark; `None` where there was none.
         http11: HTTP/1.1, otherwise 1.0.
-        host: lower case, of the target where that is absolute, else of the Host field.
+        host: canonical, and without the scheme's own port; empty where an HTTP/1.0 client names none.
         headers: what the fields say.
         client: the address the request is accounted to.
         scheme: what the client spoke to the first of our machines.
-        request_id: made here, 32 hexadecimal digits.
+        request_id: by which client, services and logs know the request: a trusted peer's, or `own_id`.
+        own_id: made here for this request alone, 32 hexadecimal digits.
         trusted_peer: it came from a front proxy whose X-Forwarded-* fields are believed.
+        trace: the trace that a trusted peer has it take part in; `None` where it begins one.
     """
 
     method: str
@@ -32,7 +35,14 @@ class InboundRequest(NamedTuple):
     client: str
     scheme: str
     request_id: str
+    own_id: str
     trusted_peer: bool = False
+    trace: Trace | None = None
+
+    @property
+    def trace_parent(self) -> str | None:
+        """The `traceparent` of the trace it takes part in."""
+        return None if self.trace is None else self.trace.parent
 
     @property
     def has_body(self) -> bool:

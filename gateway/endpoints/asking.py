@@ -106,7 +106,7 @@ def visitor_of(request: Request) -> Visitor:
     source = inbound(request)
     agents = source.headers.values(b"user-agent")
     agent = agents[0].decode("latin-1") if agents else ""
-    return Visitor(address=source.client, agent=agent, request_id=source.request_id)
+    return Visitor(address=source.client, agent=agent, request_id=source.own_id)
 
 
 async def client_of(request: Request, body: OAuthBody | None, grants: Grants) -> Client | None:

@@ -6,6 +6,8 @@ asked about; or the same refusal that the request itself would have got here.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from fastapi import APIRouter, Request, Response
 
 from gateway.edge.answers import SECURITY_HEADERS
@@ -22,6 +24,18 @@ ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 """Most proxies ask with GET; Envoy asks with the method of the request it holds, and its path behind ours."""
 
 
+class Held(NamedTuple):
+    """A request that a front proxy holds.
+
+    Attributes:
+        request: as it is judged.
+        path: as the proxy will send it; another spelling of the canonical one.
+    """
+
+    request: InboundRequest
+    path: str
+
+
 def router(pipeline: Pipeline, max_target_bytes: int) -> APIRouter:
     """The call for front proxies.
 
@@ -36,7 +50,7 @@ def router(pipeline: Pipeline, max_target_bytes: int) -> APIRouter:
     async def verify(request: Request) -> Response:
         """Judge the request that the proxy holds."""
         held = held_request(inbound(request), max_target_bytes)
-        fields = held if isinstance(held, Refusal) else await pipeline.vouch(held)
+        fields = held if isinstance(held, Refusal) else await pipeline.vouch(held.request, held.path)
         if isinstance(fields, Refusal):
             raise RefusedError(fields)
         answer = Response(status_code=200, headers=dict(SECURITY_HEADERS))
@@ -46,7 +60,7 @@ def router(pipeline: Pipeline, max_target_bytes: int) -> APIRouter:
     return api
 
 
-def held_request(asking: InboundRequest, max_target_bytes: int) -> InboundRequest | Refusal:
+def held_request(asking: InboundRequest, max_target_bytes: int) -> Held | Refusal:
     """The request that a front proxy holds, from what it says of it.
 
     Only a trusted proxy is believed. Both spellings of a field may be there, as long as they say the same: a client
@@ -63,11 +77,12 @@ def held_request(asking: InboundRequest, max_target_bytes: int) -> InboundReques
         path, query, authority = parse_target(target)
     except WireError as error:
         return Refusal(error.reason)
-    held = asking._replace(method=method.decode("ascii"), path=path, query=query)
-    if authority is not None or held.target.encode("ascii") != target:
-        # The proxy will send the bytes it has; they have to be the ones that were judged.
+    if authority is not None or b"//" in target.partition(b"?")[0]:
+        # The proxy will send the bytes it has. Equivalent spellings of a path are judged alike (RFC 3986 section
+        # 6.2.2), but a service behind the proxy would see an empty segment where none was judged.
         return Refusal(Reason.BAD_TARGET)
-    return held
+    request = asking._replace(method=method.decode("ascii"), path=path, query=query)
+    return Held(request, target.partition(b"?")[0].decode("ascii"))
 
 
 def _said(asking: InboundRequest, names: tuple[bytes, ...]) -> bytes | None:

@@ -93,7 +93,7 @@ def router(sessions: Sessions, grants: Grants, browser: Browser, allowance: Allo
         if source.has_body or isinstance(bearer(source.headers.authorization), Refusal):
             raise RefusedError(Refusal(Reason.REPEATED_CREDENTIALS))
         browser.not_cross_site(request)
-        held = cookie if isinstance(cookie, Refusal) else await browser.cookies.refresh(cookie, source.request_id)
+        held = cookie if isinstance(cookie, Refusal) else await browser.cookies.refresh(cookie, source.own_id)
         if isinstance(held, Refusal):
             raise RefusedError(held)
         return held

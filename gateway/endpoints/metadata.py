@@ -15,21 +15,21 @@ WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
 MAX_AGE_S: Final = 300
 
 
-def metadata(issuer: str, scopes: Iterable[str]) -> dict[str, Any]:
+def metadata(issuer: str, public_url: str, scopes: Iterable[str]) -> dict[str, Any]:
     """What is told about an issuer.
 
     Args:
-        issuer: its identifier, under which its calls are reached.
+        issuer: its identifier.
+        public_url: under which its calls are reached; without a slash at its end.
         scopes: every one that can be granted.
     """
-    base = issuer.rstrip("/")
     methods = ["client_secret_basic", "client_secret_post"]
     return {
         "issuer": issuer,
-        "token_endpoint": f"{base}/auth/token",
-        "jwks_uri": f"{base}/.well-known/jwks.json",
-        "revocation_endpoint": f"{base}/auth/revoke",
-        "introspection_endpoint": f"{base}/auth/introspect",
+        "token_endpoint": f"{public_url}/auth/token",
+        "jwks_uri": f"{public_url}/.well-known/jwks.json",
+        "revocation_endpoint": f"{public_url}/auth/revoke",
+        "introspection_endpoint": f"{public_url}/auth/introspect",
         "scopes_supported": sorted(set(scopes)),
         # Required by RFC 8414, and empty: there is no authorization endpoint.
         "response_types_supported": [],
@@ -40,10 +40,10 @@ def metadata(issuer: str, scopes: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def router(issuer: str, scopes: Iterable[str]) -> APIRouter:
+def router(issuer: str, public_url: str, scopes: Iterable[str]) -> APIRouter:
     """The metadata call; for an issuer with a path also where RFC 8414 section 3.1 puts that."""
     api = APIRouter(tags=["oauth"])
-    content = metadata(issuer, scopes)
+    content = metadata(issuer, public_url, scopes)
     headers = {
         "Cache-Control": f"public, max-age={MAX_AGE_S}",
         **dict(NO_GUESSING),

@@ -43,4 +43,4 @@ async def _token_of(source: InboundRequest, cookies: CookieSessions) -> Unverifi
     if value is None or isinstance(value, Refusal):
         return bearer(source.headers.authorization)
     cookie = cookies.read(value)
-    return cookie if isinstance(cookie, Refusal) else await cookies.token(cookie, source.request_id)
+    return cookie if isinstance(cookie, Refusal) else await cookies.token(cookie, source.own_id)

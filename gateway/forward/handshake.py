@@ -14,13 +14,13 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from gateway.edge import wire
+from gateway.edge.headers import WEBSOCKET
 from gateway.edge.request import InboundRequest
 from gateway.edge.wire import Field, WireError
 from gateway.errors import Reason, Refusal
 from gateway.forward.answer import MAX_FIELDS, MAX_HEAD_BYTES, parse
 from gateway.policy.routes import Route
 
-WEBSOCKET: Final = b"websocket"
 TICKET: Final = "ticket"
 NEUTRAL_PROTOCOL: Final = b"lockgate"
 """Offered beside a token by a client that speaks no subprotocol: browsers insist on one being chosen."""
@@ -148,7 +148,7 @@ def is_one(request: InboundRequest) -> bool:
 
     Browsers send the key with each handshake, and no page can keep them from it.
     """
-    return request.headers.upgrade == WEBSOCKET or bool(request.headers.values(b"sec-websocket-key"))
+    return request.headers.upgrade or bool(request.headers.values(b"sec-websocket-key"))
 
 
 def foreign(request: InboundRequest, route: Route) -> Refusal | None:

@@ -57,28 +57,34 @@ class OutboundRequests:
             digest_line = f"content-digest: {digest}\r\n"
         if forward_authorization and facts.authorization:
             credentials = f"authorization: {facts.authorization[0].decode('latin-1')}\r\n"
-        traceparent, (signature_input, signature) = self._sign(request, identity, digest, said, now)
+        traceparent, (signature_input, signature) = self._sign(request, request.path, identity, digest, said, now)
+        trace = request.trace
+        state = f"tracestate: {trace.state}\r\n" if trace is not None and trace.state else ""
+        asked = f"X-Forwarded-Host: {request.host}\r\n" if request.host else ""
         # One text, encoded once: it is made for every request. What a client sent is bytes, and latin-1 keeps them.
         return (
             f"{request.method} {request.target} HTTP/1.1\r\nHost: {host}\r\n{facts.forwardable}{credentials}"
-            f"X-Forwarded-Host: {request.host}\r\nX-Forwarded-For: {request.client}\r\n"
+            f"{asked}X-Forwarded-For: {request.client}\r\n"
             f"X-Forwarded-Proto: {request.scheme}\r\n{_framing(request, body)}x-request-id: {request.request_id}\r\n"
-            f"traceparent: {traceparent}\r\n{'' if identity is None else identity.header_lines}{digest_line}"
+            f"traceparent: {traceparent}\r\n{state}{'' if identity is None else identity.header_lines}{digest_line}"
             f"Signature-Input: {signature_input}\r\nSignature: {signature}\r\n\r\n"
         ).encode("latin-1")
 
-    def identity_fields(self, request: InboundRequest, identity: Identity | None, *, now: float) -> list[Field]:
+    def identity_fields(
+        self, request: InboundRequest, identity: Identity | None, *, path: str, now: float
+    ) -> list[Field]:
         """The signed identity alone, for a request that a front proxy forwards; its body is signed as not seen.
 
         Args:
-            request: with the method and target that the service will see.
+            request: with the method and query that the service will see.
             identity: who was let in; `None` for nobody in particular.
+            path: as the service will see it.
             now: Unix seconds.
 
         Returns:
             Names and values, without `x-request-id`, which every answer carries anyway.
         """
-        traceparent, (signature_input, signature) = self._sign(request, identity, None, Body.UNSEEN, now)
+        traceparent, (signature_input, signature) = self._sign(request, path, identity, None, Body.UNSEEN, now)
         covered = NOBODY if identity is None else identity.covered
         return [
             *((name.encode("ascii"), value.encode("ascii")) for name, value in covered.headers),
@@ -87,18 +93,22 @@ class OutboundRequests:
             (b"signature", signature.encode("ascii")),
         ]
 
-    def _sign(
-        self, request: InboundRequest, identity: Identity | None, digest: str | None, body: Body, now: float
+    def _sign(  # noqa: PLR0913, PLR0917 - what a signature covers
+        self, request: InboundRequest, path: str, identity: Identity | None, digest: str | None, body: Body, now: float
     ) -> tuple[str, tuple[str, str]]:
         """The values of traceparent, and of Signature-Input and Signature."""
-        request_id = request.request_id
-        # W3C Trace Context: the request's id is its trace id, and the second half of it the id of the gateway's span.
-        traceparent = f"00-{request_id}-{request_id[16:]}-{'01' if self._sampler.takes(request_id) else '00'}"
+        # W3C Trace Context: the own id is the trace id, and the second half of it the id of the gateway's span.
+        own_id, trace = request.own_id, request.trace
+        recorded = self._sampler.takes(own_id)
+        if trace is None:
+            traceparent = f"00-{own_id}-{own_id[16:]}-{'01' if recorded else '00'}"
+        else:
+            traceparent = f"{trace.parent[:36]}{own_id[16:]}-01" if recorded else trace.parent
         return traceparent, self._signer.sign(
             method=request.method,
-            path=request.path,
+            path=path,
             query=request.query or "",
-            request_id=request_id,
+            request_id=request.request_id,
             traceparent=traceparent,
             covered=NOBODY if identity is None else identity.covered,
             content_digest=digest,

@@ -28,6 +28,7 @@ class AccessLog:
         self,
         *,
         request_id: str,
+        own_id: str,
         client: str,
         method: str,
         path: str,
@@ -40,6 +41,7 @@ class AccessLog:
 
         Args:
             request_id: as the client and the service got it.
+            own_id: made here; written where it is another one.
             client: its address.
             method: as sent.
             path: canonical, without the query.
@@ -49,10 +51,11 @@ class AccessLog:
             reason: why it was refused; empty where it was not.
         """
         why = f', "reason": "{reason}"' if reason else ""
+        own = "" if own_id is request_id else f'"own_id": "{own_id}", '
         # Written by hand, because it is written for each request. What is quoted cannot hold a quote, a backslash or a
         # control character: the edge lets none of them into a method, a path or an address, and the rest is ours.
         sys.stdout.write(
-            f'{{"time": "{self._time()}", "event": "request", "request_id": "{request_id}", "client": "{client}", '
+            f'{{"time": "{self._time()}", "event": "request", "request_id": "{request_id}", {own}"client": "{client}", '
             f'"method": "{method}", "path": "{path}", "route": "{route}", "status": {status}, '
             f'"ms": {seconds * 1000:.2f}{why}}}\n'
         )

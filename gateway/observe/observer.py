@@ -33,6 +33,7 @@ class RequestObserver:
         if self._access_log is not None:
             self._access_log.answered(
                 request_id=request.request_id,
+                own_id=request.own_id,
                 client=request.client,
                 method=request.method,
                 path=request.path,

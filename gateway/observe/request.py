@@ -10,7 +10,15 @@ class ObservedRequest(Protocol):
 
     @property
     def request_id(self) -> str:
+        """By which client, services and logs know it."""
+
+    @property
+    def own_id(self) -> str:
         """The id it was given here: 32 hexadecimal digits, of which the second half counts up."""
+
+    @property
+    def trace_parent(self) -> str | None:
+        """The `traceparent` of the trace that it takes part in; `None` where it begins one."""
 
     @property
     def client(self) -> str:

@@ -1,18 +1,22 @@
 """Spans for an OpenTelemetry collector: one for each sampled request. Needs the extra `lockgate[otel]`.
 
-A request's id is its trace id, and the second half of it the id of the gateway's span: the `traceparent` that a service
-gets names both, whether or not anybody records them. So a span can be made when the request has ended, from what is
-known then, and costs nothing before.
+The second half of a request's own id is the id of the gateway's span, and the whole of it the trace id, unless a
+trusted peer has the request take part in another trace. The `traceparent` that a service gets names both, whether or
+not anybody records them. So a span can be made when the request has ended, from what is known then, and costs nothing
+before.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.clock import Clock
 from gateway.errors import ConfigurationError, Reason
 from gateway.observe.request import ObservedRequest
 from gateway.settings import TracingSettings
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
 
 _NS: Final = 1_000_000_000
 
@@ -69,16 +73,13 @@ class Tracing:
         self, request: ObservedRequest, route: str, status: int, seconds: float, reason: Reason | None
     ) -> None:
         """Record a request that has ended; the arguments are those of `edge.handler.Observer.answered`."""
-        if not self._sampler.takes(request.request_id):
+        if not self._sampler.takes(request.own_id):
             return
         trace = self._api
         end = int(self._clock.now() * _NS)
-        context = trace.SpanContext(
-            trace_id=int(request.request_id, 16),
-            span_id=int(request.request_id[16:], 16),
-            is_remote=False,
-            trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED),
-        )
+        before = request.trace_parent
+        trace_id, span_id = request.own_id if before is None else before[3:35], request.own_id[16:]
+        context = self._context(trace_id, span_id, is_remote=False)
         attributes: dict[str, str | int] = {
             "http.request.method": request.method,
             "http.route": route,
@@ -91,12 +92,19 @@ class Tracing:
             self._span(
                 name=f"{request.method} {route}",
                 context=context,
+                parent=None if before is None else self._context(trace_id, before[36:52], is_remote=True),
                 resource=self._resource,
                 attributes=attributes,
                 kind=trace.SpanKind.SERVER,
                 start_time=end - int(seconds * _NS),
                 end_time=end,
             )
+        )
+
+    def _context(self, trace_id: str, span_id: str, *, is_remote: bool) -> SpanContext:
+        sampled = self._api.TraceFlags(self._api.TraceFlags.SAMPLED)
+        return self._api.SpanContext(
+            trace_id=int(trace_id, 16), span_id=int(span_id, 16), is_remote=is_remote, trace_flags=sampled
         )
 
     def close(self) -> None:

@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
+from urllib.parse import quote
 
 from gateway.admission.rate import Limit, parse
-from gateway.edge.path import SERVER_WIDE
+from gateway.edge.path import ENCODED_SLASH, ROOT, SERVER_WIDE, canonical_path
+from gateway.edge.request import InboundRequest
+from gateway.edge.wire import WireError
 from gateway.errors import ConfigurationError, Reason, Refusal
 from gateway.settings import RouteSettings, Settings
 
@@ -29,7 +32,7 @@ KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 REFUSED_METHODS: Final = frozenset({"TRACE", "TRACK", "CONNECT"})
 ANY_METHOD: Final = "*"
-_SOCKET_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_~-]+)+")
+_WRITTEN_PLAIN: Final = re.compile(r"(?:[^\x00-\x7f]| )+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Route:
         limits: the rate limits its requests count for.
         sockets: the paths where a WebSocket may be opened.
         origins: whose pages may open one.
+        encoded_slashes: `%2F` in a path is an ordinary character.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Route:
     forward_authorization: bool
     sockets: frozenset[str] = frozenset()
     origins: frozenset[bytes] = frozenset()
+    encoded_slashes: bool = False
 
 
 class RouteTable:
@@ -103,6 +108,8 @@ class RouteTable:
 def find(table: RouteTable, method: str, path: str) -> Route | Refusal:
     """The route for a request, or why there is none."""
     route = table.match(path)
+    if ENCODED_SLASH in path and not (route is not None and route.encoded_slashes):
+        return Refusal(Reason.BAD_TARGET)
     if route is not None and method in route.required:
         return route
     if method in REFUSED_METHODS:
@@ -114,6 +121,11 @@ def find(table: RouteTable, method: str, path: str) -> Route | Refusal:
     return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", route.allow),))
 
 
+def asks_nothing(request: InboundRequest) -> bool:
+    """Whether it is the `OPTIONS /` by which load balancers see that a server is there; no page asks it."""
+    return request.path == ROOT and request.method == "OPTIONS" and request.headers.origin is None
+
+
 def is_own(path: str) -> bool:
     """Whether the gateway answers a canonical path itself."""
     second_slash = path.find("/", 1)
@@ -122,9 +134,9 @@ def is_own(path: str) -> bool:
 
 def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) -> Route:
     place = f"route {entry.name!r}"
-    prefix = entry.prefix.rstrip("/")
-    if not prefix or "//" in prefix:
-        raise ConfigurationError(f"{place}: the prefix must have a first segment and no empty one")
+    prefix = _path(entry.prefix, f"{place}: the prefix").rstrip("/")
+    if not prefix:
+        raise ConfigurationError(f"{place}: the prefix must have a first segment")
     if any(prefix == own or prefix.startswith(f"{own}/") for own in NEVER_ROUTED):
         raise ConfigurationError(f"{place}: {prefix} is never routed")
     unknown = set(entry.methods) - KNOWN_METHODS
@@ -159,16 +171,35 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
         forward_authorization=entry.forward_authorization,
         sockets=_sockets(entry, prefix),
         origins=_origins(entry, settings),
+        encoded_slashes=entry.encoded_slashes,
     )
 
 
+def _path(text: str, place: str) -> str:
+    """A configured path as requests have it; blanks and what is beyond ASCII may be written plain.
+
+    Raises:
+        ConfigurationError: a request could never have it.
+    """
+    try:
+        path = canonical_path(_WRITTEN_PLAIN.sub(lambda found: quote(found[0]), text).encode("ascii"))
+    except (WireError, UnicodeEncodeError) as error:
+        raise ConfigurationError(
+            f"{place} {text!r} is no path: it begins with one slash and has no dot segments, backslashes, '?' or '#'"
+        ) from error
+    if "//" in text or ENCODED_SLASH in path:
+        raise ConfigurationError(f"{place} {text!r} has an empty segment or a coded slash, which no route can have")
+    return path
+
+
 def _sockets(entry: RouteSettings, prefix: str) -> frozenset[str]:
-    for path in entry.websocket:
-        if _SOCKET_PATH.fullmatch(path) is None or not (path == prefix or path.startswith(f"{prefix}/")):
-            raise ConfigurationError(f"route {entry.name!r}: {path!r} is not a plain path below {prefix}")
+    paths = frozenset(_path(path, f"route {entry.name!r}: the path of a WebSocket") for path in entry.websocket)
+    for path in paths:
+        if path.endswith("/") or not (path == prefix or path.startswith(f"{prefix}/")):
+            raise ConfigurationError(f"route {entry.name!r}: {path!r} is not a path below {prefix}")
     if entry.websocket and "GET" not in entry.methods:
         raise ConfigurationError(f"route {entry.name!r}: a WebSocket is opened with GET, not among its methods")
-    return frozenset(entry.websocket)
+    return paths
 
 
 def _origins(entry: RouteSettings, settings: Settings) -> frozenset[bytes]:

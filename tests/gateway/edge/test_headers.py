@@ -22,7 +22,10 @@ SPELLINGS = {
     "doubled dashes": lambda name: name.replace("-", "--"),
     "leading dash": lambda name: f"-{name}",
     "no dashes": lambda name: name.replace("-", ""),
-    "with a suffix": lambda name: f"{name}-2",
+    "trailing dash": lambda name: f"{name}-",
+    "underscores": lambda name: name.replace("-", "_"),
+    "dots": lambda name: name.replace("-", "."),
+    "one underscore": lambda name: name.replace("-", "_", 1),
     "other separators": lambda name: name.replace("-", "+"),
     "other separators, mixed": lambda name: name.replace("-", "~'-"),
 }
@@ -42,11 +45,76 @@ async def test_no_client_can_say_who_it_is(node: Node, upstream: Upstream, route
     assert request.values("x-user-roles") == ([""] if credentials else [])
 
 
-@pytest.mark.parametrize("name", ["X_User_Id", "X.User.Id", "x-user_id", "X_Anything", "a.b", "Content_Length"])
-async def test_names_that_cgi_would_confuse_are_refused(node: Node, upstream: Upstream, name: str) -> None:
-    """R-51."""
-    raw = b"GET /open HTTP/1.1\r\n" + HOST + f"{name}: 1\r\n\r\n".encode()
-    await refused(node, upstream, raw, 400, "malformed_header_name")
+CONFUSABLE = ("X_User_Id", "X.User.Id", "x-user_id", "X_Anything", "a.b", "api_key", "session_id", "_", ".")
+
+
+@pytest.mark.parametrize("name", CONFUSABLE)
+async def test_a_field_whose_name_cgi_would_confuse_is_dropped_and_counted(
+    node: Node, upstream: Upstream, name: str
+) -> None:
+    """R-51, K9: the request goes on without it."""
+    assert (await node.get("/open", f"{name}: lie\r\nX-Kept: 1\r\n")).status == 200
+    (request,) = upstream.requests
+    assert b"lie" not in request.raw
+    assert request.value("x-kept") == "1"
+    assert "lockgate_field_dropped 1.0" in (node.worker.metrics.text().decode())
+
+
+@pytest.mark.parametrize(
+    "line", ["Content_Length: 5", "Transfer_Encoding: chunked", "Transfer.Encoding: chunked", "Content.Length: 5"]
+)
+async def test_a_dropped_field_frames_nothing(node: Node, upstream: Upstream, line: str) -> None:
+    """R-51, R-80, K9: what follows is a request of its own, for the gateway and for the service."""
+    raw = b"GET /open HTTP/1.1\r\n" + HOST + line.encode() + b"\r\n\r\n"
+    client = await node.connect()
+    await client.send(raw + b"GET /open/2 HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert [(await client.message()).status for _ in range(2)] == [200, 200]
+    client.close()
+    assert [request.line for request in upstream.requests] == ["GET /open HTTP/1.1", "GET /open/2 HTTP/1.1"]
+    assert all(request.body == b"" for request in upstream.requests)
+
+
+NOBODYS = (
+    "X-User-Agent",
+    "X-User-Locale",
+    "X-User-Timezone",
+    "X-Hostname",
+    "X-Host-Version",
+    "X-Schemes",
+    "X-Usercentrics-Id",
+    "X-Envoyage",
+    "X-Forwarder",
+    "X-Originals",
+    "X-Token-Ids",
+    "X-Signature",
+    "Signature-Version",
+    "X-Auth-Timeout",
+    "Traceparents",
+    "Content-Digest-Wanted",
+)
+
+
+@pytest.mark.parametrize("name", NOBODYS)
+async def test_a_name_that_only_begins_like_a_reserved_one_reaches_the_service(
+    node: Node, upstream: Upstream, name: str
+) -> None:
+    """K3."""
+    assert (await node.get("/open", f"{name}: kept\r\n")).status == 200
+    (request,) = upstream.requests
+    assert request.values(name.lower()) == ["kept"]
+
+
+async def test_a_name_that_only_begins_like_a_reserved_one_reaches_the_client(redis_url: str, tmp_path: Path) -> None:
+    """K3: on responses as on requests."""
+    lines = "".join(f"{name}: kept\r\n" for name in NOBODYS).encode()
+    async with (
+        upstreams.running(
+            upstreams.recorder(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + lines + b"\r\n")
+        ) as upstream,
+        nodes.running(nodes.settings(tmp_path, redis_url, upstream.url)) as node,
+    ):
+        got = await node.get("/open")
+    assert [got.values(name.lower()) for name in NOBODYS] == [["kept"]] * len(NOBODYS)
 
 
 HOP_BY_HOP = (
@@ -152,7 +220,17 @@ async def test_where_a_request_came_from_is_for_the_gateway_to_say(node: Node, u
         ("::ffff:203.0.113.9", "203.0.113.9"),
         ("unknown", "127.0.0.1"),
         ("203.0.113.9, not an address", "127.0.0.1"),
-        ("203.0.113.9:1234", "127.0.0.1"),
+        ("203.0.113.9:1234", "203.0.113.9"),
+        ("198.51.100.7:51234, 127.0.0.2:9", "198.51.100.7"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ('"[2001:db8::1]:443"', "2001:db8::1"),
+        ("203.0.113.9,", "203.0.113.9"),
+        (" ,, 203.0.113.9 ,", "203.0.113.9"),
+        ("203.0.113.9:99999999", "127.0.0.1"),
+        ("[2001:db8::1", "127.0.0.1"),
+        ("203.0.113.09", "127.0.0.1"),
+        ("_hidden", "127.0.0.1"),
         ("fe80::1%\xe9vil", "127.0.0.1"),
         ("", "127.0.0.1"),
     ],
@@ -270,3 +348,136 @@ async def test_a_method_has_the_length_of_one(
     """It stands in the access log: who sends 20,000 letters must not fill the disk with them."""
     await refused(node, upstream, b"G" * 33 + b" /open HTTP/1.1\r\n" + HOST + b"\r\n", 400, "malformed_request")
     assert "GGG" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "client", "scheme"),
+    [
+        ("forwarded", "for=203.0.113.9", "203.0.113.9", "http"),
+        ("forwarded", 'for="203.0.113.9:4711";proto=https', "203.0.113.9", "https"),
+        ("forwarded", 'For="[2001:db8::7]:4711";Proto=HTTPS;by=x', "2001:db8::7", "https"),
+        ("forwarded", "for=6.6.6.6;proto=http, for=203.0.113.9;proto=https, for=127.0.0.2", "203.0.113.9", "https"),
+        ("forwarded", 'for="6.6.6.6, for=1.2.3.4", for=203.0.113.9', "203.0.113.9", "http"),
+        ("forwarded", "for=_hidden;proto=https", "127.0.0.1", "https"),
+        ("forwarded", "for=unknown", "127.0.0.1", "http"),
+        ("forwarded", "for=203.0.113.9;for=6.6.6.6", "127.0.0.1", "http"),
+        ("forwarded", "for", "127.0.0.1", "http"),
+        ("forwarded", "proto=https", "127.0.0.1", "https"),
+        ("x-real-ip", "203.0.113.9", "203.0.113.9", "http"),
+        ("cf-connecting-ip", "2001:db8::7", "2001:db8::7", "http"),
+        ("true-client-ip", "nonsense", "127.0.0.1", "http"),
+    ],
+)
+async def test_the_configured_field_gives_the_address_and_no_other_does(  # noqa: PLR0913, PLR0917 - fixtures and cases
+    redis_url: str, upstream: Upstream, tmp_path: Path, field: str, value: str, client: str, scheme: str
+) -> None:
+    """R-57, K5: another one may be the client's own."""
+    server = {"trusted_proxies": ["127.0.0.0/8"], "forwarded_from": field}
+    async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, server=server)) as node:
+        others = "".join(f"{name}: 6.6.6.6\r\n" for name in ("X-Forwarded-For", "X-Client-Ip"))
+        assert (await node.get("/open", f"{field}: {value}\r\n{others}")).status == 200
+    (request,) = upstream.requests
+    assert request.values("x-forwarded-for") == [client]
+    assert request.value("x-forwarded-proto") == scheme
+    assert b"6.6.6.6" not in request.raw
+
+
+@pytest.mark.parametrize(("believed", "host"), [(False, "shop.example"), (True, "front.example")])
+async def test_a_proxys_host_is_believed_where_that_is_switched_on(
+    redis_url: str, upstream: Upstream, tmp_path: Path, *, believed: bool, host: str
+) -> None:
+    """K5."""
+    server = {"trusted_proxies": ["127.0.0.0/8"], "forwarded_host": believed}
+    async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, server=server)) as node:
+        fields = "X-Forwarded-Host: front.example:443\r\nX-Forwarded-Proto: https\r\n"
+        assert (await node.get("/open", fields)).status == 200
+    (request,) = upstream.requests
+    assert request.values("x-forwarded-host") == [host]
+
+
+async def test_an_unlisted_peer_that_says_where_requests_come_from_is_reported(node: Node) -> None:
+    """K5: every client behind it counts as one, and nothing else would tell."""
+    before = await node.get("/readyz")
+    assert before.json["checks"]["proxies"] == "ok"
+    assert (await node.get("/open", "X-Forwarded-For: 203.0.113.9\r\n")).status == 200
+    node.worker.ticker.tick()
+    after = await node.get("/readyz")
+    assert after.status == 200
+    assert after.json["checks"]["proxies"].startswith("warning: ")
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("fields", "request_id", "traceparent", "tracestate"),
+    [
+        (f"X-Request-Id: front-1.a_B\r\nTraceparent: {TRACE}\r\nTracestate: a=1,b@c=2\r\n", True, True, ["a=1,b@c=2"]),
+        (f"Traceparent: {TRACE}\r\nTracestate: a=1\r\nTracestate: b=2\r\n", False, True, ["a=1,b=2"]),
+        (f"Traceparent: {TRACE}\r\nTracestate: {'a=' + 'x' * 600}\r\n", False, False, []),
+        (f"Traceparent: {TRACE}\r\nTracestate: no member\r\n", False, False, []),
+        ("Tracestate: a=1\r\n", False, False, []),
+        (f"Traceparent: {TRACE.upper()}\r\nTracestate: a=1\r\n", False, False, []),
+        (f"Traceparent: 01{TRACE[2:]}\r\n", False, False, []),
+        (f"Traceparent: 00-{'0' * 32}-b7ad6b7169203331-01\r\n", False, False, []),
+        (f"Traceparent: {TRACE}\r\nTraceparent: {TRACE}\r\n", False, False, []),
+        ("X-Request-Id: a b\r\n", False, False, []),
+        (f"X-Request-Id: {'a' * 65}\r\n", False, False, []),
+        ("X-Request-Id: a\r\nX-Request-Id: a\r\n", False, False, []),
+        ("X-Request-Id: \r\nBaggage: a=1\r\n", False, False, []),
+    ],
+)
+async def test_a_trusted_peers_request_id_and_trace_are_kept_when_well_formed(  # noqa: PLR0913, PLR0917 - as above
+    redis_url: str,
+    upstream: Upstream,
+    tmp_path: Path,
+    fields: str,
+    request_id: bool,  # noqa: FBT001 - whether it is kept
+    traceparent: bool,  # noqa: FBT001 - as above
+    tracestate: list[str],
+) -> None:
+    """K12."""
+    server = {"trusted_proxies": ["127.0.0.0/8"]}
+    async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, server=server)) as node:
+        answer = await node.get("/open", fields)
+    (request,) = upstream.requests
+    shown = request.value("x-request-id")
+    assert answer.value("x-request-id") == shown
+    assert (shown == "front-1.a_B") is request_id
+    assert request_id or len(shown) == 32
+    assert (request.value("traceparent") == TRACE) is traceparent
+    assert request.values("tracestate") == tracestate
+    assert request.values("baggage") == []
+
+
+async def test_nobody_elses_request_id_or_trace_is_kept(node: Node, upstream: Upstream) -> None:
+    """K12."""
+    fields = f"X-Request-Id: mine\r\nTraceparent: {TRACE}\r\nTracestate: a=1\r\nBaggage: a=1\r\n"
+    assert (await node.get("/open", fields)).value("x-request-id") != "mine"
+    (request,) = upstream.requests
+    assert request.value("x-request-id") != "mine"
+    assert request.value("traceparent") != TRACE
+    assert request.values("tracestate") == request.values("baggage") == []
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "h2c, websocket", "TLS/1.0", "websocket, h2c", "foo/2", "\t"])
+@pytest.mark.parametrize("target", ["/open", "/auth/revoke"])
+async def test_an_upgrade_that_is_no_websocket_is_ignored_with_a_body_too(
+    node: Node, upstream: Upstream, protocol: str, target: str
+) -> None:
+    """K1: Java's client and curl --http2 ask so with every request."""
+    fields = f"Upgrade: {protocol}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n"
+    client = await node.connect()
+    raw = f"POST {target} HTTP/1.1\r\n{fields}{form}".encode() + HOST + b"\r\ntoken=x"
+    await client.send(raw + b"GET /open/2 HTTP/1.1\r\n" + HOST + b"\r\n")
+    assert [(await client.message()).status for _ in range(2)] == [200, 200]
+    client.close()
+    assert all(request.values("upgrade") == request.values("http2-settings") == [] for request in upstream.requests)
+    assert upstream.requests[-1].line == "GET /open/2 HTTP/1.1"
+
+
+async def test_a_websocket_handshake_with_a_body_is_refused(node: Node, upstream: Upstream) -> None:
+    """R-91, K1: what follows could be taken for frames by one side and for a body by the other."""
+    fields = b"Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 2\r\n"
+    await refused(node, upstream, b"GET /open HTTP/1.1\r\n" + HOST + fields + b"\r\nhi", 400, "upgrade_refused")

@@ -42,7 +42,7 @@ def outcome(reader: HeadReader, head: bytes, peer: Peer) -> InboundRequest | Rea
         found = reader.recognize(head, peer) or reader.read(head[: reader.find_end(head)], peer)
     except WireError as error:
         return error.reason
-    return found._replace(request_id="")
+    return found._replace(request_id="", own_id="")
 
 
 @pytest.mark.parametrize("peer", PEERS)

@@ -51,6 +51,7 @@ def test_refusals_are_counted_by_reason() -> None:
 def test_an_access_line_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     AccessLog(ManualClock(1.5)).answered(
         request_id="r",
+        own_id="r",
         client="2001:db8::1",
         method="GET",
         path="/a/%22%0A/!$&'()*+,;=:@~",
@@ -74,8 +75,16 @@ def test_an_access_line_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) 
     }
 
 
-@pytest.mark.parametrize("byte", [b'"', b"\\", b"\n", b"\x1b", b"\x7f"])
-@pytest.mark.parametrize("form", [b"G%bT /open/x HTTP/1.1\r\n", b"GET /open/%b HTTP/1.1\r\n"])
+METHOD, PATH = b"G%bT /open/x HTTP/1.1\r\n", b"GET /open/%b HTTP/1.1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("form", "byte"),
+    [
+        *((METHOD, byte) for byte in (b'"', b"\\", b"\n", b"\x1b", b"\x7f")),
+        *((PATH, byte) for byte in (b"\\", b"\n", b"\x1b")),
+    ],
+)
 async def test_what_could_break_a_line_never_gets_as_far_as_the_log(
     capsys: pytest.CaptureFixture[str], node: Node, form: bytes, byte: bytes
 ) -> None:
@@ -86,6 +95,13 @@ async def test_what_could_break_a_line_never_gets_as_far_as_the_log(
     client.close()
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["event"] == "refused"
+
+
+async def test_a_quote_in_a_path_is_coded_before_it_is_logged(capsys: pytest.CaptureFixture[str], node: Node) -> None:
+    """R-184, K8."""
+    assert (await node.get('/open/"')).status == 200
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["path"] == "/open/%22"
 
 
 async def test_each_request_is_logged_once_with_its_route_and_without_its_query(

@@ -43,7 +43,7 @@ def origins(*, cookies: str = "secure", allowed: tuple[str, ...] = (SHOP,)) -> O
 
 def request(method: str = "POST", path: str = "/auth/logout", fields: str = "", scheme: str = "http") -> InboundRequest:
     facts = examine(f"Host: gate.example\r\n{fields}".encode(), LimitSettings())
-    return InboundRequest(method, path, None, True, facts.host, facts, "192.0.2.1", scheme, "0" * 32)  # noqa: FBT003 - HTTP/1.1
+    return InboundRequest(method, path, None, True, facts.host, facts, "192.0.2.1", scheme, "0" * 32, "0" * 32)  # noqa: FBT003 - HTTP/1.1
 
 
 @pytest.mark.parametrize(
