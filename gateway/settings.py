@@ -1,20 +1,21 @@
-"""One frozen settings object. Nobody else reads the environment or a configuration file.
+"""One frozen settings object. Only `load` reads the environment and a configuration file.
 
 Precedence, highest first: environment (`LOCKGATE_` and `__` between levels, for example `LOCKGATE_TOKEN__ISSUER`;
-`REDIS_URL` is also known by its plain name), the TOML file, the defaults below.
+`REDIS_URL` is also known by its plain name; see `gateway.environment`), the TOML file, the defaults below.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
-    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,8 +24,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from gateway import environment
 from gateway.clock import DEFAULT_LEEWAY_S, MAX_LEEWAY_S
 from gateway.errors import ConfigurationError
 
@@ -303,12 +304,8 @@ class KeySettings(_Section):
     """Signing keys and refresh secrets that are this old are replaced by the gateway itself; 0: by command only."""
 
 
-class Settings(BaseSettings):
+class Settings(_Section):
     """Everything that can be configured, as one frozen value."""
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="LOCKGATE_", env_nested_delimiter="__", env_file=None
-    )
 
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
@@ -323,27 +320,12 @@ class Settings(BaseSettings):
     operations: OperationsSettings = OperationsSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
-    redis_url: SecretStr | None = Field(
-        default=None, validation_alias=AliasChoices("LOCKGATE_REDIS_URL", "REDIS_URL", "redis_url")
-    )
+    redis_url: SecretStr | None = None
     roles: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Which scopes a role grants."""
     route: tuple[RouteSettings, ...] = ()
     upstreams: dict[str, Upstreams] = Field(default_factory=dict)
     """Addresses by service, instead of those its routes name: the same file then serves a laptop and a cluster."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over the file, whose contents arrive as keyword arguments."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
 
     def addresses(self, service: str) -> tuple[str, ...]:
         """Base URLs of a service's upstreams, in the order they are configured; empty for an unknown service."""
@@ -379,7 +361,7 @@ def load(file: Path | None = None) -> Settings:
 
     Raises:
         ConfigurationError: the file is missing or not TOML, or a value is not acceptable. The text names the setting
-            and what is wrong with it, never a value (a value may be a secret).
+            or the variable, what is wrong with it and what would be right, never a value (it may be a secret).
     """
     path = file or DEFAULT_FILE
     try:
@@ -388,11 +370,39 @@ def load(file: Path | None = None) -> Settings:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
+    told = environment.read(os.environ, Settings, content)
     try:
-        return Settings(**content)
+        settings = Settings(**_merged(content, told.content))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"{path}: {place}: {first['msg']}") from error
-    except SettingsError as error:
-        raise ConfigurationError(f"environment: {error}") from error
+        place = tuple(str(part) for part in first["loc"])
+        wrong = _unknown_setting(place) if first["type"] == "extra_forbidden" else first["msg"]
+        raise ConfigurationError(f"{_named(path, place, told)}: {wrong}") from error
+    for service in settings.upstreams.keys() - set(settings.services):
+        wrong = f"no route leads to a service {service}; {environment.suggestion(service, settings.services)}"
+        raise ConfigurationError(f"{_named(path, ('upstreams', service), told)}: {wrong}")
+    return settings
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two configurations as one; of what both have, the second counts."""
+    merged = dict(below)
+    for name, value in above.items():
+        under = below.get(name)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        merged[name] = _merged(under, value) if both else value  # type: ignore[arg-type]  # as `both` says
+    return merged
+
+
+def _named(path: Path, place: tuple[str, ...], told: environment.Read) -> str:
+    """The variable that set it, or the file and where in it."""
+    return told.variable(place) or f"{path}: {'.'.join(place)}"
+
+
+def _unknown_setting(place: tuple[str, ...]) -> str:
+    """What to say of a key that is none."""
+    known: Any = Settings
+    for part in place[:-1]:
+        if not part.isdecimal():
+            known = RouteSettings if part == "route" else known.model_fields[part].annotation
+    return f"there is no such setting; {environment.suggestion(place[-1], known.model_fields)}"

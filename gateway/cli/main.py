@@ -16,6 +16,7 @@ from gateway.errors import (
     LockgateError,
     Reason,
     SaidAlreadyError,
+    StoreRefusedError,
     StoreUnavailableError,
     without_secrets,
 )
@@ -306,6 +307,9 @@ def run() -> None:
         raise SystemExit(2) from None
     except ConfigurationError as error:
         typer.echo(f"lockgate: {without_secrets(' '.join(str(error).split()))}", err=True)
+        raise SystemExit(2) from None
+    except StoreRefusedError as error:
+        typer.echo(f"lockgate: Redis cannot be used: {error}", err=True)
         raise SystemExit(2) from None
     except StoreUnavailableError as error:
         typer.echo(f"lockgate: Redis cannot be reached, or did not do it ({error})", err=True)

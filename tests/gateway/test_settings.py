@@ -116,7 +116,7 @@ def test_a_variable_that_cannot_be_read_is_one_line_too(tmp_path: Path, monkeypa
     monkeypatch.setenv("LOCKGATE_ROLES", "{hunter2")
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path, "")
-    assert "roles" in str(caught.value)
+    assert "LOCKGATE_ROLES" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
@@ -166,3 +166,26 @@ def test_an_upstream_is_nothing_more_than_that(url: str) -> None:
     """R-79"""
     with pytest.raises(ValueError, match="an upstream is"):
         upstream_address(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[sever]\nport = 1\n", "sever: there is no such setting; did you mean server?"),
+        ("[server]\nprot = 1\n", "server.prot: there is no such setting; did you mean port?"),
+        ("[Server]\nport = 1\n", "Server: there is no such setting; did you mean server?"),
+        ('[[routes]]\nname = "a"\n', "routes: there is no such setting; did you mean route?"),
+        ('[[route]]\nname = "a"\nprefix = "/a"\nupstream = ["http://h:1"]\n', "route.0.upstream"),
+        (
+            '[[route]]\nname = "a"\nprefix = "/a"\nupstreams = ["http://h:1"]\nscope = 1\n',
+            "route.0.scope: there is no such setting; did you mean scopes?",
+        ),
+        ("[log]\nlevel = 1\n", "log.level: there is no such setting; there are access"),
+        ('[upstreams]\nuser = ["http://h:1"]\n', "no route leads to a service user; did you mean users?"),
+    ],
+)
+def test_what_is_mistyped_in_the_file_is_told_what_would_be_right(tmp_path: Path, text: str, said: str) -> None:
+    """R-218 (K18)."""
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, text)
+    assert said in str(caught.value)

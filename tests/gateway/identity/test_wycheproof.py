@@ -1,6 +1,6 @@
 """The public JWS and JWK vectors of Wycheproof, run against `Verifier.verify`.
 
-The vectors are not part of this project. They are read from the folder that LOCKGATE_WYCHEPROOF names, or else from
+The vectors are not part of this project. They are read from the folder that WYCHEPROOF names, or else from
 `../shared/wycheproof` beside the project.
 
 No vector is an access token (none has a `typ`), so none is let in. But the verifier looks at the type after the
@@ -24,9 +24,7 @@ from gateway.identity.keyring import KeyRing, SigningKey, VerificationKey, algor
 from tests.gateway.identity.rig import Gate, generate
 from tests.support.clock import ManualClock
 
-FOLDER: Final = Path(
-    os.environ.get("LOCKGATE_WYCHEPROOF", Path(__file__).parents[4] / "shared" / "wycheproof")
-).resolve()
+FOLDER: Final = Path(os.environ.get("WYCHEPROOF", Path(__file__).parents[4] / "shared" / "wycheproof")).resolve()
 ANOTHER_ALGORITHM: Final = "R-01: only EdDSA, ES256 and RS256 are allowed"
 SYMMETRIC: Final = "R-03: no symmetric algorithm can be reached"
 NOTHING_SIGNED: Final = "R-08: three parts, none of them empty"
