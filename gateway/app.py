@@ -107,7 +107,7 @@ class Worker:
         self._passwords, self._others = turns.queue(self.accounts.room_for_passwords), turns.queue()
         self.services = Services(self.routes, settings.upstream, links, self.ticker, self._sampler)
         admission = Admission(self.link, clock)
-        self.tickets = Tickets(self.redis)
+        self.tickets = Tickets(self.redis, token.tickets_per_user)
         self.watches = Watches(
             admission,
             ring,

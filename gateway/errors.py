@@ -99,6 +99,7 @@ class Reason(Enum):
         "insufficient_scope",
     )
     ROLE_MISSING = _Answer(403, "insufficient_role", "This needs another role", "insufficient_scope")
+    TOO_MANY_TICKETS = _Answer(429, "too_many_tickets", "Too many tickets at once")
     RATE_LIMITED = _Answer(429, "rate_limited", "Too many requests")
 
     # Logging in and staying logged in.

@@ -149,6 +149,10 @@ class TokenSettings(_Section):
     refresh_absolute_s: Annotated[int, Field(ge=60)] = 30 * 86_400
     refresh_grace_s: Annotated[int, Field(ge=0, le=30)] = 10
     """How long a refresh whose answer was lost may be asked again, by the clock of Redis; 0: not at all."""
+    sessions_per_user: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """A login beyond that ends the user's oldest session."""
+    tickets_per_user: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """How many tickets a user may have in the 30 seconds that one is good for."""
     signature_cache: Annotated[int, Field(ge=0)] = 10_000
     """How many verified signatures a worker remembers."""
 

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from gateway.edge.answers import SECURITY_HEADERS
 from gateway.edge.request import InboundRequest
-from gateway.endpoints.problems import RefusedError, inbound
+from gateway.endpoints.problems import RefusedError, described, inbound
 from gateway.errors import Reason, Refusal
 from gateway.identity.bearer import bearer
 from gateway.identity.model import UnverifiedToken
@@ -21,7 +21,7 @@ def router(tickets: Tickets, pipeline: Pipeline, cookies: CookieSessions) -> API
     """The call for tickets."""
     api = APIRouter(prefix="/auth", tags=["auth"])
 
-    @api.post("/tickets", status_code=201)
+    @api.post("/tickets", status_code=201, responses=described(Reason.TOO_MANY_TICKETS))
     async def ticket(request: Request) -> Response:
         """A ticket that stands for the access token of this call, once; by a cookie, for the token behind it."""
         source = inbound(request)
@@ -31,7 +31,10 @@ def router(tickets: Tickets, pipeline: Pipeline, cookies: CookieSessions) -> API
         token = await _token_of(source, cookies)
         if token is None or isinstance(token, Refusal):
             raise RefusedError(token or Refusal(Reason.NO_CREDENTIALS))
-        words = {"ticket": await tickets.issue(token), "expires_in": TICKET_LIFE_S}
+        issued = await tickets.issue(token, verdict.sub)
+        if isinstance(issued, Refusal):
+            raise RefusedError(issued)
+        words = {"ticket": issued, "expires_in": TICKET_LIFE_S}
         return JSONResponse(words, status_code=201, headers=dict(SECURITY_HEADERS))
 
     return api

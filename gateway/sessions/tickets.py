@@ -11,14 +11,18 @@ import base64
 import hashlib
 import re
 import secrets
+from importlib.resources import files
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.errors import Reason, Refusal
 from gateway.identity.model import UnverifiedToken
-from gateway.stores.layout import TICKET_LIFE_S, ticket_key
+from gateway.sessions.throttle import used_up
+from gateway.stores.layout import TICKET_LIFE_S, UserKeys, ticket_key
 from gateway.stores.redis import RedisClient, store_errors
+from gateway.stores.script import Script
 
 _SECRET_BYTES: Final = 32
 _TICKET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
@@ -31,17 +35,28 @@ class Tickets:
 
     Args:
         redis: where they are.
+        most: how many a user may have in `TICKET_LIFE_S`.
 
     Methods raise `StoreUnavailableError` where Redis did not answer.
     """
 
-    def __init__(self, redis: RedisClient) -> None:
+    def __init__(self, redis: RedisClient, most: int) -> None:
         self._redis = redis
+        self._most = most
+        source = files("gateway.sessions").joinpath("ticket.lua").read_text(encoding="utf-8")
+        self._make_room = Script(redis, source)
 
-    async def issue(self, token: UnverifiedToken) -> str:
-        """A ticket for a token that was let in just now; good for `TICKET_LIFE_S`, once."""
+    async def issue(self, token: UnverifiedToken, sub: str) -> str | Refusal:
+        """A ticket for a token of `sub` that was let in just now; good for `TICKET_LIFE_S`, once.
+
+        Returns:
+            The ticket; a refusal with Retry-After where the user has had too many.
+        """
         secret = secrets.token_bytes(_SECRET_BYTES)
         name, key = _derived(secret)
+        wait_ms = await self._make_room(keys=[UserKeys.of(sub).tickets], args=[name, TICKET_LIFE_S * 1000, self._most])
+        if wait_ms:
+            return Refusal(Reason.TOO_MANY_TICKETS, headers=used_up(self._most, wait_ms))
         sealed = AESGCM(key).encrypt(_NONCE, token.encode("ascii"), None)
         with store_errors():
             await self._redis.set(name, sealed, ex=TICKET_LIFE_S)

@@ -5,14 +5,15 @@ together. The tag is the user's id in base64url, because braces in an id would m
 
 | key                      | value                                                   | lives                           |
 |--------------------------|---------------------------------------------------------|---------------------------------|
-| lg:{user}:jti:<jti>      | the jti blocklist                                       | the token's rest + leeway       |
-| lg:{user}:ended:<sid>    | the session has ended                                   | access-token life + leeway      |
+| lg:{user}:jti:<jti>      | the jti blocklist                                       | the token's rest + 3 leeways    |
+| lg:{user}:ended:<sid>    | the session has ended                                   | access-token life + 3 leeways   |
 | lg:{user}:epoch          | counter; tokens with a smaller `epoch` are dead         | kept                            |
 | lg:{user}:session:<sid>  | hash: the family of refresh tokens                      | until idle or absolute end      |
 | lg:{user}:held:<sid>     | a cookie's access token, sealed with what it alone tells | the token's life               |
 | lg:{user}:sessions       | sorted set of session ids by absolute end               | as its longest member           |
 | lg:rate:{…}:<window>     | counter of one window of one rate limit                 | two windows                     |
 | lg:{user}:sockets        | sorted set of the leases of open WebSockets by end      | 30 seconds after a renewal      |
+| lg:{user}:tickets        | sorted set of the user's tickets by end                 | 30 seconds after the latest     |
 | lg:{user}:blocked        | the user was blocked a moment ago                       | longer than a login takes       |
 | lg:login:{login}:<what>  | hash: attempts at passwords; account, address, all      | until drained, minutes          |
 | lg:allowance:{…}         | hash: what an address has used of something costly      | one window                      |
@@ -21,6 +22,8 @@ together. The tag is the user's id in base64url, because braces in an id would m
 | lg:clients               | hash of OAuth clients by id                             | kept                            |
 | lg:audit                 | stream: the audit trail                                 | capped by length                |
 | lg:keys:lock             | which node is changing the keys on disk                 | 30 seconds                      |
+
+Redis measures all of it by its own clock, whatever the nodes' clocks say.
 """
 
 from __future__ import annotations
@@ -92,6 +95,11 @@ class UserKeys(NamedTuple):
         return f"{self.tag}:sessions"
 
     @property
+    def tickets(self) -> str:
+        """The user's tickets."""
+        return f"{self.tag}:tickets"
+
+    @property
     def sockets(self) -> str:
         """The leases of the user's open WebSockets."""
         return f"{self.tag}:sockets"
@@ -146,20 +154,19 @@ def captcha_key(captcha: str) -> str:
     return f"lg:captcha:{captcha}"
 
 
-def jti_life_ms(exp: float, now: float, leeway_s: float) -> int:
-    """How long a revoked token is remembered: exactly as long as a verifier could still accept it.
+def slack_ms(leeway_s: float) -> int:
+    """How much longer than its life by the clock of Redis a token may be accepted.
 
     Args:
-        exp: of the token, Unix seconds.
-        now: Unix seconds.
-        leeway_s: what the verifiers add to `exp`. Taken twice: this node's clock may run ahead by it, too.
+        leeway_s: how far the clock of a node may differ from another's, or from that of Redis. It counts three times:
+            the node that issued the token may be ahead, the one that verifies it behind, and it is added to `exp`.
     """
-    return max(1, math.ceil((exp + 2 * leeway_s - now) * 1000))
+    return math.ceil(3 * leeway_s * 1000)
 
 
 def ended_life_ms(access_life_s: float, leeway_s: float) -> int:
     """How long the end of a session is remembered: until its youngest access token is dead on every node."""
-    return math.ceil((access_life_s + 2 * leeway_s) * 1000)
+    return math.ceil(access_life_s * 1000) + slack_ms(leeway_s)
 
 
 def ticket_key(digest: str) -> str:
