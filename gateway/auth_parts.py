@@ -73,13 +73,14 @@ class AuthParts:
         self.key_lock = partial(try_lock, redis, KEYS_LOCK, KEYS_LOCK_MS)
         self._key_desk = KeyDesk(settings, self.key_lock, self.audit, clock)
         self.captchas = Captchas(redis, given.ring_secrets)
-        self._drawing = Allowance(redis, clock, name="captcha", limit=captcha.ALLOWANCE, window_s=captcha.ALLOWANCE_S)
-        self._refreshing = Allowance(
-            redis, clock, name="refresh", limit=settings.login.refresh_limit, window_s=REFRESH_WINDOW_S
+        self._drawing = Allowance(redis, name="captcha", limit=captcha.ALLOWANCE, window_s=captcha.ALLOWANCE_S)
+        self._refreshing, self._revoking = (
+            Allowance(redis, name=name, limit=settings.login.refresh_limit, window_s=REFRESH_WINDOW_S)
+            for name in ("refresh", "revoke")
         )
         families = Families(redis, token, clock, settings.store.wait_replicas)
         clients = Clients(redis, clock)
-        guard = PasswordGuard(Throttle(redis, settings.login, clock), self.captchas, accounts.with_password)
+        guard = PasswordGuard(Throttle(redis, settings.login), self.captchas, accounts.with_password)
         access = AccessTokens(given.issuer, settings.roles)
         self.cookies = CookieSessions(
             mode=settings.server.session_cookie,
@@ -124,7 +125,6 @@ class AuthParts:
             families=families,
             clients=clients,
             audit=self.audit,
-            clock=clock,
             token=token,
         )
 
@@ -136,7 +136,7 @@ class AuthParts:
         needs_store = [Depends(store_of(self._reachable))]
         for router in (
             login.router(self.sessions, self._grants, browser, self._refreshing),
-            auth.router(self.sessions, self._grants, pipeline, browser),
+            auth.router(self.sessions, self._grants, pipeline, browser, self._revoking),
             captcha.router(self.captchas, self._drawing),
             sessions.router(self._own, pipeline),
             oauth.router(self._grants, self.sessions, self._refreshing),

@@ -72,7 +72,6 @@ async def opened(settings: Settings) -> AsyncIterator[Operators]:
             families=Families(redis, token, clock, settings.store.wait_replicas),
             clients=Clients(redis, clock),
             audit=audit,
-            clock=clock,
             token=token,
         )
 

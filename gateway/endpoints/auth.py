@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from gateway.edge.answers import SECURITY_HEADERS
-from gateway.endpoints.asking import OAuthBody, client_of, identity_of, visitor_of
+from gateway.endpoints.asking import OAuthBody, client_of, identity_of, visitor_of, within
 from gateway.endpoints.bodies import FORM, JSON, body_of, documented
 from gateway.endpoints.browser import Browser
 from gateway.endpoints.problems import described, inbound, refused
@@ -20,6 +20,7 @@ from gateway.identity.model import Identity
 from gateway.pipeline import Pipeline
 from gateway.sessions.grants import Grants
 from gateway.sessions.service import Sessions
+from gateway.sessions.throttle import Allowance
 
 NO_STORE = dict(SECURITY_HEADERS)
 _EITHER = (JSON, FORM)
@@ -35,13 +36,18 @@ class Revoke(OAuthBody):
     token_type_hint: str | None = None
 
 
-def router(sessions: Sessions, grants: Grants, pipeline: Pipeline, browser: Browser) -> APIRouter:
-    """The calls of `/auth`."""
+def router(sessions: Sessions, grants: Grants, pipeline: Pipeline, browser: Browser, allowance: Allowance) -> APIRouter:
+    """The calls of `/auth`; how often an address may revoke is its `allowance`."""
     api = APIRouter(prefix="/auth", tags=["auth"])
     someone = Annotated[Identity, Depends(identity_of(pipeline))]
     unlimited = Annotated[Identity, Depends(identity_of(pipeline, unlimited=True))]
 
-    @api.post("/revoke", response_class=Response, openapi_extra=documented(Revoke, media=_EITHER))
+    @api.post(
+        "/revoke",
+        response_class=Response,
+        dependencies=[Depends(within(allowance))],
+        openapi_extra=documented(Revoke, media=_EITHER),
+    )
     async def revoke(request: Request, body: Annotated[Revoke, Depends(body_of(Revoke, media=_EITHER))]) -> Response:
         """Make a token worthless (RFC 7009); 200 also for one that nobody knows, or that is another client's."""
         client = await client_of(request, body, grants)

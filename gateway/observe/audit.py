@@ -23,6 +23,10 @@ MAX_WAITING: Final = 10_000
 """Events that wait for Redis to come back; the oldest go first, and the log has them all."""
 BATCH: Final = 500
 MAX_TEXT: Final = 256
+SOME: Final = 5
+SOME_WINDOW_S: Final = 60
+MAX_RATIONED: Final = 10_000
+"""Of how many repeatable events a worker remembers the count; the oldest are forgotten first."""
 
 
 class Event(StrEnum):
@@ -81,6 +85,7 @@ class Audit:
         self._out = out
         self._waiting: deque[dict[str, str]] = deque(maxlen=MAX_WAITING)
         self._writing: asyncio.Task[None] | None = None
+        self._rationed: dict[tuple[Event, str], tuple[float, int]] = {}
 
     def record(self, event: Event, **facts: str | None) -> None:
         """Note an event.
@@ -96,6 +101,25 @@ class Audit:
         self._waiting.append(self.log(event, **facts))
         if self._writing is None or self._writing.done():
             self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    def record_some(self, event: Event, about: str, facts: Mapping[str, str | None], *, most: int = SOME) -> None:
+        """Note an event in the log, and in the trail unless there were many of the kind: it can be repeated at will.
+
+        Args:
+            event: what happened.
+            about: whom or what it is about; counted together with the event.
+            facts: as for `record`.
+            most: how many of them this worker's trail hears of in `SOME_WINDOW_S`.
+        """
+        now, key = self._clock.now(), (event, about)
+        since, count = self._rationed.pop(key, (now, 0))
+        if now >= since + SOME_WINDOW_S:
+            since, count = now, 0
+        self._rationed[key] = since, count + 1
+        if len(self._rationed) > MAX_RATIONED:
+            del self._rationed[next(iter(self._rationed))]
+        note = self.record if count < most else self.log
+        note(event, **facts)
 
     def log(self, event: Event, **facts: str | None) -> dict[str, str]:
         """Note an event in the log alone: one that anybody can bring about as often as they like.

@@ -38,11 +38,11 @@ class AccessTokens:
 
     def rest_s(self, session: Session) -> int:
         """Until a session ends in any case, seconds."""
-        return max(0, int(session.ends - self._issuer.now()))
+        return max(0, int(session.ends - session.read_at))
 
     def refresh_life_s(self, session: Session) -> int:
         """Until a session ends if nothing more comes of it, seconds."""
-        return max(0, int(session.expires - self._issuer.now()))
+        return max(0, int(session.expires - session.read_at))
 
     def scopes(self, session: Session, account: Account) -> list[str]:
         """What a session may do: what its account may now, as far as the session reaches."""

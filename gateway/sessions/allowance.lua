@@ -1,9 +1,12 @@
--- Something that costs the gateway work: how much of it an address may have. A bucket that drains evenly.
+-- Something that costs the gateway work: how much of it an address may have. A bucket that drains evenly,
+-- by the clock of Redis: nodes may differ.
 --
 -- KEYS  1 bucket (hash: level, at)
--- ARGV  1 now, Unix milliseconds   2 window, milliseconds   3 how much in one window   4 cost
+-- ARGV  1 window, milliseconds   2 how much in one window   3 cost
 -- Answer  0, or how many milliseconds until there is enough again
-local now, window, limit, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local window, limit, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stored = redis.call('HMGET', KEYS[1], 'level', 'at')
 local level = 0
 if stored[1] then

@@ -2,8 +2,5 @@
 --
 -- KEYS  1 ended marker   2 session (hash)   3 index of sessions
 -- ARGV  1 sid   2 life of the marker, milliseconds   3 channel
-redis.call('SET', KEYS[1], '1', 'PX', ARGV[2])
-redis.call('DEL', KEYS[2])
-redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('PUBLISH', ARGV[3], 'sid:' .. ARGV[1])
-return 1
+-- Answer  1 if there was such a session
+return finish(KEYS[2], KEYS[1], KEYS[3], ARGV[1], tonumber(ARGV[2]), ARGV[3])

@@ -7,11 +7,7 @@
 local ended = 0
 for _, sid in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if sid ~= ARGV[1] then
-    -- First what a full Redis refuses: then nothing was done.
-    redis.call('SET', ARGV[3] .. sid, '1', 'PX', ARGV[4])
-    redis.call('DEL', ARGV[2] .. sid)
-    redis.call('ZREM', KEYS[1], sid)
-    redis.call('PUBLISH', ARGV[5], 'sid:' .. sid)
+    finish(ARGV[2] .. sid, ARGV[3] .. sid, KEYS[1], sid, tonumber(ARGV[4]), ARGV[5])
     ended = ended + 1
   end
 end

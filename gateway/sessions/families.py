@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from importlib.resources import files
 from typing import Any, Final
@@ -16,8 +17,8 @@ from gateway.stores.layout import (
     ENDED_CHANNEL,
     UserKeys,
     ended_life_ms,
-    jti_life_ms,
     session_of,
+    slack_ms,
 )
 from gateway.stores.redis import RedisClient, store_errors
 from gateway.stores.script import Script
@@ -37,13 +38,16 @@ class Session:
 
     Attributes:
         generation: of its current refresh token.
-        created: when it began, Unix seconds; also when the user proved who they are.
-        ends: when it ends in any case, Unix seconds.
-        expires: when it ends if nothing more comes of it: at `ends`, or sooner because it idles; Unix seconds.
+        created: when it began, and the user proved who they are; Unix seconds by the clock of Redis, like the next
+            three.
+        ends: when it ends in any case.
+        expires: when it ends if nothing more comes of it: at `ends`, or sooner because it idles.
+        read_at: when all this was so.
         epoch: the user's logout-everywhere counter.
         address, agent: where it was last refreshed from, for the user to recognise it; a cookie's: begun from.
         password_version: of the account when the session began.
         scope: what it may do at most; `None` for everything that its user may.
+        made_room: the sessions of the same user that ended because there were too many; only where it begins.
     """
 
     sub: str
@@ -53,11 +57,13 @@ class Session:
     created: float
     ends: float
     expires: float
+    read_at: float
     epoch: int
     address: str
     agent: str
     password_version: str = ""
     scope: str | None = None
+    made_room: tuple[str, ...] = ()
 
 
 class Outcome(Enum):
@@ -76,9 +82,11 @@ class Families:
 
     Args:
         redis: where they are.
-        token: how long things live.
+        token: how long things live, and how many sessions a user may have.
         clock: the time.
         replicas: how many replicas of Redis have to confirm a change before it counts as made.
+
+    What lives for a while lives by the clock of Redis. This node's clock only says how far ahead its tokens are.
 
     Every method raises `StoreUnavailableError` where Redis did not confirm; what was asked for may have happened.
     """
@@ -87,6 +95,7 @@ class Families:
         self._redis = redis
         self._token = token
         self._clock = clock
+        self._current = Script(redis, _source("current.lua"))
         self._begin, self._rotate, self._resume = (
             Script(redis, _source(name), replicas) for name in ("begin.lua", "rotate.lua", "resume.lua")
         )
@@ -109,17 +118,12 @@ class Families:
     ) -> Session | None:
         """Begin a session with generation 0; `None` where the user was blocked a moment ago.
 
-        One that is held `by_cookie` goes on with `resume`, any other with `rotate`.
+        One that is held `by_cookie` goes on with `resume`, any other with `rotate`. Where the user has as many sessions
+        as there may be, the oldest ones end in the same step.
         """
-        keys = UserKeys.of(sub)
-        now = self._clock.now()
-        ends = now + self._token.refresh_absolute_s
+        keys, token = UserKeys.of(sub), self._token
         values: dict[str, str | int] = {
             "generation": 0,
-            "created": _ms(now),
-            "rotated": _ms(now),
-            "used": _ms(now),
-            "ends": _ms(ends),
             "repeats": 0,
             "kind": COOKIE if by_cookie else TOKENS,
             "client_id": client_id,
@@ -129,32 +133,26 @@ class Families:
         }
         if scope is not None:
             values["scope"] = scope
-        epoch = await self._begin(
+        answer = await self._begin(
             keys=[keys.session(sid), keys.sessions, keys.epoch, keys.blocked],
             args=[
                 sid,
-                _ms(now),
-                _ms(ends),
-                self._token.refresh_idle_s * _MS,
+                _ms(self._clock.now()),
+                token.refresh_absolute_s * _MS,
+                token.refresh_idle_s * _MS,
+                token.sessions_per_user,
+                keys.session(""),
+                keys.ended(""),
+                self._ended_life_ms,
+                ENDED_CHANNEL,
                 *(part for pair in values.items() for part in pair),
             ],
         )
-        if epoch is None:
+        if answer is None:
             return None
-        return Session(
-            sub=sub,
-            sid=sid,
-            client_id=client_id,
-            generation=0,
-            created=now,
-            ends=ends,
-            expires=min(ends, now + self._token.refresh_idle_s),
-            epoch=int(epoch),
-            address=address,
-            agent=agent,
-            password_version=password_version,
-            scope=scope,
-        )
+        here, epoch, ended, *rest = answer
+        session = self._session(sub, sid, [here, epoch, *rest[ended:]])
+        return replace(session, made_room=tuple(other.decode("ascii") for other in rest[:ended]))
 
     async def rotate(
         self, claim: RefreshClaim, *, client_id: str, address: str, agent: str, scope: str = ""
@@ -180,7 +178,7 @@ class Families:
                 _ms(self._clock.now()),
                 token.refresh_grace_s * _MS,
                 token.refresh_idle_s * _MS,
-                ended_life_ms(token.access_life_s, token.leeway_s),
+                self._ended_life_ms,
                 MAX_REPEATS,
                 ENDED_CHANNEL,
                 client_id,
@@ -192,8 +190,7 @@ class Families:
         name = code.decode("ascii")
         if name not in ("rotated", "repeated"):
             return Outcome(name)
-        generation, epoch, *pairs = rest
-        return self._session(claim, int(generation), int(epoch), dict(zip(pairs[::2], pairs[1::2], strict=True)))
+        return self._session(claim.sub, claim.sid, rest)
 
     async def lives(self, sub: str, sid: str) -> bool:
         """Whether there is such a session."""
@@ -218,28 +215,22 @@ class Families:
                 sid,
                 _ms(self._clock.now()),
                 token.refresh_idle_s * _MS,
-                ended_life_ms(token.access_life_s, token.leeway_s),
+                self._ended_life_ms,
                 ENDED_CHANNEL,
             ],
         )
-        if code != b"resumed":
-            return Outcome(code.decode("ascii"))
-        epoch, *pairs = rest
-        values = dict(zip(pairs[::2], pairs[1::2], strict=True))
-        return self._session(RefreshClaim(sub, sid, 0), 0, int(epoch), values)
+        return self._session(sub, sid, rest) if code == b"resumed" else Outcome(code.decode("ascii"))
 
     async def current(self, claim: RefreshClaim) -> Session | None:
         """The session of a refresh token that could be used now as the latest of its family; changes nothing."""
         keys = UserKeys.of(claim.sub)
-        with store_errors():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.get(keys.epoch)
-                pipe.hgetall(keys.session(claim.sid))
-                epoch, values = await pipe.execute()
-        if not values or int(values[b"generation"]) != claim.generation or int(values[b"epoch"]) < int(epoch or 0):
+        answer = await self._current(keys=[keys.session(claim.sid), keys.epoch], args=[])
+        _, epoch, *pairs = answer
+        values = _pairs(pairs)
+        if not values or int(values[b"generation"]) != claim.generation or int(values[b"epoch"]) < int(epoch):
             return None
-        session = self._session(claim, claim.generation, int(epoch or 0), values)
-        return session if self._clock.now() < session.expires else None
+        session = self._session(claim.sub, claim.sid, answer)
+        return session if session.read_at < session.expires else None
 
     async def client_of(self, sub: str, sid: str) -> str | None:
         """The client that a session was begun by; `None` where there is no such session."""
@@ -247,13 +238,13 @@ class Families:
             found: Any = await self._redis.hget(UserKeys.of(sub).session(sid), "client_id")
         return str(found, "utf-8") if found is not None else None
 
-    async def end(self, sub: str, sid: str) -> None:
-        """End a session and, at once, the access tokens that came of it."""
+    async def end(self, sub: str, sid: str) -> bool:
+        """End a session and, at once, the access tokens that came of it; whether there was such a session."""
         keys = UserKeys.of(sub)
-        await self._end(
-            keys=[keys.ended(sid), keys.session(sid), keys.sessions],
-            args=[sid, ended_life_ms(self._token.access_life_s, self._token.leeway_s), ENDED_CHANNEL],
+        lived = await self._end(
+            keys=[keys.ended(sid), keys.session(sid), keys.sessions], args=[sid, self._ended_life_ms, ENDED_CHANNEL]
         )
+        return bool(lived)
 
     async def end_all(self, sub: str) -> None:
         """End every session of a user, and every access token issued before this moment.
@@ -281,7 +272,7 @@ class Families:
                 sid,
                 keys.session(""),
                 keys.ended(""),
-                ended_life_ms(self._token.access_life_s, self._token.leeway_s),
+                self._ended_life_ms,
                 ENDED_CHANNEL,
                 password_version,
             ],
@@ -318,22 +309,50 @@ class Families:
             args=[keys.session(""), BLOCKED_LIFE_S * _MS if block else 0, ENDED_CHANNEL, sub],
         )
 
-    async def block_token(self, sub: str, jti: str, exp: float) -> None:
-        """Put one access token on the blocklist, for as long as a verifier could still accept it."""
-        life = jti_life_ms(exp, self._clock.now(), self._token.leeway_s)
-        await self._block_token(keys=[UserKeys.of(sub).jti(jti)], args=[jti, life, ENDED_CHANNEL])
+    async def block_token(self, sub: str, jti: str, exp: float | None = None) -> bool:
+        """Put one access token on the blocklist, for as long as any node could still accept it.
 
-    def _session(self, claim: RefreshClaim, generation: int, epoch: int, values: dict[bytes, bytes]) -> Session:
+        Args:
+            sub: whose it is.
+            jti: which.
+            exp: of the token, Unix seconds; where not given, it ends as late as a token of now.
+
+        Returns:
+            Whether that changed something: the token was good, and not on the list.
+        """
+        token = self._token
+        changed = await self._block_token(
+            keys=[UserKeys.of(sub).jti(jti)],
+            args=[
+                jti,
+                0 if exp is None else _ms(exp),
+                _ms(self._clock.now()),
+                token.access_life_s * _MS,
+                slack_ms(token.leeway_s),
+                ENDED_CHANNEL,
+            ],
+        )
+        return bool(changed)
+
+    @property
+    def _ended_life_ms(self) -> int:
+        return ended_life_ms(self._token.access_life_s, self._token.leeway_s)
+
+    def _session(self, sub: str, sid: str, answer: Sequence[Any]) -> Session:
+        """A session from what a script says of it: the time, the epoch, and its fields."""
+        here, epoch, *pairs = answer
+        values = _pairs(pairs)
         ends, used = (int(values[name]) / _MS for name in (b"ends", b"used"))
         return Session(
-            sub=claim.sub,
-            sid=claim.sid,
+            sub=sub,
+            sid=sid,
             client_id=values[b"client_id"].decode(),
-            generation=generation,
+            generation=int(values[b"generation"]),
             created=int(values[b"created"]) / _MS,
             ends=ends,
             expires=min(ends, used + self._token.refresh_idle_s),
-            epoch=epoch,
+            read_at=here / _MS,
+            epoch=int(epoch),
             address=values[b"address"].decode(),
             agent=values[b"agent"].decode(),
             password_version=values[b"password_version"].decode(),
@@ -342,7 +361,13 @@ class Families:
 
 
 def _source(name: str) -> str:
-    return files("gateway.sessions").joinpath(name).read_text(encoding="utf-8")
+    """A script, after what all of them share."""
+    folder = files("gateway.sessions")
+    return "".join(folder.joinpath(part).read_text(encoding="utf-8") for part in ("sessions.lua", name))
+
+
+def _pairs(parts: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _ms(seconds: float) -> int:

@@ -27,8 +27,6 @@ StillWelcome = Callable[[VerifiedClaims], Awaitable[Identity | Refusal]]
 """Admission's question about a token."""
 
 INACTIVE: dict[str, Any] = {"active": False}
-TELL_AGAIN_S: Final = 60
-"""How often a worker's audit trail hears of a wrong secret of the same client; the log has every one."""
 REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - a type, as RFC 7009 section 2.1 has it
 
 
@@ -94,7 +92,6 @@ class Grants:
         self._welcome = welcome
         self._token = token
         self._audit = audit
-        self._told: dict[str, float] = {}
 
     async def authenticate(self, shown: ClientCredentials | None, visitor: Visitor) -> Client | Refusal | None:
         """The client that calls; `None` for nobody in particular, which is the public client.
@@ -119,13 +116,9 @@ class Grants:
             client = hashlib.sha256(client_id.encode("utf-8", "replace")).hexdigest()[:32]
             self._audit.log(Event.CLIENT_REFUSED, client=client, reason="unknown", **visitor.facts)
             return Refusal(Reason.CLIENT_REFUSED)
-        # Who knows the name of a client can do that as often as they like; the trail hears of it now and then.
-        now = self._issuer.now()
-        due = now >= self._told.get(client_id, 0) + TELL_AGAIN_S
-        if due:
-            self._told[client_id] = now
-        note = self._audit.record if due else self._audit.log
-        note(Event.CLIENT_REFUSED, client_id=client_id, reason="wrong", **visitor.facts)
+        # Whoever knows the name of a client can do that as often as they like.
+        words = {"client_id": client_id, "reason": "wrong", **visitor.facts}
+        self._audit.record_some(Event.CLIENT_REFUSED, client_id, words, most=1)
         return Refusal(Reason.CLIENT_REFUSED)
 
     async def client_credentials(self, client: Client, scope: str, visitor: Visitor) -> AccessToken | Refusal:
@@ -210,7 +203,7 @@ class Grants:
             "scope": " ".join(self._access.scopes(session, account)),
             "client_id": session.client_id,
             "sub": session.sub,
-            "exp": int(session.expires),
+            "exp": round(self._issuer.now() + session.expires - session.read_at),
             "iat": int(session.created),
             "aud": self._token.issuer,
             "iss": self._token.issuer,

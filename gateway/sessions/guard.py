@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -59,10 +60,22 @@ class PasswordGuard:
             AccountsUnavailableError: its turn did not come, so it does not count; or nobody could look.
         """
         solved = captcha is not None and await self._captchas.solved(captcha, address)
-        return await self._in_turn(partial(self._attempt, username, address, look, solved=solved))
+        given_up = asyncio.Event()
+        try:
+            return await self._in_turn(partial(self._attempt, username, address, look, given_up, solved=solved))
+        except AccountsUnavailableError:
+            # Perhaps it goes on all the same. The client is told 503, so its outcome counts as none.
+            given_up.set()
+            raise
 
     async def _attempt(
-        self, username: str, address: str, look: Callable[[], Awaitable[T | None]], *, solved: bool
+        self,
+        username: str,
+        address: str,
+        look: Callable[[], Awaitable[T | None]],
+        given_up: asyncio.Event,
+        *,
+        solved: bool,
     ) -> T | Refusal | None:
         refusal = await self._throttle.enter(username, address, solved=solved)
         if refusal is not None:
@@ -72,6 +85,6 @@ class PasswordGuard:
         except AccountsUnavailableError:
             await self._throttle.take_back(username, address)
             raise
-        if found is not None:
+        if found is not None or given_up.is_set():
             await self._throttle.take_back(username, address)
         return found

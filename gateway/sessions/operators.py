@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from gateway.clock import Clock
 from gateway.errors import AccountsUnavailableError, OnlyShutOutError, Reason, Refusal, UserIdNeededError
 from gateway.observe.audit import Audit, Event
 from gateway.sessions.accounts import AccountRecord, Accounts, Unacceptable
@@ -26,8 +25,7 @@ class Operators:
         families: know sessions.
         clients: know OAuth clients.
         audit: is told of everything.
-        clock: the time.
-        token: how long tokens live, and the client that has no secret.
+        token: says which client has no secret.
 
     `actor` is who did it, for the audit trail. Methods raise `StoreUnavailableError` or `AccountsUnavailableError`
     where nothing can be promised; doing it again does no harm.
@@ -41,7 +39,6 @@ class Operators:
         families: Families,
         clients: Clients,
         audit: Audit,
-        clock: Clock,
         token: TokenSettings,
     ) -> None:
         self._redis = redis
@@ -49,7 +46,6 @@ class Operators:
         self._families = families
         self._clients = clients
         self._audit = audit
-        self._clock = clock
         self._token = token
 
     async def find(self, user: str, visitor: Visitor) -> AccountRecord | None:
@@ -167,7 +163,7 @@ class Operators:
 
     async def revoke(self, sub: str, jti: str, actor: str, visitor: Visitor) -> None:
         """Put an access token on the blocklist by its id, for as long as any token could still live."""
-        await self._families.block_token(sub, jti, self._clock.now() + self._token.access_life_s)
+        await self._families.block_token(sub, jti)
         self._audit.record(Event.REVOKE, sub=sub, jti=jti, actor=actor, **visitor.facts)
 
     def _only_shut_out(

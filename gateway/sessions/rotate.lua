@@ -1,24 +1,17 @@
 -- One use of a refresh token, as one step: of any number of simultaneous uses, all get the same successor, are told to
--- come back, or end the session. Times are Unix milliseconds of the calling node, but for those of the grace: Redis
--- measures that by its own clock, so that it begins when the step is taken, however late, and no node's clock can
--- stretch it.
+-- come back, or end the session. The grace begins when the step is taken, however late that is.
 --
 -- KEYS  1 session (hash)   2 ended marker   3 index of sessions   4 epoch
--- ARGV  1 sid   2 generation presented   3 now   4 grace   5 idle life
+-- ARGV  1 sid   2 generation presented   3 time of the node   4 grace   5 idle life
 --       6 life of the ended marker   7 how many may ask again   8 channel   9 client   10 scopes asked for, or ''
 --       11 address   12 user agent
 -- Answer  {'unknown'} | {'expired'} | {'reused'} | {'crowded'} | {'foreign'} | {'scope'} |
---         {'rotated' or 'repeated', generation, epoch, field, value, ...}
+--         {'rotated' or 'repeated', time, epoch, field, value, ...}
 local session, ended, index, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local sid, channel = ARGV[1], ARGV[8]
-local presented, now, grace, idle = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local presented, grace, idle = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
 
-local function finish()
-  -- First what a full Redis refuses: then nothing was done.
-  redis.call('SET', ended, '1', 'PX', ARGV[6])
-  redis.call('DEL', session)
-  redis.call('ZREM', index, sid)
-  redis.call('PUBLISH', channel, 'sid:' .. sid)
+local function give_up()
+  finish(session, ended, index, ARGV[1], tonumber(ARGV[6]), ARGV[8])
 end
 
 local stored = redis.call('HMGET', session, 'generation', 'rotated', 'used', 'ends', 'repeats', 'epoch',
@@ -30,11 +23,12 @@ local current, rotated, used, ends = tonumber(stored[1]), tonumber(stored[2]), t
 local counter = redis.call('GET', epoch) or '0'
 if tonumber(stored[6]) < tonumber(counter) then
   -- Begun before a logout everywhere that did not see it.
-  finish()
+  give_up()
   return {'unknown'}
 end
-if now >= ends or now >= used + idle then
-  finish()
+if here >= ends or here >= used + idle then
+  -- Redis has not noticed yet, or the lives were made shorter since.
+  give_up()
   return {'expired'}
 end
 if stored[7] ~= ARGV[9] then
@@ -43,8 +37,6 @@ if stored[7] ~= ARGV[9] then
 end
 
 local outcome
-local time = redis.call('TIME')
-local here = time[1] * 1000 + math.floor(time[2] / 1000)
 local again = grace > 0 and presented == current - 1 and here <= rotated + grace
 if again and tonumber(stored[5]) >= tonumber(ARGV[7]) then
   -- More tabs than anybody has, but no sign of theft that the others have not shown. Nothing changes.
@@ -64,19 +56,16 @@ if presented >= current then
   -- Ahead of what is stored: a fail-over of Redis lost a rotation. The MAC says that the token is ours, and newer.
   outcome = 'rotated'
   current = presented + 1
-  redis.call('HSET', session, 'generation', current, 'rotated', here, 'used', now, 'repeats', 0,
+  redis.call('HSET', session, 'generation', current, 'rotated', here, 'used', here, 'repeats', 0,
     'address', ARGV[11], 'agent', ARGV[12])
-  redis.call('PEXPIRE', session, math.min(idle, ends - now))
+  redis.call('PEXPIRE', session, math.min(idle, ends - here))
 elseif again then
   -- The answer was lost, or two tabs asked at once: the same successor, which nobody has used yet.
   outcome = 'repeated'
   redis.call('HINCRBY', session, 'repeats', 1)
 else
-  finish()
+  give_up()
   return {'reused'}
 end
-local answer = {outcome, current, counter}
-for _, part in ipairs(redis.call('HGETALL', session)) do
-  answer[#answer + 1] = part
-end
-return answer
+issued_at(session, tonumber(ARGV[3]))
+return with_fields({outcome, here, counter}, session)

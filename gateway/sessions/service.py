@@ -39,6 +39,8 @@ _KNOCKED = frozenset(
     {Reason.CAPTCHA_REQUIRED, Reason.LOGIN_THROTTLED, Reason.REFRESH_MALFORMED, Reason.REFRESH_UNKNOWN}
 )
 """Why those are refused of whom nothing was looked at. Anybody can have as many of these refusals as they like."""
+_REPEATABLE = frozenset({Reason.REFRESH_FOREIGN, Reason.REFRESH_CROWDED, Reason.SCOPE_INVALID})
+"""Why a good refresh token is refused and stays as good as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,8 @@ class Sessions:
             await self._families.end(session.sub, session.sid)
             return self._login_refused(Refusal(Reason.CLIENT_REFUSED, note="removed meanwhile"), username, visitor)
         self._audit.record(Event.LOGIN, sub=session.sub, sid=session.sid, client_id=session.client_id, **visitor.facts)
+        for sid in session.made_room:
+            self._audit.record(Event.SESSION_ENDED, sub=session.sub, sid=sid, reason="too_many", **visitor.facts)
         return session, account
 
     async def refresh(
@@ -242,17 +246,18 @@ class Sessions:
     async def revoke(self, token: str, visitor: Visitor, *, client: Client | None = None) -> None:
         """Make a token worthless (RFC 7009): a refresh token with its whole session, an access token by itself.
 
-        A token that is not ours, or dead already, needs nothing; neither does one of another client than the one that
-        has authenticated, and nobody in particular is the public client (RFC 7009 section 2.1). When this returns, no
-        worker accepts the token.
+        A token that is not ours needs nothing; neither does one of another client than the one that has authenticated,
+        and nobody in particular is the public client (RFC 7009 section 2.1). When this returns, no worker accepts the
+        token, and nothing that it began goes on. The trail hears of what that changed; a dead token can be revoked for
+        ever.
         """
         whose = client.client_id if client else self._token.client_id
         claim = self._refresh_tokens.read(token)
         if claim is not None:
             # Also where Redis has lost the session: its access tokens may be out there still.
             if await self._families.client_of(claim.sub, claim.sid) in (whose, None):
-                await self._families.end(claim.sub, claim.sid)
-                self._audit.record(Event.REVOKE, sub=claim.sub, sid=claim.sid, **visitor.facts)
+                note = self._audit.record if await self._families.end(claim.sub, claim.sid) else self._audit.log
+                note(Event.REVOKE, sub=claim.sub, sid=claim.sid, **visitor.facts)
             return
         unverified = format_gate(token.encode("utf-8", "replace"))
         if isinstance(unverified, Refusal):
@@ -260,8 +265,9 @@ class Sessions:
         claims = self._verifier.read(unverified)  # whatever this node's clock says of it; others may differ
         if isinstance(claims, Refusal) or claims.bearer.client_id != whose:
             return
-        await self._families.block_token(claims.bearer.sub, claims.bearer.jti, claims.exp)
-        self._audit.record(Event.REVOKE, sub=claims.bearer.sub, jti=claims.bearer.jti, **visitor.facts)
+        changed = await self._families.block_token(claims.bearer.sub, claims.bearer.jti, claims.exp)
+        note = self._audit.record if changed else self._audit.log
+        note(Event.REVOKE, sub=claims.bearer.sub, jti=claims.bearer.jti, **visitor.facts)
 
     async def logout(self, identity: Identity, visitor: Visitor) -> None:
         """End this session."""
@@ -270,8 +276,8 @@ class Sessions:
 
     async def replace(self, cookie: SessionCookie, visitor: Visitor) -> None:
         """End the session of a cookie that came along with a login: it is never taken over (R-130)."""
-        await self._families.end(cookie.sub, cookie.sid)
-        self._audit.record(Event.SESSION_ENDED, sub=cookie.sub, sid=cookie.sid, reason="replaced", **visitor.facts)
+        note = self._audit.record if await self._families.end(cookie.sub, cookie.sid) else self._audit.log
+        note(Event.SESSION_ENDED, sub=cookie.sub, sid=cookie.sid, reason="replaced", **visitor.facts)
 
     async def logout_all(self, identity: Identity, visitor: Visitor) -> None:
         """End every session of this user."""
@@ -287,8 +293,13 @@ class Sessions:
     def _refresh_refused(self, reason: Reason, claim: RefreshClaim | None, visitor: Visitor) -> Refusal:
         event = Event.REFRESH_REUSED if reason is Reason.REFRESH_REUSED else Event.REFRESH_REFUSED
         whose = {"sub": claim.sub, "sid": claim.sid} if claim else {}
-        note = self._audit.log if reason in _KNOCKED else self._audit.record
-        note(event, reason=reason.name.lower(), **whose, **visitor.facts)
+        words: dict[str, str | None] = {"reason": reason.name.lower(), **whose, **visitor.facts}
+        if reason in _KNOCKED:
+            self._audit.log(event, **words)
+        elif claim is not None and reason in _REPEATABLE:
+            self._audit.record_some(event, claim.sub, words)
+        else:
+            self._audit.record(event, **words)
         return Refusal(reason, headers=_LATER if reason is Reason.REFRESH_CROWDED else ())
 
     def _tokens(self, session: Session, account: Account) -> Tokens:

@@ -1,14 +1,17 @@
 -- One attempt at a password, counted before it is made: of any number of simultaneous attempts no more get through than
--- of as many in a row. Each counter is a bucket that drains evenly, `soft` in one window.
+-- of as many in a row. Each counter is a bucket that drains evenly, `soft` in one window, by the clock of Redis:
+-- nodes may differ.
 --
 -- KEYS  1 account   2 address   3 everybody          (hashes: level, at)
--- ARGV  1 'take' or 'give'   2 now, Unix milliseconds   3 window, milliseconds   4 a captcha was solved: '1'
---       5 account: attempts without a captcha   6 address: the same   7 everybody: the same
---       8 address: the same, until it has to wait
+-- ARGV  1 'take' or 'give'   2 window, milliseconds   3 a captcha was solved: '1'
+--       4 account: attempts without a captcha   5 address: the same   6 everybody: the same
+--       7 address: the same, until it has to wait
 -- Answer  {'go', 0} | {'captcha', 0} | {'wait', milliseconds}
-local now, window, solved = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4] == '1'
-local soft = {tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])}
-local hard = tonumber(ARGV[8])
+local window, solved = tonumber(ARGV[2]), ARGV[3] == '1'
+local soft = {tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])}
+local hard = tonumber(ARGV[7])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function level(i)
   local stored = redis.call('HMGET', KEYS[i], 'level', 'at')

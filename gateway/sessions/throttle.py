@@ -7,22 +7,26 @@ and no other, so that guesses at one account cannot be paid for with logins to a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import unicodedata
+from collections import deque
 from enum import Enum
 from importlib.resources import files
 from typing import Final
 
-from gateway.clock import Clock
 from gateway.edge.client_address import network
-from gateway.errors import Reason, Refusal
+from gateway.errors import Reason, Refusal, StoreUnavailableError
 from gateway.settings import LoginSettings
 from gateway.stores.layout import allowance_key, login_keys
 from gateway.stores.redis import RedisClient
 from gateway.stores.script import Script
 
 REFRESH_WINDOW_S: Final = 60
+"""Also of revocations."""
+MAX_OWED: Final = 1000
+"""Attempts that a worker has still to take back; more than can be under way."""
 _MS: Final = 1000
 
 
@@ -40,15 +44,15 @@ class Throttle:
     Args:
         redis: where the counters are.
         login: how many are allowed.
-        clock: the time.
 
-    Methods raise `StoreUnavailableError`: without counters no password is looked at.
+    Methods raise `StoreUnavailableError`: without counters no password is looked at. An attempt that ended so may have
+    been counted, or is counted later by a Redis that was frozen. It is taken back as soon as Redis responds again.
     """
 
-    def __init__(self, redis: RedisClient, login: LoginSettings, clock: Clock) -> None:
+    def __init__(self, redis: RedisClient, login: LoginSettings) -> None:
         self._login = login
-        self._clock = clock
         self._script = Script(redis, _source("throttle.lua"))
+        self._owed: deque[tuple[str, str]] = deque(maxlen=MAX_OWED)
 
     async def enter(self, username: str, address: str, *, solved: bool) -> Refusal | None:
         """Count an attempt, and say whether it may be made.
@@ -61,7 +65,12 @@ class Throttle:
         Returns:
             `None` if it may; else `CAPTCHA_REQUIRED`, or `LOGIN_THROTTLED` with Retry-After.
         """
-        code, wait_ms = await self._run("take", username, address, solved=solved)
+        await self._pay_back()
+        try:
+            code, wait_ms = await self._run("take", username, address, solved=solved)
+        except StoreUnavailableError:
+            self._owed.append((username, address))
+            raise
         outcome = Attempt(code.decode("ascii"))
         if outcome is Attempt.GO:
             return None
@@ -70,8 +79,21 @@ class Throttle:
         return Refusal(Reason.LOGIN_THROTTLED, headers=used_up(self._login.address_limit, wait_ms))
 
     async def take_back(self, username: str, address: str) -> None:
-        """The attempt succeeded, or no password was looked at: it does not count."""
-        await self._run("give", username, address, solved=False)
+        """The attempt succeeded, or its client was told of no outcome: it does not count."""
+        try:
+            await self._run("give", username, address, solved=False)
+        except StoreUnavailableError:
+            self._owed.append((username, address))
+            raise
+
+    async def _pay_back(self) -> None:
+        """Take back what could not be taken back when it was due."""
+        while self._owed:
+            username, address = self._owed[0]
+            await self._run("give", username, address, solved=False)
+            # Another attempt may have paid the same one meanwhile; the oldest of equal ones is as good as any.
+            with contextlib.suppress(ValueError):
+                self._owed.remove((username, address))
 
     async def _run(self, what: str, username: str, address: str, *, solved: bool) -> tuple[bytes, int]:
         login = self._login
@@ -79,7 +101,6 @@ class Throttle:
             keys=login_keys(account_digest(username), network(address)),
             args=[
                 what,
-                int(self._clock.now() * _MS),
                 login.window_s * _MS,
                 int(solved),
                 login.account_attempts,
@@ -96,14 +117,12 @@ class Allowance:
 
     Args:
         redis: where the counters are.
-        clock: the time.
         name: of the kind of work.
         limit: how much in one window.
         window_s: seconds.
     """
 
-    def __init__(self, redis: RedisClient, clock: Clock, *, name: str, limit: int, window_s: int) -> None:
-        self._clock = clock
+    def __init__(self, redis: RedisClient, *, name: str, limit: int, window_s: int) -> None:
         self._name = name
         self._limit = limit
         self._window_s = window_s
@@ -117,7 +136,7 @@ class Allowance:
         """
         wait_ms = await self._script(
             keys=[allowance_key(self._name, network(address))],
-            args=[int(self._clock.now() * _MS), self._window_s * _MS, self._limit, cost],
+            args=[self._window_s * _MS, self._limit, cost],
         )
         if not wait_ms:
             return None

@@ -73,7 +73,7 @@ async def test_a_token_of_a_clock_that_is_further_ahead_is_not_good_yet(world: W
     ahead, right = await world.node(ahead_s=HALF_S), await world.node(ahead_s=-HALF_S - 1)
     alice = world.alice
     await alice.logs_in(on=ahead)
-    await alice.is_refused(Reason.TOKEN_EXPIRED, on=right)
+    await alice.is_refused(Reason.TOKEN_NOT_YET_VALID, on=right)
     await world.time_passes(1)
     await alice.is_let_in(on=right)
 

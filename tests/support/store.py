@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
 
@@ -19,10 +19,28 @@ FULL: Final = 1
 NO_LIMIT: Final = 0
 
 
+_TIMES: Final = {
+    "lg:{*}:session:*": ("created", "rotated", "used", "ends"),
+    "lg:login:*": ("at",),
+    "lg:allowance:*": ("at",),
+}
+"""Where Redis writes its time down, in milliseconds: fields of hashes."""
+
+
 async def time_passes_at(redis: RedisClient, seconds: float) -> None:
-    """What Redis measures by its own clock is so much older: the rotation of each session."""
-    async for key in redis.scan_iter(match="*:session:*"):
-        await redis.hincrby(key, "rotated", -int(seconds * 1000))
+    """What Redis measures by its own clock is so much older: sessions, and counters of attempts and allowances.
+
+    Its clock cannot be moved, so what it has written down is. A key that would be gone by then is still there.
+    """
+    ago_ms = -int(seconds * 1000)
+    for pattern, names in _TIMES.items():
+        async for key in redis.scan_iter(match=pattern):
+            for name in names:
+                await redis.hincrby(key, name, ago_ms)
+    async for key in redis.scan_iter(match="lg:{*}:sessions"):
+        sids: list[Any] = await redis.zrange(key, 0, -1)
+        for sid in sids:
+            await redis.zincrby(key, ago_ms, sid)
 
 
 class Store:

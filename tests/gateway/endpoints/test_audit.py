@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.errors import AccountsUnavailableError
-from gateway.sessions.grants import TELL_AGAIN_S
+from gateway.observe.audit import SOME_WINDOW_S
 from gateway.sessions.service import Visitor
 from tests.gateway.endpoints.parties import registered
 from tests.support import upstream as upstreams
@@ -167,7 +167,7 @@ async def test_a_wrong_secret_of_a_client_is_in_the_trail_once_a_minute(
     capsys.readouterr()
     for _ in range(3):
         await shop.http.post("/auth/introspect", data={"token": "x"}, auth=("reports", "wrong"))
-    shop.node.tick(TELL_AGAIN_S)
+    shop.node.tick(SOME_WINDOW_S)
     await shop.http.post("/auth/introspect", data={"token": "x"}, auth=("reports", "wrong"))
     events = await shop.events("client.refused")
     assert [(event["client_id"], event["reason"]) for event in events] == [("reports", "wrong")] * 2

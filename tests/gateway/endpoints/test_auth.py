@@ -185,13 +185,13 @@ async def test_revoking_a_token_that_nobody_knows_is_200_and_writes_nothing(
 async def test_a_token_that_is_dead_on_this_node_is_revoked_for_nodes_whose_clock_is_behind(
     caller: Caller, redis: Redis
 ) -> None:
-    """R-149, R-152: within the leeway twice; after that there is nothing to write."""
+    """R-149, R-221: however far behind: as long as any token lives, at least."""
     tokens = await caller.login()
     caller.node.tick(300 + 10)
     assert await caller.welcome(tokens["access_token"]) == 401
     await caller.json("/auth/revoke", {"token": tokens["access_token"]})
     (entry,) = await redis.keys(f"{UserKeys.of('id-alice').tag}:jti:*".replace("{", "[{]").replace("}", "[}]"))
-    assert 0 < await redis.pttl(entry) <= 10_000
+    assert await redis.pttl(entry) > 300_000
 
 
 async def test_a_logout_ends_this_session_only(caller: Caller) -> None:

@@ -13,6 +13,7 @@ from gateway.identity import keyring
 from gateway.sessions.captcha import digits
 from tests.support import shop as shops
 from tests.support.shop import PASSWORD, Shop, code
+from tests.support.store import time_passes_at
 
 FREE = 5
 """Failures before a captcha is asked for."""
@@ -148,7 +149,9 @@ async def test_many_attempts_at_once_are_not_more_than_in_a_row(shop: Shop) -> N
     assert sorted(map(code, answers)) == sorted([WRONG] * FREE + [CAPTCHA] * 2 * FREE)
 
 
-async def test_an_address_that_goes_on_and_on_is_sent_away_but_not_who_solves_a_captcha(shop: Shop) -> None:
+async def test_an_address_that_goes_on_and_on_is_sent_away_but_not_who_solves_a_captcha(
+    shop: Shop, redis: Redis
+) -> None:
     # R-123, R-124, R-129
     login = shop.node.settings.login
     codes = [code(await shop.login(f"user-{number}", "wrong")) for number in range(login.address_limit)]
@@ -159,13 +162,13 @@ async def test_an_address_that_goes_on_and_on_is_sent_away_but_not_who_solves_a_
     wait = int(answer.headers["retry-after"])
     assert 1 <= wait <= login.window_s
     assert (await shop.login("alice", captcha=await solved(shop))).status_code == 200
-    shop.node.tick(wait)
+    await time_passes_at(redis, wait)
     assert code(await shop.login("alice")) == CAPTCHA
 
 
-async def test_after_a_quiet_window_everything_is_as_before(shop: Shop) -> None:
+async def test_after_a_quiet_window_everything_is_as_before(shop: Shop, redis: Redis) -> None:
     await fail(shop, FREE + 30)
-    shop.node.tick(2 * shop.node.settings.login.window_s)
+    await time_passes_at(redis, 2 * shop.node.settings.login.window_s)
     assert await fail(shop, FREE) == [WRONG] * FREE
 
 

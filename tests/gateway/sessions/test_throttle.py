@@ -16,15 +16,15 @@ from gateway.sessions.lane import FULL, Lane
 from gateway.sessions.throttle import Allowance, Throttle, account_digest
 from gateway.settings import LoginSettings
 from gateway.stores.redis import connect
-from tests.support.clock import ManualClock
 from tests.support.raw import WITHIN_S
+from tests.support.store import time_passes_at
 
 LOGIN = LoginSettings(window_s=900, account_attempts=5, address_attempts=20, all_attempts=30, address_limit=40)
 
 
 @pytest.fixture
-def throttle(redis: Redis, clock: ManualClock) -> Throttle:
-    return Throttle(redis, LOGIN, clock)
+def throttle(redis: Redis) -> Throttle:
+    return Throttle(redis, LOGIN)
 
 
 async def outcomes(throttle: Throttle, times: int, user: str, address: str, *, solved: bool = False) -> list[str]:
@@ -91,26 +91,24 @@ async def test_attempts_with_captchas_do_not_make_the_others_wait_longer(throttl
     assert int(dict(refusal.headers)["Retry-After"]) <= math.ceil(LOGIN.window_s / LOGIN.address_attempts)
 
 
-async def test_attempts_come_back_one_by_one(throttle: Throttle, clock: ManualClock) -> None:
+async def test_attempts_come_back_one_by_one(redis: Redis, throttle: Throttle) -> None:
     assert await outcomes(throttle, 6, "alice", "192.0.2.1") == ["go"] * 5 + ["CAPTCHA_REQUIRED"]
-    clock.advance(LOGIN.window_s / LOGIN.account_attempts)
+    await time_passes_at(redis, LOGIN.window_s / LOGIN.account_attempts)
     assert await outcomes(throttle, 2, "alice", "192.0.2.1") == ["go", "CAPTCHA_REQUIRED"]
 
 
-async def test_an_attack_of_any_length_is_forgotten_two_windows_later(
-    redis: Redis, throttle: Throttle, clock: ManualClock
-) -> None:
+async def test_an_attack_of_any_length_is_forgotten_two_windows_later(redis: Redis, throttle: Throttle) -> None:
     for number in range(100):
         await throttle.enter("alice", f"192.0.2.{number}", solved=True)
     life_ms = max([await redis.pttl(key) async for key in redis.scan_iter("lg:login:*")])
     assert 0 < life_ms <= 2 * LOGIN.window_s * 1000
-    clock.advance(2 * LOGIN.window_s)
+    await time_passes_at(redis, 2 * LOGIN.window_s)
     assert await outcomes(throttle, 1, "alice", "198.51.100.1") == ["go"]
 
 
-async def test_a_clock_that_was_set_back_gives_nothing_away(throttle: Throttle, clock: ManualClock) -> None:
+async def test_a_clock_of_redis_that_was_set_back_gives_nothing_away(redis: Redis, throttle: Throttle) -> None:
     await outcomes(throttle, 5, "alice", "192.0.2.1")
-    clock.advance(-3600)
+    await time_passes_at(redis, -3600)
     assert await outcomes(throttle, 1, "alice", "192.0.2.1") == ["CAPTCHA_REQUIRED"]
 
 
@@ -126,10 +124,10 @@ async def test_attempts_at_once_are_counted_one_by_one(throttle: Throttle) -> No
     assert sum(refusal is None for refusal in found) == LOGIN.account_attempts
 
 
-async def test_a_store_that_is_away_lets_nobody_try(clock: ManualClock) -> None:
+async def test_a_store_that_is_away_lets_nobody_try() -> None:
     nobody = connect("redis://127.0.0.1:1")
     with pytest.raises(StoreUnavailableError):
-        await Throttle(nobody, LOGIN, clock).enter("alice", "192.0.2.1", solved=True)
+        await Throttle(nobody, LOGIN).enter("alice", "192.0.2.1", solved=True)
     await nobody.aclose()
 
 
@@ -223,8 +221,8 @@ async def test_who_hangs_up_in_the_middle_of_a_right_attempt_gets_it_back(thrott
     assert await outcomes(throttle, LOGIN.account_attempts, "alice", "192.0.2.1") == ["go"] * LOGIN.account_attempts
 
 
-async def test_an_allowance_is_spent_by_cost_and_comes_back(redis: Redis, clock: ManualClock) -> None:
-    allowance = Allowance(redis, clock, name="drawing", limit=10, window_s=100)
+async def test_an_allowance_is_spent_by_cost_and_comes_back(redis: Redis) -> None:
+    allowance = Allowance(redis, name="drawing", limit=10, window_s=100)
     assert await allowance.spend("192.0.2.1", 9) is None
     refusal = await allowance.spend("192.0.2.1", 2)
     assert refusal is not None
@@ -235,5 +233,5 @@ async def test_an_allowance_is_spent_by_cost_and_comes_back(redis: Redis, clock:
         "Retry-After": "10",
     }
     assert await allowance.spend("192.0.2.2", 9) is None
-    clock.advance(10)
+    await time_passes_at(redis, 10)
     assert await allowance.spend("192.0.2.1", 2) is None
