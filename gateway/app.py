@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from gateway.auth_parts import AuthParts, Given
 from gateway.clock import Clock
 from gateway.edge.asgi import AsgiCall
 from gateway.edge.connection import ClientConnection, Edge
+from gateway.edge.draining import BodyBounds
 from gateway.edge.handler import Handler
 from gateway.edge.notices import Notice
 from gateway.edge.path import ROOT, SERVER_WIDE
@@ -126,6 +128,9 @@ class Worker:
         )
         leases = Leases(self.redis, settings.websocket.per_user, self.ticker)
         self.sockets = Sockets(settings.websocket, leases, self.watches, self.ticker, clock)
+        limits = settings.limits
+        self._own_bodies = BodyBounds(limits.own_body_bytes, limits.body_bytes, limits.body_rate, limits.body_total_s)
+        self._any_bodies = BodyBounds(limits.body_bytes, limits.body_bytes, limits.body_rate, math.inf)
         self.origins = Origins(self.routes, settings)
         self.auth = AuthParts(
             Given(
@@ -167,7 +172,7 @@ class Worker:
             self.ticker,
             begin=self.pipeline.begin,
             observer=RequestObserver(self.metrics, access_log, self.tracing),
-            body_limit=self._body_limit,
+            bodies=self._bodies,
             oauth=problems.speaks_oauth,
             cors=self.origins.cors,
             vary=self.origins.vary,
@@ -310,9 +315,8 @@ class Worker:
             queue = self._passwords
         return AsgiCall(app, request, client, self.ticker, queue)
 
-    def _body_limit(self, path: str) -> int:
-        limits = self._settings.limits
+    def _bodies(self, path: str) -> BodyBounds:
         if is_own(path):
-            return limits.own_body_bytes
+            return self._own_bodies
         route = self.routes.match(path)
-        return limits.body_bytes if route is None else route.body_bytes
+        return self._any_bodies if route is None else route.bodies

@@ -16,7 +16,7 @@ from gateway.app import ADMISSION_TIMEOUT_S, Worker
 from gateway.clock import SystemClock
 from gateway.edge.asgi import AsgiCall
 from gateway.edge.connection import Edge
-from gateway.edge.protocol import STATE_KEY, EdgeProtocol
+from gateway.edge.protocol import NO_BODY, STATE_KEY, EdgeProtocol
 from gateway.endpoints import operations
 from gateway.errors import ConfigurationError
 from gateway.observe import logs
@@ -78,7 +78,7 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
         worker.ticker,
         begin=lambda request, client: AsgiCall(app, request, client, worker.ticker),
         observer=RequestObserver(Metrics({}), None, None),
-        body_limit=lambda _: 0,
+        bodies=lambda _: NO_BODY,
         oauth=lambda _: False,
     )
     config, server_state, state = uvicorn.Config(app), ServerState(), {STATE_KEY: edge}

@@ -129,7 +129,10 @@ class LimitSettings(_Section):
     """For calls answered by the gateway itself, such as a login."""
     head_s: float = 10
     body_idle_s: float = 30
-    body_total_s: float = 300
+    body_rate: Annotated[int, Field(ge=1)] = 500
+    """Bytes per second, in each `body_idle_s`: a request body that comes slower is given up."""
+    body_total_s: float = 30
+    """How long the body of a call that the gateway answers itself may take in all; a forwarded one has its rate."""
     keep_alive_s: float = 15
     connections: int = 10_000
     connections_per_peer: int = 1_000
@@ -215,6 +218,8 @@ class RouteSettings(_Section):
     """A path to GET every few seconds from each upstream; one that does not answer 2xx gets no requests."""
     body_bytes: Annotated[int, Field(ge=0)] | None = None
     """Instead of `limits.body_bytes`."""
+    body_rate: Annotated[int, Field(ge=1)] | None = None
+    """Instead of `limits.body_rate`."""
     forward_authorization: bool = False
     """Hand the client's Authorization on to the service; off, so that services never see a token."""
     websocket: tuple[str, ...] = ()

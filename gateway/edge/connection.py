@@ -17,6 +17,7 @@ from typing import Final
 from uvicorn.server import ServerState
 
 from gateway.edge import answers, wire
+from gateway.edge.draining import QUIET_S, WINDOW_S, BodyBounds, Leftover
 from gateway.edge.handler import Handler, Observer
 from gateway.edge.head import HeadReader, Peer
 from gateway.edge.request import InboundRequest
@@ -63,7 +64,7 @@ class Edge:
         limits: how much a client may send, and how slowly.
         ticker: the worker's coarse clock.
         begin: starts the handling of a request.
-        body_limit: how large the body of a request may be.
+        bodies: how large and how slow the body of a request to a path may be.
         oauth: whether the clients of a path expect OAuth's error words.
         observer: is told how each request ended.
         cors: the field lines of CORS for the answer to a request that comes from a page.
@@ -77,7 +78,7 @@ class Edge:
         ticker: Ticker,
         *,
         begin: Begin,
-        body_limit: Callable[[str], int],
+        bodies: Callable[[str], BodyBounds],
         oauth: Callable[[str], bool],
         observer: Observer,
         cors: Callable[[InboundRequest], str] = lambda _: "",
@@ -86,7 +87,7 @@ class Edge:
         self.limits = limits
         self.ticker = ticker
         self.begin = begin
-        self.body_limit = body_limit
+        self.bodies = bodies
         self.oauth = oauth
         self.observer = observer
         self.cors = cors
@@ -144,6 +145,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         keep_alive: whether the connection goes on after the current answer; the answer's head has to say so.
         endless: the current answer goes on until somebody leaves; a client that sends no more has left.
         route: the name of the current request's route, for those who count.
+        unframed: the current answer ends where the connection does.
         cors: field lines that belong into the answer to the current request, whoever gives it: who else may read it.
     """
 
@@ -159,7 +161,13 @@ class ClientConnection(asyncio.Protocol, ABC):
         self._handler: Handler | None = None
         self._request: InboundRequest | None = None
         self._body_bytes = 0
-        self._body_deadline = NEVER
+        self._body_ends = NEVER
+        self._body_rate = 0.0
+        self._body_looked = 0
+        self._body_look = NEVER
+        self._body_asked = True
+        self._leftover: Leftover | None = None
+        self._quiet: asyncio.TimerHandle | None = None
         self._paused = False
         self._behind = False
         self._unsent = 0
@@ -169,6 +177,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         self._started = 0.0
         self.keep_alive = True
         self.endless = False
+        self.unframed = False
         self.route = NO_ROUTE
         self.cors = ""
         self.deadline = NEVER
@@ -203,6 +212,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         request = self._request
         waits = request is not None and request.http11 and request.headers.expects_continue
         if waits and self._phase is BODY and not self._body_bytes:
+            self._body_asked = True
             self.write_put_off()
             self._transport.write(_CONTINUE)
 
@@ -221,6 +231,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         if self._paused:
             self._resume_reading()
             if self._phase is BODY:
+                self._begin_window()  # while nobody read, nothing could come
                 self._progress_deadline()
 
     def finish(self, status: int, reason: Reason | None = None) -> None:
@@ -233,6 +244,9 @@ class ClientConnection(asyncio.Protocol, ABC):
         self._observe(status, reason)
         self._handler = None
         if self._phase is CLOSED:
+            return
+        if self._phase is BODY and self._body_asked:
+            self._drain()
             return
         if self._phase is BODY or not self.keep_alive or self._edge.draining:
             self._linger()
@@ -313,6 +327,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         self._phase = CLOSED
         self._put_off = b""
         self.deadline = NEVER
+        self._listen_no_more()
         self._edge.connections.discard(self)
         self._server_state.connections.discard(self)
         if self._counted:
@@ -353,6 +368,9 @@ class ClientConnection(asyncio.Protocol, ABC):
         if self._phase is UPGRADED and self._handler is not None:
             self._handler.timed_out()  # it looks after both sides by itself
             return
+        if self._leftover is not None:
+            self._look_at_leftover(self._leftover)
+            return
         unsent, before = self._transport.get_write_buffer_size(), self._unsent
         self._unsent = unsent
         if unsent not in {0, before}:
@@ -362,6 +380,9 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._refuse_bytes(Reason.REQUEST_TIMEOUT, self._buffer)
         elif self._handler is not None and self._awaits_handler(unsent):
             self._handler.timed_out()
+        elif self._phase is BODY and self._is_fast_enough():
+            self._begin_window()
+            self._progress_deadline()
         elif self._phase is BODY:
             self._drop_handler()
             self._refuse_bytes(Reason.REQUEST_TIMEOUT, b"")
@@ -375,7 +396,19 @@ class ClientConnection(asyncio.Protocol, ABC):
         return self._phase is ANSWERING or (self._phase is BODY and self._paused)
 
     def _progress_deadline(self) -> None:
-        self.deadline = min(self._body_deadline, self._edge.ticker.now + self._edge.limits.body_idle_s)
+        """A piece of the body has come: the client has `body_idle_s` for the next."""
+        self.deadline = min(self._body_ends, self._body_look, self._edge.ticker.now + self._edge.limits.body_idle_s)
+
+    def _begin_window(self) -> None:
+        """From here on until the next look, the rate of the body counts."""
+        self._body_look = self._edge.ticker.now + self._edge.limits.body_idle_s
+        self._body_looked = self._body_bytes
+
+    def _is_fast_enough(self) -> bool:
+        """Whether the deadline that passed was only one for looking at the rate, which is high enough."""
+        now = self._edge.ticker.now
+        enough = self._body_rate * self._edge.limits.body_idle_s
+        return self._body_look <= now < self._body_ends and self._body_bytes - self._body_looked >= enough
 
     # --- reading, as far as it is told from here ---------------------------------------------------------------------
 
@@ -424,6 +457,64 @@ class ClientConnection(asyncio.Protocol, ABC):
         self._transport.write(
             answers.render(refusal, request_id, oauth=oauth, close=close, body=body, date=date, more=more)
         )
+
+    def _drain(self) -> None:
+        """Discard the rest of the body, so that the client gets to read the answer; then close."""
+        leftover = self._unread_body()
+        if self._saw_eof or leftover.finished:
+            self._linger()
+            return
+        self._phase = LINGERING
+        self._handler = None
+        self._leftover = leftover
+        self.deadline = self._edge.ticker.now + WINDOW_S
+        self.write_put_off()
+        if self._paused:
+            self._resume_reading()
+        if self.unframed:
+            self._say_no_more()
+        else:
+            self._wait_for_quiet()
+
+    def _take_leftover(self, leftover: Leftover, data: bytes) -> None:
+        if not leftover.take(data):
+            self._end_leftover(leftover)
+        elif self._quiet is not None:
+            self._wait_for_quiet()
+
+    def _look_at_leftover(self, leftover: Leftover) -> None:
+        again = leftover.look(self._edge.ticker.now)
+        if again is None:
+            self._end_leftover(leftover)
+        else:
+            self.deadline = again
+
+    def _end_leftover(self, leftover: Leftover) -> None:
+        """All of it was read, or as much as may be: no more is; the client has a moment to read the answer."""
+        self._listen_no_more()
+        self._linger()
+        if not leftover.finished and self._phase is LINGERING:
+            self._pause_reading()
+
+    def _listen_no_more(self) -> None:
+        self._leftover = None
+        if self._quiet is not None:
+            self._quiet.cancel()
+            self._quiet = None
+
+    def _wait_for_quiet(self) -> None:
+        if self._quiet is not None:
+            self._quiet.cancel()
+        self._quiet = asyncio.get_running_loop().call_later(QUIET_S, self._say_no_more)
+
+    def _say_no_more(self) -> None:
+        self._quiet = None
+        if self._phase is LINGERING and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    @abstractmethod
+    def _unread_body(self) -> Leftover:
+        """What is left of the current request's body."""
 
     def _linger(self) -> None:
         """Close without losing the answer: bytes that arrive after a close would reset the connection."""

@@ -16,6 +16,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from gateway.edge.connection import ANSWERING, BODY, HEAD, NEVER, NO_ROUTE, UPGRADED, ClientConnection, Edge
+from gateway.edge.draining import CHUNK_OVERHEAD, BodyBounds, Leftover
 from gateway.edge.request import InboundRequest
 from gateway.edge.wire import ChunkedReader, LengthReader, WireError
 from gateway.errors import Reason, Refusal
@@ -23,9 +24,9 @@ from gateway.errors import Reason, Refusal
 STATE_KEY: Final = "lockgate.edge"
 PIPELINE_BYTES: Final = 64 * 1024
 """What a client may send ahead while an answer is under way."""
-CHUNK_OVERHEAD: Final = 64 * 1024
-"""What chunk lines and trailers may take beyond the size of the body they frame."""
 LINGER_BYTES: Final = 1024 * 1024
+"""What may still come behind bytes that are no request, before the connection is reset."""
+NO_BODY: Final = BodyBounds(0, 0, 0, 0)
 VARY_BY_COOKIE: Final = "Vary: Cookie\r\n"
 """No cache shares what was asked for with Authorization (RFC 9111 section 3.5); of a cookie it has to be told."""
 HALF_CLOSED_S: Final = 2.0
@@ -46,7 +47,7 @@ class EdgeProtocol(ClientConnection):
         edge: Edge = app_state[STATE_KEY]
         super().__init__(edge, server_state)
         self._body: LengthReader | ChunkedReader | None = None
-        self._body_limit = 0
+        self._bounds = NO_BODY
         self._lingered = 0
 
     # --- what the event loop calls -----------------------------------------------------------------------------------
@@ -91,6 +92,7 @@ class EdgeProtocol(ClientConnection):
                     self._discard(data)
                     return
         except WireError as error:
+            self._body = None  # where it ends, nobody knows any more
             self._drop_handler()
             self._refuse_bytes(error.reason, data)
         finally:
@@ -151,13 +153,16 @@ class EdgeProtocol(ClientConnection):
                 handler.body_complete()
             return
         self._phase = BODY
-        self._body_limit = edge.body_limit(request.path)
+        bounds = self._bounds = edge.bodies(request.path)
         self._body_bytes = 0
-        if length is not None and length > self._body_limit:
+        self._body_asked = not (facts.expects_continue and request.http11)
+        self._body = ChunkedReader(bounds.size) if length is None else LengthReader(length)
+        if length is not None and length > bounds.size:
             self.refuse(Refusal(Reason.BODY_TOO_LARGE))
             return
-        self._body = ChunkedReader(self._body_limit) if length is None else LengthReader(length)
-        self._body_deadline = edge.ticker.now + edge.limits.body_total_s
+        self._body_rate = bounds.rate
+        self._body_ends = edge.ticker.now + bounds.total_s
+        self._begin_window()
         self._progress_deadline()
         handler = edge.begin(request, self)
         if self._request is request:
@@ -169,7 +174,7 @@ class EdgeProtocol(ClientConnection):
             raise RuntimeError("a body without a reader")
         piece, rest = body.feed(data)
         self._body_bytes += len(piece)
-        if body.overhead > self._body_limit + CHUNK_OVERHEAD:
+        if body.overhead > self._bounds.size + CHUNK_OVERHEAD:
             self._drop_handler()
             self.refuse(Refusal(Reason.BODY_TOO_LARGE))
             return b""
@@ -190,7 +195,13 @@ class EdgeProtocol(ClientConnection):
             self._pause_reading()
         return b""
 
+    def _unread_body(self) -> Leftover:
+        return Leftover(self._body, self._bounds.discarded, self._edge.ticker.now)
+
     def _discard(self, data: bytes) -> None:
+        if self._leftover is not None:
+            self._take_leftover(self._leftover, data)
+            return
         self._lingered += len(data)
         if self._lingered > LINGER_BYTES:
             self._abort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,11 +10,12 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from gateway.admission.rate import Limit, parse
+from gateway.edge.draining import BodyBounds
 from gateway.edge.path import ENCODED_SLASH, ROOT, SERVER_WIDE, canonical_path
 from gateway.edge.request import InboundRequest
 from gateway.edge.wire import WireError
 from gateway.errors import ConfigurationError, Reason, Refusal
-from gateway.settings import RouteSettings, Settings
+from gateway.settings import LimitSettings, RouteSettings, Settings
 
 OWN_PREFIXES: Final = (
     "/auth",
@@ -59,7 +61,7 @@ class Route:
     limits: tuple[Limit, ...]
     timeout_s: float
     health: str | None
-    body_bytes: int
+    bodies: BodyBounds
     forward_authorization: bool
     sockets: frozenset[str] = frozenset()
     origins: frozenset[bytes] = frozenset()
@@ -167,7 +169,7 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
         limits=tuple(parse(text, entry.name) for text in entry.rate),
         timeout_s=entry.timeout_s,
         health=entry.health,
-        body_bytes=settings.limits.body_bytes if entry.body_bytes is None else entry.body_bytes,
+        bodies=_bodies(entry, settings.limits),
         forward_authorization=entry.forward_authorization,
         sockets=_sockets(entry, prefix),
         origins=_origins(entry, settings),
@@ -190,6 +192,12 @@ def _path(text: str, place: str) -> str:
     if "//" in text or ENCODED_SLASH in path:
         raise ConfigurationError(f"{place} {text!r} has an empty segment or a coded slash, which no route can have")
     return path
+
+
+def _bodies(entry: RouteSettings, limits: LimitSettings) -> BodyBounds:
+    size = limits.body_bytes if entry.body_bytes is None else entry.body_bytes
+    rate = limits.body_rate if entry.body_rate is None else entry.body_rate
+    return BodyBounds(size, size, rate, math.inf)
 
 
 def _sockets(entry: RouteSettings, prefix: str) -> frozenset[str]:
