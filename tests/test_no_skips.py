@@ -41,6 +41,7 @@ def run(folder: Path, test: str, *, ci: str) -> subprocess.CompletedProcess[str]
             "tests.conftest",
             "-p",
             "no:cacheprovider",
+            "-ra",
             "-c",
             os.devnull,
             file,
@@ -73,6 +74,23 @@ def test_data_that_is_not_ours_may_be_missing_in_ci_too(tmp_path: Path) -> None:
     result = run(tmp_path, test, ci="true")
     assert result.returncode == 0
     assert "1 skipped" in result.stdout
+
+
+def quarantined(number: int) -> str:
+    return f"import pytest\n@pytest.mark.flaky(reason='races')\ndef test_it_{number}():\n    assert False\n"
+
+
+def test_a_test_in_quarantine_runs_is_reported_and_does_not_decide(tmp_path: Path) -> None:
+    result = run(tmp_path, quarantined(1), ci="true")
+    assert result.returncode == 0
+    assert "quarantine: races" in result.stdout
+    assert "1 xfailed" in result.stdout
+
+
+def test_four_tests_in_quarantine_are_too_many(tmp_path: Path) -> None:
+    result = run(tmp_path, "".join(map(quarantined, range(4))), ci="true")
+    assert result.returncode != 0
+    assert "at most 3 tests may be in quarantine" in result.stdout + result.stderr
 
 
 def test_an_expected_failure_is_no_skip(tmp_path: Path) -> None:
