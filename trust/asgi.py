@@ -24,8 +24,13 @@ OnRefusal = Callable[[SignatureRefused, Mapping[str, Any]], None]
 
 SCOPE_KEY: Final = "lockgate.caller"
 
+# Read from the enumeration once: Python 3.11 takes longer for that than a comparison of strings.
+_DIGEST, _NONE, _STREAMED, _UNSEEN, _UNSAID = Body.DIGEST, Body.NONE, Body.STREAMED, Body.UNSEEN, Body.UNSAID
+
 _LOGGER: Final = logging.getLogger("lockgate.trust")
 _LOGGED: Final = 200
+_LENGTH: Final = b"content-length"
+_FRAMING: Final = frozenset({_LENGTH, b"transfer-encoding"})
 _CONTENT_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 # A service cannot tell a wrong signature from a right one here, so it is not the caller's fault.
 _NOT_THE_CALLERS_FAULT: Final = frozenset({Refused.REPLAY_MEMORY_FULL})
@@ -145,7 +150,7 @@ class IdentityMiddleware:
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The handshake is a GET (RFC 6455 section 4.1); ASGI gives no method for it.
         outcome = self._checked(scope, "GET")
-        if isinstance(outcome, Verified) and outcome.body in {Body.DIGEST, Body.STREAMED}:
+        if isinstance(outcome, Verified) and (outcome.body is _DIGEST or outcome.body is _STREAMED):
             outcome = SignatureRefused(Refused.BODY_MISMATCH, CONTENT_DIGEST)
         if isinstance(outcome, Verified):
             scope[SCOPE_KEY] = outcome.caller
@@ -161,19 +166,20 @@ class IdentityMiddleware:
             await send({"type": "websocket.close", "code": 1008})
 
     def _must_be_empty(self, said: Body) -> bool:
-        if said in {Body.UNSEEN, Body.UNSAID}:
-            return self._short_bodies_covered
-        return said is Body.NONE
+        return said is _NONE or (self._short_bodies_covered and (said is _UNSEEN or said is _UNSAID))
 
     def _unsaid_body(self, said: Body, scope: Scope) -> SignatureRefused | None:
         """The refusal of a request whose fields tell of a body, and whose signature does not."""
-        lengths = [value for name, value in scope["headers"] if name.lower() == b"content-length"]
+        framing = [(name, value) for name, value in scope["headers"] if name.lower() in _FRAMING]
+        if not framing:
+            return None
+        lengths = [value for name, value in framing if name.lower() == _LENGTH]
         if len(lengths) > 1 or (lengths and not _CONTENT_LENGTH.fullmatch(lengths[0])):
             return SignatureRefused(Refused.MALFORMED, "content-length")
         length = int(lengths[0]) if lengths else 0
-        unsaid = said is Body.STREAMED and 0 < length <= MAX_DIGEST_BODY
+        unsaid = said is _STREAMED and 0 < length <= MAX_DIGEST_BODY
         if self._must_be_empty(said):
-            unsaid = length > 0 or any(name.lower() == b"transfer-encoding" for name, _ in scope["headers"])
+            unsaid = length > 0 or len(framing) > len(lengths)
         return SignatureRefused(Refused.NOT_COVERED, CONTENT_DIGEST) if unsaid else None
 
     def _is_read_first(self, said: Body, scope: Scope) -> bool:
@@ -181,7 +187,7 @@ class IdentityMiddleware:
         # What HTTP/1 frames no body for has none (RFC 9112 section 6.3), and its fields have been looked at. Later
         # versions have bodies of which no field tells.
         framed = scope.get("http_version", "1.1").startswith("1")
-        return said is Body.DIGEST or (not framed and self._must_be_empty(said))
+        return said is _DIGEST or (not framed and self._must_be_empty(said))
 
     def _is_open(self, scope: Scope) -> bool:
         path = scope["path"]

@@ -40,7 +40,8 @@ MAX_DIGEST_BODY: Final = 64 * 1024
 """Longest body, in bytes, that is covered by a digest. A longer one is streamed and not covered."""
 
 
-_LINE: Final = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+LINE: Final = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+"""A header value as it may be here: one line of printable ASCII without white space around it."""
 
 
 @unique
@@ -124,8 +125,3 @@ def content_digest(body: bytes) -> str:
 def encoded(data: bytes) -> str:
     """Bytes in base64 (RFC 4648 section 4), with padding."""
     return b2a_base64(data, newline=False).decode("ascii")
-
-
-def is_line(value: str) -> bool:
-    """Whether a value is one line of printable ASCII without white space around it, as header values are here."""
-    return _LINE.fullmatch(value) is not None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +13,7 @@ import httpx
 import pytest
 
 from tests.support import examples
+from tests.support.accounts import FOREIGN_GROUP, GROUP, NOBODY, give, needs_root, open_folder
 from trust import LinkKeys, create_link, signed_headers, token_headers
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.process
 
+OTHER: Final = 1
 BODY: Final = b'{"text": "milk"}'
 
 
@@ -144,3 +148,34 @@ def test_a_signature_is_taken_once(notes: Notes) -> None:
     anew = headers["signature"][:-3] + chr(ord(last) + 1) + "=:"
     assert base64.b64decode(anew[10:-1]) == base64.b64decode(headers["signature"][10:-1])
     assert notes.ask("GET", "/notes/7", {**headers, "signature": anew}) == (401, None)
+
+
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "taken"),
+    [
+        (NOBODY, NOBODY, 0o600, True),
+        (0, GROUP, 0o440, True),
+        (0, GROUP, 0o640, True),
+        (NOBODY, NOBODY, 0o640, False),
+        (OTHER, GROUP, 0o440, False),
+        (0, GROUP, 0o444, False),
+        (0, FOREIGN_GROUP, 0o444, False),
+    ],
+)
+def test_the_node_example_takes_a_key_file_by_the_same_rule(owner: int, group: int, mode: int, *, taken: bool) -> None:
+    """K15, R-215: with a real account and group, as `tests/trust/test_private.py` has it for Python."""
+    needs_root()
+    with open_folder() as folder:
+        create_link(folder, "gateway", "notes")
+        give(folder / "gateway--notes.json", owner, group, mode)
+        source = f"""
+const {{ liveKeys }} = require({str(examples.EXAMPLES / "node" / "keys.js")!r})
+process.setgroups([{GROUP}]); process.setgid({NOBODY}); process.setuid({NOBODY})
+try {{ liveKeys({str(folder)!r}, 'notes'); console.log('taken') }} catch (error) {{ console.log(error.message) }}
+"""
+        env = {**os.environ, "NODE_PATH": str(examples.NODE_MODULES)}
+        said = subprocess.run(  # noqa: S603 - our own program
+            [examples.node(), "-e", source], env=env, capture_output=True, text=True, check=True
+        ).stdout
+    assert ("taken" in said) is taken
+    assert ("readable by others" in said) is not taken

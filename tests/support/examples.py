@@ -57,16 +57,21 @@ def running(kind: str, links: Path) -> Iterator[str]:
             process.wait(PATIENCE_S)
 
 
+def node() -> str:
+    """The program `node`, where the package that the example needs is installed."""
+    found = shutil.which("node")
+    if found is None or not (NODE_MODULES / "http-message-signatures").exists():
+        pytest.skip("node or http-message-signatures is not installed; `make test` installs it where npm is")
+    return found
+
+
 def _program(kind: str, port: int, links: Path) -> list[str]:
     uvicorn = [sys.executable, "-m", "uvicorn", "--no-access-log", "--timeout-keep-alive", "75", "--port", str(port)]
     if kind == README:
         return [*uvicorn, "--app-dir", str(_written_out(links)), "readme_service:app"]
     if kind != "node":
         return [*uvicorn, "--app-dir", str(EXAMPLES), f"{kind}_service:app"]
-    node = shutil.which("node")
-    if node is None or not (NODE_MODULES / "http-message-signatures").exists():
-        pytest.skip("node or http-message-signatures is not installed; `make test` installs it where npm is")
-    return [node, str(EXAMPLES / "node" / "service.js")]
+    return [node(), str(EXAMPLES / "node" / "service.js")]
 
 
 def _written_out(links: Path) -> Path:
