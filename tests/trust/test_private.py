@@ -11,6 +11,8 @@ import pytest
 from tests.support.accounts import FOREIGN_GROUP, GROUP, NOBODY, give, needs_root, open_folder, said_by
 from trust import PrivateFileError, read_private
 
+pytestmark = pytest.mark.process
+
 SECRET = "the secret"
 OTHER = 1
 

@@ -19,6 +19,8 @@ from gateway.settings import Settings
 from tests.support.accounts import GROUP, NOBODY, give, needs_root, open_folder, said_by
 from tests.support.stack import ROOT
 
+pytestmark = pytest.mark.process
+
 IMPORTS = """
 import json
 from cryptography.hazmat.primitives import serialization
