@@ -23,7 +23,8 @@ if redis.call('ZCARD', index) >= limit then
     end
   end
   -- All sessions live equally long, so the one that ends first is the oldest.
-  for _, other in ipairs(redis.call('ZRANGE', index, 0, redis.call('ZCARD', index) - limit)) do
+  for _ = limit, redis.call('ZCARD', index) do
+    local other = redis.call('ZRANGE', index, 0, 0)[1]
     finish(ARGV[6] .. other, ARGV[7] .. other, index, other, tonumber(ARGV[8]), ARGV[9])
     made_room[#made_room + 1] = other
   end
