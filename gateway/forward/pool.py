@@ -14,6 +14,7 @@ from gateway.edge.ticker import Ticker
 from gateway.edge.wire import WireError
 from gateway.errors import Reason
 from gateway.forward.answer import AnswerReader, AnswerSink, HeadReader
+from gateway.forward.arrived import arrived
 from gateway.forward.check import checking
 from gateway.forward.health import Breaker
 from gateway.settings import UpstreamSettings, upstream_address
@@ -155,8 +156,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._release()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """The connection is gone; the answer may have come before, and not be read yet."""
         del exc
+        for data in arrived(self._transport) if self._in_use() else ():
+            if data:
+                self.data_received(data)
+            else:
+                self.eof_received()
+            if not self._in_use():
+                return
         self._fail(Reason.UPSTREAM_BROKE)
 
     def pause_writing(self) -> None:
@@ -170,6 +178,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._sender.resume_request_body()
 
     # --- the end of an exchange --------------------------------------------------------------------------------
+
+    def _in_use(self) -> bool:
+        return self._sender is not None
 
     def _release(self) -> None:
         self._sender = None

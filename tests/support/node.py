@@ -238,10 +238,10 @@ def main(content: str, descriptor: str) -> None:
 
 
 class _SayReady(logging.Handler):
-    """uvicorn's last word at its start is where it listens."""
+    """uvicorn says that its process has started when the worker is open; the socket listens already."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if "running on" in record.getMessage():
+        if "Started server process" in record.getMessage():
             sys.stderr.write("ready\n")
 
 

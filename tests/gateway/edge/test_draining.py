@@ -82,7 +82,7 @@ async def test_a_client_that_hardly_sends_is_not_waited_for(node: Node) -> None:
     node.tick(2.5)
     assert await client.gone() == b""
     client.close()
-    assert not node.worker.edge.connections
+    await until(lambda: not node.worker.edge.connections)
 
 
 async def test_a_client_that_sends_steadily_has_thirty_seconds(node: Node) -> None:
@@ -101,7 +101,7 @@ async def test_a_client_that_sends_steadily_has_thirty_seconds(node: Node) -> No
     node.tick(2.5)
     await client.gone()
     client.close()
-    assert not node.worker.edge.connections
+    await until(lambda: not node.worker.edge.connections)
 
 
 async def test_no_more_is_drained_than_the_route_would_take(redis_url: str, upstream: Upstream, tmp_path: Path) -> None:
@@ -118,5 +118,5 @@ async def test_no_more_is_drained_than_the_route_would_take(redis_url: str, upst
         node.tick(2.5)
         await client.gone()
         client.close()
-        assert not node.worker.edge.connections
+        await until(lambda: not node.worker.edge.connections)
     assert upstream.requests == []
