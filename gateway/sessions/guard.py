@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from gateway.errors import AccountsUnavailableError, Refusal
 from gateway.sessions.captcha import CaptchaAnswer, CaptchaCheck
-from gateway.sessions.throttle import Throttle
+from gateway.sessions.throttle import Throttle, new_attempt
 
 T = TypeVar("T")
 
@@ -77,14 +77,15 @@ class PasswordGuard:
         *,
         solved: bool,
     ) -> T | Refusal | None:
-        refusal = await self._throttle.enter(username, address, solved=solved)
+        attempt = new_attempt()
+        refusal = await self._throttle.enter(username, address, solved=solved, attempt=attempt)
         if refusal is not None:
             return refusal
         try:
             found = await look()
         except AccountsUnavailableError:
-            await self._throttle.take_back(username, address)
+            await self._throttle.take_back(username, address, attempt)
             raise
         if found is not None or given_up.is_set():
-            await self._throttle.take_back(username, address)
+            await self._throttle.take_back(username, address, attempt)
         return found

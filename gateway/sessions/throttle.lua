@@ -2,10 +2,13 @@
 -- of as many in a row. Each counter is a bucket that drains evenly, `soft` in one window, by the clock of Redis:
 -- nodes may differ.
 --
+-- What was taken is given back by the attempt's name, once at most: whoever gives back need not know whether it was taken.
+--
 -- KEYS  1 account   2 address   3 everybody          (hashes: level, at)
+--       4 the attempt, while it can be given back: 'all', or 'address' where only that was counted
 -- ARGV  1 'take' or 'give'   2 window, milliseconds   3 a captcha was solved: '1'
 --       4 account: attempts without a captcha   5 address: the same   6 everybody: the same
---       7 address: the same, until it has to wait
+--       7 address: the same, until it has to wait   8 how long an attempt can be given back, milliseconds
 -- Answer  {'go', 0} | {'captcha', 0} | {'wait', milliseconds}
 local window, solved = tonumber(ARGV[2]), ARGV[3] == '1'
 local soft = {tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])}
@@ -33,9 +36,14 @@ end
 local account, address, everybody = level(1), level(2), level(3)
 
 if ARGV[1] == 'give' then
-  fill(1, account - 1)
-  fill(2, address - 1)
-  fill(3, everybody - 1)
+  local counted = redis.call('GETDEL', KEYS[4])
+  if counted then
+    fill(2, address - 1)
+  end
+  if counted == 'all' then
+    fill(1, account - 1)
+    fill(3, everybody - 1)
+  end
   return {'go', 0}
 end
 
@@ -46,8 +54,10 @@ end
 fill(2, math.min(address + 1, hard))
 local suspicious = account + 1 > soft[1] or address + 1 > soft[2] or everybody + 1 > soft[3]
 if suspicious and not solved then
+  redis.call('SET', KEYS[4], 'address', 'PX', ARGV[8])
   return {'captcha', 0}
 end
+redis.call('SET', KEYS[4], 'all', 'PX', ARGV[8])
 -- Bounded, so that an account is as before one window after an attack has ended, however long that was.
 fill(1, math.min(account + 1, 2 * soft[1]))
 fill(3, math.min(everybody + 1, 2 * soft[3]))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import secrets
 import unicodedata
 from collections import deque
 from enum import Enum
@@ -25,6 +26,8 @@ from gateway.stores.script import Script
 
 REFRESH_WINDOW_S: Final = 60
 """Also of revocations."""
+ATTEMPT_LIFE_S: Final = 120
+"""How long an attempt can be taken back: longer than one takes, and than Redis is usually away."""
 MAX_OWED: Final = 1000
 """Attempts that a worker has still to take back; more than can be under way."""
 _MS: Final = 1000
@@ -46,30 +49,33 @@ class Throttle:
         login: how many are allowed.
 
     Methods raise `StoreUnavailableError`: without counters no password is looked at. An attempt that ended so may have
-    been counted, or is counted later by a Redis that was frozen. It is taken back as soon as Redis responds again.
+    been counted, or is counted later by a Redis that was frozen. It is taken back with the next attempt at this worker
+    that Redis responds to.
     """
 
     def __init__(self, redis: RedisClient, login: LoginSettings) -> None:
         self._login = login
         self._script = Script(redis, _source("throttle.lua"))
-        self._owed: deque[tuple[str, str]] = deque(maxlen=MAX_OWED)
+        self._owed: deque[tuple[str, str, str]] = deque(maxlen=MAX_OWED)
 
-    async def enter(self, username: str, address: str, *, solved: bool) -> Refusal | None:
+    async def enter(self, username: str, address: str, *, solved: bool, attempt: str = "") -> Refusal | None:
         """Count an attempt, and say whether it may be made.
 
         Args:
             username: as it was typed.
             address: of the client.
             solved: a captcha was solved for this attempt.
+            attempt: its name, by which it can be taken back; made here where not given.
 
         Returns:
             `None` if it may; else `CAPTCHA_REQUIRED`, or `LOGIN_THROTTLED` with Retry-After.
         """
         await self._pay_back()
+        attempt = attempt or new_attempt()
         try:
-            code, wait_ms = await self._run("take", username, address, solved=solved)
+            code, wait_ms = await self._run("take", username, address, attempt, solved=solved)
         except StoreUnavailableError:
-            self._owed.append((username, address))
+            self._owed.append((username, address, attempt))
             raise
         outcome = Attempt(code.decode("ascii"))
         if outcome is Attempt.GO:
@@ -78,27 +84,29 @@ class Throttle:
             return Refusal(Reason.CAPTCHA_REQUIRED, note="wrong answer" if solved else "none given")
         return Refusal(Reason.LOGIN_THROTTLED, headers=used_up(self._login.address_limit, wait_ms))
 
-    async def take_back(self, username: str, address: str) -> None:
+    async def take_back(self, username: str, address: str, attempt: str) -> None:
         """The attempt succeeded, or its client was told of no outcome: it does not count."""
         try:
-            await self._run("give", username, address, solved=False)
+            await self._run("give", username, address, attempt)
         except StoreUnavailableError:
-            self._owed.append((username, address))
+            self._owed.append((username, address, attempt))
             raise
 
     async def _pay_back(self) -> None:
         """Take back what could not be taken back when it was due."""
         while self._owed:
-            username, address = self._owed[0]
-            await self._run("give", username, address, solved=False)
-            # Another attempt may have paid the same one meanwhile; the oldest of equal ones is as good as any.
+            owed = self._owed[0]
+            await self._run("give", *owed)
+            # Another attempt may have paid it meanwhile.
             with contextlib.suppress(ValueError):
-                self._owed.remove((username, address))
+                self._owed.remove(owed)
 
-    async def _run(self, what: str, username: str, address: str, *, solved: bool) -> tuple[bytes, int]:
+    async def _run(
+        self, what: str, username: str, address: str, attempt: str, *, solved: bool = False
+    ) -> tuple[bytes, int]:
         login = self._login
         code, wait_ms = await self._script(
-            keys=login_keys(account_digest(username), network(address)),
+            keys=login_keys(account_digest(username), network(address), attempt),
             args=[
                 what,
                 login.window_s * _MS,
@@ -107,6 +115,7 @@ class Throttle:
                 login.address_attempts,
                 login.all_attempts,
                 login.address_limit,
+                ATTEMPT_LIFE_S * _MS,
             ],
         )
         return code, wait_ms
@@ -141,6 +150,11 @@ class Allowance:
         if not wait_ms:
             return None
         return Refusal(Reason.RATE_LIMITED, headers=used_up(self._limit, wait_ms), note=self._name)
+
+
+def new_attempt() -> str:
+    """A name for an attempt."""
+    return secrets.token_hex(8)
 
 
 def account_digest(username: str) -> str:

@@ -16,6 +16,7 @@ together. The tag is the user's id in base64url, because braces in an id would m
 | lg:{user}:tickets        | sorted set of the user's tickets by end                 | 30 seconds after the latest     |
 | lg:{user}:blocked        | the user was blocked a moment ago                       | longer than a login takes       |
 | lg:login:{login}:<what>  | hash: attempts at passwords; account, address, all      | until drained, minutes          |
+| lg:login:{login}:attempt:<name> | one that can be taken back                       | 2 minutes                       |
 | lg:allowance:{…}         | hash: what an address has used of something costly      | one window                      |
 | lg:captcha:<id>          | a captcha that was not used yet                         | 5 minutes                       |
 | lg:ticket:<digest>       | an access token, sealed with what only the ticket tells | 30 seconds                      |
@@ -135,13 +136,14 @@ def rate_key(route: str, per: str, who: str, window_s: int, index: int) -> bytes
     return f"lg:rate:{{{route}:{per}:{window_s}:{tag}}}:{index}".encode("ascii")
 
 
-def login_keys(account: str, network: str) -> tuple[str, str, str]:
-    """The counters of attempts at passwords: one account's, one network's, everybody's.
+def login_keys(account: str, network: str, attempt: str) -> tuple[str, str, str, str]:
+    """The counters of attempts at passwords: one account's, one network's, everybody's; and one attempt.
 
     All of them share a slot, because one script counts an attempt in three places at once.
     """
     prefix = "lg:login:{login}"
-    return f"{prefix}:account:{account}", f"{prefix}:address:{network}", f"{prefix}:all"
+    counters = f"{prefix}:account:{account}", f"{prefix}:address:{network}", f"{prefix}:all"
+    return *counters, f"{prefix}:attempt:{attempt}"
 
 
 def allowance_key(name: str, network: str) -> str:

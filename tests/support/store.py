@@ -21,7 +21,9 @@ NO_LIMIT: Final = 0
 
 _TIMES: Final = {
     "lg:{*}:session:*": ("created", "rotated", "used", "ends"),
-    "lg:login:*": ("at",),
+    "lg:login:{login}:account:*": ("at",),
+    "lg:login:{login}:address:*": ("at",),
+    "lg:login:{login}:all": ("at",),
     "lg:allowance:*": ("at",),
 }
 """Where Redis writes its time down, in milliseconds: fields of hashes."""

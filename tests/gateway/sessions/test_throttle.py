@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from redis.asyncio import Redis
 
 from gateway.edge.client_address import network
 from gateway.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
 from gateway.sessions.captcha import CaptchaAnswer, CaptchaCheck
 from gateway.sessions.guard import PasswordGuard
-from gateway.sessions.lane import FULL, Lane
+from gateway.sessions.lane import FULL, LATE, Lane
 from gateway.sessions.throttle import Allowance, Throttle, account_digest
 from gateway.settings import LoginSettings
 from gateway.stores.redis import connect
-from tests.support.raw import WITHIN_S
-from tests.support.store import time_passes_at
+from tests.support.raw import WITHIN_S, until
+from tests.support.store import Store, time_passes_at
 
 LOGIN = LoginSettings(window_s=900, account_attempts=5, address_attempts=20, all_attempts=30, address_limit=40)
 
@@ -113,9 +117,11 @@ async def test_a_clock_of_redis_that_was_set_back_gives_nothing_away(redis: Redi
 
 
 async def test_what_is_taken_back_is_never_more_than_there_was(throttle: Throttle) -> None:
-    for _ in range(3):
-        await throttle.take_back("alice", "192.0.2.1")
-    assert await outcomes(throttle, 6, "alice", "192.0.2.1") == ["go"] * 5 + ["CAPTCHA_REQUIRED"]
+    assert await throttle.enter("alice", "192.0.2.1", solved=False, attempt="one") is None
+    assert await outcomes(throttle, 2, "alice", "192.0.2.1") == ["go"] * 2
+    for attempt in ("one", "one", "unknown"):
+        await throttle.take_back("alice", "192.0.2.1", attempt)
+    assert await outcomes(throttle, 4, "alice", "192.0.2.1") == ["go"] * 3 + ["CAPTCHA_REQUIRED"]
 
 
 async def test_attempts_at_once_are_counted_one_by_one(throttle: Throttle) -> None:
@@ -235,3 +241,68 @@ async def test_an_allowance_is_spent_by_cost_and_comes_back(redis: Redis) -> Non
     assert await allowance.spend("192.0.2.2", 9) is None
     await time_passes_at(redis, 10)
     assert await allowance.spend("192.0.2.1", 2) is None
+
+
+# --- 503 -------------------------------------------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def away(tmp_path: Path) -> AsyncIterator[tuple[Store, Throttle]]:
+    """A Redis of its own, and what counts there."""
+    store = Store(tmp_path)
+    await store.start()
+    client = connect(store.url)
+    yield store, Throttle(client, LOGIN)
+    await client.aclose()
+    store.kill()
+
+
+@pytest.mark.process
+async def test_attempts_that_a_frozen_redis_counts_later_are_taken_back(away: tuple[Store, Throttle]) -> None:
+    """R-220: each ended in 503, and whoever made it is asked for no captcha afterwards."""
+    store, throttle = away
+    assert await outcomes(throttle, 1, "alice", "192.0.2.1") == ["go"]
+    async with store.frozen():
+        tries = [throttle.enter("alice", "192.0.2.1", solved=False) for _ in range(2 * LOGIN.account_attempts)]
+        ends = await asyncio.gather(*tries, return_exceptions=True)
+    assert {type(end) for end in ends} == {StoreUnavailableError}
+    left = LOGIN.account_attempts - 1
+    assert await outcomes(throttle, left + 1, "alice", "192.0.2.1") == ["go"] * left + ["CAPTCHA_REQUIRED"]
+
+
+@pytest.mark.process
+async def test_a_success_that_a_frozen_redis_could_not_be_told_is_taken_back_later(
+    away: tuple[Store, Throttle],
+) -> None:
+    """R-220: the password was right, and its login ended in 503."""
+    store, throttle = away
+
+    async def look() -> str:
+        await frozen.enter_async_context(store.frozen())
+        return "account"
+
+    for _ in range(LOGIN.account_attempts + 1):
+        async with contextlib.AsyncExitStack() as frozen:
+            with pytest.raises(StoreUnavailableError):
+                await PasswordGuard(throttle, Hosted(), lane().run).check("alice", "192.0.2.1", None, look)
+    assert await outcomes(throttle, LOGIN.account_attempts, "alice", "192.0.2.1") == ["go"] * LOGIN.account_attempts
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_an_attempt_whose_client_was_told_503_counts_as_none(throttle: Throttle, *, right: bool) -> None:
+    """R-220: its outcome came too late for anybody to learn it, so it is no guess."""
+    end = asyncio.Event()
+
+    async def look() -> str | None:
+        await end.wait()
+        return "account" if right else None
+
+    hurried = Lane(at_once=1, waiting=1, wait_s=WITHIN_S, answer_s=0.01)
+    guard = PasswordGuard(throttle, Hosted(), hurried.run)
+    for _ in range(LOGIN.account_attempts + 1):
+        end.clear()
+        with pytest.raises(AccountsUnavailableError, match=LATE):
+            await guard.check("alice", "192.0.2.1", None, look)
+        end.set()
+        await until(lambda: hurried.room == 2)
+    assert await outcomes(throttle, LOGIN.account_attempts, "alice", "192.0.2.1") == ["go"] * LOGIN.account_attempts
