@@ -176,6 +176,7 @@ class Worker:
             oauth=problems.speaks_oauth,
             cors=self.origins.cors,
             vary=self.origins.vary,
+            unread=self.origins.unread,
         )
         self.checks: dict[str, health.Check] = {
             "redis": self.store,

@@ -10,7 +10,8 @@ forward     sign, send, stream back                    502 503 504
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 
 from gateway.admission.ended import Watches
@@ -22,15 +23,16 @@ from gateway.edge.preflight import Preflight
 from gateway.edge.request import InboundRequest
 from gateway.edge.ticker import Ticker
 from gateway.edge.wire import Field
-from gateway.errors import Reason, Refusal
+from gateway.errors import Reason, Refusal, StoreUnavailableError
 from gateway.forward.exchange import Exchange
-from gateway.forward.handshake import foreign, is_one, read
+from gateway.forward.handshake import is_one, read
 from gateway.forward.opening import Entry
 from gateway.forward.service import Service
 from gateway.forward.websocket import Socket, Sockets
 from gateway.identity.bearer import bearer, format_gate, in_query
 from gateway.identity.model import Identity, VerifiedClaims
 from gateway.identity.session_cookie import SessionCookie
+from gateway.identity.ticket import taken_from_stream
 from gateway.identity.verifier import Verifier
 from gateway.policy.authorize import authorize
 from gateway.policy.origins import Origins
@@ -87,6 +89,7 @@ class Pipeline:
         self._origins = origins
         self._ticker = ticker
         self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, request: InboundRequest, client: ClientConnection) -> Handler:
         """A request's head has arrived; its body, if any, goes to the handler that is returned."""
@@ -101,7 +104,13 @@ class Pipeline:
         client.route = route.name
         if request.headers.upgrade:
             return Socket(request, client, route, self, self._sockets)
+        tickets: list[str] = []
+        if request.query is not None:
+            request, tickets = taken_from_stream(request)
         exchange = Exchange(request, client, self._ticker, self._clock, self._watches)
+        if tickets and route.auth != "public":
+            self._begin_task(self._enter_by_ticket(exchange, route, request, tickets))
+            return exchange
         claims = self._claims_for(route, request)
         if isinstance(claims, Refusal):
             exchange.refuse(claims)
@@ -128,14 +137,16 @@ class Pipeline:
         handshake = read(request, route)
         if isinstance(handshake, Refusal):
             return handshake
+        foreign = self._origins.foreign_socket(request, route, carries_token=handshake.carries_token)
+        if foreign is not None:
+            return foreign
         token = handshake.token
         if handshake.ticket is not None:
             token = await self._tickets.redeem(handshake.ticket)
             if token is None:
                 return Refusal(Reason.TICKET_UNKNOWN)
         if token is not None:
-            carried = request.headers._replace(authorization=(b"Bearer " + token,), credentials=b"")
-            request = request._replace(headers=carried)
+            request = _with_token(request, token)
         verdict = await self.enter(request, route)
         return verdict if isinstance(verdict, Refusal) else Entry(handshake, verdict, self._services[route.name])
 
@@ -163,7 +174,7 @@ class Pipeline:
         if isinstance(route, Refusal):
             return route
         # The proxy upgrades by itself; whose page asks has to be looked at before.
-        refusal = foreign(request, route) if is_one(request) else None
+        refusal = self._origins.foreign_socket(request, route, carries_token=False) if is_one(request) else None
         verdict = refusal or await self.enter(request, route)
         if isinstance(verdict, Refusal):
             return verdict
@@ -227,12 +238,32 @@ class Pipeline:
         return Refusal(Reason.NO_CREDENTIALS) if claims is None and route.auth == "required" else claims
 
     def _ask(self, exchange: Exchange, route: Route, request: InboundRequest, claims: VerifiedClaims | Refusal) -> None:
-        """A cookie was looked up."""
+        """A cookie or a ticket was looked up."""
         if isinstance(claims, Refusal):
             exchange.refuse(claims)
         elif not exchange.over:
             decide = partial(self._let_in, exchange, route, request.method)
             self._admission.ask(claims, route.limits, request.client, decide)
+
+    def _begin_task(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself keeps no hold of it
+        task.add_done_callback(self._tasks.discard)
+
+    async def _enter_by_ticket(
+        self, exchange: Exchange, route: Route, request: InboundRequest, tickets: list[str]
+    ) -> None:
+        """From identity on, for an event stream whose token is behind a ticket."""
+        if len(tickets) > 1 or bearer(request.headers.authorization) is not None:
+            exchange.refuse(Refusal(Reason.REPEATED_CREDENTIALS))
+            return
+        try:
+            token = await self._tickets.redeem(tickets[0])
+        except StoreUnavailableError as error:
+            exchange.refuse(Refusal(Reason.STORE_AWAY, note=str(error)))
+            return
+        claims = None if token is None else await self._settled(self.identify(_with_token(request, token)), request)
+        self._ask(exchange, route, request, claims or Refusal(Reason.TICKET_UNKNOWN))
 
     def _answer_preflight(self, request: InboundRequest, client: ClientConnection, preflight: str | Refusal) -> Handler:
         if isinstance(preflight, str):
@@ -254,3 +285,9 @@ class Pipeline:
             exchange.refuse(refusal)
         else:
             exchange.forward(self._services[route.name], verdict, route.timeout_s)
+
+
+def _with_token(request: InboundRequest, token: bytes) -> InboundRequest:
+    """A request as if its token had come in Authorization, for the stages that judge it."""
+    carried = request.headers._replace(authorization=(b"Bearer " + token,), credentials=b"")
+    return request._replace(headers=carried)

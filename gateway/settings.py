@@ -28,6 +28,7 @@ from pydantic import (
 from gateway import environment
 from gateway.clock import DEFAULT_LEEWAY_S, MAX_LEEWAY_S
 from gateway.errors import ConfigurationError
+from gateway.origin import normalized
 
 AddressField: TypeAlias = Literal[
     "x-forwarded-for", "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip"
@@ -42,6 +43,9 @@ MAX_PORT = 65535
 _HOST_AND_PORT: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
+_FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,64}")
+CREDENTIAL_FIELDS: Final = frozenset({"authorization", "set-cookie", "set-cookie2", "cookie"})
+"""Header fields that no page may read, whoever offers them."""
 _ISSUER: Final = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?$"
 """A URL without query and fragment (RFC 8414 section 2), of https but for trying out."""
 
@@ -71,11 +75,20 @@ def _plain_address(url: str) -> str:
     return url
 
 
+def _exposed_name(name: str) -> str:
+    if _FIELD_NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is no name of a header field; one is such as X-Total-Count")
+    if name.lower() in CREDENTIAL_FIELDS:
+        raise ValueError(f"{name!r} holds credentials, which no page may read")
+    return name
+
+
 Upstreams = Annotated[tuple[Annotated[str, AfterValidator(_plain_address)], ...], Field(min_length=1)]
 
-Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.\[\]:-]+$")]
-"""As browsers spell it: scheme, host in lower case, and the port where it is not the scheme's own."""
+Origin = Annotated[str, AfterValidator(normalized)]
 Origins = tuple[Origin, ...]
+ExposedName = Annotated[str, AfterValidator(_exposed_name)]
+PREFLIGHT_AGE_S: Final = 600
 
 
 class _Section(BaseModel):
@@ -226,6 +239,10 @@ class RouteSettings(_Section):
     """Paths where a WebSocket may be opened; anywhere else it is refused."""
     allowed_origins: Origins | None = None
     """Instead of `server.allowed_origins`."""
+    expose_headers: tuple[ExposedName, ...] = ()
+    """What a page of an allowed origin may read of answers, beyond the usual fields and those the service names."""
+    preflight_age_s: Annotated[int, Field(ge=0, le=86_400)] = PREFLIGHT_AGE_S
+    """How long a browser may remember what it was told of a path before it asks again."""
 
     @field_validator("rate", mode="before")
     @classmethod

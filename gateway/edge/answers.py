@@ -84,6 +84,17 @@ def render(  # noqa: PLR0913 - what an answer depends on
     return head + payload if body else head
 
 
+def no_content(lines: str, request_id: str, date: str) -> bytes:
+    """A 204 that tells a browser whether a page may send a request.
+
+    Args:
+        lines: the fields of CORS, each ended by CRLF.
+        request_id: to find it again in the logs.
+        date: of the Date field.
+    """
+    return f"HTTP/1.1 204 No Content\r\n{lines}Date: {date}\r\nX-Request-Id: {request_id}\r\n\r\n".encode("latin-1")
+
+
 def _challenge(refusal: Refusal) -> str | None:
     """WWW-Authenticate of RFC 6750 section 3: no `error` where no credentials were sent."""
     status, _, title, oauth_error = refusal.reason.answer

@@ -23,6 +23,8 @@ from gateway.edge.turns import Queue
 from gateway.errors import Reason, Refusal
 
 REQUEST_KEY: Final = "lockgate.request"
+NOTE_REASON_KEY: Final = "lockgate.note_reason"
+"""The scope's function that tells the edge why the application refuses the call: `Callable[[Reason], None]`."""
 ROUTE: Final = "lockgate"
 """The route name under which calls to the gateway itself are counted."""
 TIMEOUT_S: Final = 30.0
@@ -66,6 +68,7 @@ class AsgiCall:
         self._body_read = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._status = HTTPStatus.OK.value
+        self._reason: Reason | None = None
         self._fields: list[tuple[bytes, bytes]] = []
         self._answer: list[bytes] = []
         self._complete = False
@@ -141,7 +144,11 @@ class AsgiCall:
             "server": None,
             "state": {},
             REQUEST_KEY: request,
+            NOTE_REASON_KEY: self._note_reason,
         }
+
+    def _note_reason(self, reason: Reason) -> None:
+        self._reason = reason
 
     async def _receive(self) -> Message:
         self._client.send_continue()
@@ -176,4 +183,4 @@ class AsgiCall:
         phrase, lines = PHRASES.get(self._status, "").encode("ascii"), b"".join(b"%b: %b\r\n" % one for one in fields)
         head = b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (self._status, phrase, lines, client.cors.encode("latin-1"))
         client.write(head if request.method == "HEAD" else head + body)
-        client.finish(self._status)
+        client.finish(self._status, self._reason)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum, auto
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 from uvicorn.server import ServerState
 
@@ -36,6 +36,9 @@ _RESET: Final = struct.pack("ii", 1, 0)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UNKNOWN: Final = Peer("", trusted=False)
 _NO_METHODS: Final = (("Allow", ""),)
+_CLOSE: Final = "Connection: close\r\n"
+_TARGET_REFUSED: Final = (Reason.BAD_TARGET, Reason.TARGET_TOO_LONG)
+"""What a browser's question about a request is refused for as the request itself will be."""
 
 
 class Phase(Enum):
@@ -53,6 +56,20 @@ class Phase(Enum):
 HEAD, BODY, ANSWERING, UPGRADED, LINGERING, CLOSED = Phase
 
 
+class Unread(NamedTuple):
+    """What a head that was refused shows nevertheless.
+
+    Attributes:
+        preflight: it is a browser's question whether a page may send a request. The page can read why the request is
+            refused, and learns nothing where it is the question.
+        cors: the field lines of CORS for the response.
+    """
+
+    preflight: bool
+    cors: str
+
+
+_NOTHING_READ: Final = Unread(preflight=False, cors="")
 Begin = Callable[[InboundRequest, "ClientConnection"], Handler]
 
 
@@ -69,6 +86,7 @@ class Edge:
         observer: is told how each request ended.
         cors: the field lines of CORS for the answer to a request that comes from a page.
         vary: those for every other answer.
+        unread: what a head that was refused shows of the page it came from.
     """
 
     def __init__(  # noqa: PLR0913 - the seam between the edge and everything behind it
@@ -83,6 +101,7 @@ class Edge:
         observer: Observer,
         cors: Callable[[InboundRequest], str] = lambda _: "",
         vary: str = "",
+        unread: Callable[[bytes], Unread] = lambda _: _NOTHING_READ,
     ) -> None:
         self.limits = limits
         self.ticker = ticker
@@ -92,6 +111,7 @@ class Edge:
         self.observer = observer
         self.cors = cors
         self.vary = vary
+        self.unread = unread
         self.heads = HeadReader(server, limits)
         self.connections: set[ClientConnection] = set()
         self.peers: dict[str, int] = {}
@@ -444,18 +464,24 @@ class ClientConnection(asyncio.Protocol, ABC):
             self.refuse(Refusal(reason))
             return
         self.keep_alive = False
-        headers = _NO_METHODS if reason is Reason.METHOD_NOT_ALLOWED else ()
-        body = not wire.is_head_request(head)
-        self._write_problem(Refusal(reason, headers), self._edge.heads.next_request_id(), oauth=False, body=body)
+        request_id = self._edge.heads.next_request_id()
+        unread = self._edge.unread(head)
+        self.cors = unread.cors
+        if unread.preflight and reason in _TARGET_REFUSED:
+            self.write_put_off()
+            self._transport.write(answers.no_content(f"{unread.cors}{_CLOSE}", request_id, self._edge.ticker.date))
+        else:
+            headers = _NO_METHODS if reason is Reason.METHOD_NOT_ALLOWED else ()
+            body = not wire.is_head_request(head)
+            self._write_problem(Refusal(reason, headers), request_id, oauth=False, body=body)
         self._edge.observer.not_a_request(self._peer.address, reason)
         self._linger()
 
     def _write_problem(self, refusal: Refusal, request_id: str, *, oauth: bool, body: bool) -> None:
-        more = self.cors if self._request is not None else ""
         close, date = not self.keep_alive, self._edge.ticker.date
         self.write_put_off()
         self._transport.write(
-            answers.render(refusal, request_id, oauth=oauth, close=close, body=body, date=date, more=more)
+            answers.render(refusal, request_id, oauth=oauth, close=close, body=body, date=date, more=self.cors)
         )
 
     def _drain(self) -> None:

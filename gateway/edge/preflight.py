@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from gateway.edge.answers import no_content
 from gateway.edge.connection import ClientConnection
 from gateway.edge.request import InboundRequest
 
@@ -22,8 +23,7 @@ class Preflight:
         if request.has_body or not client.keep_alive:
             client.keep_alive = False
             lines += "Connection: close\r\n"
-        head = f"HTTP/1.1 204 No Content\r\n{lines}Date: {date}\r\nX-Request-Id: {request.request_id}\r\n\r\n"
-        client.write(head.encode("latin-1"))
+        client.write(no_content(lines, request.request_id, date))
         client.finish(HTTPStatus.NO_CONTENT)
 
     def body(self, data: bytes) -> None:

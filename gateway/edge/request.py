@@ -53,3 +53,8 @@ class InboundRequest(NamedTuple):
     def target(self) -> str:
         """The request target to send on."""
         return self.path if self.query is None else f"{self.path}?{self.query}"
+
+    @property
+    def origin(self) -> str:
+        """Whose page it says it comes from, as sent; empty where it does not say, or more than once."""
+        return (self.headers.origin or b"").decode("latin-1")

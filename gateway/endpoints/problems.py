@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from gateway.edge.answers import PROBLEM_TYPE, REALM, SECURITY_HEADERS, problem
-from gateway.edge.asgi import REQUEST_KEY
+from gateway.edge.asgi import NOTE_REASON_KEY, REQUEST_KEY
 from gateway.edge.request import InboundRequest
 from gateway.errors import AccountsUnavailableError, CaptchaUnavailableError, Reason, Refusal, StoreUnavailableError
 from gateway.identity.bearer import scheme_of
@@ -70,8 +70,9 @@ def inbound(request: Request) -> InboundRequest:
 
 
 def refused(request: Request, refusal: Refusal) -> JSONResponse:
-    """The problem answer for a refusal."""
+    """The problem answer for a refusal; the log and the metrics get its reason."""
     source = inbound(request)
+    request.scope[NOTE_REASON_KEY](refusal.reason)
     fields, body = problem(refusal, source.request_id, oauth=speaks_oauth(source.path))
     # The edge adds the request id to every answer.
     headers = {name: value for name, value in fields if name not in ("Content-Type", "X-Request-Id")}

@@ -1,4 +1,4 @@
-"""`POST /auth/tickets`: a one-time ticket for a browser's WebSocket."""
+"""`POST /auth/tickets`: a one-time ticket for a browser's WebSocket or event stream."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ from typing import Final, NamedTuple, Protocol
 from gateway.edge import wire
 from gateway.edge.cookies import sets_ours
 from gateway.edge.headers import HOP_BY_HOP, is_reserved
-from gateway.edge.wire import END_OF_HEAD, ChunkedReader, WireError
+from gateway.edge.wire import END_OF_HEAD, ChunkedReader, Field, WireError
 from gateway.errors import Reason
+from gateway.settings import CREDENTIAL_FIELDS
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 200
@@ -17,6 +18,7 @@ MEMO_ENTRIES: Final = 512
 MEMO_BYTES: Final = 2048
 _NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"content-length", b"server", b"x-powered-by", b"x-request-id"}
 _CORS: Final = b"access-control-"
+_EXPOSE: Final = b"access-control-expose-headers"
 _NO_CONTENT: Final = 204
 _UNAUTHORIZED: Final = 401
 _NO_BODY: Final = frozenset({_NO_CONTENT, 304})
@@ -35,6 +37,7 @@ class AnswerHead(NamedTuple):
         event_stream: it goes on for as long as there are events.
         length_line: Content-Length for the client, ended by CRLF; empty where there is none.
         expected: how many bytes of body follow, to any request but HEAD; -1 where the head does not say.
+        exposed: a field line with the names of what the service lets listed pages read; empty where it names nothing.
     """
 
     status: int
@@ -46,6 +49,7 @@ class AnswerHead(NamedTuple):
     event_stream: bool
     length_line: bytes
     expected: int
+    exposed: str = ""
 
     def has_body(self, method: str) -> bool:
         """Whether a body follows (RFC 9112 section 6.3)."""
@@ -121,6 +125,7 @@ def parse(head: bytes) -> AnswerHead:
         ),
         length_line=b"" if counted is None else b"Content-Length: %d\r\n" % counted,
         expected=-1 if counted is None or status in _NO_BODY else counted,
+        exposed=_exposed(found),
     )
 
 
@@ -129,6 +134,22 @@ def _is_gateways(name: bytes, value: bytes) -> bool:
     if name.startswith(_CORS) or is_reserved(name):
         return True
     return name == b"set-cookie" and sets_ours(value)
+
+
+def _exposed(found: list[Field]) -> str:
+    """The service's own Access-Control-Expose-Headers, without what is not for pages; `*` stands for what it sent.
+
+    With credentials browsers take `*` for the name of a field, so that it has to be spelled out.
+    """
+    named = [one.strip(b" \t").lower() for name, value in found if name == _EXPOSE for one in value.split(b",")]
+    if b"*" in named:
+        named += [name for name, _ in found if not name.startswith(_CORS)]
+    names = [one.decode("ascii") for one in dict.fromkeys(named) if wire.is_token(one) and _is_for_pages(one)]
+    return f"Access-Control-Expose-Headers: {', '.join(names)}\r\n" if names else ""
+
+
+def _is_for_pages(name: bytes) -> bool:
+    return name != b"*" and name.decode("ascii") not in CREDENTIAL_FIELDS and not is_reserved(name)
 
 
 class AnswerSink(Protocol):

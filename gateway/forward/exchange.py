@@ -28,6 +28,7 @@ from gateway.forward.service import Service
 
 NOBODY: Final = Admitted(None, "")
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+GRANTED: Final = "Access-Control-Allow-Origin:"
 LONG_S: Final = 1.0
 """An answer that takes longer than this is watched: it may not outlive its token."""
 _LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -370,6 +371,8 @@ class Exchange:
 
     def _head_for_client(self, head: AnswerHead, framing: bytes) -> bytes:
         own = f"X-Request-Id: {self._request.request_id}\r\n{self._admitted.limits}{self._client.cors}"
+        if head.exposed and GRANTED in own:
+            own += head.exposed  # browsers join it with the list of the gateway's
         if not head.dated:
             own = f"{own}Date: {self._ticker.date}\r\n"
         return b"%b%b%b\r\n" % (head.lines, own.encode("ascii"), framing)

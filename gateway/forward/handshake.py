@@ -11,7 +11,6 @@ import base64
 import hashlib
 import re
 from typing import Final, NamedTuple
-from urllib.parse import unquote
 
 from gateway.edge import wire
 from gateway.edge.headers import WEBSOCKET
@@ -19,9 +18,10 @@ from gateway.edge.request import InboundRequest
 from gateway.edge.wire import Field, WireError
 from gateway.errors import Reason, Refusal
 from gateway.forward.answer import MAX_FIELDS, MAX_HEAD_BYTES, parse
+from gateway.identity.bearer import bearer
+from gateway.identity.ticket import without_tickets
 from gateway.policy.routes import Route
 
-TICKET: Final = "ticket"
 NEUTRAL_PROTOCOL: Final = b"lockgate"
 """Offered beside a token by a client that speaks no subprotocol: browsers insist on one being chosen."""
 TOKEN_PROTOCOL: Final = b"lockgate.bearer."
@@ -52,6 +52,11 @@ class Handshake(NamedTuple):
     token: bytes | None
     ticket: str | None
 
+    @property
+    def carries_token(self) -> bool:
+        """A token comes with it in one of the ways that pages have."""
+        return self.token is not None or self.ticket is not None
+
 
 class Declined(NamedTuple):
     """The service answered, but did not accept.
@@ -64,13 +69,13 @@ class Declined(NamedTuple):
 
 
 def read(request: InboundRequest, route: Route) -> Handshake | Refusal:
-    """Check a handshake, and take what is the gateway's out of it.
+    """Check a handshake, and take what is the gateway's out of it. Whose page asks has to be looked at besides.
 
     Args:
         request: one whose Upgrade is `websocket`.
         route: of its path.
     """
-    refusal = _malformed(request, route) or foreign(request, route)
+    refusal = _malformed(request, route)
     if refusal is not None:
         return refusal
     try:
@@ -78,8 +83,8 @@ def read(request: InboundRequest, route: Route) -> Handshake | Refusal:
     except WireError as error:
         return Refusal(error.reason)
     tokens = [one.removeprefix(TOKEN_PROTOCOL) for one in offered if one.startswith(TOKEN_PROTOCOL)]
-    query, tickets = _without_tickets(request.query)
-    if len(tokens) + len(tickets) + len(request.headers.authorization) > 1:
+    query, tickets = without_tickets(request.query)
+    if len(tokens) + len(tickets) + (bearer(request.headers.authorization) is not None) > 1:
         return Refusal(Reason.REPEATED_CREDENTIALS)
     protocols = tuple(one for one in offered if one != NEUTRAL_PROTOCOL and not one.startswith(TOKEN_PROTOCOL))
     return Handshake(
@@ -151,26 +156,6 @@ def is_one(request: InboundRequest) -> bool:
     return request.headers.upgrade or bool(request.headers.values(b"sec-websocket-key"))
 
 
-def foreign(request: InboundRequest, route: Route) -> Refusal | None:
-    """Pages of other origins may not connect: browsers let them try, with the user's cookies (RFC 6455 section 10.2).
-
-    What sends no Origin is not a browser, and then nothing but a credential of its own may speak for it: a cookie that
-    comes without an Origin is not taken for one.
-    """
-    origins = request.headers.values(b"origin")
-    if origins:
-        return None if len(origins) == 1 and origins[0] in route.origins else Refusal(Reason.ORIGIN_REFUSED)
-    by_cookie = bool(request.headers.values(b"cookie")) and not request.headers.authorization
-    if by_cookie and route.auth != "public" and not _carries_token(request):
-        return Refusal(Reason.ORIGIN_REFUSED)
-    return None
-
-
-def _carries_token(request: InboundRequest) -> bool:
-    offered = b",".join(request.headers.values(b"sec-websocket-protocol"))
-    return TOKEN_PROTOCOL in offered or bool(_without_tickets(request.query)[1])
-
-
 def _protocols(values: list[bytes]) -> tuple[bytes, ...]:
     if not values:
         return ()
@@ -178,20 +163,6 @@ def _protocols(values: list[bytes]) -> tuple[bytes, ...]:
     if not all(wire.is_token(one) for one in offered) or len(set(offered)) != len(offered):
         raise WireError(Reason.MALFORMED_HEADER)
     return offered
-
-
-def _without_tickets(query: str | None) -> tuple[str | None, list[str]]:
-    """The query without its tickets, and these. A name that only reads as `ticket` once decoded is one, too."""
-    if query is None:
-        return None, []
-    kept, tickets = [], []
-    for parameter in query.split("&"):
-        name, _, value = parameter.partition("=")
-        if unquote(name) == TICKET:
-            tickets.append(value)
-        else:
-            kept.append(parameter)
-    return "&".join(kept) if kept else None, tickets
 
 
 def _for_service(request: InboundRequest, query: str | None, protocols: tuple[bytes, ...]) -> InboundRequest:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from typing import Final
 
 from gateway.clock import Clock
+
+_MAX_ORIGIN: Final = 256
 
 
 class AccessLog:
@@ -36,6 +39,7 @@ class AccessLog:
         status: int,
         seconds: float,
         reason: str,
+        origin: str = "",
     ) -> None:
         """One request was answered.
 
@@ -49,9 +53,12 @@ class AccessLog:
             status: of the answer.
             seconds: how long it took.
             reason: why it was refused; empty where it was not.
+            origin: that it was refused for, as sent; empty where it was not.
         """
         why = f', "reason": "{reason}"' if reason else ""
         own = "" if own_id is request_id else f'"own_id": "{own_id}", '
+        if origin:
+            why += f', "origin": {json.dumps(origin[:_MAX_ORIGIN])}'
         # Written by hand, because it is written for each request. What is quoted cannot hold a quote, a backslash or a
         # control character: the edge lets none of them into a method, a path or an address, and the rest is ours.
         sys.stdout.write(

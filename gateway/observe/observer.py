@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.errors import Reason
 from gateway.observe.access_log import AccessLog
 from gateway.observe.metrics import Metrics
 from gateway.observe.request import ObservedRequest
 from gateway.observe.tracing import Tracing
+
+_ABOUT_ORIGIN: Final = (Reason.ORIGIN_REFUSED, Reason.CROSS_SITE)
 
 
 class RequestObserver:
@@ -41,6 +45,7 @@ class RequestObserver:
                 status=status,
                 seconds=seconds,
                 reason="" if reason is None else reason.name.lower(),
+                origin=request.origin if reason in _ABOUT_ORIGIN else "",
             )
 
         if self._tracing is not None:

@@ -31,3 +31,7 @@ class ObservedRequest(Protocol):
     @property
     def path(self) -> str:
         """Canonical, without the query."""
+
+    @property
+    def origin(self) -> str:
+        """Whose page it says it comes from, as sent: it may hold any characters. Empty where it does not say."""

@@ -1,29 +1,57 @@
 """Whose pages may do what: the one list of origins behind CORS and behind the rule that cookies need (R-181, R-182).
 
-An origin is compared to the letter: scheme, host and port. There is no `*`, no suffix and no pattern.
+An origin is compared to the letter: scheme, host and port. There is no `*`, no suffix and no pattern. The gateway's own
+origin is that of its public address and of nothing that a request says, such as Host.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-from gateway.edge.headers import is_forwardable
+from gateway.edge.connection import Unread
+from gateway.edge.headers import is_reserved
 from gateway.edge.request import InboundRequest
 from gateway.edge.wire import is_token
 from gateway.errors import Reason, Refusal
-from gateway.policy.routes import SAFE_METHODS, RouteTable, is_own
-from gateway.settings import Settings
+from gateway.identity.bearer import bearer
+from gateway.origin import of_url
+from gateway.policy.routes import SAFE_METHODS, Route, RouteTable, is_own
+from gateway.settings import PREFLIGHT_AGE_S, Settings
 
-PREFLIGHT_AGE_S: Final = 600
 OWN_METHODS: Final = "DELETE, GET, HEAD, PATCH, POST, PUT"
+EXPOSED: Final = (
+    "Accept-Ranges",
+    "Allow",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Range",
+    "Date",
+    "ETag",
+    "Link",
+    "Location",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-Id",
+)
+"""What a listed page may read of every response, beyond what the Fetch standard lets it read of any."""
 _ASKED_METHOD: Final = b"access-control-request-method"
 _ASKED_HEADERS: Final = b"access-control-request-headers"
 _FETCH_SITE: Final = b"sec-fetch-site"
-_EXPOSED: Final = "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Request-Id"
 _FOR_EVERYBODY: Final = "/.well-known/"
 """Public documents, which say of themselves that any page may read them."""
 _VARY: Final = "Vary: Origin\r\n"
-_MAX_HEADERS: Final = 32
+_OF_NO_IDENTITY: Final = frozenset({b"x-request-id", b"traceparent"})
+"""The gateway signs its own to services; what a page sends is replaced, and tells nobody who it is."""
+_MAX_HEADERS: Final = 100
+"""As many as a request may have by default; a page that needs more names is refused when it sends them."""
+# In a head that was refused, nothing but these is looked at; both are compared with what is listed.
+_ORIGIN_LINE: Final = re.compile(rb"\r\norigin:[ \t]*+([\x21-\x7e]*+)[ \t]*+(?=\r\n)", re.IGNORECASE)
+_ORIGIN_NAME: Final = re.compile(rb"\norigin[ \t]*+:", re.IGNORECASE)
+_PREFLIGHT: Final = re.compile(rb"\AOPTIONS .*?\r\naccess-control-request-method:", re.IGNORECASE | re.DOTALL)
 
 
 class Origins:
@@ -40,62 +68,106 @@ class Origins:
     def __init__(self, routes: RouteTable, settings: Settings) -> None:
         self._routes = routes
         self._own = frozenset(origin.encode("ascii") for origin in settings.server.allowed_origins)
+        self._any = self._own.union(*(route.origins for route in routes.routes))
+        self._itself = of_url(settings.public_url).encode("ascii")
         self._credentials = settings.server.session_cookie != "off"
-        self.vary = _VARY if self._own or any(route.origins for route in routes.routes) else ""
+        self._exposed = {route.name: _expose(route.exposed) for route in routes.routes if route.exposed}
+        self.vary = _VARY if self._any else ""
 
     def cors(self, request: InboundRequest) -> str:
         """The field lines of CORS for the answer to a request that says an origin, whatever the answer is."""
         origin = request.headers.origin
-        for_everybody = request.path.startswith(_FOR_EVERYBODY)
-        if for_everybody or origin is None or origin not in self._allowed(request.path):
+        if origin is None or request.path.startswith(_FOR_EVERYBODY):
             return self.vary
-        return f"{self._grant(origin)}Access-Control-Expose-Headers: {_EXPOSED}\r\n"
+        route = self._route(request.path)
+        if origin not in self._listed(route):
+            return self.vary
+        return f"{self._grant(origin)}{_EXPOSE if route is None else self._exposed.get(route.name, _EXPOSE)}"
+
+    def unread(self, head: bytes) -> Unread:
+        """What may be told to the page behind a head that was refused, so that it is unknown where it was to go.
+
+        The response holds nothing of any user, so that every page that is listed anywhere may read it.
+
+        Args:
+            head: the bytes of it that have come.
+        """
+        head = head.partition(b"\r\n\r\n")[0] + b"\r\n"
+        found = _ORIGIN_LINE.findall(head)
+        if len(found) != 1 or len(_ORIGIN_NAME.findall(head)) != 1 or found[0] not in self._any:
+            return Unread(preflight=False, cors=self.vary)
+        if _PREFLIGHT.match(head) is None:
+            return Unread(preflight=False, cors=f"{self._grant(found[0])}{_EXPOSE}")
+        asked = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(_ASKED_HEADERS)]
+        return Unread(preflight=True, cors=self._permission(found[0], OWN_METHODS, asked, PREFLIGHT_AGE_S))
 
     def preflight(self, request: InboundRequest) -> str | Refusal | None:
         """The answer to a browser that asks first.
 
         Returns:
-            Its field lines; a refusal for an origin that is not listed or a path that leads nowhere; `None` where the
-            request is no preflight.
+            Its field lines; a refusal for an origin that is not listed; `None` where the request is no preflight.
         """
         facts = request.headers
         asked = facts.values(_ASKED_METHOD)
         if request.method != "OPTIONS" or facts.origin is None or not asked:
             return None
-        methods = OWN_METHODS
-        if not is_own(request.path):
-            # Asked for any method that the route has: what is not in the list, the browser refuses by itself.
-            route = self._routes.match(request.path)
-            if route is None:
-                return Refusal(Reason.NO_ROUTE)
-            methods = route.allow
-        if facts.origin not in self._allowed(request.path):
+        route = self._route(request.path)
+        if facts.origin not in self._listed(route):
             return Refusal(Reason.ORIGIN_REFUSED)
-        headers = _granted_headers(facts.values(_ASKED_HEADERS))
-        return (
-            f"{self._grant(facts.origin)}Access-Control-Allow-Methods: {methods}\r\n"
-            f"{headers}Access-Control-Max-Age: {PREFLIGHT_AGE_S}\r\n"
-        )
+        # Asked for any method that the route has: what is not in the list, the browser refuses by itself. Where nothing
+        # is routed the page may ask, and reads the 404.
+        methods, age_s = (OWN_METHODS, PREFLIGHT_AGE_S) if route is None else (route.allow, route.preflight_age_s)
+        return self._permission(facts.origin, methods, facts.values(_ASKED_HEADERS), age_s)
 
     def cross_site(self, request: InboundRequest) -> Refusal | None:
         """Why a request must not be believed that it is its user's wish, where a cookie speaks for them.
 
         Browsers send the cookie along whoever asks them to. So whatever changes something has to show where it comes
-        from: by `Sec-Fetch-Site`, which no page can set, or by `Origin`. Who shows neither is refused.
+        from: by `Sec-Fetch-Site`, which no page can set, or by `Origin`. A request that shows neither is refused.
         """
-        if request.method in SAFE_METHODS:
+        if request.method in SAFE_METHODS or self._is_of_a_page(request, self._listed(self._route(request.path))):
             return None
-        origin, sites = request.headers.origin, request.headers.values(_FETCH_SITE)
-        if origin is not None and origin in self._allowed(request.path):
-            return None
-        if sites:
-            return None if sites == [b"same-origin"] else Refusal(Reason.CROSS_SITE)
-        itself = f"{request.scheme}://{request.host}".encode("latin-1")
-        return None if origin == itself else Refusal(Reason.CROSS_SITE)
+        return Refusal(Reason.CROSS_SITE)
 
-    def _allowed(self, path: str) -> frozenset[bytes]:
-        route = None if is_own(path) else self._routes.match(path)
+    def foreign_socket(self, request: InboundRequest, route: Route, *, carries_token: bool) -> Refusal | None:
+        """Why a page may not open a WebSocket: any page may try, with the user's cookies (RFC 6455 section 10.2).
+
+        No page can set `Authorization` on a socket, so where that alone authenticates, no page needs to be looked at:
+        apps send an Origin, too. A request without Origin is not a browser's, and then nothing but a credential of its
+        own may speak for it: a cookie that comes without an Origin is not taken for one.
+
+        Args:
+            request: the handshake.
+            route: of its path.
+            carries_token: a token or ticket comes with it in one of the ways that pages have.
+        """
+        facts = request.headers
+        if route.auth != "public" and not carries_token and isinstance(bearer(facts.authorization), str):
+            return None
+        if facts.origin is not None:
+            return None if self._is_of_a_page(request, route.origins) else Refusal(Reason.ORIGIN_REFUSED)
+        by_cookie = bool(facts.values(b"cookie")) and bearer(facts.authorization) is None
+        refused = by_cookie and route.auth != "public" and not carries_token
+        return Refusal(Reason.ORIGIN_REFUSED) if refused else None
+
+    def _is_of_a_page(self, request: InboundRequest, listed: frozenset[bytes]) -> bool:
+        """Whether a page of a listed origin, or of the gateway's own, makes this request."""
+        origin, sites = request.headers.origin, request.headers.values(_FETCH_SITE)
+        if origin is not None and origin in listed:
+            return True
+        return sites == [b"same-origin"] if sites else origin == self._itself
+
+    def _route(self, path: str) -> Route | None:
+        return None if is_own(path) else self._routes.match(path)
+
+    def _listed(self, route: Route | None) -> frozenset[bytes]:
         return self._own if route is None else route.origins
+
+    def _permission(self, origin: bytes, methods: str, asked: list[bytes], age_s: int) -> str:
+        return (
+            f"{self._grant(origin)}Access-Control-Allow-Methods: {methods}\r\n"
+            f"{_granted_headers(asked)}Access-Control-Max-Age: {age_s}\r\n"
+        )
 
     def _grant(self, origin: bytes) -> str:
         with_cookies = "Access-Control-Allow-Credentials: true\r\n" if self._credentials else ""
@@ -103,11 +175,22 @@ class Origins:
 
 
 def _granted_headers(asked: list[bytes]) -> str:
-    """Those of the fields that are asked for which would be looked at, or reach a service."""
-    names = [name.strip(b" \t").lower() for value in asked for name in value.split(b",")][:_MAX_HEADERS]
-    granted = [name.decode("ascii") for name in names if is_token(name) and _may_send(name)]
-    return f"Access-Control-Allow-Headers: {', '.join(granted)}\r\n" if granted else ""
+    """The fields that are asked for, but for those that only the gateway may set.
+
+    One that is then replaced or dropped is granted, too: refused, it would take the whole call away from the page,
+    while any other client is served. `*` is no field: granted, it would stand for all of them.
+    """
+    names = dict.fromkeys(name.strip(b" \t").lower() for value in asked for name in value.split(b","))
+    granted = [name.decode("ascii") for name in names if is_token(name) and name != b"*" and _may_ask_for(name)]
+    return f"Access-Control-Allow-Headers: {', '.join(granted[:_MAX_HEADERS])}\r\n" if granted else ""
 
 
-def _may_send(name: bytes) -> bool:
-    return name == b"authorization" or is_forwardable(name)
+def _may_ask_for(name: bytes) -> bool:
+    return name in _OF_NO_IDENTITY or not is_reserved(name)
+
+
+def _expose(more: tuple[str, ...] = ()) -> str:
+    return f"Access-Control-Expose-Headers: {', '.join((*EXPOSED, *more))}\r\n"
+
+
+_EXPOSE: Final = _expose()

@@ -15,7 +15,7 @@ from gateway.edge.path import ENCODED_SLASH, ROOT, SERVER_WIDE, canonical_path
 from gateway.edge.request import InboundRequest
 from gateway.edge.wire import WireError
 from gateway.errors import ConfigurationError, Reason, Refusal
-from gateway.settings import LimitSettings, RouteSettings, Settings
+from gateway.settings import PREFLIGHT_AGE_S, LimitSettings, RouteSettings, Settings
 
 OWN_PREFIXES: Final = (
     "/auth",
@@ -47,7 +47,9 @@ class Route:
         allow: the value of an Allow field.
         limits: the rate limits its requests count for.
         sockets: the paths where a WebSocket may be opened.
-        origins: whose pages may open one.
+        origins: whose pages may open one, and read answers.
+        exposed: what these pages may read of answers beyond the usual fields.
+        preflight_age_s: how long a browser may remember what it was told.
         encoded_slashes: `%2F` in a path is an ordinary character.
     """
 
@@ -66,6 +68,8 @@ class Route:
     sockets: frozenset[str] = frozenset()
     origins: frozenset[bytes] = frozenset()
     encoded_slashes: bool = False
+    exposed: tuple[str, ...] = ()
+    preflight_age_s: int = PREFLIGHT_AGE_S
 
 
 class RouteTable:
@@ -174,6 +178,8 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
         sockets=_sockets(entry, prefix),
         origins=_origins(entry, settings),
         encoded_slashes=entry.encoded_slashes,
+        exposed=entry.expose_headers,
+        preflight_age_s=entry.preflight_age_s,
     )
 
 

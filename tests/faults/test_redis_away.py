@@ -69,6 +69,7 @@ async def test_a_killed_redis_is_503_at_once_and_back_when_it_is(
     for _ in range(5):
         for line in (bearer, revoked):
             _is_away(await node.get("/orders", line))
+    _is_away(await node.get(f"/orders/feed?ticket={'A' * 43}", "Accept: text/event-stream\r\n"))
     assert len(upstream.requests) == 1
     await _goes_on(node, upstream)
     assert (await node.get("/readyz")).status == 503

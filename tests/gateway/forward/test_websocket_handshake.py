@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
-from websockets.typing import Subprotocol
+from websockets.asyncio.client import connect
+from websockets.typing import Origin, Subprotocol
 
 from tests.gateway.forward.sockets import (
     ORIGIN,
@@ -24,6 +25,7 @@ from tests.gateway.forward.sockets import (
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
+from tests.support.raw import WITHIN_S
 from trust import Verified
 
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -100,6 +102,68 @@ async def test_a_refusal_is_an_http_answer_and_nothing_reaches_the_service(
     answer = await node.ask(head)
     assert (answer.status, answer.code) == (status, code)
     assert service.requests == []
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:8080", "http://elsewhere.example", "null", "file://"])
+async def test_a_token_in_authorization_opens_a_socket_whatever_the_origin(
+    node: Node, service: SocketService, origin: str
+) -> None:
+    """K11: React Native sends an Origin, and no page can set Authorization on a socket."""
+    async with opened(node, service, node.tokens.token(), origin=origin):
+        assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("path", [PATH, "/ticker"])
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ("Authorization: Basic YTpi\r\n", (403, "origin_refused")),
+        ("Authorization: Negotiate YII=\r\n", (403, "origin_refused")),
+        ("Authorization:\r\n", (403, "origin_refused")),
+        ("Authorization: Bearer\r\n", (403, "origin_refused")),
+        ("Authorization: Basic YTpi, Bearer {token}\r\n", (403, "origin_refused")),
+        ("Authorization: Bearer {token}\r\nAuthorization: Basic YTpi\r\n", (403, "origin_refused")),
+        ("Sec-WebSocket-Protocol: lockgate, lockgate.bearer.{token}\r\n", (403, "origin_refused")),
+        ("Cookie: session=1\r\nAuthorization: Basic YTpi\r\n", (403, "origin_refused")),
+        ("Sec-Fetch-Site: cross-site\r\n", (403, "origin_refused")),
+        ("Sec-Fetch-Site: same-site\r\n", (403, "origin_refused")),
+    ],
+)
+async def test_a_page_of_another_origin_opens_nothing_whatever_else_comes_along(
+    node: Node, service: SocketService, path: str, fields: str, expected: tuple[int, str]
+) -> None:
+    """R-171, K4: credentials that a browser adds by itself speak for no page."""
+    more = fields.format(token=node.tokens.token())
+    answer = await node.ask(f"{handshake(path=path, Origin='https://evil.example')}{more}")
+    assert (answer.status, answer.code) == expected
+    assert service.requests == []
+
+
+async def test_on_a_public_route_a_token_does_not_take_a_page_past_the_check(
+    node: Node, service: SocketService
+) -> None:
+    """R-171: there it authenticates nobody."""
+    answer = await node.ask(f"{handshake(path='/ticker', Origin='https://evil.example')}{node.tokens.bearer()}")
+    assert (answer.status, answer.code) == (403, "origin_refused")
+    assert service.requests == []
+
+
+async def test_credentials_for_somebody_else_do_not_stand_in_the_way_of_a_ticket(
+    node: Node, service: SocketService
+) -> None:
+    """K4."""
+    answer = await node.ask(f"POST /auth/tickets HTTP/1.1\r\n{node.tokens.bearer(sub='bob')}Content-Length: 0\r\n")
+    url = f"ws://127.0.0.1:{node.port}{PATH}?ticket={answer.json['ticket']}"
+    basic = {"Authorization": "Basic YTpi"}
+    async with connect(url, additional_headers=basic, origin=Origin(ORIGIN), proxy=None, open_timeout=WITHIN_S):
+        assert service.requests[0].headers["x-user-id"] == "bob"
+
+
+async def test_a_page_of_the_gateways_own_origin_needs_no_entry_in_the_list(node: Node, service: SocketService) -> None:
+    """K11."""
+    token = [Subprotocol(f"lockgate.bearer.{node.tokens.token()}"), Subprotocol("chat")]
+    async with opened(node, service, None, origin=node.settings.token.issuer, subprotocols=token):
+        assert len(service.requests) == 1
 
 
 async def test_an_unknown_version_is_told_the_one_that_is_spoken(node: Node) -> None:

@@ -15,10 +15,11 @@ from websockets.exceptions import InvalidStatus
 from tests.gateway.endpoints.cookies.pages import EVIL, LISTED, SERVER, SHOP, Page
 from tests.gateway.forward.sockets import HANDSHAKE, PATH, SocketService, closed, socket_service, socket_settings
 from tests.support import node as nodes
-from tests.support.node import Node
+from tests.support.node import HOST, Node
 from tests.support.raw import WITHIN_S
 from tests.support.upstream import Upstream
 
+OWN_ORIGIN = "http://127.0.0.1:8080"
 FIELDS = "".join(f"{name}: {value}\r\n" for name, value in HANDSHAKE.items())
 
 
@@ -67,6 +68,35 @@ async def test_a_page_of_another_origin_opens_none(node: Node, page: Page, socke
     await page.login(node)
     answer = await page.ask(node, "GET", PATH, whence=whence, more=FIELDS)
     assert (answer.status, answer.code) == (403, "origin_refused")
+    assert sockets.requests == []
+
+
+@pytest.mark.parametrize(
+    "whence", [f"Origin: {OWN_ORIGIN}\r\n", "Origin: http://gate.example\r\nSec-Fetch-Site: same-origin\r\n"]
+)
+async def test_a_page_of_the_gateways_own_origin_opens_one(
+    node: Node, page: Page, sockets: SocketService, whence: str
+) -> None:
+    """K11: what the browser says itself of a page counts, and the gateway's public address."""
+    await page.login(node)
+    client = await node.connect()
+    await client.send(f"GET {PATH} HTTP/1.1\r\n{HOST}{whence}{page.cookie}{FIELDS}\r\n".encode())
+    assert (await client.message(body=False)).status == 101
+    client.close()
+    assert sockets.requests[0].headers["x-user-id"] == "id-alice"
+
+
+@pytest.mark.parametrize("whence", ["", EVIL, "Origin: null\r\n", "Origin: http://gate.example\r\n"])
+@pytest.mark.parametrize("authorization", ["Basic YTpi", "Negotiate YII=", "Bearer", ""])
+async def test_what_else_a_browser_sends_takes_no_page_past_the_check(
+    node: Node, page: Page, sockets: SocketService, whence: str, authorization: str
+) -> None:
+    """R-171, K4: also a name that was pointed at the gateway, which is in Host and Origin alike."""
+    await page.login(node)
+    answer = await page.ask(node, "GET", PATH, whence=whence, more=f"{FIELDS}Authorization: {authorization}\r\n")
+    # Where nobody says an origin, no browser asks, and what is wrong is the malformed credential.
+    malformed = authorization == "Bearer" and not whence
+    assert answer.status == (400 if malformed else 403)
     assert sockets.requests == []
 
 

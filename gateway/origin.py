@@ -1,0 +1,80 @@
+"""Origins as browsers and apps send them (RFC 6454 section 6.2): scheme, host, and a port that is not the usual one."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import AddressValueError, IPv6Address
+from typing import Final
+
+_ORIGIN: Final = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]*)://([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII
+)
+_USUAL_PORTS: Final = {"http": 80, "https": 443}
+_MAX_PORT: Final = 65535
+_ANYBODYS: Final = frozenset({"about", "blob", "content", "data", "file", "filesystem", "javascript"})
+"""Browsers give pages of these the origin `null`, or one that every file on every device shares."""
+_NEVER_SENT: Final = {"ws": "http", "wss": "https"}
+
+
+def normalized(text: str) -> str:
+    """An origin in the spelling that is sent: `HTTPS://Shop.example:443/` is `https://shop.example`.
+
+    Args:
+        text: as an operator writes it: of a website, or of an app (`capacitor://localhost`, `chrome-extension://…`).
+
+    Raises:
+        ValueError: no browser sends it, or pages of anybody do. The text says what would be right.
+    """
+    said = "a value with '@' in it" if "@" in text else repr(text)  # before an @ there may be a password
+    if text in {"*", "null"}:
+        raise ValueError(f"{said} would be the pages of everybody; list each origin, such as https://shop.example")
+    if "*" in text:
+        raise ValueError(f"{said}: an origin is compared to the letter, not as a pattern; list each origin")
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        raise ValueError(f"{said} has no scheme; an origin is https://{_host_of(text)} or <scheme of the app>://<host>")
+    scheme = scheme.lower()
+    if scheme in _ANYBODYS:
+        raise ValueError(f"{said}: any file of any device could have this origin; serve the page over https")
+    if scheme in _NEVER_SENT:
+        raise ValueError(f"{said}: the origin is that of the page, {_NEVER_SENT[scheme]}://{_host_of(rest)}")
+    match = _ORIGIN.fullmatch(text.removesuffix("/") if rest.strip("/") else text)
+    if match is None:
+        raise ValueError(f"{said} is no origin; it would be {scheme}://{_host_of(rest)}")
+    host, port = match[2], int(match[3]) if match[3] else None
+    if port is not None and not 0 < port <= _MAX_PORT:
+        raise ValueError(f"{said}: there is no such port")
+    if scheme in _USUAL_PORTS:
+        if not host:
+            raise ValueError(f"{said} has no host; an origin is {scheme}://<host>")
+        host, port = _web_host(said, host), None if port == _USUAL_PORTS[scheme] else port
+    return f"{scheme}://{host}" if port is None else f"{scheme}://{host}:{port}"
+
+
+def of_url(url: str) -> str:
+    """The origin of an http or https URL.
+
+    Raises:
+        ValueError: it is none.
+    """
+    scheme, _, rest = url.partition("://")
+    return normalized(f"{scheme}://{rest.partition('/')[0]}")
+
+
+def _web_host(said: str, host: str) -> str:
+    """As the URL standard serializes it: lower case, an IPv6 address in its shortest form."""
+    if not host.startswith("["):
+        return host.lower()
+    try:
+        return f"[{IPv6Address(host[1:-1])}]"
+    except AddressValueError:
+        raise ValueError(f"{said} has no valid IPv6 address") from None
+
+
+def _host_of(rest: str) -> str:
+    """The part of a mistaken value that may have been meant: without path, query and user, in ASCII."""
+    host = re.split(r"[/?#\\]", rest.lstrip("/"))[0].rpartition("@")[2]
+    try:
+        return host.encode("idna").decode("ascii") or "<host>"
+    except UnicodeError:
+        return "<host>"
