@@ -63,6 +63,8 @@ lock: $(VENV)/.installed-dev  ## pin the newest versions that fit pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --extra embedded --group build -o requirements.lock pyproject.toml
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --extra embedded --extra otel --group build -c requirements.lock -o deploy/requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --extra embedded --extra otel --group build --group dev -o requirements-dev.lock pyproject.toml
 
 bench: $(VENV)/.installed-dev  ## measure the gateway against others

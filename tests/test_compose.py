@@ -280,6 +280,34 @@ def test_the_gateway_reads_everything_it_is_told(
     assert settings.redis_url.get_secret_value() == f"redis://:{PASSWORDS['REDIS_PASSWORD']}@redis:6379/0"
 
 
+def test_behind_a_proxy_the_gateway_is_told_of_it_by_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-205, R-218: in each of them one value or several with commas; unset, they are what they are by default."""
+    variables = {
+        "ISSUER": "https://api.example",
+        "TRUSTED_PROXIES": "172.16.0.0/12,10.0.0.0/8",
+        "FORWARDED_FROM": "x-real-ip",
+        "ALLOWED_HOSTS": "api.example",
+        "ALLOWED_ORIGINS": "https://shop.example",
+        "SESSION_COOKIE": "secure",
+        "PUBLIC_URL": "https://api.example/base",
+        "TRACING_ENDPOINT": "http://collector:4318/v1/traces",
+    }
+
+    def server_of(given: dict[str, str]) -> gateway_settings.Settings:
+        for name, value in environment_of(resolved(written(), given)["services"]["gateway"]).items():
+            monkeypatch.setenv(name, value)
+        return gateway_settings.load(ROOT / "lockgate.toml")
+
+    default, told = server_of(PASSWORDS), server_of({**PASSWORDS, **variables})
+    assert default.server.trusted_proxies == default.server.allowed_hosts == default.server.allowed_origins == ()
+    assert (default.server.session_cookie, default.server.public_url, default.tracing.endpoint) == ("off", None, None)
+    assert [str(network) for network in told.server.trusted_proxies] == ["172.16.0.0/12", "10.0.0.0/8"]
+    assert (told.server.allowed_hosts, told.server.allowed_origins) == (("api.example",), ("https://shop.example",))
+    assert (told.server.session_cookie, told.server.forwarded_from) == ("secure", "x-real-ip")
+    assert (told.token.issuer, told.server.public_url) == ("https://api.example", "https://api.example/base")
+    assert told.tracing.endpoint == "http://collector:4318/v1/traces"
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_reads_everything_it_is_told(
     containers: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, name: str
@@ -350,12 +378,26 @@ def copied() -> list[str]:
 
 def test_everything_the_image_is_built_from_exists_and_is_sent_to_the_engine() -> None:
     sources = copied()
-    assert {"requirements.lock", "gateway", "trust", "services", "lockgate.toml"} <= set(sources)
+    assert {"deploy/requirements.lock", "gateway", "trust", "services", "lockgate.toml"} <= set(sources)
     assert [source for source in sources if not (ROOT / source).exists()] == []
     ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [rule for rule in ignore if rule and not rule.startswith("#")]
     assert rules[0] == "*"
     assert sorted(rule.removeprefix("!") for rule in rules if rule.startswith("!")) == sorted(sources)
+
+
+def test_the_image_can_trace_with_what_is_pinned() -> None:
+    """It is installed from its own lock, which has what `make run` has, and the extra `otel`."""
+
+    def pinned(name: str) -> dict[str, str]:
+        entries = re.split(r"\n(?=\S)", (ROOT / name).read_text(encoding="utf-8").strip())
+        return {entry.split("==")[0]: entry for entry in entries}
+
+    image, run, work = pinned("deploy/requirements.lock"), pinned("requirements.lock"), pinned("requirements-dev.lock")
+    assert run.items() <= image.items() <= work.items()
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert {re.split(r"[<>=\[]", one)[0] for one in extra["otel"]} <= image.keys()
+    assert "'lockgate[otel]'" in DOCKERFILE.read_text(encoding="utf-8")
 
 
 def test_the_image_runs_as_an_ordinary_user_the_one_that_compose_names(containers: dict[str, dict[str, Any]]) -> None:
