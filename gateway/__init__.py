@@ -1,3 +1,1 @@
 """Lockgate: issues tokens, validates each once at the edge, forwards signed identity to stateless services."""
-
-__version__ = "0.1.0"

@@ -379,11 +379,12 @@ class Settings(_Section):
         return tuple(dict.fromkeys([self.accounts.service, *(route.target for route in self.route)]))
 
 
-def load(file: Path | None = None) -> Settings:
+def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the configuration.
 
     Args:
         file: a TOML file; `lockgate.toml` of the working folder where not given.
+        environ: the variables; those of this process where not given.
 
     Raises:
         ConfigurationError: the file is missing or not TOML, or a value is not acceptable. The text names the setting
@@ -396,7 +397,7 @@ def load(file: Path | None = None) -> Settings:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
-    told = environment.read(os.environ, Settings, content)
+    told = environment.read(os.environ if environ is None else environ, Settings, content)
     try:
         settings = Settings(**_merged(content, told.content))
     except ValidationError as error:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.cli.operating import NotFoundError, opened, show, visitor
+from gateway.cli.table import table
 from gateway.cli.trail import actor
 from gateway.endpoints.admin_clients import client_json
 from gateway.errors import ConfigurationError, LockgateError, shown
@@ -45,8 +46,8 @@ def show_all(settings: Settings, *, as_json: bool) -> None:
     async def run() -> None:
         async with opened(settings) as operators:
             found = [client_json(client) for client in await operators.clients()]
-        lines = [f"{one['client_id']:<24}  {' '.join(one['scopes'])}" for one in found]
-        show({"clients": found}, "\n".join(lines) or "there are no clients", as_json=as_json)
+        lines = table(("CLIENT", "SCOPES"), [(one["client_id"], " ".join(one["scopes"])) for one in found])
+        show({"clients": found}, "\n".join(lines) if found else "there are no clients", as_json=as_json)
 
     asyncio.run(run())
 

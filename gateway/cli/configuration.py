@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from gateway import settings as gateway_settings
+from gateway.cli import dev_stack
 from gateway.errors import ConfigurationError
 from gateway.policy.routes import RouteTable
 from gateway.settings import ServerSettings
@@ -17,10 +19,25 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 
+def of_deployment(file: Path | None, data: Path) -> Settings:
+    """The configuration for a command about a deployment: that of the stack that runs here, where none other is meant.
+
+    Args:
+        file: instead of `lockgate.toml`.
+        data: the data folder of the stack.
+
+    Raises:
+        ConfigurationError: it is not acceptable.
+    """
+    settings = gateway_settings.load(file, dev_stack.environment(data, file, os.environ))
+    RouteTable.compile(settings)
+    return settings
+
+
 def load(
     file: Path | None, *, host: str | None = None, port: int | None = None, workers: int | None = None
 ) -> Settings:
-    """Read and check the configuration, route table included.
+    """Read and check the configuration of what is started here, route table included.
 
     Args:
         file: instead of `lockgate.toml`.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.errors import ConfigurationError
+from gateway.identity.keystore_files import ignore_in_git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,9 +70,20 @@ def opened(path: Path) -> Iterator[DataFolder]:
             raise ConfigurationError(f"{path}: in use by another `lockgate dev`; choose another with --data")
         for old in (folder / "logs").glob("*.log"):
             old.unlink(missing_ok=True)
+        _make_private(folder)
         yield DataFolder(folder, lock)
     finally:
         os.close(lock)
+
+
+def _make_private(folder: Path) -> None:
+    """Keep others of this machine, and git, from what is in it, also where an older version has made it."""
+    for path in (folder, *folder.rglob("*")):
+        # A server of the last time may still be tidying up.
+        with contextlib.suppress(FileNotFoundError):
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode & 0o700)
+    ignore_in_git(folder)
 
 
 def _locked(descriptor: int) -> bool:

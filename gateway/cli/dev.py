@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway.cli import addresses, data_folder, keys, object_server, probes, redis_server, serve
+from gateway.cli import addresses, data_folder, dev_stack, keys, object_server, probes, redis_server, serve
 from gateway.cli.demo_services import DemoServices
 from gateway.cli.process import environment
 from gateway.cli.supervisor import Child, Supervisor
@@ -37,6 +38,8 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
     """
     terminal = Terminal()
     with contextlib.ExitStack() as held:
+        # Whatever the children write, data and sockets too, is nobody else's to read.
+        held.callback(os.umask, os.umask(0o077))
         # Bound before anything is started: a busy port is known at once, and nobody can take a free one in between.
         listener = held.enter_context(addresses.listen(settings.server.host, settings.server.port))
         address = addresses.url(settings.server.host, int(listener.getsockname()[1]))
@@ -47,6 +50,7 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
 
         env = environment(**demo.upstreams)
         env.setdefault("LOCKGATE_TOKEN__ISSUER", address)
+        env.setdefault("LOCKGATE_KEYS__DIRECTORY", str(settings.keys.directory.resolve()))
         env.setdefault("LOCKGATE_SERVER__OPENAPI", "everybody")
         if settings.server.session_cookie == "off":
             local = is_loopback(settings.server.host) and not settings.server.trusted_proxies
@@ -71,7 +75,13 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
         ]
         children = [*redis, *objects, *services, *gateway]
         tour = seed and demo.complete
-        asyncio.run(_supervise(children, terminal, lambda: terminal.welcome(address, folder.path, tour=tour)))
+        held.callback(dev_stack.withdraw, folder.path)
+
+        def when_ready() -> None:
+            dev_stack.announce(folder.path, config, {**env, "LOCKGATE_SERVER__PORT": str(port)})
+            terminal.welcome(address, folder.path, tour=tour)
+
+        asyncio.run(_supervise(children, terminal, when_ready))
 
 
 async def _supervise(children: Collection[Child], terminal: Terminal, when_ready: Callable[[], None]) -> None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from gateway.cli.table import table
 from gateway.clock import SystemClock
 from gateway.errors import ConfigurationError, LockgateError, shown
 from gateway.identity import keyring, keystore_check
 from gateway.identity.keystore import SIGNING, Group, KeyStore
 from gateway.identity.keystore_changes import changes
-from gateway.identity.keystore_files import LINKS_FOLDER, hand_over, join_readers, make_folder, timestamp
+from gateway.identity.keystore_files import LINKS_FOLDER, hand_over, ignore_in_git, join_readers, make_folder, timestamp
 from gateway.identity.keystore_states import Did, Turn
 from gateway.identity.reload import GATEWAY
 from trust import LinkKeyError, create_link, link_path
@@ -100,6 +101,7 @@ def create(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg
             raise ConfigurationError(str(error)) from error
         except OSError as error:
             raise ConfigurationError(f"{directory}: keys cannot be written ({error.strerror})") from error
+    ignore_in_git(settings.keys.directory)
     return made
 
 
@@ -124,10 +126,8 @@ def show(settings: Settings, *, as_json: bool) -> None:
         ConfigurationError: a file of keys cannot be read.
     """
     rows = _opened(settings).listing()
-    lines = [
-        f"{row['group']:<20}  {row['kid']:<28}  {row['alg']:<5}  {row['state']:<7}  since {row['since']}"
-        for row in rows
-    ]
+    columns = ("group", "kid", "alg", "state", "since")
+    lines = table([name.upper() for name in columns], [[str(row[name]) for name in columns] for row in rows])
     _say({"keys": rows}, lines, as_json=as_json)
 
 

@@ -36,9 +36,9 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="lockgate",
     cls=_Commands,
-    help="A JWT gateway: issues tokens, validates each once at the edge, forwards signed identity to services.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -58,6 +58,16 @@ app.add_typer(clients_app, name="clients")
 Config = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="Configuration, instead of lockgate.toml.")
 ]
+DATA = Path(".lockgate")
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="The data folder of a running `lockgate dev`. Where no REDIS_URL is set, its Redis, addresses, issuer and "
+        "keys count before the file; variables count before both.",
+    ),
+]
 Algorithm = Literal["EdDSA", "ES256", "RS256"]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs to read.")]
 Host = Annotated[str | None, typer.Option("--host", help="Where to listen, instead of server.host.")]
@@ -67,6 +77,29 @@ Port = Annotated[
 User = Annotated[str, typer.Argument(metavar="USER", help="Their name or id.")]
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="For example admin.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Instead of server.workers.")]
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - a callback of the library's
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"lockgate {version('lockgate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def lockgate(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """A JWT gateway: issues tokens, validates each once at the edge, forwards signed identity to services.
+
+    Each setting comes from the first that has it: the option of a command, a variable (LOCKGATE_SERVER__PORT), for
+    commands about a deployment a `lockgate dev` that runs here, the file lockgate.toml, the default.
+    """
+    del version
 
 
 @app.command()
@@ -93,7 +126,7 @@ def dev(  # noqa: PLR0913 - one parameter for each option
     host: Host = None,
     port: Port = None,
     workers: Workers = None,
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Databases, Redis, logs.")] = Path(".lockgate"),
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Databases, Redis, logs.")] = DATA,
     no_seed: Annotated[bool, typer.Option("--no-seed", help="Make no demo users and products.")] = False,
 ) -> None:
     """Run everything: Redis, the demo services, the gateway."""
@@ -108,6 +141,7 @@ def dev(  # noqa: PLR0913 - one parameter for each option
 def keys_init(
     *,
     config: Config = None,
+    data: Data = DATA,
     link: Annotated[
         list[str] | None,
         typer.Option("--link", metavar="ORIGIN--TARGET", help="One more link, between two services; may be repeated."),
@@ -116,25 +150,24 @@ def keys_init(
     as_json: AsJson = False,
 ) -> None:
     """Make the key ring and the gateway's link keys where they are missing."""
-    from gateway import settings
-    from gateway.cli import keys
+    from gateway.cli import configuration, keys
 
-    keys.init(settings.load(config), link or [], alg, as_json=as_json)
+    keys.init(configuration.of_deployment(config, data), link or [], alg, as_json=as_json)
 
 
 @keys_app.command("list")
-def keys_list(*, config: Config = None, as_json: AsJson = False) -> None:
+def keys_list(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """Show which keys there are, and their states; never a secret."""
-    from gateway import settings
-    from gateway.cli import keys
+    from gateway.cli import configuration, keys
 
-    keys.show(settings.load(config), as_json=as_json)
+    keys.show(configuration.of_deployment(config, data), as_json=as_json)
 
 
 @keys_app.command("rotate")
 def keys_rotate(  # noqa: PLR0913 - one parameter for each option
     *,
     config: Config = None,
+    data: Data = DATA,
     links: Annotated[bool, typer.Option("--links", help="The keys of every link, instead of signing keys.")] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="The secrets of refresh tokens, instead.")] = False,
     alg: Annotated[
@@ -144,100 +177,99 @@ def keys_rotate(  # noqa: PLR0913 - one parameter for each option
     as_json: AsJson = False,
 ) -> None:
     """Make the next step: publish a new key, or let the published one sign once everybody knows it."""
-    from gateway import settings
-    from gateway.cli import keys
+    from gateway.cli import configuration, keys
 
     which = keys.Which(links=links, refresh=refresh)
-    keys.rotate(settings.load(config), which, alg=alg, at_once=now, as_json=as_json)
+    keys.rotate(configuration.of_deployment(config, data), which, alg=alg, at_once=now, as_json=as_json)
 
 
 @keys_app.command("retire")
-def keys_retire(*, config: Config = None, as_json: AsJson = False) -> None:
+def keys_retire(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """End passive keys whose signatures are all dead by now."""
-    from gateway import settings
-    from gateway.cli import keys
+    from gateway.cli import configuration, keys
 
-    keys.retire(settings.load(config), as_json=as_json)
+    keys.retire(configuration.of_deployment(config, data), as_json=as_json)
 
 
-# A key's id may begin with a hyphen, and is no option then.
-@keys_app.command("remove", context_settings={"ignore_unknown_options": True})
+# A key's id may begin with a hyphen, also with -h, and is no option then.
+@keys_app.command("remove", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 def keys_remove(
     kid: Annotated[str, typer.Argument(metavar="KID", help="As `lockgate keys list` shows it.")],
     *,
     config: Config = None,
+    data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
     """Emergency: end a key at once. What it has signed is refused everywhere within 2 seconds."""
-    from gateway import settings
-    from gateway.cli import keys
+    from gateway.cli import configuration, keys
 
-    keys.remove(settings.load(config), kid, as_json=as_json)
+    keys.remove(configuration.of_deployment(config, data), kid, as_json=as_json)
 
 
 @keys_app.command("check")
-def keys_check(*, config: Config = None, as_json: AsJson = False) -> None:
+def keys_check(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """Check modes, formats, states and strengths of all keys."""
-    from gateway import settings
-    from gateway.cli import keys
+    from gateway.cli import configuration, keys
 
-    keys.check(settings.load(config), as_json=as_json)
+    keys.check(configuration.of_deployment(config, data), as_json=as_json)
 
 
 @routes_app.command("check")
-def routes_check(*, config: Config = None) -> None:
-    """Check the configuration as a start would, and print the route table."""
+def routes_check(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
+    """Check the configuration as a start would, and print the route table. Exit code 2 where a start is refused."""
     from gateway.cli import configuration, routes
 
-    routes.show(configuration.load(config))
+    routes.check(configuration.of_deployment(config, data), as_json=as_json)
 
 
 @users_app.command("show")
-def users_show(user: User, *, config: Config = None, as_json: AsJson = False) -> None:
+def users_show(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """Show an account."""
     from gateway.cli import configuration, users
 
-    users.find(configuration.load(config), user, as_json=as_json)
+    users.find(configuration.of_deployment(config, data), user, as_json=as_json)
 
 
 @users_app.command("block")
-def users_block(user: User, *, config: Config = None, as_json: AsJson = False) -> None:
+def users_block(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """Shut somebody out: from the next request on, on every node, open sockets included."""
     from gateway.cli import configuration, users
 
-    users.block(configuration.load(config), user, as_json=as_json)
+    users.block(configuration.of_deployment(config, data), user, as_json=as_json)
 
 
 @users_app.command("unblock")
-def users_unblock(user: User, *, config: Config = None, as_json: AsJson = False) -> None:
+def users_unblock(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """Let somebody log in again."""
     from gateway.cli import configuration, users
 
-    users.unblock(configuration.load(config), user, as_json=as_json)
+    users.unblock(configuration.of_deployment(config, data), user, as_json=as_json)
 
 
 @users_app.command("grant")
-def users_grant(user: User, role: Role, *, config: Config = None, as_json: AsJson = False) -> None:
+def users_grant(user: User, role: Role, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """Give somebody a role, such as admin. Tokens tell of it from the next login or refresh on."""
     from gateway.cli import configuration, users
 
-    users.grant(configuration.load(config), user, role, as_json=as_json)
+    users.grant(configuration.of_deployment(config, data), user, role, as_json=as_json)
 
 
 @users_app.command("revoke-role")
-def users_revoke_role(user: User, role: Role, *, config: Config = None, as_json: AsJson = False) -> None:
+def users_revoke_role(
+    user: User, role: Role, *, config: Config = None, data: Data = DATA, as_json: AsJson = False
+) -> None:
     """Take a role from somebody, at once: every session and token of theirs ends, and they log in again."""
     from gateway.cli import configuration, users
 
-    users.revoke_role(configuration.load(config), user, role, as_json=as_json)
+    users.revoke_role(configuration.of_deployment(config, data), user, role, as_json=as_json)
 
 
 @sessions_app.command("list")
-def sessions_list(user: User, *, config: Config = None, as_json: AsJson = False) -> None:
+def sessions_list(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """List somebody's live sessions, the latest used first."""
     from gateway.cli import configuration, sessions
 
-    sessions.show_all(configuration.load(config), user, as_json=as_json)
+    sessions.show_all(configuration.of_deployment(config, data), user, as_json=as_json)
 
 
 @sessions_app.command("end")
@@ -246,12 +278,13 @@ def sessions_end(
     session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="All of them if left out.")] = None,
     *,
     config: Config = None,
+    data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
     """End one session, or all; its access tokens die at once."""
     from gateway.cli import configuration, sessions
 
-    sessions.end(configuration.load(config), user, session, as_json=as_json)
+    sessions.end(configuration.of_deployment(config, data), user, session, as_json=as_json)
 
 
 @tokens_app.command("inspect")
@@ -259,12 +292,13 @@ def tokens_inspect(
     token: Annotated[str, typer.Argument(metavar="TOKEN", help="Or - for standard input.")],
     *,
     config: Config = None,
+    data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
     """Say what is in a token, whether it is ours, and whether it would be let in: exit code 1 where it would not."""
     from gateway.cli import configuration, tokens
 
-    tokens.inspect(configuration.load(config), token, as_json=as_json)
+    tokens.inspect(configuration.of_deployment(config, data), token, as_json=as_json)
 
 
 @clients_app.command("add")
@@ -273,30 +307,35 @@ def clients_add(
     *,
     scope: Annotated[list[str] | None, typer.Option("--scope", help="It may ask for; may be repeated.")] = None,
     config: Config = None,
+    data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
     """Register a client, and show its secret this once."""
     from gateway.cli import clients, configuration
 
-    clients.add(configuration.load(config), client_id, scope or [], as_json=as_json)
+    clients.add(configuration.of_deployment(config, data), client_id, scope or [], as_json=as_json)
 
 
 @clients_app.command("list")
-def clients_list(*, config: Config = None, as_json: AsJson = False) -> None:
+def clients_list(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """List the clients; never a secret."""
     from gateway.cli import clients, configuration
 
-    clients.show_all(configuration.load(config), as_json=as_json)
+    clients.show_all(configuration.of_deployment(config, data), as_json=as_json)
 
 
 @clients_app.command("remove")
 def clients_remove(
-    client_id: Annotated[str, typer.Argument(metavar="CLIENT_ID")], *, config: Config = None, as_json: AsJson = False
+    client_id: Annotated[str, typer.Argument(metavar="CLIENT_ID")],
+    *,
+    config: Config = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
 ) -> None:
     """Remove a client; its tokens die at once."""
     from gateway.cli import clients, configuration
 
-    clients.remove(configuration.load(config), client_id, as_json=as_json)
+    clients.remove(configuration.of_deployment(config, data), client_id, as_json=as_json)
 
 
 def run() -> None:

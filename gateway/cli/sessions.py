@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.cli.operating import NotFoundError, opened, show, sub_of, visitor
+from gateway.cli.table import table
 from gateway.cli.trail import actor
 from gateway.endpoints.sessions import as_json as session_json
 from gateway.errors import shown
@@ -14,6 +15,8 @@ from gateway.errors import shown
 if TYPE_CHECKING:
     from gateway.sessions.overview import SessionView
     from gateway.settings import Settings
+
+_HEADINGS: Final = ("SESSION", "LAST USED", "CLIENT", "ADDRESS", "AGENT")
 
 
 def show_all(settings: Settings, user: str, *, as_json: bool) -> None:
@@ -23,8 +26,8 @@ def show_all(settings: Settings, user: str, *, as_json: bool) -> None:
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
             found = await operators.sessions(sub)
-        text = "\n".join(_line(view) for view in found) or f"{user} is not logged in"
-        show({"sub": sub, "sessions": [session_json(view) for view in found]}, text, as_json=as_json)
+        lines = table(_HEADINGS, [_row(view) for view in found]) if found else [f"{user} is not logged in"]
+        show({"sub": sub, "sessions": [session_json(view) for view in found]}, "\n".join(lines), as_json=as_json)
 
     asyncio.run(run())
 
@@ -45,8 +48,8 @@ def end(settings: Settings, user: str, sid: str | None, *, as_json: bool) -> Non
     asyncio.run(run())
 
 
-def _line(view: SessionView) -> str:
+def _row(view: SessionView) -> tuple[str, ...]:
     used = datetime.fromtimestamp(view.last_used, UTC).isoformat(sep=" ", timespec="seconds")
     # What a client said of itself: control characters have no business on a terminal.
     agent = "".join(character if character.isprintable() else "?" for character in view.agent)
-    return f"{view.session_id}  {used}  {view.client_id}  {view.address}  {agent}"
+    return view.session_id, used, view.client_id, view.address, agent

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.cli.operating import NotFoundError, opened, show, sub_of, visitor
+from gateway.cli.table import table
 from gateway.cli.trail import actor
 from gateway.endpoints.admin_users import account_json
 from gateway.errors import LockgateError, Refusal, shown
@@ -22,11 +23,8 @@ def find(settings: Settings, user: str, *, as_json: bool) -> None:
             found = await operators.find(user, visitor())
         if found is None:
             raise NotFoundError(f"there is no user {shown(user)}")
-        show(
-            account_json(found),
-            f"{found.sub}  {found.username}  {found.status}  {' '.join(found.roles)}",
-            as_json=as_json,
-        )
+        row = (found.sub, found.username, found.status, " ".join(found.roles))
+        show(account_json(found), "\n".join(table(("ID", "NAME", "STATUS", "ROLES"), [row])), as_json=as_json)
 
     asyncio.run(run())
 

@@ -168,6 +168,13 @@ def make_folder(folder: Path) -> None:
         hand_over(folder)
 
 
+def ignore_in_git(folder: Path) -> None:
+    """Have git leave out what is in a folder; whoever has a rule of their own there keeps it."""
+    # A folder that is only mounted for reading is in no repository.
+    with contextlib.suppress(OSError), (folder / ".gitignore").open("x", encoding="ascii") as file:
+        file.write("# What is in here is secret, or made from a secret.\n*\n")
+
+
 def join_readers(directory: Path) -> None:
     """Let a command that root runs read what root has given to a group: it acts for that group's members.
 

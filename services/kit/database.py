@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -200,8 +201,10 @@ def _make_folder(url: str) -> None:
     if file and file != ":memory:":
         try:
             Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Made here, so that nobody else can read it; SQLite gives the files beside it the same mode.
+            os.close(os.open(file, os.O_RDONLY | os.O_CREAT, 0o600))
         except OSError as error:
-            raise ConfigurationError(f"no folder can be made for the database: {error.strerror}") from error
+            raise ConfigurationError(f"the database's file cannot be made: {error.strerror}") from error
 
 
 def _sqlite_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's connection, by SQLAlchemy's hook

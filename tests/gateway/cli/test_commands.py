@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import socket
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.cli import addresses
-from tests.gateway.cli.processes import CONFIG, called, lockgate
+from gateway.settings import RouteSettings
+from tests.gateway.cli.processes import CONFIG, ROOT, called, lockgate
 
 if TYPE_CHECKING:
     import subprocess
@@ -97,6 +99,77 @@ def test_the_route_table_names_every_route(config: Path) -> None:
     assert result.returncode == 0
     prefixes = [line.split()[0] for line in result.stdout.splitlines()]
     assert prefixes == ["PREFIX", "/users/register", "/products", "/orders", "/users"]
+
+
+def test_the_route_table_tells_programs_everything_of_a_route(config: Path) -> None:
+    """Also what a route does not say itself: whose key signs, where it leads, how large a body may be."""
+    result = called("routes", "check", "--json", "--config", config, REDIS_URL="redis://:hunter2@h:7/3")
+    content = json.loads(result.stdout)
+    assert (content["redis"], content["accounts"]["service"], result.stderr) == ("h:7", "users", "")
+    assert "hunter2" not in result.stdout
+    first = content["routes"][0]
+    assert first.keys() == RouteSettings.model_fields.keys()
+    assert (first["prefix"], first["service"], first["body_bytes"]) == ("/users/register", "users", 10_485_760)
+    assert first["rate"] == ["60/h per address"]
+
+
+def test_the_route_table_has_a_column_for_everything(config: Path) -> None:
+    headings, *rows = called("routes", "check", "--config", config).stdout.splitlines()
+    assert headings.split("  ")[0] == "PREFIX"
+    assert [row.split()[1] for row in rows] == ["users-register", "products", "orders", "users"]
+    assert "60/h per address" in rows[0]
+    assert "public_write=true" in rows[0]
+    assert "websocket=/orders/events" in rows[2]
+
+
+@pytest.mark.parametrize(
+    ("more", "variables", "said"),
+    [
+        ("", {"REDIS_URL": "redis://:hunter2#@h"}, "redis_url: @ : / ? # % in user and password are percent-coded"),
+        ("", {"LOCKGATE_ACCOUNTS__SERVICE": "nobody"}, "accounts.service: no route leads to nobody"),
+        (
+            "",
+            {"LOCKGATE_UPSTREAMS__ORDERS": "https://h:1", "LOCKGATE_UPSTREAM__CA_FILE": "/nowhere"},
+            "upstream: ca_file or cert_file cannot be used",
+        ),
+        ("", {"LOCKGATE_SERVER__PROT": "1"}, "LOCKGATE_SERVER__PROT: there is no such setting"),
+        ("[sever]\n", {}, "sever: there is no such setting"),
+    ],
+)
+def test_what_a_start_would_refuse_is_refused_by_the_check(
+    config: Path, more: str, variables: dict[str, str], said: str
+) -> None:
+    """R-218 (K18), R-214 (K14): exit code 2, and one line."""
+    config.write_text(config.read_text() + more)
+    result = called("routes", "check", "--config", config, **variables)
+    assert_refused(result, said)
+
+
+def test_the_check_says_that_a_redis_is_still_to_be_named(config: Path) -> None:
+    result = called("routes", "check", "--config", config)
+    assert result.returncode == 0
+    assert result.stderr.startswith("redis_url is not set")
+
+
+@pytest.mark.parametrize("arguments", [[], ["keys"], ["keys", "list"], ["routes", "check"], ["serve"], ["dev"]])
+def test_help_is_had_by_either_spelling(arguments: list[str]) -> None:
+    short, long = called(*arguments, "-h"), called(*arguments, "--help")
+    assert (short.returncode, short.stdout) == (0, long.stdout)
+    assert "-h, --help" in short.stdout
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert called("--version").stdout == f"lockgate {version}\n"
+
+
+def test_keys_are_no_part_of_a_repository(config: Path, tmp_path: Path) -> None:
+    called("keys", "init", "--config", config)
+    ignored = tmp_path / "keys" / ".gitignore"
+    assert ignored.read_text().splitlines()[-1] == "*"
+    ignored.write_text("mine\n")
+    called("keys", "init", "--config", config)
+    assert ignored.read_text() == "mine\n"
 
 
 def test_keys_are_made_once(config: Path, tmp_path: Path) -> None:
