@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
@@ -107,7 +108,14 @@ class Worker:
         turns = Turns()
         # Where nobody could look at its password, a call is refused before anything is done for it.
         self._passwords, self._others = turns.queue(self.accounts.room_for_passwords), turns.queue()
-        self.services = Services(self.routes, settings.upstream, links, self.ticker, self._sampler)
+        self.services = Services(
+            self.routes,
+            settings.upstream,
+            links,
+            self.ticker,
+            self._sampler,
+            prefix=urlsplit(settings.server.public_url or "").path.rstrip("/"),
+        )
         admission = Admission(self.link, clock)
         self.tickets = Tickets(self.redis, token.tickets_per_user)
         self.watches = Watches(

@@ -233,6 +233,8 @@ class RouteSettings(_Section):
     """Instead of `limits.body_bytes`."""
     body_rate: Annotated[int, Field(ge=1)] | None = None
     """Instead of `limits.body_rate`."""
+    preserve_host: bool = False
+    """Give the service the client's `Host` instead of its own address; it is in `X-Forwarded-Host` either way."""
     forward_authorization: bool = False
     """Hand the client's Authorization on to the service; off, so that services never see a token."""
     websocket: tuple[str, ...] = ()

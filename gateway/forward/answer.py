@@ -9,6 +9,7 @@ from gateway.edge.cookies import sets_ours
 from gateway.edge.headers import HOP_BY_HOP, is_reserved
 from gateway.edge.wire import END_OF_HEAD, ChunkedReader, Field, WireError
 from gateway.errors import Reason
+from gateway.forward.own_addresses import NAMING, NONE, OwnAddresses
 from gateway.settings import CREDENTIAL_FIELDS
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -57,9 +58,14 @@ class AnswerHead(NamedTuple):
 
 
 class HeadReader:
-    """Reads the heads of answers; equal bytes are read once. One for each worker."""
+    """Reads the heads of answers; equal bytes are read once. One for each upstream address of a worker.
 
-    def __init__(self) -> None:
+    Args:
+        own: the addresses that no client gets to see.
+    """
+
+    def __init__(self, own: OwnAddresses = NONE) -> None:
+        self._own = own
         self._memo: dict[bytes, AnswerHead] = {}
 
     def read(self, head: bytes) -> AnswerHead:
@@ -70,7 +76,7 @@ class HeadReader:
         """
         found = self._memo.get(head)
         if found is None:
-            found = parse(head)
+            found = parse(head, self._own)
             if len(head) <= MEMO_BYTES:
                 if len(self._memo) >= MEMO_ENTRIES:
                     del self._memo[next(iter(self._memo))]
@@ -82,8 +88,8 @@ class HeadReader:
         return self._memo.get(head)
 
 
-def parse(head: bytes) -> AnswerHead:
-    """Parse one head, with the empty line that ends it.
+def parse(head: bytes, own: OwnAddresses = NONE) -> AnswerHead:
+    """Parse one head, with the empty line that ends it; its fields name `own` addresses by their path.
 
     Raises:
         WireError: not a head that we accept; `LINK_REFUSED` where the service refuses the gateway's signature.
@@ -105,7 +111,7 @@ def parse(head: bytes) -> AnswerHead:
         # It is the gateway that was refused, not the client: passed on, it would look like a login that has expired.
         raise WireError(Reason.LINK_REFUSED)
     visible = b"".join(
-        b"%b: %b\r\n" % field
+        b"%b: %b\r\n" % (field if field[0] not in NAMING else (field[0], own.mapped(*field)))
         for field in found
         if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not _is_gateways(*field)
     )

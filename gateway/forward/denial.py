@@ -31,12 +31,13 @@ class Denial(NamedTuple):
         return self.head.lines + own.encode("ascii") + self.body
 
 
-async def read_denial(answered: Answered, side: ServiceSide) -> Denial | None:
+async def read_denial(answered: Answered, side: ServiceSide, heads: HeadReader) -> Denial | None:
     """Read the rest of an answer that opens no socket.
 
     Args:
         answered: what has come of it.
         side: where the rest comes from.
+        heads: reads heads of this service.
 
     Returns:
         What the client gets; `None` for what is not the client's fault (4xx), or too long.
@@ -44,7 +45,7 @@ async def read_denial(answered: Answered, side: ServiceSide) -> Denial | None:
     Raises:
         WireError: not an answer that we accept.
     """
-    reader = _Reader()
+    reader = _Reader(heads)
     side.start(reader, b"".join(answered))
     return await reader.denial
 
@@ -52,9 +53,9 @@ async def read_denial(answered: Answered, side: ServiceSide) -> Denial | None:
 class _Reader:
     """A `Receiver` of the connection, and the `AnswerSink` of what came over it."""
 
-    def __init__(self) -> None:
+    def __init__(self, heads: HeadReader) -> None:
         self.denial: asyncio.Future[Denial | None] = asyncio.get_running_loop().create_future()
-        self._reader = AnswerReader(HeadReader())
+        self._reader = AnswerReader(heads)
         self._reader.expect("GET", self)
         self._head: AnswerHead | None = None
         self._body = b""

@@ -211,7 +211,7 @@ class Exchange:
         head = service.requests.head(
             request,
             self._admitted.identity,
-            host=pool.host,
+            host=service.host_for(request, pool),
             body=whole,
             forward_authorization=service.forward_authorization,
             now=self._clock.now(),

@@ -83,7 +83,7 @@ async def _shake_hands(
         answered = await _answer_of(entry, pool, side, now)
         lines = accepted(answered.head, entry.handshake)
         if isinstance(lines, Declined):
-            denial = await read_denial(answered, side)
+            denial = await read_denial(answered, side, pool.heads)
             return denial or Refusal(Reason.SOCKET_DECLINED, note=f"status {lines.status}")
         kept = True
         return Accepted(side, lines, answered.rest)
@@ -96,7 +96,7 @@ async def _answer_of(entry: Entry, pool: UpstreamPool, side: ServiceSide, now: f
     head = entry.service.requests.head(
         entry.handshake.request,
         entry.admitted.identity,
-        host=pool.host,
+        host=entry.service.host_for(entry.handshake.request, pool),
         body=b"",
         forward_authorization=entry.service.forward_authorization,
         now=now,

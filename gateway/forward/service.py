@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from gateway.edge.request import InboundRequest
 from gateway.errors import Reason, Refusal
 from gateway.forward.outbound import OutboundRequests
 from gateway.forward.pool import UpstreamPool
@@ -19,20 +20,32 @@ class Service:
         pools: one for each upstream address.
         key: the link key to the service.
         forward_authorization: hand the client's Authorization on.
+        preserve_host: the service gets the client's Host instead of its own address.
         sampler: says which requests are traced.
     """
 
     def __init__(
-        self, pools: Sequence[UpstreamPool], key: LinkKey, *, forward_authorization: bool, sampler: Sampler = NONE
+        self,
+        pools: Sequence[UpstreamPool],
+        key: LinkKey,
+        *,
+        forward_authorization: bool,
+        preserve_host: bool = False,
+        sampler: Sampler = NONE,
     ) -> None:
         self._pools = tuple(pools)
         self._sampler = sampler
         self.requests = OutboundRequests(key, sampler)
         self.forward_authorization = forward_authorization
+        self._preserve_host = preserve_host
 
     def use(self, key: LinkKey) -> None:
         """Sign with this key from now on."""
         self.requests = OutboundRequests(key, self._sampler)
+
+    def host_for(self, request: InboundRequest, pool: UpstreamPool) -> str:
+        """The Host of a request to one of the upstreams; a client that sent none (HTTP/1.0) has none to keep."""
+        return request.host if self._preserve_host and request.host else pool.host
 
     def choose(self) -> UpstreamPool | Refusal:
         """The less loaded of two random upstreams: nearly as even as the least loaded of all, without a herd.

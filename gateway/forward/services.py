@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from gateway.edge.ticker import Ticker
 from gateway.forward.answer import HeadReader
+from gateway.forward.own_addresses import OwnAddresses
 from gateway.forward.pool import UpstreamPool
 from gateway.forward.service import Service
 from gateway.forward.tls import tls_towards
@@ -26,19 +27,27 @@ class Services:
         links: the link keys.
         ticker: the worker's coarse clock.
         sampler: says which requests are traced.
+        prefix: a path that clients see before every other, see `OwnAddresses`.
 
     Attributes:
         by_route: the service of each route, by the route's name.
         pools: the connections to each address, by its URL.
     """
 
-    def __init__(
-        self, routes: RouteTable, settings: UpstreamSettings, links: LinkKeys, ticker: Ticker, sampler: Sampler
+    def __init__(  # noqa: PLR0913 - the last by name
+        self,
+        routes: RouteTable,
+        settings: UpstreamSettings,
+        links: LinkKeys,
+        ticker: Ticker,
+        sampler: Sampler,
+        *,
+        prefix: str = "",
     ) -> None:
         self._routes = routes.routes
         self._settings = settings
         self._ticker = ticker
-        self._heads = HeadReader()
+        self._prefix = prefix
         self.pools: dict[str, UpstreamPool] = {}
         self.by_route: Mapping[str, Service] = MappingProxyType(
             {route.name: self._service(route, links, sampler) for route in self._routes}
@@ -71,10 +80,18 @@ class Services:
     def _service(self, route: Route, links: LinkKeys, sampler: Sampler) -> Service:
         pools = [self._pool(url) for url in route.upstreams]
         key = links.outbound(route.service)
-        return Service(pools, key, forward_authorization=route.forward_authorization, sampler=sampler)
+        return Service(
+            pools,
+            key,
+            forward_authorization=route.forward_authorization,
+            preserve_host=route.preserve_host,
+            sampler=sampler,
+        )
 
     def _pool(self, url: str) -> UpstreamPool:
         if url not in self.pools:
             tls = tls_towards([url], self._settings)
-            self.pools[url] = UpstreamPool(url, self._settings, self._ticker, self._heads, tls)
+            together = [other for route in self._routes if url in route.upstreams for other in route.upstreams]
+            heads = HeadReader(OwnAddresses(together, self._prefix))
+            self.pools[url] = UpstreamPool(url, self._settings, self._ticker, heads, tls)
         return self.pools[url]

@@ -51,6 +51,7 @@ class Route:
         exposed: what these pages may read of answers beyond the usual fields.
         preflight_age_s: how long a browser may remember what it was told.
         encoded_slashes: `%2F` in a path is an ordinary character.
+        preserve_host: the service gets the client's Host.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Route:
     encoded_slashes: bool = False
     exposed: tuple[str, ...] = ()
     preflight_age_s: int = PREFLIGHT_AGE_S
+    preserve_host: bool = False
 
 
 class RouteTable:
@@ -180,6 +182,7 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
         encoded_slashes=entry.encoded_slashes,
         exposed=entry.expose_headers,
         preflight_age_s=entry.preflight_age_s,
+        preserve_host=entry.preserve_host,
     )
 
 
