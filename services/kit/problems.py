@@ -59,6 +59,15 @@ _SCHEMA: Final = {
         "detail": {"type": "string"},
         "code": {"type": "string"},
         "request_id": {"type": ["string", "null"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "rule"],
+                "properties": {"field": {"type": "string"}, "rule": {"type": "string"}},
+            },
+        },
+        "accepted": {"type": "array", "items": {"type": "string"}},
     },
 }
 

@@ -56,6 +56,28 @@ async def test_logins_that_race_a_logout_everywhere_live_or_die_as_a_whole(world
             refused(await device.tries_to_refresh(on=place), Reason.REFRESH_UNKNOWN)
 
 
+async def test_a_device_too_many_ends_the_oldest_one_with_its_socket_on_every_node(world: World) -> None:
+    """R-172, R-224: at once, and no other device of the user, nor anybody else."""
+    world.sections["token"] = {"sessions_per_user": 2}
+    first, second = await world.node(), await world.node()
+    oldest, kept, latest, bob = world.alice, world.alice.on_another_device(), world.alice.on_another_device(), world.bob
+    await bob.logs_in(on=first)
+    for device in (oldest, kept):
+        await device.logs_in(on=first)
+        await world.time_passes(1)
+    async with oldest.opens_socket(on=second) as ended, kept.opens_socket(on=second) as open_still:
+        await latest.logs_in(on=first)
+        for place in (first, second):
+            await oldest.is_refused(Reason.SESSION_ENDED, on=place)
+            refused(await oldest.tries_to_refresh(on=place), Reason.REFRESH_UNKNOWN)
+            for person in (kept, latest, bob):
+                await person.is_let_in(on=place)
+        assert await closed(ended) == (4403, "token revoked")
+        await (await open_still.ping())
+    assert await world.sessions_of(oldest) == {kept.sid: 0, latest.sid: 0}
+    assert (await world.audit_says(Event.SESSION_ENDED, oldest))["reason"] == "too_many"
+
+
 async def test_who_was_fired_is_out_with_the_next_request_on_every_node_and_their_sockets_close(world: World) -> None:
     """R-147, R-172: and they cannot come back, while everybody else's socket stays open."""
     first, second = await world.node(), await world.node()

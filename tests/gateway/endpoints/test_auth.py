@@ -255,7 +255,7 @@ async def test_what_needs_credentials_says_which(caller: Caller, method: str, pa
 async def test_a_client_can_tell_a_token_that_ran_out_from_one_that_was_taken_away(
     caller: Caller, service: Upstream
 ) -> None:
-    """R-24: to refresh, or to ask who it is. On routes and own calls alike; OAuth has one word for both."""
+    """R-227: to refresh, or to ask who it is. On routes and own calls alike; OAuth has one word for both."""
     ran_out, taken = await caller.login(), await caller.login("bob")
     assert (await caller.json("/auth/revoke", {"token": taken["access_token"]})).status == 200
     reached = len(service.requests)

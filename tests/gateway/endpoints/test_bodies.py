@@ -146,7 +146,7 @@ async def test_a_form_may_name_the_charset_that_it_has(caller: Caller, parameter
 async def test_another_charset_is_415(  # noqa: PLR0913 - one for each part of a request
     caller: Caller, service: Upstream, path: str, kind: str, body: bytes, *, parameters: str
 ) -> None:
-    """R-105: bytes that another reader would take for another text (UTF-7, UTF-16, Latin-1)."""
+    """R-228: bytes that another reader would take for another text (UTF-7, UTF-16, Latin-1)."""
     answer = await caller.post(path, body, media=f"{kind}{parameters}")
     assert problem(answer, 415, "unsupported_media_type")["detail"] == "The charset of a body is UTF-8"
     assert service.requests == []

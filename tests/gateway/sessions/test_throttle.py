@@ -259,7 +259,7 @@ async def away(tmp_path: Path) -> AsyncIterator[tuple[Store, Throttle]]:
 
 @pytest.mark.process
 async def test_attempts_that_a_frozen_redis_counts_later_are_taken_back(away: tuple[Store, Throttle]) -> None:
-    """R-220: each ended in 503, and whoever made it is asked for no captcha afterwards."""
+    """R-229: each ended in 503, and whoever made it is asked for no captcha afterwards."""
     store, throttle = away
     assert await outcomes(throttle, 1, "alice", "192.0.2.1") == ["go"]
     async with store.frozen():
@@ -274,7 +274,7 @@ async def test_attempts_that_a_frozen_redis_counts_later_are_taken_back(away: tu
 async def test_a_success_that_a_frozen_redis_could_not_be_told_is_taken_back_later(
     away: tuple[Store, Throttle],
 ) -> None:
-    """R-220: the password was right, and its login ended in 503."""
+    """R-229: the password was right, and its login ended in 503."""
     store, throttle = away
 
     async def look() -> str:
@@ -290,7 +290,7 @@ async def test_a_success_that_a_frozen_redis_could_not_be_told_is_taken_back_lat
 
 @pytest.mark.parametrize("right", [True, False])
 async def test_an_attempt_whose_client_was_told_503_counts_as_none(throttle: Throttle, *, right: bool) -> None:
-    """R-220: its outcome came too late for anybody to learn it, so it is no guess."""
+    """R-229: its outcome came too late for anybody to learn it, so it is no guess."""
     end = asyncio.Event()
 
     async def look() -> str | None:

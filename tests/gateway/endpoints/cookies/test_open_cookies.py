@@ -125,6 +125,20 @@ async def test_a_socket_ends_with_the_session_that_opened_it(node: Node, page: P
         assert await closed(client) == (4403, "token revoked")
 
 
+async def test_a_cookie_too_many_ends_the_oldest_one_with_its_socket(node: Node, page: Page) -> None:
+    """R-172, R-224: on every node, as for sessions with tokens."""
+    few = node.settings.model_copy(update={"token": node.settings.token.model_copy(update={"sessions_per_user": 1})})
+    async with nodes.running(few, node.clock) as bounded:
+        await page.login(bounded)
+        async with opened(node, page) as client:
+            latest = Page()
+            await latest.login(bounded)
+            assert await closed(client) == (4403, "token revoked")
+        for where in (node, bounded):
+            assert await page.me(where) == 401
+            assert await latest.me(where) == 200
+
+
 async def test_a_socket_ends_with_the_token_behind_the_cookie_and_can_be_opened_again(node: Node, page: Page) -> None:
     await page.login(node)
     async with opened(node, page) as client:
