@@ -18,7 +18,7 @@ class PrivateFileError(ValueError):
 
 
 def read_private(path: str | os.PathLike[str], most: int) -> bytes:
-    """The content of a file that nobody else may read.
+    """The content of a file that no other account may read.
 
     Symbolic links are followed: what they lead to is judged, on the opened file.
 
@@ -73,7 +73,7 @@ def exposure(status: os.stat_result) -> str | None:
 
 
 def _groups() -> frozenset[int]:
-    """The groups of this process to which somebody may have given a file."""
+    """The groups of this process to which root may have given a file."""
     groups = {os.getegid(), *os.getgroups()}
-    # Root needs no group to read what is root's: that group's members would be others.
+    # Root needs no group to read its own files. A file that root's group can read is readable by its members.
     return frozenset(groups - {_ROOT} if os.geteuid() == _ROOT else groups)

@@ -60,7 +60,7 @@ class Body(StrEnum):
     UNSEEN = "unseen"
     """The signer does not see the body: it answers a proxy that holds the request (forward-auth)."""
     UNSAID = "unsaid"
-    """Nothing: the signer knows the profile from before it told. Such a request must not have a body."""
+    """The signer says nothing: it knows an earlier version of the profile. Its request must not have a body."""
 
 
 @unique

@@ -47,8 +47,8 @@ class OutboundRequests:
             request: the client's; of its fields, only those that a service may see are taken over.
             identity: who was let in; for nobody in particular the identity headers are absent.
             host: the address of the upstream.
-            body: the whole body, empty for none; `None` where it is streamed. Which of these it is is signed, so that
-                nobody can give a request another body on its way, or one at all.
+            body: the whole body, empty for none; `None` where it is streamed. The signature says which, so an attacker
+                between gateway and service cannot add a body to a request.
             forward_authorization: hand the client's Authorization on.
             now: Unix seconds.
         """

@@ -38,7 +38,7 @@ def tls_towards(urls: Iterable[str], settings: UpstreamSettings) -> ssl.SSLConte
 
 
 def _show(context: ssl.SSLContext, path: Path) -> None:
-    """Let it show the certificate in this file, once nobody else can read the private key that is there, too."""
+    """Load the certificate chain and private key of a file that no other account can read."""
     with path.open("rb") as file:
         wrong = exposure(os.fstat(file.fileno()))
         if wrong is not None:

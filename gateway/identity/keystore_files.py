@@ -212,7 +212,7 @@ def _hand_over(descriptor: int, folder: Path) -> None:
 
 
 def _is_given(status: os.stat_result) -> bool:
-    """Whether root has given a folder to a group, and to nobody else."""
+    """Whether root has given a folder to a group, and others have no right to it."""
     return status.st_uid == 0 and status.st_gid != 0 and stat.S_IMODE(status.st_mode) & 0o077 == _GROUP_MAY_LOOK
 
 

@@ -116,8 +116,8 @@ async def test_services_of_the_documentation_go_on_while_their_link_keys_are_rot
     old = site.signing
     await stepped(site, load, Did.PUBLISHED)
     await stepped(site, load, Did.ACTIVATED)
-    # By then every end has read the change, and what the old key has signed was served. So nobody has to wait for the
-    # half minute in which it still could be.
+    # By then every end has read the change, and every request that the old key has signed was served. So the test need
+    # not wait for the half minute in which one still could be.
     await load.lasts(PUBLISH_S)
     await stepped(site, load, Did.RETIRED, KEPT_S)
     await load.lasts(PUBLISH_S)

@@ -28,9 +28,9 @@ os.setuid({account})
 
 
 def needs_root() -> None:
-    """Skip where the tests cannot become somebody else, or give files away."""
+    """Skip where the tests cannot become another account, or give files away."""
     if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else and give files away")
+        pytest.skip("only root can become another account and give files away")
 
 
 def said_by(imports: str, program: str, *, account: int = NOBODY, groups: Collection[int] = (GROUP,)) -> str:
@@ -60,6 +60,6 @@ def open_folder() -> Iterator[Path]:
 
 
 def give(path: Path, owner: int, group: int, mode: int) -> None:
-    """Make a file somebody's."""
+    """Set owner, group and mode of a file."""
     os.chown(path, owner, group)
     path.chmod(mode)

@@ -1,4 +1,4 @@
-"""Who may read a file with a secret, tried with real accounts, groups and modes (K15, R-165, R-215)."""
+"""Owner, group and mode of a file with a secret, tried with real accounts (K15, R-165, R-215)."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_root_in_the_group_of_a_mounted_secret_reads_it(file: Path) -> None:
 
 @pytest.mark.parametrize(("group", "mode"), [(GROUP, 0o440), (0, 0o440), (0, 0o640)])
 def test_roots_own_group_is_no_group_that_a_file_was_given_to(file: Path, group: int, mode: int) -> None:
-    """Root needs no group to read its files: whoever is in that group is somebody else."""
+    """Root needs no group to read its files: the members of that group are other accounts."""
     give(file, 0, group, mode)
     said = read_as(file, 0, [])
     assert "readable by others" in said
