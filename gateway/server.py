@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
+import signal
 import socket
 from collections.abc import AsyncIterator
 from typing import Final
@@ -28,9 +30,11 @@ BACKLOG: Final = 2048
 IN_FLIGHT_OBJECTS: Final = 10_000
 """Objects made and not yet given up, after which the garbage collector looks at the youngest."""
 
+_log = logging.getLogger("lockgate")
+
 
 def serve(settings: Settings, listener: socket.socket, *, admission_timeout_s: float = ADMISSION_TIMEOUT_S) -> None:
-    """Run one worker on a listening socket until SIGTERM or SIGINT, then drain.
+    """Run one worker on a listening socket until SIGTERM, SIGINT or SIGQUIT, then drain; main thread only.
 
     Args:
         settings: the configuration.
@@ -105,7 +109,22 @@ class _Server(uvicorn.Server):
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         # Within uvicorn's handling of signals: one that comes while the worker opens stops it in order, too.
         async with self._worker.running(), listening_for_operators(self._worker, self._settings):
+            self._listen_for_signals()
             await super()._serve(sockets)
+
+    def _listen_for_signals(self) -> None:
+        """What uvicorn has no use for. What the parent wants ignored stays so (`nohup`)."""
+        loop = asyncio.get_running_loop()
+        for number, handle in ((signal.SIGHUP, self._look_at_keys), (signal.SIGQUIT, self._stop)):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, handle)
+
+    def _look_at_keys(self) -> None:
+        _log.warning("SIGHUP: keys are looked at; they reload by themselves, routes need a restart")
+        self._worker.keys.hurry()
+
+    def _stop(self) -> None:
+        self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.lifespan.state[STATE_KEY] = self._worker.edge

@@ -8,7 +8,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway.cli import addresses, data_folder, dev_stack, keys, object_server, probes, redis_server, serve
+from gateway.cli import addresses, data_folder, dev_stack, keys, object_server, probes, redis_server, serve, signals
 from gateway.cli.demo_services import DemoServices
 from gateway.cli.process import environment
 from gateway.cli.supervisor import Child, Supervisor
@@ -36,6 +36,7 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
             it cannot start as it is configured.
         ChildFailedError: a part of the stack could not be started; the others have been stopped.
     """
+    signals.hold(*signals.IGNORED)
     terminal = Terminal()
     with contextlib.ExitStack() as held:
         # Whatever the children write, data and sockets too, is nobody else's to read.

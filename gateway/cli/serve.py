@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from typing import TYPE_CHECKING, Final
 
 import typer
 
-from gateway.cli import addresses, probes
+from gateway.cli import addresses, probes, signals
 from gateway.cli.process import environment, python_module
 from gateway.cli.supervisor import Child, Probe, Supervisor
 
@@ -24,7 +25,7 @@ _BEYOND_DRAIN_S: Final = 5
 
 
 def run(settings: Settings, *, config: Path | None, descriptor: int | None) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests in flight finish.
+    """Serve until SIGTERM, SIGINT or SIGQUIT, then let requests in flight finish.
 
     Args:
         settings: what and where to serve.
@@ -35,6 +36,7 @@ def run(settings: Settings, *, config: Path | None, descriptor: int | None) -> N
         ConfigurationError: the address cannot be listened on, or a worker cannot start as it is configured.
         ChildFailedError: a worker could not be started.
     """
+    signals.hold(signal.SIGHUP, *signals.IGNORED)
     server = settings.server
     listener = addresses.listen(server.host, server.port) if descriptor is None else addresses.adopt(descriptor)
     with listener:
@@ -107,7 +109,7 @@ async def _supervise(children: list[Child]) -> None:
     def announce() -> None:
         typer.echo(f"lockgate: {len(children)} workers, supervised by {os.getpid()}", err=True)
 
-    await Supervisor(children, say=_say).run(announce)
+    await Supervisor(children, say=_say, hands_on_hangup=True).run(announce)
 
 
 def _say(name: str, text: str) -> None:

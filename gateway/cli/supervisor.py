@@ -28,7 +28,7 @@ MISCONFIGURED: Final = 2
 """The exit code of a program that cannot start as it is configured, after a line that says why."""
 
 _PROBE_PAUSE_S: Final = 0.03
-_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,7 @@ class _Kept:
     ready: asyncio.Future[None]
     gone: asyncio.Future[None]
     process: Process | None = None
+    serving: bool = False
     users: list[_Kept] = field(default_factory=list)
 
 
@@ -112,13 +113,17 @@ class Supervisor:
         children: in any order; what they need and use decides.
         say: told of everything that happens to a child.
         pace: of restarts.
+        hands_on_hangup: SIGHUP is for the children; where not, it stops everything.
     """
 
-    def __init__(self, children: Collection[Child], *, say: Say, pace: Pace | None = None) -> None:
+    def __init__(
+        self, children: Collection[Child], *, say: Say, pace: Pace | None = None, hands_on_hangup: bool = False
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._say = say
         self._pace = pace or Pace()
+        self._hands_on_hangup = hands_on_hangup
         self._stopping: asyncio.Future[None] = loop.create_future()
         self._failure: LockgateError | None = None
         self._kept = {child.name: _Kept(child, loop.create_future(), loop.create_future()) for child in children}
@@ -127,9 +132,9 @@ class Supervisor:
                 self._kept[name].users.append(kept)
 
     async def run(self, when_ready: Callable[[], None] = lambda: None) -> None:
-        """Start everything, keep it running, and return when all of it has stopped after SIGINT, SIGTERM or SIGHUP.
+        """Start everything, keep it running, and return when all of it has stopped after SIGINT, SIGTERM or SIGQUIT.
 
-        A second signal kills what has not stopped yet.
+        A SIGINT after one of these kills what has not stopped yet; whatever else is sent twice does not.
 
         Args:
             when_ready: called once, when every essential child is ready.
@@ -197,7 +202,9 @@ class Supervisor:
         self._say(child.name, "is back" if kept.ready.done() else "ready")
         if not kept.ready.done():
             kept.ready.set_result(None)
+        kept.serving = True
         await _first(process.ended, self._stopping)
+        kept.serving = False
         return _End(describe(process.ended.result()) if process.ended.done() else "stopped")
 
     async def _becomes_ready(self, child: Child, process: Process) -> bool:
@@ -246,13 +253,25 @@ class Supervisor:
             if kept.process:
                 kept.process.kill()
 
+    def _stop_once(self) -> None:
+        if not self._stopping.done():
+            self.stop()
+
+    def _hang_up(self) -> None:
+        """Hand SIGHUP on to those that are ready: a process that is just starting would die of it."""
+        for kept in self._kept.values():
+            if kept.process is not None and kept.serving:
+                kept.process.signal(signal.SIGHUP)
+
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         # A signal that whoever started us wants ignored stays so (`nohup`), except SIGINT: a shell script ignores it
         # for everything it puts into the background, where `kill -INT` is still meant.
-        numbers = [n for n in _STOP_SIGNALS if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
+        hangup = self._hang_up if self._hands_on_hangup else self._stop_once
+        wanted = {**dict.fromkeys(_STOP_SIGNALS, self._stop_once), signal.SIGINT: self.stop, signal.SIGHUP: hangup}
+        numbers = [n for n in wanted if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
         for number in numbers:
-            self._loop.add_signal_handler(number, self.stop)
+            self._loop.add_signal_handler(number, wanted[number])
         try:
             yield
         finally:

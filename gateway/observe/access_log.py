@@ -6,6 +6,7 @@ The query is left out, because people put tokens into it; so are header fields o
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from typing import Final
@@ -61,7 +62,7 @@ class AccessLog:
             why += f', "origin": {json.dumps(origin[:_MAX_ORIGIN])}'
         # Written by hand, because it is written for each request. What is quoted cannot hold a quote, a backslash or a
         # control character: the edge lets none of them into a method, a path or an address, and the rest is ours.
-        sys.stdout.write(
+        self._write(
             f'{{"time": "{self._time()}", "event": "request", "request_id": "{request_id}", {own}"client": "{client}", '
             f'"method": "{method}", "path": "{path}", "route": "{route}", "status": {status}, '
             f'"ms": {seconds * 1000:.2f}{why}}}\n'
@@ -70,11 +71,21 @@ class AccessLog:
     def refused(self, *, client: str, reason: str) -> None:
         """Bytes were refused that are no request; nothing of them is written down."""
         line = {"time": self._time(), "event": "refused", "client": client, "reason": reason}
-        sys.stdout.write(json.dumps(line) + "\n")
+        self._write(json.dumps(line) + "\n")
 
     def flush(self) -> None:
         """Hand what was written to the operating system."""
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _forget_output()
+
+    @staticmethod
+    def _write(line: str) -> None:
+        try:
+            sys.stdout.write(line)
+        except OSError:
+            _forget_output()
 
     def _time(self) -> str:
         now = self._clock.now()
@@ -83,3 +94,8 @@ class AccessLog:
             self._second = second
             self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         return f"{self._text}.{int((now - second) * 1000):03}+00:00"
+
+
+def _forget_output() -> None:
+    """The log's reader is gone (a closed pipe or terminal): that is no reason to serve nobody."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for the rest of the process

@@ -33,7 +33,7 @@ def test_nothing_survives_a_parent_that_is_killed(kind: str) -> None:
         assert children.survivors() == set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_stops_everything_and_is_a_clean_end(number: signal.Signals) -> None:
     before = signal.signal(
         signal.SIGHUP, signal.SIG_DFL

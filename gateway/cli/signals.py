@@ -1,0 +1,33 @@
+"""What a signal means: the same to one worker as to a supervisor of several.
+
+| signal                       | `lockgate serve`                                | `lockgate dev` |
+|------------------------------|-------------------------------------------------|----------------|
+| SIGTERM, SIGINT, SIGQUIT     | stops; requests in flight finish                | the same       |
+| SIGINT, after any of these   | stops at once                                   | the same       |
+| SIGHUP                       | looks at the keys; routes need a restart        | stops          |
+| SIGUSR1, SIGUSR2             | nothing                                         | the same       |
+
+A terminal that is closed sends SIGHUP, and `dev` belongs to its terminal. By default, each of the last two rows would
+end a process at once, whatever it has in flight.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Final
+
+IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2)
+
+
+def hold(*numbers: signal.Signals) -> None:
+    """Let nothing happen at these signals, until somebody has something to do at them; for this process alone.
+
+    One that the parent wants ignored stays so (`nohup`). Anything else than a handler would be handed on to children.
+    """
+    for number in numbers:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _nothing)
+
+
+def _nothing(*_: object) -> None:
+    """Go on."""
