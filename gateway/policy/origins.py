@@ -46,6 +46,7 @@ _FOR_EVERYBODY: Final = "/.well-known/"
 _VARY: Final = "Vary: Origin\r\n"
 _OF_NO_IDENTITY: Final = frozenset({b"x-request-id", b"traceparent"})
 """The gateway signs its own to services; what a page sends is replaced, and tells nobody who it is."""
+_THIS_MACHINE: Final = ("127.0.0.1", "localhost", "[::1]")
 _MAX_HEADERS: Final = 100
 """As many as a request may have by default; a page that needs more names is refused when it sends them."""
 # In a head that was refused, nothing but these is looked at; both are compared with what is listed.
@@ -69,7 +70,7 @@ class Origins:
         self._routes = routes
         self._own = frozenset(origin.encode("ascii") for origin in settings.server.allowed_origins)
         self._any = self._own.union(*(route.origins for route in routes.routes))
-        self._itself = of_url(settings.public_url).encode("ascii")
+        self._itself = _own_origins(settings)
         self._credentials = settings.server.session_cookie != "off"
         self._exposed = {route.name: _expose(route.exposed) for route in routes.routes if route.exposed}
         self.vary = _VARY if self._any else ""
@@ -155,7 +156,7 @@ class Origins:
         origin, sites = request.headers.origin, request.headers.values(_FETCH_SITE)
         if origin is not None and origin in listed:
             return True
-        return sites == [b"same-origin"] if sites else origin == self._itself
+        return sites == [b"same-origin"] if sites else origin in self._itself
 
     def _route(self, path: str) -> Route | None:
         return None if is_own(path) else self._routes.match(path)
@@ -172,6 +173,17 @@ class Origins:
     def _grant(self, origin: bytes) -> str:
         with_cookies = "Access-Control-Allow-Credentials: true\r\n" if self._credentials else ""
         return f"{_VARY}Access-Control-Allow-Origin: {origin.decode('ascii')}\r\n{with_cookies}"
+
+
+def _own_origins(settings: Settings) -> frozenset[bytes]:
+    """Of the public address; on the machine itself, where only that is reached, by each of its names."""
+    origin = of_url(settings.public_url)
+    if settings.server.session_cookie != "localhost":
+        return frozenset({origin.encode("ascii")})
+    scheme, _, rest = origin.partition("://")
+    port = rest[rest.rfind("]") + 1 :].partition(":")[2]
+    names = {f"{scheme}://{name}" + (f":{port}" if port else "") for name in _THIS_MACHINE}
+    return frozenset(one.encode("ascii") for one in names | {origin})
 
 
 def _granted_headers(asked: list[bytes]) -> str:

@@ -106,13 +106,14 @@ def listed(stack: tuple[str, int]) -> Iterator[Visit]:
         yield Visit(page, stack[0], {})
 
 
-@pytest.fixture
-def own(stack: tuple[str, int]) -> Iterator[Visit]:
-    """A page of the gateway's own origin."""
+@pytest.fixture(params=["127.0.0.1", "localhost"])
+def own(stack: tuple[str, int], request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A page of the gateway's own origin, by each name of this machine."""
+    url = stack[0].replace("127.0.0.1", request.param)
     with browsing() as context:
         page = context.new_page()
-        page.goto(f"{stack[0]}/healthz")
-        yield Visit(page, stack[0], {})
+        page.goto(f"{url}/healthz")
+        yield Visit(page, url, {})
 
 
 def test_what_tracing_and_sdks_add_to_each_call_takes_no_page_down(listed: Visit) -> None:

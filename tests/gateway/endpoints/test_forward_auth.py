@@ -132,6 +132,35 @@ async def test_an_equivalent_spelling_reaches_nothing_that_the_plain_one_does_no
         assert (answer.status, answer.code) == (401, "credentials_required"), target
 
 
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+
+@pytest.mark.parametrize("origin", ["http://10.0.2.2:8080", "null", "https://evil.example"])
+async def test_a_socket_with_its_own_token_may_pass_whatever_its_origin(node: Node, origin: str) -> None:
+    """K11: an app says one; no page can set Authorization on a socket."""
+    answer = await node.ask(f"{ASK}{held(target='/orders/7')}{KEY}Origin: {origin}\r\n{node.tokens.bearer()}")
+    assert isinstance(checked(node, answer, "GET", "/orders/7"), Verified)
+
+
+@pytest.mark.parametrize("more", ["", "Authorization: Basic YTpi\r\n", "Authorization: Bearer\r\n", "Cookie: a=b\r\n"])
+@pytest.mark.parametrize("target", ["/orders/7", "/maybe/x", "/open/x"])
+async def test_a_socket_of_another_page_may_not_pass_whatever_comes_along(node: Node, target: str, more: str) -> None:
+    """R-171, K4."""
+    answer = await node.ask(f"{ASK}{held(target=target)}{KEY}Origin: https://evil.example\r\n{more}")
+    assert (answer.status, answer.code) == (403, "origin_refused")
+    assert answer.values("signature") == []
+
+
+@pytest.mark.parametrize("authorization", ["Basic YTpi", "Negotiate YII=", ""])
+async def test_credentials_of_the_front_door_are_none_here(node: Node, authorization: str) -> None:
+    """K4: a proxy that asks for Basic hands it on."""
+    asked = await node.ask(f"{ASK}{held(target='/maybe/x')}Authorization: {authorization}\r\n")
+    assert asked.status == 200
+    refused = await node.ask(f"{ASK}{held()}Authorization: {authorization}\r\n")
+    assert (refused.status, refused.code) == (401, "credentials_required")
+    assert refused.value("www-authenticate").startswith("Bearer")
+
+
 async def test_the_method_that_counts_is_that_of_the_request(node: Node) -> None:
     bearer = node.tokens.bearer(scope="orders:read")
     assert (await node.ask(f"{ASK}{held()}{bearer}")).status == 200

@@ -71,6 +71,30 @@ def test_a_page_of_the_gateways_own_or_of_a_listed_origin_may_change_something(f
     assert origins().cross_site(request(fields=fields, host=host)) is None
 
 
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("http://127.0.0.1:8080", True),
+        ("http://localhost:8080", True),
+        ("http://[::1]:8080", True),
+        ("http://localhost", False),
+        ("http://localhost:5173", False),
+        ("https://localhost:8080", False),
+        ("http://localhost.evil.example:8080", False),
+    ],
+)
+@pytest.mark.parametrize("issuer", ["http://127.0.0.1:8080", "http://[::1]:8080", "http://localhost:8080"])
+def test_where_only_this_machine_reaches_it_each_name_of_the_machine_is_its_own(
+    issuer: str, origin: str, *, allowed: bool
+) -> None:
+    """K11: `lockgate dev` is opened by either name. With cookies for https there is one origin of one's own."""
+    for cookies, expected in (("localhost", allowed), ("secure", origin == issuer)):
+        settings = Settings(server={"session_cookie": cookies}, token={"issuer": issuer})  # type: ignore[arg-type]  # as in the file
+        asked = request(fields=f"Origin: {origin}\r\n", host="localhost:8080")
+        refusal = Origins(RouteTable.compile(settings), settings).cross_site(asked)
+        assert (refusal is None) is expected
+
+
 @pytest.mark.parametrize("host", ["evil.example", "gate.example.evil.example"])
 @pytest.mark.parametrize("more", ["", "X-Forwarded-Host: evil.example\r\n", "Forwarded: host=evil.example\r\n"])
 def test_a_page_of_a_foreign_host_does_not_become_the_gateways_own_by_naming_it(host: str, more: str) -> None:
@@ -246,6 +270,10 @@ def granted(headers: str, *more: str) -> list[str]:
         "x-requested-with",
         "x-http-method-override",
         "x-grpc-web",
+        "x-user-agent",
+        "x-user-locale",
+        "x-hostname",
+        "x-forwarding-note",
         "api_key",
         "x.y",
         "last-event-id",
