@@ -21,6 +21,8 @@ from tests.support.stack import ROOT
 
 pytestmark = pytest.mark.process
 
+NO_KEYS = {".lock", ".gitignore"}
+"""Files of the folder that hold no secret."""
 IMPORTS = """
 import json
 from cryptography.hazmat.primitives import serialization
@@ -135,7 +137,7 @@ def test_what_root_makes_in_a_folder_that_it_gave_to_a_group_is_the_groups_to_re
     after = read_by_nobody(directory)
     assert after[2] == []
     assert set(before[:2]).isdisjoint(after[:2])
-    files = [path for path in directory.rglob("*") if path.is_file() and path.name != ".lock"]
+    files = [path for path in directory.rglob("*") if path.is_file() and path.name not in NO_KEYS]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o640}
 
 
@@ -153,5 +155,7 @@ def test_what_root_makes_in_a_folder_of_the_gateways_is_the_gateways(folder: Pat
     give(directory, NOBODY, NOBODY, 0o700)
     keys.create(configured(directory))
     assert read_by_nobody(directory)[2] == []
-    owners = {(path.stat().st_uid, path.stat().st_mode & 0o077) for path in directory.rglob("*")}
+    owners = {
+        (path.stat().st_uid, path.stat().st_mode & 0o077) for path in directory.rglob("*") if path.name not in NO_KEYS
+    }
     assert owners == {(NOBODY, 0)}
