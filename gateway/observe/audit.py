@@ -24,6 +24,9 @@ MAX_WAITING: Final = 10_000
 BATCH: Final = 500
 MAX_TEXT: Final = 256
 SOME: Final = 5
+OFTEN: Final = 20
+MACHINE: Final = "client:"
+"""How the `sub` of a client in its own name begins. Administrators register clients."""
 SOME_WINDOW_S: Final = 60
 MAX_RATIONED: Final = 10_000
 """Of how many repeatable events a worker remembers the count; the oldest are forgotten first."""
@@ -88,7 +91,10 @@ class Audit:
         self._rationed: dict[tuple[Event, str], tuple[float, int]] = {}
 
     def record(self, event: Event, **facts: str | None) -> None:
-        """Note an event.
+        """Note an event, in the log and in the trail.
+
+        Of what users do to themselves the trail hears `OFTEN` times in `SOME_WINDOW_S`, for each kind of event, user
+        and worker: anybody can register, and then log in and out as fast as passwords can be checked.
 
         Args:
             event: what happened.
@@ -98,9 +104,11 @@ class Audit:
                 that is not everywhere). Empty ones are left out. None is a token, password, cookie, captcha answer or
                 key.
         """
-        self._waiting.append(self.log(event, **facts))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+        user = facts.get("sub")
+        if user and not facts.get("actor") and not user.startswith(MACHINE):
+            self.record_some(event, user, facts, most=OFTEN)
+        else:
+            self._keep(self.log(event, **facts))
 
     def record_some(self, event: Event, about: str, facts: Mapping[str, str | None], *, most: int = SOME) -> None:
         """Note an event in the log, and in the trail unless there were many of the kind: it can be repeated at will.
@@ -111,15 +119,22 @@ class Audit:
             facts: as for `record`.
             most: how many of them this worker's trail hears of in `SOME_WINDOW_S`.
         """
+        entry = self.log(event, **facts)
         now, key = self._clock.now(), (event, about)
-        since, count = self._rationed.pop(key, (now, 0))
+        since, kept = self._rationed.pop(key, (now, 0))
         if now >= since + SOME_WINDOW_S:
-            since, count = now, 0
-        self._rationed[key] = since, count + 1
+            since, kept = now, 0
+        is_kept = kept < most
+        self._rationed[key] = since, kept + is_kept
         if len(self._rationed) > MAX_RATIONED:
             del self._rationed[next(iter(self._rationed))]
-        note = self.record if count < most else self.log
-        note(event, **facts)
+        if is_kept:
+            self._keep(entry)
+
+    def _keep(self, entry: dict[str, str]) -> None:
+        self._waiting.append(entry)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write())
 
     def log(self, event: Event, **facts: str | None) -> dict[str, str]:
         """Note an event in the log alone: one that anybody can bring about as often as they like.

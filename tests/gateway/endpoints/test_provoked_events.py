@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from gateway.observe.audit import MAX_RATIONED, SOME, SOME_WINDOW_S, Audit, Event
+from gateway.observe.audit import MAX_RATIONED, OFTEN, SOME, SOME_WINDOW_S, Audit, Event
 from tests.gateway.endpoints.parties import refresh, registered
 from tests.support import shop as shops
 from tests.support.clock import ManualClock
@@ -136,6 +137,34 @@ async def test_what_is_counted_for_one_is_not_counted_for_another(capsys: pytest
         audit.record_some(Event.REFRESH_REFUSED, str(number), {}, most=0)
     assert len(audit._rationed) == MAX_RATIONED  # noqa: SLF001 - what a worker remembers
     capsys.readouterr()
+
+
+async def test_what_users_do_to_themselves_is_in_the_trail_so_often_and_in_the_log_always(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """R-224: anybody can register, and log in without end. What is done to them is kept, and what machines do."""
+    kept: list[dict[str, str]] = []
+
+    class Kept:
+        async def append(self, entries: Any) -> None:  # noqa: ANN401 - as the trail takes them
+            kept.extend(entries)
+
+    audit, often = Audit(Kept(), ManualClock()), 2 * OFTEN
+    for _ in range(often):
+        audit.record_some(Event.REFRESH_REFUSED, "alice", {"sub": "alice", "reason": "refresh_foreign"})
+        audit.record(Event.LOGIN, sub="alice")
+        audit.record(Event.SESSION_ENDED, sub="alice", actor="ada")
+        audit.record(Event.CLIENT_TOKEN, sub="client:reports")
+    audit.record(Event.REFRESH_REFUSED, sub="alice", reason="password_outdated")
+    await audit.flush()
+    assert Counter(entry["event"] for entry in kept) == {
+        "refresh.refused": SOME + 1,
+        "login": OFTEN,
+        "session.ended": often,
+        "client.token": often,
+    }
+    assert kept[-1]["reason"] == "password_outdated", "what can be repeated hides nothing else"
+    assert len(audit_lines(capsys.readouterr().out)) == 4 * often + 1
 
 
 # --- sessions that make room -----------------------------------------------------------------------------------------
