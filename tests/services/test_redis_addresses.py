@@ -21,18 +21,14 @@ from services.kit.problems import Problem
 from services.kit.redis import connect, store_errors
 from services.orders.carts import Carts
 from tests.services.test_redis_groups import WITHIN_S, do_one_job
-from tests.support.redis_server import running
+from tests.support.redis_server import running, users_of_guide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 AWKWARD: Final = "p@s:s/w?o#r%d +ü"
 CODED: Final = "p%40s%3As%2Fw%3Fo%23r%25d%20+%C3%BC"
-REST: Final = "+@all -@dangerous -@admin"
-USERS: Final = {
-    "orders": f"~orders:* ~streaq:{{orders}}:* &orders:* &streaq:{{orders}}:* {REST}",
-    "products": f"~cache:{{product:* {REST}",
-}
+USERS: Final = {name: " ".join(users_of_guide(name)[0]) for name in ("orders", "products")}
 """What docs/guides/redis.md says that the services need."""
 
 MEANT: Final[dict[str, tuple[Any, ...]]] = {
@@ -127,10 +123,9 @@ def test_what_one_of_them_refuses_the_other_refuses_and_neither_shows_it(url: st
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server on which the gateway and each service has a user with no more than it needs."""
-    rules = {"gateway": f"~lg:* &lg:* {REST}", **USERS}
+    """A server on which each service has a user with no more than it needs."""
     quoted = "".join(f"\\x{byte:02x}" for byte in AWKWARD.encode())
-    users = [f'user {name} on ">{quoted}" {rule}' for name, rule in rules.items()]
+    users = [f'user {name} on ">{quoted}" {rule}' for name, rule in USERS.items()]
     with running(tmp_path_factory.mktemp("servers") / "one", *users) as server:
         yield server.place
 
@@ -140,6 +135,7 @@ def address(user: str, place: str) -> str:
     return f"redis://{user}:{CODED}@{place}"
 
 
+@pytest.mark.process
 async def test_carts_events_and_jobs_need_no_more_than_the_guide_says(place: str) -> None:
     """R-214 (K14): with a password that has to be percent-coded, also in the queue."""
     url = address("orders", place)
@@ -157,6 +153,7 @@ async def test_carts_events_and_jobs_need_no_more_than_the_guide_says(place: str
     await do_one_job(url, "orders")
 
 
+@pytest.mark.process
 async def test_a_cache_needs_no_more_than_the_guide_says(place: str) -> None:
     """R-214 (K14)."""
     cache, key = Cache("product", address("products", place), clock=lambda: 0.0), uuid4()
@@ -174,6 +171,7 @@ async def test_a_cache_needs_no_more_than_the_guide_says(place: str) -> None:
     await cache.close()
 
 
+@pytest.mark.process
 async def test_a_user_of_one_service_reaches_nothing_of_another(place: str) -> None:
     """R-214 (K14): what the guide says is not more than is needed either."""
     client = connect(address("products", place))
@@ -184,6 +182,7 @@ async def test_a_user_of_one_service_reaches_nothing_of_another(place: str) -> N
         await Queue(address("products", place), "orders").put("job", uuid4())
 
 
+@pytest.mark.process
 async def test_a_wrong_password_is_said_by_a_service_too(place: str) -> None:
     """R-214 (K14)."""
     client: Any = connect(f"redis://orders:hunter2@{place}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,8 +14,18 @@ from gateway.cli import redis_server
 from tests.support.node import wait_for_line
 from tests.support.redis_groups import HOST, free_ports
 
-HARDENED: Final = ("~lg:*", "&lg:*", "+@all", "-@dangerous", "-@admin")
-"""What operators usually leave to the user of an application, here to the gateway's."""
+GUIDE: Final = Path(__file__).parents[2] / "docs/guides/redis.md"
+
+
+def users_of_guide(name: str) -> list[list[str]]:
+    """The rules of each user of this name in docs/guides/redis.md, in their order there."""
+    text = GUIDE.read_text(encoding="utf-8")
+    found = re.findall(rf"^user {name} +on >PASSWORD (.+)$", text, re.MULTILINE)
+    return [rules.split() for rules in found]
+
+
+HARDENED, EXACT = users_of_guide("lockgate")
+"""What operators usually leave to the user of an application, and each command that the gateway needs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +106,19 @@ def test_workers_that_cannot_start_as_configured_are_a_configuration_error(
     assert result.returncode == 2
     assert "ring.json: cannot be read" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_two_workers_stay_where_only_some_hosts_are_allowed(
+    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-207 (K7): the probes of their supervisor go to an address, and the node is not ended for that."""
+    monkeypatch.setenv("LOCKGATE_SERVER__ALLOWED_HOSTS", "api.example")
+    with serving(listener, tmp_path, monkeypatch) as (_, workers):
+        assert len(workers) == 2
+        assert is_alive(listener)
+        host, port = listener.getsockname()
+        with pytest.raises(urllib.error.HTTPError, match="421"):
+            urllib.request.urlopen(f"http://{host}:{port}/users", timeout=WITHIN_S)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -26,13 +26,19 @@ from tests.gateway.endpoints.rig import Caller, Users, bearer
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.redis_groups import Cluster, Server, sentinel_group
-from tests.support.redis_server import HARDENED, running
+from tests.support.redis_server import EXACT, HARDENED, running
+
+pytestmark = pytest.mark.process
 
 FREE = 5
 """Failures before a captcha is asked for."""
 
 
-KINDS: Final = ("a Cluster", "a Cluster, hardened", "one server, hardened", "Sentinels, hardened")
+KINDS: Final = (
+    "a Cluster",
+    *(f"{store}, {user}" for store in ("a Cluster", "one server", "Sentinels") for user in ("hardened", "exact")),
+)
+USERS: Final = {"hardened": HARDENED, "exact": EXACT}
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,10 @@ class Kind:
     names: list[str]
     wait_replicas: int = 0
 
-    async def hardened(self) -> Kind:
+    async def restricted(self, rules: Sequence[str]) -> Kind:
         """The same for a user that may do no more than the guide says."""
         for server in self.servers:
-            await server.ask("ACL", "SETUSER", "gateway", "on", ">hunter2", *HARDENED)
+            await server.ask("ACL", "SETUSER", "gateway", "reset", "on", ">hunter2", *rules)
         return replace(self, url=self.url.replace("//", "//gateway:hunter2@"))
 
 
@@ -74,17 +80,18 @@ async def behind_sentinels(folder: Path) -> AsyncIterator[Kind]:
 def kind(
     request: pytest.FixtureRequest, redis_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Kind]:
-    """Each of the stores, the last three as the hardened user of docs/guides/redis.md (R-214, K14)."""
+    """Each of the stores, all but the first as a user of docs/guides/redis.md (R-214, K14)."""
     folder = tmp_path_factory.mktemp("store")
     with asyncio.Runner() as runner:
-        if request.param.startswith("a Cluster"):
+        store, _, user = request.param.partition(", ")
+        if store == "a Cluster":
             # A user at each of the three masters.
             users = [redis_cluster.user_at(number, "id-user").removeprefix("id-") for number in range(3)]
             made = Kind(redis_cluster.url, redis_cluster.masters, users)
-            yield runner.run(made.hardened()) if "hardened" in request.param else made
+            yield runner.run(made.restricted(USERS[user])) if user else made
             return
-        opening = behind_sentinels(folder) if request.param.startswith("Sentinels") else one_server(folder)
-        yield runner.run(runner.run(enter(opening)).hardened())
+        opening = behind_sentinels(folder) if store == "Sentinels" else one_server(folder)
+        yield runner.run(runner.run(enter(opening)).restricted(USERS[user]))
         runner.run(leave(opening))
 
 
@@ -196,6 +203,10 @@ async def test_what_has_one_key_for_all_works_too(caller: Caller, names: list[st
     clients = Clients(worker.redis, caller.node.clock)
     await clients.add("reports", ())
     assert [client.client_id for client in await clients.all()] == ["reports"]
+    assert await clients.exists("reports")
+    assert await clients.remove("reports")
+    families = Families(worker.redis, caller.node.settings.token, caller.node.clock)
+    await families.end_made_by("lockgate-login")
     lease = await worker.sockets.leases.take(f"id-{names[0]}")
     assert lease is not None
     assert (await caller.node.get("/readyz")).status == 200

@@ -23,6 +23,8 @@ from tests.support.raw import WITHIN_S, Message
 from tests.support.redis_groups import HOST, Cluster, free_ports, sentinel_group
 from tests.support.redis_server import HARDENED, running
 
+pytestmark = pytest.mark.process
+
 SECRET: Final = "hunter2"
 USERS: Final = MappingProxyType(
     {
