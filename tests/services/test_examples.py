@@ -76,9 +76,9 @@ def test_a_refusal_says_which_kind_of_credential_is_missing(notes: Notes) -> Non
         assert problem == {"type": "about:blank", "title": "A valid identity signature is required", "status": 401}
 
 
-@pytest.mark.parametrize("seconds", [9, -9, -18])
+@pytest.mark.parametrize("seconds", [9, -9, -15])
 def test_a_signer_whose_clock_differs_by_less_than_the_leeway_is_accepted(notes: Notes, seconds: float) -> None:
-    """R-221: the last of them began to be late nine seconds after it was signed."""
+    """R-221: the last one was five seconds on its way, besides, and a busy machine has five more."""
     headers = notes.signed("GET", "/notes/7", now=time.time() + seconds)
     assert notes.ask("GET", "/notes/7", headers)[0] == 200
 
@@ -133,7 +133,7 @@ def test_a_signature_for_another_service_is_refused(notes: Notes) -> None:
     assert notes.ask("GET", "/notes/7", notes.signed("GET", "/notes/7", to="orders")) == (401, None)
 
 
-@pytest.mark.parametrize("seconds", [-22, 12])
+@pytest.mark.parametrize("seconds", [-22, 30])
 def test_a_signature_from_the_past_or_the_future_is_refused(notes: Notes, seconds: float) -> None:
     headers = notes.signed("GET", "/notes/7", now=time.time() + seconds)
     assert notes.ask("GET", "/notes/7", headers) == (401, None)
