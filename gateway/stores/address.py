@@ -12,6 +12,7 @@ servers; `@ : / ? # %` in either are percent-coded. The services read the same a
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from gateway.errors import ConfigurationError
+from trust import exposure
 
 SENTINEL: Final = "sentinel"
 CLUSTER: Final = "cluster"
@@ -29,7 +31,8 @@ _DATABASE: Final = re.compile(r"(?:/([0-9]{1,5})?)?")
 _REDIS_PORT: Final = 6379
 _DEFAULT_PORTS: Final = {SENTINEL: 26379, CLUSTER: _REDIS_PORT}
 _MAX_PORT: Final = 65535
-_TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_KEY_FILE: Final = "ssl_keyfile"
+_TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", _KEY_FILE)
 _TLS_CHOICES: Final = {"ssl_cert_reqs": ("required", "optional", "none"), "ssl_check_hostname": ("true", "false")}
 _TLS_OPTIONS: Final = frozenset({*_TLS_FILES, *_TLS_CHOICES})
 _SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
@@ -174,12 +177,17 @@ def _tls(scheme: str, options: dict[str, str]) -> dict[str, Any] | None:
 
 
 def _readable(option: str, path: str | None) -> None:
+    if path is None:
+        return
     try:
-        if path is not None:
-            Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            file.read(1)
+            wrong = exposure(os.fstat(file.fileno())) if option == _KEY_FILE else None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "not a path"
         raise _refused(f"{option}: its file cannot be read ({why})") from None
+    if wrong is not None:
+        raise _refused(f"{option}: {wrong}")
 
 
 def _joined(host: str, port: int) -> str:

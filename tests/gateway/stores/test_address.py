@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gateway.errors import ConfigurationError
 from gateway.stores.address import CLUSTER, SENTINEL, Group, group
+from gateway.stores.address import read as read_address
 from gateway.stores.redis import connect
 
 NOBODY: dict[str, str] = {}
@@ -66,3 +69,23 @@ def test_a_bad_address_is_a_configuration_error_that_says_what_is_wrong_and_does
     with pytest.raises(ConfigurationError, match=why) as caught:
         connect(url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_private_key_for_redis_is_nobody_elses_to_read(tmp_path: Path) -> None:
+    """R-215 (K15): the same rule as for every other private key."""
+    key = tmp_path / "key.pem"
+    key.touch(mode=0o600)
+    for scheme in ("rediss://h", "rediss+cluster://h", "rediss+sentinel://h/m"):
+        address = f"{scheme}?ssl_keyfile={key}"
+        key.chmod(0o600)
+        read_address(address)
+        key.chmod(0o644)
+        with pytest.raises(ConfigurationError, match="ssl_keyfile: readable by others"):
+            read_address(address)
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+def test_a_file_of_an_address_that_cannot_be_read_ends_the_start(option: str) -> None:
+    """R-214 (K14): it would look like an outage later."""
+    with pytest.raises(ConfigurationError, match=f"redis_url: {option}: its file cannot be read"):
+        read_address(f"rediss://h?{option}=/nowhere/file.pem")
