@@ -18,7 +18,7 @@ from gateway.identity.keystore import SIGNING, Group, KeyStore
 from gateway.identity.keystore_changes import changes
 from gateway.identity.keystore_files import LINKS_FOLDER, hand_over, ignore_in_git, join_readers, make_folder, timestamp
 from gateway.identity.keystore_states import Did, Turn
-from gateway.identity.reload import GATEWAY
+from gateway.identity.reload import GATEWAY, tls_keys
 from trust import LinkKeyError, create_link, link_path
 
 if TYPE_CHECKING:
@@ -187,12 +187,12 @@ def remove(settings: Settings, kid: str, *, as_json: bool = False, clock: Clock 
 
 
 def check(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> None:
-    """Look over the folder and say everything that is wrong with it.
+    """Look over the folder, and the private keys for TLS, and say everything that is wrong with them.
 
     Raises:
         KeysNeedCareError: something is.
     """
-    found = keystore_check.check(_opened(settings), (clock or SystemClock()).now())
+    found = keystore_check.check(_opened(settings), (clock or SystemClock()).now(), tls_keys(settings))
     lines = [*(f"problem: {text}" for text in found.problems), *(f"hint: {text}" for text in found.hints)]
     answer = {"ok": not found.problems, "problems": found.problems, "hints": found.hints}
     _say(answer, lines if found.problems else [*lines, "every key is in order"], as_json=as_json)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import ConfigurationError
 from gateway.identity import keyring, keystore_states
 from gateway.identity.keystore import Group, KeyStore
-from gateway.identity.keystore_files import LINKS_FOLDER, SIGNING_FOLDER
+from gateway.identity.keystore_files import LINKS_FOLDER, SIGNING_FOLDER, read_private
 from gateway.identity.keystore_states import Entry, State
 from trust import LinkKeyError, LinkKeys
 
@@ -27,14 +27,17 @@ class Findings:
     hints: tuple[str, ...]
 
 
-def check(store: KeyStore, now: float) -> Findings:
+def check(store: KeyStore, now: float, others: Iterable[Path] = ()) -> Findings:
     """Look at modes, formats, states, strengths and ids of everything in the folder.
 
     Args:
         store: the folder.
         now: Unix seconds.
+        others: files with private keys that are elsewhere; their owner and mode are looked at.
     """
     problems = [*_open_folders(store.directory), *_ring_problems(store)]
+    for path in others:
+        problems += _told(lambda path=path: read_private(path))  # type: ignore[misc]  # bound for the loop
     hints: list[str] = list(_stray_files(store))
     seen: set[str] = set()
     for group in store.groups():

@@ -215,7 +215,7 @@ def live_keys(settings: Settings, clock: Clock) -> LiveKeys:
     """
     directory = settings.keys.directory
     links = link_source(directory / LINKS_FOLDER, settings.services)
-    return LiveKeys(ring_source(directory), links, clock, tls_source(_tls_keys(settings)))
+    return LiveKeys(ring_source(directory), links, clock, tls_source(tls_keys(settings)))
 
 
 def ring_source(directory: Path) -> Source[KeyRing]:
@@ -259,7 +259,7 @@ def tls_source(paths: Collection[Path]) -> Source[None]:
     return Source("private keys for TLS", read, lambda: paths, lambda _one, _other: True, repr)
 
 
-def _tls_keys(settings: Settings) -> tuple[Path, ...]:
+def tls_keys(settings: Settings) -> tuple[Path, ...]:
     """Where the private keys of the gateway's certificates are: the one for services, and the one for Redis."""
     url = settings.redis_url.get_secret_value() if settings.redis_url is not None else ""
     options = dict(parse_qsl(urlsplit(url).query))

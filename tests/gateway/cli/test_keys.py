@@ -133,6 +133,21 @@ def test_a_check_tells_every_problem_and_fails(run: Run, folder: Path) -> None:
     assert (found["ok"], len(found["problems"])) == (False, 2)
 
 
+def test_a_check_looks_at_the_private_keys_for_tls_too(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K15, R-215."""
+    key = tmp_path / "key.pem"
+    key.touch(mode=0o600)
+    key.chmod(0o644)
+    monkeypatch.setenv("REDIS_URL", f"rediss://unused?ssl_certfile=/dev/null&ssl_keyfile={key}")
+    result = run("check")
+    assert result.returncode == 1
+    assert f"problem: {key}: readable by others" in result.stdout
+    key.chmod(0o600)
+    assert run("check").returncode == 0
+
+
 def test_whoever_rotates_is_told_when_gateways_will_not_take_the_folder(run: Run, folder: Path) -> None:
     (folder / "refresh.json").chmod(0o644)
     assert "problem: " in run("rotate").stderr
