@@ -7,7 +7,6 @@ and no other, so that guesses at one account cannot be paid for with logins to a
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 import secrets
@@ -95,11 +94,13 @@ class Throttle:
     async def _pay_back(self) -> None:
         """Take back what could not be taken back when it was due."""
         while self._owed:
-            owed = self._owed[0]
-            await self._run("give", *owed)
-            # Another attempt may have paid it meanwhile.
-            with contextlib.suppress(ValueError):
-                self._owed.remove(owed)
+            # Out of the others' hands while it is under way: those that come meanwhile pay the next one.
+            owed = self._owed.popleft()
+            try:
+                await self._run("give", *owed)
+            except BaseException:
+                self._owed.appendleft(owed)
+                raise
 
     async def _run(
         self, what: str, username: str, address: str, attempt: str, *, solved: bool = False
