@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from gateway.admission.ended import EndedChannel, Watches
 from gateway.admission.gate import Admission
 from gateway.admission.links import link_to
+from gateway.admission.overtime import OvertimeBounds
 from gateway.auth_parts import AuthParts, Given
 from gateway.clock import Clock
 from gateway.edge.asgi import AsgiCall
@@ -125,6 +126,9 @@ class Worker:
             clock,
             leeway_s=token.leeway_s,
             stream_idle_s=settings.upstream.stream_idle_s,
+            overtime=OvertimeBounds(
+                settings.limits.after_expiry_s, settings.limits.body_rate, 2 * settings.limits.body_idle_s
+            ),
         )
         self.ended = EndedChannel(self.redis, self.watches)
         self.link.listen(self.ended.renew)

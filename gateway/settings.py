@@ -146,6 +146,9 @@ class LimitSettings(_Section):
     """Bytes per second, in each `body_idle_s`: a request body that comes slower is given up."""
     body_total_s: float = 30
     """How long the body of a call that the gateway answers itself may take in all; a forwarded one has its rate."""
+    after_expiry_s: Annotated[float, Field(ge=0, le=900)] = 900
+    """How long a response with a `Content-Length` may go on after its token has merely run out, at `body_rate` or
+    faster. A token that is revoked, a session that ends and a key that is removed cut it off all the same."""
     keep_alive_s: float = 15
     connections: int = 10_000
     connections_per_peer: int = 1_000
@@ -233,6 +236,8 @@ class RouteSettings(_Section):
     """Instead of `limits.body_bytes`."""
     body_rate: Annotated[int, Field(ge=1)] | None = None
     """Instead of `limits.body_rate`."""
+    finish_unsized: bool = False
+    """Responses without `Content-Length` may go on for `limits.after_expiry_s`, too; event streams never."""
     preserve_host: bool = False
     """Give the service the client's `Host` instead of its own address; it is in `X-Forwarded-Host` either way."""
     forward_authorization: bool = False

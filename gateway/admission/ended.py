@@ -19,6 +19,7 @@ from typing import Any, Final
 from redis.asyncio.client import PubSub
 
 from gateway.admission.gate import STORE_AWAY, Admission, Verdict
+from gateway.admission.overtime import NO_OVERTIME, Overtime, OvertimeBounds
 from gateway.clock import Clock
 from gateway.edge.ticker import Ticker
 from gateway.errors import Reason, Refusal, StoreRefusedError
@@ -44,14 +45,18 @@ class Watch:
     Attributes:
         claims: of the token it lives by; `None` for nobody in particular.
         ended: called once when it has to end.
+        overtime: what it may do after its token has expired; `None`: nothing.
     """
 
-    __slots__ = ("_watches", "claims", "ended")
+    __slots__ = ("_watches", "claims", "ended", "overtime")
 
-    def __init__(self, watches: Watches, claims: VerifiedClaims | None, ended: Ended) -> None:
+    def __init__(
+        self, watches: Watches, claims: VerifiedClaims | None, ended: Ended, overtime: Overtime | None
+    ) -> None:
         self._watches = watches
         self.claims = claims
         self.ended = ended
+        self.overtime = overtime
 
     def renew(self, claims: VerifiedClaims) -> None:
         """It lives by another token from now on."""
@@ -74,6 +79,7 @@ class Watches:
         clock: the time.
         leeway_s: how long a token is still good after it expired, as for requests.
         stream_idle_s: how long an event stream may be silent.
+        overtime: what a response may do after its token has expired.
     """
 
     def __init__(  # noqa: PLR0913 - the last two by name
@@ -85,12 +91,14 @@ class Watches:
         *,
         leeway_s: float,
         stream_idle_s: float,
+        overtime: OvertimeBounds = NO_OVERTIME,
     ) -> None:
         self._admission = admission
         self._verifying = ring.verifying
         self._clock = clock
         self._leeway_s = leeway_s
         self.stream_idle_s = stream_idle_s
+        self._overtime = overtime
         self._open: set[Watch] = set()
         self._by_name: dict[bytes, set[Watch]] = {}
         self._unanswered: set[Watch] = set()
@@ -100,15 +108,20 @@ class Watches:
     def __len__(self) -> int:
         return len(self._open)
 
-    def watch(self, claims: VerifiedClaims | None, ended: Ended) -> Watch:
+    def overtime(self) -> Overtime | None:
+        """The time after its token that a response may have, if any."""
+        return Overtime(self._overtime) if self._overtime.allowed_s else None
+
+    def watch(self, claims: VerifiedClaims | None, ended: Ended, overtime: Overtime | None = None) -> Watch:
         """Watch over something open, and ask at once whether its token was revoked since it was let in.
 
         Args:
             claims: of its token; `None` for nobody in particular, who only has to go when the node stops.
             ended: called at most once, never before this returns: with `TOKEN_EXPIRED`, with why the token is no longer
                 welcome, with `TOKEN_UNKNOWN_KEY`, or with `DRAINING`. The watch is over then.
+            overtime: how long it may go on after the token has expired. All other ends it has as before.
         """
-        watch = Watch(self, claims, ended)
+        watch = Watch(self, claims, ended, overtime)
         self.add(watch)
         if self._draining:
             asyncio.get_running_loop().call_soon(self.drain)
@@ -176,14 +189,24 @@ class Watches:
             self._unanswered.add(watch)
             return
         self._unanswered.discard(watch)
+        if watch.overtime is not None:
+            watch.overtime.welcome = True
         if isinstance(verdict, Refusal):
             self._end(watch, verdict)
 
-    def _look(self, _now: float) -> None:
+    def _look(self, now: float) -> None:
         latest = self._clock.now() - self._leeway_s
         for watch in [one for one in self._open if one.claims is not None and one.claims.exp <= latest]:
-            self._end(watch, Refusal(Reason.TOKEN_EXPIRED))
+            self._look_at_expired(watch, latest, now)
         for watch in list(self._unanswered):
+            self._ask(watch)
+
+    def _look_at_expired(self, watch: Watch, latest: float, now: float) -> None:
+        claims, overtime = watch.claims, watch.overtime
+        if claims is None or overtime is None or not overtime.goes_on(latest - claims.exp, now):
+            self._end(watch, Refusal(Reason.TOKEN_EXPIRED))
+        else:
+            # What Redis remembers of the end of an expired token is short: one message that was missed would be all.
             self._ask(watch)
 
     def _end(self, watch: Watch, refusal: Refusal) -> None:

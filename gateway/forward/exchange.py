@@ -16,6 +16,7 @@ from typing import Final
 
 from gateway.admission.ended import Watch, Watches
 from gateway.admission.gate import Admitted
+from gateway.admission.overtime import Overtime
 from gateway.clock import Clock
 from gateway.edge.connection import ClientConnection
 from gateway.edge.request import InboundRequest
@@ -30,7 +31,7 @@ NOBODY: Final = Admitted(None, "")
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 GRANTED: Final = "Access-Control-Allow-Origin:"
 LONG_S: Final = 1.0
-"""An answer that takes longer than this is watched: it may not outlive its token."""
+"""An answer that takes longer than this is watched: it does not outlive a token that is revoked."""
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -80,11 +81,13 @@ class Exchange:
         "_connection",
         "_event_stream",
         "_head",
+        "_overtime",
         "_pool",
         "_relay_chunked",
         "_request",
         "_retried",
         "_service",
+        "_sized",
         "_state",
         "_status",
         "_streaming",
@@ -119,6 +122,8 @@ class Exchange:
         self._event_stream = False
         self._watches = watches
         self._watch: Watch | None = None
+        self._sized = False
+        self._overtime: Overtime | None = None
 
     @property
     def over(self) -> bool:
@@ -245,6 +250,7 @@ class Exchange:
         framing = head.length_line
         if not framing and head.has_body(request.method):
             self._relay_chunked = request.http11
+            client.unframed = not request.http11
             if request.http11:
                 framing = b"Transfer-Encoding: chunked\r\n"
             else:
@@ -255,6 +261,7 @@ class Exchange:
             framing += b"Connection: keep-alive\r\n"
         self._head = self._head_for_client(head, framing)
         self._began = self._ticker.now
+        self._sized = head.content_length is not None
         if head.event_stream:
             self._event_stream = client.endless = True
             self._timeout_s = self._watches.stream_idle_s
@@ -266,8 +273,11 @@ class Exchange:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if self._head is not None:
             data, self._head = self._head + data, None
-        elif self._watch is None and self._ticker.now - self._began >= LONG_S:
-            self._watch_over()
+        elif self._watch is None:
+            if self._ticker.now - self._began >= LONG_S:
+                self._watch_over()
+        elif self._overtime is not None:
+            self._overtime.sent += len(data)
         self._await_service()
         self._client.write(data)
 
@@ -327,9 +337,15 @@ class Exchange:
     # --- an answer that goes on --------------------------------------------------------------------------------
 
     def _watch_over(self) -> None:
-        """See to it that the answer does not outlive its token, and an event stream not the node."""
+        """See to it that the answer ends with its token, and an event stream with the node.
+
+        A plain answer was asked for with a good token: it may finish when that merely runs out, where it has an end.
+        """
         if self._event_stream or self._admitted.claims is not None:
-            self._watch = self._watches.watch(self._admitted.claims, self._ended)
+            service = self._service
+            if not self._event_stream and (self._sized or (service is not None and service.finish_unsized)):
+                self._overtime = self._watches.overtime()
+            self._watch = self._watches.watch(self._admitted.claims, self._ended, self._overtime)
 
     def _ended(self, refusal: Refusal) -> None:
         """The token is no longer good, or the node stops. No event is the last: a stream of them may end in order."""

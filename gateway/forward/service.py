@@ -21,22 +21,25 @@ class Service:
         key: the link key to the service.
         forward_authorization: hand the client's Authorization on.
         preserve_host: the service gets the client's Host instead of its own address.
+        finish_unsized: an answer without a length may finish after its token has expired, too.
         sampler: says which requests are traced.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a route says, by name
         self,
         pools: Sequence[UpstreamPool],
         key: LinkKey,
         *,
         forward_authorization: bool,
         preserve_host: bool = False,
+        finish_unsized: bool = False,
         sampler: Sampler = NONE,
     ) -> None:
         self._pools = tuple(pools)
         self._sampler = sampler
         self.requests = OutboundRequests(key, sampler)
         self.forward_authorization = forward_authorization
+        self.finish_unsized = finish_unsized
         self._preserve_host = preserve_host
 
     def use(self, key: LinkKey) -> None:

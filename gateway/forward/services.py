@@ -85,6 +85,7 @@ class Services:
             key,
             forward_authorization=route.forward_authorization,
             preserve_host=route.preserve_host,
+            finish_unsized=route.finish_unsized,
             sampler=sampler,
         )
 

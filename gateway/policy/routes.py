@@ -52,6 +52,7 @@ class Route:
         preflight_age_s: how long a browser may remember what it was told.
         encoded_slashes: `%2F` in a path is an ordinary character.
         preserve_host: the service gets the client's Host.
+        finish_unsized: an answer without a length may finish after its token has expired.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Route:
     exposed: tuple[str, ...] = ()
     preflight_age_s: int = PREFLIGHT_AGE_S
     preserve_host: bool = False
+    finish_unsized: bool = False
 
 
 class RouteTable:
@@ -183,6 +185,7 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
         exposed=entry.expose_headers,
         preflight_age_s=entry.preflight_age_s,
         preserve_host=entry.preserve_host,
+        finish_unsized=entry.finish_unsized,
     )
 
 
