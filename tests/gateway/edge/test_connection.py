@@ -338,7 +338,7 @@ async def test_who_asks_on_and_on_and_never_reads_is_not_answered_on_and_on(node
     node.tick(31)
     node.tick(31)
     await until(lambda: not node.worker.edge.connections)
-    client.reset()
+    client.close()
 
 
 async def test_who_reads_late_gets_every_answer(node: Node) -> None:
