@@ -185,6 +185,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         self._body_rate = 0.0
         self._body_looked = 0
         self._body_look = NEVER
+        self._body_idle = NEVER
         self._body_asked = True
         self._leftover: Leftover | None = None
         self._quiet: asyncio.TimerHandle | None = None
@@ -402,7 +403,7 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._handler.timed_out()
         elif self._phase is BODY and self._is_fast_enough():
             self._begin_window()
-            self._progress_deadline()
+            self.deadline = min(self._body_ends, self._body_look, self._body_idle)
         elif self._phase is BODY:
             self._drop_handler()
             self._refuse_bytes(Reason.REQUEST_TIMEOUT, b"")
@@ -417,7 +418,8 @@ class ClientConnection(asyncio.Protocol, ABC):
 
     def _progress_deadline(self) -> None:
         """A piece of the body has come: the client has `body_idle_s` for the next."""
-        self.deadline = min(self._body_ends, self._body_look, self._edge.ticker.now + self._edge.limits.body_idle_s)
+        self._body_idle = self._edge.ticker.now + self._edge.limits.body_idle_s
+        self.deadline = min(self._body_ends, self._body_look, self._body_idle)
 
     def _begin_window(self) -> None:
         """From here on until the next look, the rate of the body counts."""
@@ -426,9 +428,9 @@ class ClientConnection(asyncio.Protocol, ABC):
 
     def _is_fast_enough(self) -> bool:
         """Whether the deadline that passed was only one for looking at the rate, which is high enough."""
-        now = self._edge.ticker.now
         enough = self._body_rate * self._edge.limits.body_idle_s
-        return self._body_look <= now < self._body_ends and self._body_bytes - self._body_looked >= enough
+        on_time = self._edge.ticker.now < min(self._body_ends, self._body_idle)
+        return on_time and self._body_bytes - self._body_looked >= enough
 
     # --- reading, as far as it is told from here ---------------------------------------------------------------------
 

@@ -254,20 +254,84 @@ async def test_a_head_that_drips_has_ten_seconds_in_all(node: Node) -> None:
     client.close()
 
 
-async def test_a_body_that_drips_has_a_total_bound(redis_url: str, upstream: Upstream, tmp_path: Path) -> None:
-    """R-101."""
-    async with nodes.running(await configured(tmp_path, redis_url, upstream, body_total_s=60)) as node:
+async def test_a_body_that_drips_is_too_slow(node: Node, upstream: Upstream) -> None:
+    """K19, R-101: progress alone does not help; 500 bytes/s in each 30 s do."""
+    client = await node.connect()
+    await client.send(POST + b"Content-Length: 100\r\n\r\n")
+    for _ in range(2):
+        await client.send(b"x")
+        await _settled()
+        node.tick(14)
+    assert len(node.worker.edge.connections) == 1
+    node.tick(3)
+    assert (await client.message()).status == 408
+    client.close()
+    assert upstream.requests == []
+
+
+async def test_a_steady_upload_takes_as_long_as_it_takes(node: Node, upstream: Upstream) -> None:
+    """K19: there is no total for what is forwarded; it ends when it stalls."""
+    client = await node.connect()
+    await client.send(POST + b"Content-Length: 320000\r\n\r\n")
+    (connection,) = node.worker.edge.connections
+    for part in range(1, 61):
+        await client.send(bytes(5_000))
+        await until(lambda part=part: connection._body_bytes == part * 5_000)  # type: ignore[misc]  # noqa: SLF001 - what was read
+        node.tick(9)
+    await client.send(bytes(20_000))
+    assert (await client.message()).status == 200
+    client.close()
+    assert len(upstream.requests[0].body) == 320_000
+
+
+async def test_an_upload_that_stalls_ends(node: Node, upstream: Upstream) -> None:
+    """K19, R-101: however fast it was before."""
+    client = await node.connect()
+    await client.send(POST + b"Content-Length: 200000\r\n\r\n" + bytes(100_000))
+    (connection,) = node.worker.edge.connections
+    await until(lambda: connection._body_bytes == 100_000)  # noqa: SLF001 - what was read
+    node.tick(29)
+    assert len(node.worker.edge.connections) == 1
+    node.tick(2)
+    node.tick(2.5)
+    await client.gone()
+    client.close()
+    await until(lambda: not node.worker.edge.connections)
+    assert upstream.requests == []
+
+
+async def test_a_route_may_ask_for_a_rate_of_its_own(redis_url: str, upstream: Upstream, tmp_path: Path) -> None:
+    """K19."""
+    routes = [{**one, "body_rate": 2} for one in nodes.routes(upstream.url)]
+    async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, route=routes)) as node:
         client = await node.connect()
-        await client.send(POST + b"Content-Length: 100\r\n\r\n")
-        for _ in range(4):
-            await client.send(b"x")
-            await _settled()
-            node.tick(14)
+        await client.send(POST + b"Content-Length: 200\r\n\r\n" + bytes(60))
+        (connection,) = node.worker.edge.connections
+        await until(lambda: connection._body_bytes == 60)  # noqa: SLF001 - what was read
+        node.tick(29)
+        await client.send(bytes(59))
+        await until(lambda: connection._body_bytes == 119)  # noqa: SLF001 - the same
+        node.tick(1)
+        node.tick(28)
         assert len(node.worker.edge.connections) == 1
-        node.tick(5)
+        node.tick(2)
         assert (await client.message()).status == 408
         client.close()
-    assert upstream.requests == []
+
+
+async def test_a_call_of_the_gateways_own_has_a_total(node: Node) -> None:
+    """K19, R-101: its body is small, so it has no reason to take long."""
+    client = await node.connect()
+    await client.send(b"POST /auth/login HTTP/1.1\r\nContent-Length: 16000\r\n" + HOST + b"\r\n" + bytes(8000))
+    (connection,) = node.worker.edge.connections
+    for part in (1, 2):
+        await client.send(bytes(1000))
+        await until(lambda part=part: connection._body_bytes == 8000 + part * 1000)  # type: ignore[misc]  # noqa: SLF001 - what was read
+        node.tick(14)
+    assert len(node.worker.edge.connections) == 1
+    node.tick(3)
+    assert (await client.message()).status == 408
+    client.close()
 
 
 async def test_an_idle_connection_is_closed_silently(node: Node) -> None:
