@@ -25,6 +25,12 @@ At = Callable[[float], Node]
 
 
 @pytest.fixture
+def store_url(redis_url: str) -> str:
+    """One server: what nodes think of the time is the same to a Cluster."""
+    return redis_url
+
+
+@pytest.fixture
 def at(redis: RedisClient, tmp_path: Path, token: TokenSettings) -> At:
     """Makes a node whose clock differs from that of Redis by so many seconds."""
     return lambda off_s: Node(redis, tmp_path / "keys", ManualClock(time.time() + off_s), token)
