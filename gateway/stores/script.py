@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -12,9 +13,33 @@ from redis.exceptions import MovedError, NoScriptError
 from gateway.errors import StoreUnavailableError
 from gateway.stores.cluster import ClusterClient
 from gateway.stores.redis import RedisClient, store_errors
+from gateway.stores.sentinel import MasterPool
 
 CONFIRM_MS: Final = 300
 """How long replicas may take to confirm a write; less than a command may take in all."""
+
+
+class UnconfirmedError(StoreUnavailableError):
+    """It was written, and too few replicas have confirmed that they have it, too."""
+
+
+@contextlib.asynccontextmanager
+async def promising(redis: RedisClient) -> AsyncIterator[None]:
+    """What is written within may be promised when this ends without an error; one server has nobody to agree with.
+
+    Behind Sentinels it begins as soon as no other worker can believe another master, and ends when a majority has
+    named the same master once more, after the write (docs/decisions/0130).
+
+    Raises:
+        MasterNotFoundError: there is no master, or it may be that another one has been promoted meanwhile.
+    """
+    pool = redis.connection_pool if isinstance(redis, Redis) else None
+    if not isinstance(pool, MasterPool):
+        yield
+        return
+    master = await pool.mastership.ready()
+    yield
+    await pool.mastership.keep(master)
 
 
 class Script:
@@ -23,10 +48,11 @@ class Script:
     Args:
         redis: the store.
         text: in Lua.
-        replicas: how many replicas have to confirm what it wrote before the answer counts.
+        replicas: how many replicas have to confirm what it wrote before the answer counts. `None`: the answer promises
+            nothing; any number: what it has written outlives the master, as far as so many replicas can hold that.
     """
 
-    def __init__(self, redis: RedisClient, text: str, replicas: int = 0) -> None:
+    def __init__(self, redis: RedisClient, text: str, replicas: int | None = None) -> None:
         self._redis = redis
         self._text = text
         self._sha = hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()
@@ -39,29 +65,35 @@ class Script:
             StoreUnavailableError: Redis did not answer, or too few replicas did. It may have run all the same.
         """
         with store_errors():
-            if self._replicas:
-                return await self._confirmed(keys, args)
-            try:
-                return await self._redis.evalsha(self._sha, len(keys), *keys, *args)
-            except NoScriptError:
-                # By its text to the node that has the keys: SCRIPT LOAD would want every node of a Cluster to be there.
-                return await self._redis.eval(self._text, len(keys), *keys, *args)
+            if self._replicas is None:
+                return await self._run(keys, args)
+            async with promising(self._redis):
+                if self._replicas:
+                    return await self._confirmed(self._replicas, keys, args)
+                return await self._run(keys, args)
 
-    async def _confirmed(self, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - as above
+    async def _run(self, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - as above
+        try:
+            return await self._redis.evalsha(self._sha, len(keys), *keys, *args)
+        except NoScriptError:
+            # By its text to the node that has the keys: SCRIPT LOAD would want every node of a Cluster to be there.
+            return await self._redis.eval(self._text, len(keys), *keys, *args)
+
+    async def _confirmed(self, replicas: int, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - as above
         """Run it, and wait until replicas have what it wrote (WAIT, on the same connection)."""
         if isinstance(self._redis, Redis):
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.eval(self._text, len(keys), *keys, *args)
-                pipe.wait(self._replicas, CONFIRM_MS)
+                pipe.wait(replicas, CONFIRM_MS)
                 answer, confirmed = await pipe.execute()
         else:
-            answer, confirmed = await self._run_at_node(self._redis, keys, args)
-        if confirmed < self._replicas:
-            raise StoreUnavailableError(f"{confirmed} of {self._replicas} replicas confirmed")
+            answer, confirmed = await self._run_at_node(self._redis, replicas, keys, args)
+        if confirmed < replicas:
+            raise UnconfirmedError(f"{confirmed} of {replicas} replicas confirmed")
         return answer
 
     async def _run_at_node(
-        self, redis: ClusterClient, keys: Sequence[str], args: Sequence[str | int | float | bytes]
+        self, redis: ClusterClient, replicas: int, keys: Sequence[str], args: Sequence[str | int | float | bytes]
     ) -> list[Any]:
         """The script's answer, and how many replicas of its node confirmed."""
         await redis.initialize()
@@ -69,7 +101,7 @@ class Script:
             pipe = redis.pipeline(transaction=False)
             pipe.eval(self._text, len(keys), *keys, *args)
             node = redis.get_node_from_key(keys[0])
-            pipe.execute_command("WAIT", self._replicas, CONFIRM_MS, target_nodes=[node])
+            pipe.execute_command("WAIT", replicas, CONFIRM_MS, target_nodes=[node])
             try:
                 # Not followed by redis-py: it would run the script elsewhere, and wait here.
                 return list(await pipe.execute(allow_redirections=False))

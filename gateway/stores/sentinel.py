@@ -1,47 +1,260 @@
-"""The master that Redis Sentinels know: found by what most of them say, and asked for again on each connection."""
+"""The master that Redis Sentinels know, and how long it may be believed (docs/decisions/0130).
+
+`Mastership` is the one place of a worker that knows who the master is: its client and its admission link ask there.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
+from redis.asyncio import Redis
+from redis.asyncio.sentinel import (
+    MasterNotFoundError,
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 ANSWER_S: Final = 0.3
 """How long one Sentinel may take. They are asked together, so those that are away cost no more than that in all."""
+LEASE_S: Final = 0.8
+"""How long a master is believed, from before the Sentinels were asked who it is."""
+RENEW_S: Final = 0.2
+"""How often the lease is renewed: several may fail before it ends."""
+HOLD_S: Final = LEASE_S + 0.1
+"""How long after it learnt of a master a worker promises nothing: until every lease of the one before has ended, and
+a margin for clocks that run at different speeds."""
+
+Address = tuple[str, int]
+
+
+def boot_time() -> float:
+    """Seconds by a clock that runs on while the process is stopped and while the machine is suspended."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Master(NamedTuple):
+    """A master in one configuration: an address that becomes the master's again later is another one."""
+
+    address: Address
+    epoch: int
+
+
+class _Vote(NamedTuple):
+    """What one Sentinel says: which master, by which configuration, and whether it is replacing that one just now."""
+
+    address: Address
+    epoch: int
+    replacing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a majority says.
+
+    Attributes:
+        master: whom it names.
+        quiet: no Sentinel that answered is replacing it, or has replaced it.
+    """
+
+    master: Master
+    quiet: bool
+
+
+class Mastership:
+    """Who is the master, as a lease that begins before a majority of the Sentinels was asked.
+
+    Args:
+        sentinels: a client of each.
+        service: what they call the master.
+        now: seconds by a clock that never stops.
+    """
+
+    def __init__(self, sentinels: Sequence[Redis], service: str, now: Callable[[], float] = boot_time) -> None:
+        self._sentinels = sentinels
+        self._service = service
+        self._now = now
+        self._master: Master | None = None
+        self._ends = 0.0
+        self._promises_from = 0.0
+        self._asking: asyncio.Task[_Answer | None] | None = None
+        self._next: asyncio.Task[_Answer | None] | None = None
+
+    def believes(self, address: Address | None) -> bool:
+        """Whether what a server at this address has just replied may be used."""
+        master = self._master
+        return master is not None and master.address == address and self._now() < self._ends
+
+    async def renew(self) -> None:
+        """Ask the Sentinels; where no majority answers, the lease goes on until it ends."""
+        await self._confirmed()
+
+    async def current(self) -> Master:
+        """The master that is believed now.
+
+        Raises:
+            MasterNotFoundError: no majority of the Sentinels names one.
+        """
+        if self._master is None or not self.believes(self._master.address):
+            await self._confirmed()
+        if self._master is None or not self.believes(self._master.address):
+            raise MasterNotFoundError("most Sentinels do not answer, or do not name the same master")
+        return self._master
+
+    async def ready(self) -> Master:
+        """The master, as soon as no other worker can believe the one before it.
+
+        Raises:
+            MasterNotFoundError: as `current`.
+        """
+        master = await self.current()
+        rest = self._promises_from - self._now()
+        if rest > 0:
+            await asyncio.sleep(rest)
+        return master
+
+    async def keep(self, master: Master) -> None:
+        """See that what has been written at a master was written before any replica could have been promoted.
+
+        Args:
+            master: from `ready`, before the write.
+
+        Raises:
+            MasterNotFoundError: that is not certain, so nothing may be promised.
+        """
+        answer = await self._confirmed()
+        if answer is None or answer.master != master or not answer.quiet:
+            raise MasterNotFoundError("the master is being replaced")
+
+    async def aclose(self) -> None:
+        """Stop asking."""
+        for task in (self._next, self._asking):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+
+    async def _confirmed(self) -> _Answer | None:
+        """What the Sentinels say when they are asked from now on; callers that come meanwhile share the next time."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._ask_after(self._asking))
+        return await asyncio.shield(self._next)
+
+    async def _ask_after(self, before: asyncio.Task[_Answer | None] | None) -> _Answer | None:
+        if before is not None:
+            await asyncio.wait({before})
+        self._asking, self._next = self._next, None
+        return await self._ask()
+
+    async def _ask(self) -> _Answer | None:
+        asked = self._now()
+        told = await asyncio.gather(*(self._vote_of(one) for one in self._sentinels), return_exceptions=True)
+        votes = [vote for vote in told if isinstance(vote, _Vote)]
+        if not votes:
+            return None
+        # The address decides, not the epoch: while it promotes a replica, the leading Sentinel shows the old address
+        # beside the new epoch.
+        ((address, count),) = Counter(vote.address for vote in votes).most_common(1)
+        if 2 * count <= len(self._sentinels):
+            return None
+        master = self._learnt(address, max(vote.epoch for vote in votes if vote.address == address), asked)
+        quiet = not any(
+            vote.replacing if vote.address == address else vote.epoch > master.epoch  # one that knows less is late
+            for vote in votes
+        )
+        return _Answer(master, quiet)
+
+    def _learnt(self, address: Address, epoch: int, asked: float) -> Master:
+        known = self._master
+        if known is not None and known.address == address:
+            epoch = max(epoch, known.epoch)  # the Sentinel that knows the latest need not answer each time
+        master = Master(address, epoch)
+        if master != known:
+            self._master, self._promises_from = master, self._now() + HOLD_S
+        self._ends = asked + LEASE_S
+        return master
+
+    async def _vote_of(self, sentinel: Redis) -> _Vote | None:
+        async with sentinel.pipeline(transaction=False) as pipe:
+            pipe.sentinel_master(self._service)
+            pipe.sentinel_get_master_addr_by_name(self._service)
+            state, named = await pipe.execute()
+        if named is None:
+            return None
+        # By name it tells of a promoted replica as soon as that is one; the state still has the old address then.
+        address = (_text(named[0]), int(named[1]))
+        replacing = "failover_in_progress" in state["flags"] and address == (state["ip"], int(state["port"]))
+        return _Vote(address, int(state["config-epoch"]), replacing)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("ascii") if isinstance(value, bytes) else value
 
 
 class Sentinels(Sentinel):
-    """Knows the master by the latest configuration that a majority of Sentinels tells of.
+    """Knows the master by a `Mastership`.
 
     redis-py asks one after the other and believes the first: whoever is cut off from the others would go on naming a
     master that has been replaced, and revocations made at the new one would not be seen.
     """
 
+    mastership: Mastership
+
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """Address of the master.
 
         Raises:
-            MasterNotFoundError: most Sentinels did not answer or do not know it, or all that know the latest one hold
-                it for down.
+            MasterNotFoundError: most Sentinels did not answer, or do not name the same one.
         """
-        answers = await asyncio.gather(*(one.sentinel_masters() for one in self.sentinels), return_exceptions=True)
-        known: list[dict[str, Any]] = [
-            answer[service_name] for answer in answers if isinstance(answer, dict) and service_name in answer
-        ]
-        if 2 * len(known) <= len(self.sentinels):
-            raise MasterNotFoundError(f"{len(known)} of {len(self.sentinels)} Sentinels know the master")
-        latest = max(state["config-epoch"] for state in known)
-        for state in known:
-            if state["config-epoch"] == latest and self.check_master_state(state, service_name):
-                return str(state["ip"]), int(state["port"])
-        raise MasterNotFoundError("the master is down")
+        del service_name  # the mastership's
+        return (await self.mastership.current()).address
+
+
+class _Leased(SentinelManagedConnection):
+    """A reply counts only while its server is believed: one that came late is as good as none."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002 - redis-py's
+        """Send, to a master that is believed."""
+        await self.connection_pool.mastership.current()
+        await super().send_packed_command(command, check_health)
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - redis-py's
+        """Read one reply.
+
+        Raises:
+            RedisConnectionError: whoever it is from is not believed to be the master.
+        """
+        reply = await super().read_response(*args, **options)
+        if not self.connection_pool.mastership.believes((self.host, self.port)):
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError("a reply of what may not be the master any more")
+        return reply
+
+
+class _LeasedTls(_Leased, SentinelManagedSSLConnection):
+    """The same by TLS."""
 
 
 class MasterPool(SentinelConnectionPool):
-    """Connections to the master; those to the Sentinels are closed with them."""
+    """Connections to the master; those to the Sentinels are closed with them.
+
+    Attributes:
+        mastership: who that is.
+    """
+
+    def __init__(self, service_name: str, sentinel_manager: Sentinels, **options: Any) -> None:  # noqa: ANN401 - redis-py's
+        options["connection_class"] = _LeasedTls if options.pop("ssl", False) else _Leased
+        super().__init__(service_name, sentinel_manager, **options)  # type: ignore[no-untyped-call]  # redis-py
+        self.mastership = sentinel_manager.mastership = Mastership(sentinel_manager.sentinels, service_name)
 
     async def aclose(self) -> None:
         """Close all of them."""
+        await self.mastership.aclose()
         await super().aclose()
         await self.sentinel_manager.aclose()

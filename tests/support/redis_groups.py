@@ -32,6 +32,12 @@ DOWN_AFTER_MS: Final = 1000
 UP_WITHIN_S: Final = 30
 SLOTS: Final = 16384
 
+PASSWORD: Final = "of-the-test"
+REPLICA: Final = "replica"
+WATCHER: Final = "watcher"
+GATEWAY: Final = "gateway"
+"""Users of replicas and Sentinels at the servers, and of gateways at the Sentinels: who is to be cut off has a name."""
+
 _DURABLE: Final = ("--appendonly", "no", "--save", "", "--maxmemory-policy", "noeviction")
 _PROMPT: Final = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--hz", "50")
 
@@ -82,6 +88,19 @@ class Server:
         """One command."""
         async with self.client() as client:
             return await client.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
+
+
+@contextlib.asynccontextmanager
+async def cut_off(server: Server, *users: str) -> AsyncIterator[None]:
+    """Let no user of these names reach a server, nor go on with a connection that is open."""
+    for user in users:
+        await server.ask("ACL", "SETUSER", user, "off")
+        await server.ask("CLIENT", "KILL", "USER", user)
+    try:
+        yield
+    finally:
+        for user in users:
+            await server.ask("ACL", "SETUSER", user, "on")
 
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
@@ -143,6 +162,25 @@ class SentinelGroup:
         hosts = ",".join(sentinel.address for sentinel in self.sentinels)
         return f"redis+sentinel://{hosts}/{MASTER}"
 
+    @property
+    def named_url(self) -> str:
+        """The same, for a gateway that Sentinels know by name."""
+        return f"{self.url}?sentinel_username={GATEWAY}&sentinel_password={PASSWORD}"
+
+    async def heal(self) -> None:
+        """Have every server up, and follow whom most Sentinels name. By themselves they take eight seconds for that."""
+        for server in self.servers:
+            if server.process is None:
+                server.start()
+            await until(partial(_answers, server), f"{server.address} answers")
+        master = await self.master()
+        for server in self.servers:
+            if server is not master:
+                await server.ask("REPLICAOF", HOST, master.port)
+        await until(partial(_confirms, master, "something", len(self.servers) - 1), "the replicas follow")
+        for sentinel in self.sentinels:
+            await until(partial(_knows_all, sentinel), "a Sentinel knows the others")
+
     async def master(self) -> Server:
         """Whom most Sentinels name."""
         named = [await named_by(sentinel) for sentinel in self.sentinels if sentinel.process is not None]
@@ -178,6 +216,9 @@ async def sentinel_group(folder: Path) -> AsyncIterator[SentinelGroup]:
     """One master, two replicas, three Sentinels."""
     ports = free_ports(6)
     options = (*_DURABLE, *_PROMPT, "--min-replicas-to-write", "1", "--min-replicas-max-lag", "10")
+    options += ("--masteruser", REPLICA, "--masterauth", PASSWORD)
+    for user in (REPLICA, WATCHER):
+        options += ("--user", user, "on", f">{PASSWORD}", "~*", "&*", "+@all")
     servers = [
         Server(folder / f"redis-{port}", port, (*options, *(("--replicaof", f"{HOST} {ports[0]}") if n else ())))
         for n, port in enumerate(ports[:3])
@@ -209,6 +250,9 @@ def _sentinel(folder: Path, number: int, ports: list[int]) -> Server:
         f"sentinel monitor {MASTER} {HOST} {ports[0]} 2",
         f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}",
         f"sentinel failover-timeout {MASTER} 5000",
+        f"sentinel auth-user {MASTER} {WATCHER}",
+        f"sentinel auth-pass {MASTER} {PASSWORD}",
+        f"user {GATEWAY} on >{PASSWORD} ~* &* +@all",
         *(f"sentinel known-replica {MASTER} {HOST} {port}" for port in ports[1:3]),
         *(f"sentinel known-sentinel {MASTER} {HOST} {ports[3 + n]} {ids[n]}" for n in range(3) if n != number),
     ]

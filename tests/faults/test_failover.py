@@ -1,0 +1,76 @@
+"""What has been ended stays ended, whatever happens to a master and to a gateway (R-220)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Final
+
+import pytest
+import pytest_asyncio
+
+from tests.faults.failovers import GATEWAY_FAULTS, MASTER_FAULTS, Failovers, Round
+from tests.gateway.endpoints.rig import Users
+from tests.support import node as nodes
+from tests.support import redis_groups
+from tests.support import upstream as upstreams
+
+pytestmark = pytest.mark.fault
+
+MANY: Final = int(os.environ.get("FAILOVERS", "52"))
+ENOUGH: Final = 20
+"""Acknowledged ends soon after a switch; with fewer a round proves nothing."""
+UNLIMITED: Final = dict.fromkeys(("account_attempts", "address_attempts", "all_attempts", "address_limit"), 100_000)
+
+
+@pytest_asyncio.fixture
+async def failovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Failovers]:
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    async with (
+        redis_groups.sentinel_group(tmp_path) as group,
+        upstreams.running(Users().script()) as service,
+        AsyncExitStack() as stack,
+    ):
+        sections = {"store": {"wait_replicas": 1}, "login": UNLIMITED, "log": {"access": False}}
+        gateways = [
+            await asyncio.to_thread(stack.enter_context, nodes.process(tmp_path, url, service.url, **sections))
+            for url in (group.url, group.named_url)
+        ]
+        yield Failovers(group, (gateways[0], gateways[1]))
+
+
+async def hold(failovers: Failovers, number: int) -> None:
+    """So many fail-overs of every kind: nothing is accepted after its end was acknowledged, and nothing is lost."""
+    rounds: list[Round] = []
+    pairs = ((fault, gateway) for gateway in cycle(GATEWAY_FAULTS) for fault in MASTER_FAULTS)
+    for fault, gateway_fault in islice(pairs, number):
+        rounds.append(await failovers.run(fault, gateway_fault))
+        print(rounds[-1], flush=True)  # noqa: T201 - figures, shown by pytest -rP
+    counted = [each for each in rounds if each.ends_soon_after >= ENOUGH]
+    ends = sum(each.ends_soon_after for each in counted)
+    print(f"{len(counted)} of {number} counted, {ends} ends soon after a switch")  # noqa: T201 - figures
+    found = [line for each in rounds for line in each.found]
+    assert not found, "\n".join(found[:10])
+    assert len(counted) >= 0.9 * number
+    assert max(each.outage_s for each in counted) < 3
+
+
+@pytest.mark.parametrize("fault", ["freeze", "unwatch"])
+async def test_nothing_that_was_ended_is_accepted_after_a_fail_over(failovers: Failovers, fault: str) -> None:
+    """R-220: the master is frozen, or only the Sentinels cannot reach it; both go on as masters."""
+    made = await failovers.run(fault, "freeze")
+    print(made)  # noqa: T201 - figures
+    assert not made.found, "\n".join(made.found[:10])
+    assert made.ends_soon_after >= ENOUGH
+    assert made.outage_s < 3
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+async def test_nothing_that_was_ended_is_accepted_in_many_fail_overs(failovers: Failovers) -> None:
+    """R-220: frozen, killed and cut off, with gateways frozen and cut off from the Sentinels."""
+    await hold(failovers, MANY)
