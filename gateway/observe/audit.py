@@ -40,6 +40,7 @@ class Event(StrEnum):
     REFRESH = "refresh"
     REFRESH_REFUSED = "refresh.refused"
     REFRESH_REUSED = "refresh.reused"
+    REFRESH_UNCONFIRMED = "refresh.unconfirmed"
     REVOKE = "revoke"
     LOGOUT = "logout"
     LOGOUT_ALL = "logout.all"

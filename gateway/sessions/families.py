@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -9,6 +10,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from gateway.clock import Clock
+from gateway.errors import StoreUnavailableError
 from gateway.sessions.refresh_token import RefreshClaim
 from gateway.settings import TokenSettings
 from gateway.stores.layout import (
@@ -95,7 +97,9 @@ class Families:
         self._redis = redis
         self._token = token
         self._clock = clock
+        self._replicas = replicas
         self._current = Script(redis, _source("current.lua"))
+        self._confirm = Script(redis, _source("confirm.lua"))
         self._begin, self._rotate, self._resume = (
             Script(redis, _source(name), replicas) for name in ("begin.lua", "rotate.lua", "resume.lua")
         )
@@ -166,6 +170,7 @@ class Families:
             agent: with which.
             scope: what the session shall be narrowed to, space-separated; empty leaves it as it is.
 
+        What too few replicas have confirmed can be asked again, for as long as it takes: the grace begins when they do.
         A reused token has ended the session when this returns. A foreign one, one that too many have asked with, and a
         scope that is not within the session's, have changed nothing.
         """
@@ -185,12 +190,18 @@ class Families:
                 scope,
                 address,
                 agent,
+                int(self._replicas > 0),
             ],
         )
         name = code.decode("ascii")
         if name not in ("rotated", "repeated"):
             return Outcome(name)
-        return self._session(claim.sub, claim.sid, rest)
+        session = self._session(claim.sub, claim.sid, rest)
+        if self._replicas:
+            # Where this fails, the token before can be used until its successor is: no longer than that.
+            with contextlib.suppress(StoreUnavailableError):
+                await self._confirm(keys=[keys.session(claim.sid)], args=[session.generation])
+        return session
 
     async def lives(self, sub: str, sid: str) -> bool:
         """Whether there is such a session."""

@@ -4,7 +4,7 @@
 -- KEYS  1 session (hash)   2 ended marker   3 index of sessions   4 epoch
 -- ARGV  1 sid   2 generation presented   3 time of the node   4 grace   5 idle life
 --       6 life of the ended marker   7 how many may ask again   8 channel   9 client   10 scopes asked for, or ''
---       11 address   12 user agent
+--       11 address   12 user agent   13 whether replicas have to confirm, 1 or 0
 -- Answer  {'unknown'} | {'expired'} | {'reused'} | {'crowded'} | {'foreign'} | {'scope'} |
 --         {'rotated' or 'repeated', time, epoch, field, value, ...}
 local session, ended, index, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -15,7 +15,7 @@ local function give_up()
 end
 
 local stored = redis.call('HMGET', session, 'generation', 'rotated', 'used', 'ends', 'repeats', 'epoch',
-  'client_id', 'scope')
+  'client_id', 'scope', 'pending')
 if not stored[1] then
   return {'unknown'}
 end
@@ -37,8 +37,10 @@ if stored[7] ~= ARGV[9] then
 end
 
 local outcome
-local again = grace > 0 and presented == current - 1 and here <= rotated + grace
-if again and tonumber(stored[5]) >= tonumber(ARGV[7]) then
+-- A rotation that replicas have not confirmed was answered 503: its client has no other token than the one before.
+local pending = stored[9]
+local again = presented == current - 1 and (pending or grace > 0 and here <= rotated + grace)
+if again and not pending and tonumber(stored[5]) >= tonumber(ARGV[7]) then
   -- More tabs than anybody has, but no sign of theft that the others have not shown. Nothing changes.
   return {'crowded'}
 end
@@ -58,11 +60,16 @@ if presented >= current then
   current = presented + 1
   redis.call('HSET', session, 'generation', current, 'rotated', here, 'used', here, 'repeats', 0,
     'address', ARGV[11], 'agent', ARGV[12])
+  if ARGV[13] == '1' then
+    redis.call('HSET', session, 'pending', 1)
+  end
   redis.call('PEXPIRE', session, math.min(idle, ends - here))
 elseif again then
   -- The answer was lost, or two tabs asked at once: the same successor, which nobody has used yet.
   outcome = 'repeated'
-  redis.call('HINCRBY', session, 'repeats', 1)
+  if not pending then
+    redis.call('HINCRBY', session, 'repeats', 1)
+  end
 else
   give_up()
   return {'reused'}

@@ -21,6 +21,7 @@ from gateway.sessions.guard import PasswordGuard
 from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 from gateway.sessions.throttle import account_digest
 from gateway.settings import TokenSettings
+from gateway.stores.script import UnconfirmedError
 
 MAX_AGENT = 200
 
@@ -215,13 +216,17 @@ class Sessions:
         if not wanted <= self._access.granted(account):
             return self._refresh_refused(Reason.SCOPE_INVALID, claim, visitor)
         client_id = client.client_id if client else self._token.client_id
-        session = await self._families.rotate(
-            claim,
-            client_id=client_id,
-            address=visitor.address,
-            agent=visitor.agent[:MAX_AGENT],
-            scope=" ".join(sorted(wanted)),
-        )
+        try:
+            session = await self._families.rotate(
+                claim,
+                client_id=client_id,
+                address=visitor.address,
+                agent=visitor.agent[:MAX_AGENT],
+                scope=" ".join(sorted(wanted)),
+            )
+        except UnconfirmedError:
+            self._audit.record(Event.REFRESH_UNCONFIRMED, sub=claim.sub, sid=claim.sid, **visitor.facts)
+            raise
         if isinstance(session, Outcome):
             return self._refresh_refused(_REFUSED[session], claim, visitor)
         if session.password_version != account.password_version:

@@ -25,6 +25,7 @@ from tests.support import node as nodes
 from tests.support import redis_groups
 from tests.support import upstream as upstreams
 from tests.support.redis_groups import DOWN_AFTER_MS, HOST, SentinelGroup, Server, stopped, until
+from tests.support.store import time_passes_at
 
 pytestmark = pytest.mark.fault
 
@@ -151,6 +152,29 @@ async def test_what_no_replica_confirmed_is_503(group: SentinelGroup, caller: Ca
         refused = await caller.json("/auth/revoke", {"token": tokens["access_token"]})
     assert (refused.status, refused.code) == (503, "store_unavailable")
     assert (await caller.json("/auth/revoke", {"token": tokens["access_token"]})).status == 200
+
+
+async def test_a_rotation_that_no_replica_confirmed_can_be_asked_again(group: SentinelGroup, caller: Caller) -> None:
+    """R-220, R-143: a client that was told 503 has no other token, and goes on with it."""
+    first = (await caller.login())["refresh_token"]
+    master = await group.master()
+    with stopped(group.servers[1]), stopped(group.servers[2]):
+        refused = await caller.json("/auth/refresh", {"refresh_token": first})
+        assert (refused.status, refused.code) == (503, "store_unavailable")
+    async with master.client() as client:
+        await time_passes_at(client, 60)
+        refreshed = await caller.json("/auth/refresh", {"refresh_token": first})
+        assert refreshed.status == 200
+        assert await caller.welcome(refreshed.json["access_token"]) == 200
+        # Confirmed, so the grace began; when it is over the token is one that was used.
+        again = await caller.json("/auth/refresh", {"refresh_token": first})
+        assert again.json["refresh_token"] == refreshed.json["refresh_token"]
+        await time_passes_at(client, 60)
+    assert (await caller.json("/auth/refresh", {"refresh_token": first})).status == 400
+    assert await caller.welcome(refreshed.json["access_token"]) == 401
+    await caller.node.worker.auth.audit.flush()
+    events = [event["event"] for event in await caller.node.worker.auth.trail.latest(10)]
+    assert "refresh.unconfirmed" in events
 
 
 async def test_without_most_sentinels_nobody_is_let_in(group: SentinelGroup, caller: Caller) -> None:

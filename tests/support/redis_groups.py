@@ -48,11 +48,13 @@ class Server:
 
     Attributes:
         options: of its command line, after the port.
+        password: of its default user, where that has one.
     """
 
     folder: Path
     port: int
     options: tuple[str, ...]
+    password: str | None = None
     process: subprocess.Popen[bytes] | None = None
     log: IO[bytes] | None = field(default=None, repr=False)
 
@@ -81,7 +83,9 @@ class Server:
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[Redis]:
         """A client of the test's own."""
-        async with Redis(host=HOST, port=self.port, retry=Retry(NoBackoff(), 0), socket_timeout=2) as client:
+        async with Redis(
+            host=HOST, port=self.port, password=self.password, retry=Retry(NoBackoff(), 0), socket_timeout=2
+        ) as client:
             yield client
 
     async def ask(self, *command: str | int) -> Any:  # noqa: ANN401 - as Redis answers
@@ -160,7 +164,7 @@ class SentinelGroup:
     @property
     def url(self) -> str:
         hosts = ",".join(sentinel.address for sentinel in self.sentinels)
-        return f"redis+sentinel://{hosts}/{MASTER}"
+        return f"redis+sentinel://:{PASSWORD}@{hosts}/{MASTER}"
 
     @property
     def named_url(self) -> str:
@@ -215,12 +219,14 @@ async def named_by(sentinel: Server) -> int:
 async def sentinel_group(folder: Path) -> AsyncIterator[SentinelGroup]:
     """One master, two replicas, three Sentinels."""
     ports = free_ports(6)
-    options = (*_DURABLE, *_PROMPT, "--min-replicas-to-write", "1", "--min-replicas-max-lag", "10")
-    options += ("--masteruser", REPLICA, "--masterauth", PASSWORD)
+    options = [*_DURABLE, *_PROMPT, "--min-replicas-to-write", "1", "--min-replicas-max-lag", "10"]
+    options += ["--requirepass", PASSWORD, "--masteruser", REPLICA, "--masterauth", PASSWORD]
     for user in (REPLICA, WATCHER):
-        options += ("--user", user, "on", f">{PASSWORD}", "~*", "&*", "+@all")
+        options += ["--user", user, "on", f">{PASSWORD}", "~*", "&*", "+@all"]
     servers = [
-        Server(folder / f"redis-{port}", port, (*options, *(("--replicaof", f"{HOST} {ports[0]}") if n else ())))
+        Server(
+            folder / f"redis-{port}", port, (*options, *(("--replicaof", f"{HOST} {ports[0]}") if n else ())), PASSWORD
+        )
         for n, port in enumerate(ports[:3])
     ]
     sentinels = [_sentinel(folder, n, ports) for n in range(3)]
