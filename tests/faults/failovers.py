@@ -27,6 +27,8 @@ KEPT: Final = 60
 """Of tokens that have been ended most recently: sent again all the time."""
 GIVEN_UP: Final = (OSError, TimeoutError, AssertionError, asyncio.IncompleteReadError)
 """What a client sees of a gateway that has been stopped."""
+PEOPLE: Final = [f"person-{number}" for number in range(1000)]
+"""Who logs in, in turn: so many that nobody has more sessions than a user may."""
 MASTER_FAULTS: Final = ("freeze", "kill", "unwatch", "isolate")
 GATEWAY_FAULTS: Final = ("none", "freeze", "none", "cut")
 
@@ -84,6 +86,7 @@ class Failovers:
         self._group = group
         self._gateways = gateways
         self._names = count()
+        self._people = cycle(PEOPLE)
 
     async def run(self, fault: str, gateway_fault: str) -> Round:
         """One fail-over under load, until the group is whole again."""
@@ -172,7 +175,7 @@ class Failovers:
                     continue
                 with contextlib.suppress(*GIVEN_UP):
                     while not over.is_set():
-                        did = await asked(wires[0], Op.LOGIN, "alice")
+                        did = await asked(wires[0], Op.LOGIN, next(self._people))
                         made.history.append(did)
                         await asyncio.sleep(0.02)
 

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from tests.faults.failovers import GATEWAY_FAULTS, MASTER_FAULTS, Failovers, Round
+from tests.faults.failovers import GATEWAY_FAULTS, MASTER_FAULTS, PEOPLE, Failovers, Round
 from tests.gateway.endpoints.rig import Users
 from tests.support import node as nodes
 from tests.support import redis_groups
@@ -32,7 +32,7 @@ async def failovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     monkeypatch.delenv("REDIS_URL", raising=False)
     async with (
         redis_groups.sentinel_group(tmp_path) as group,
-        upstreams.running(Users().script()) as service,
+        upstreams.running(Users({f"id-{name}": "active" for name in PEOPLE}).script()) as service,
         AsyncExitStack() as stack,
     ):
         sections = {"store": {"wait_replicas": 1}, "login": UNLIMITED, "log": {"access": False}}
