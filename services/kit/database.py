@@ -204,7 +204,7 @@ def _make_folder(url: str) -> None:
             # Made here, so that nobody else can read it; SQLite gives the files beside it the same mode.
             os.close(os.open(file, os.O_RDONLY | os.O_CREAT, 0o600))
         except OSError as error:
-            raise ConfigurationError(f"the database's file cannot be made: {error.strerror}") from error
+            raise ConfigurationError(f"no folder or file can be made for the database: {error.strerror}") from error
 
 
 def _sqlite_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's connection, by SQLAlchemy's hook

@@ -119,6 +119,7 @@ _BAD: list[tuple[list[dict[str, Any]], str]] = [
     ([{"prefix": "/a", "name": "x"}, {"prefix": "/b", "name": "x"}], "name"),
     ([{"prefix": "/"}], "first segment"),
     ([{"prefix": "/a//b"}], "empty"),
+    ([{"prefix": "/a/../b"}], "no dot segments"),
     *(([{"prefix": own}], "never routed") for own in (*OWN_PREFIXES, "/internal") if "." not in own),
     ([{"prefix": "/internal/accounts"}], "never routed"),
     ([{"prefix": "/auth/login"}], "never routed"),
