@@ -174,6 +174,7 @@ def test_a_container_without_networks_has_none_at_all(containers: dict[str, dict
 
 
 def test_every_container_is_confined(containers: dict[str, dict[str, Any]]) -> None:
+    assert {"gateway", "keys", *SERVICES} <= containers.keys()
     for name, container in containers.items():
         assert container["read_only"] is True, name
         assert container["cap_drop"] == ["ALL"], name
@@ -212,7 +213,9 @@ def test_no_secret_is_in_the_file() -> None:
             return [found for value in node for found in texts(value, key)]
         return [(key, str(node))]
 
-    for key, text in texts(written()):
+    said = texts(written())
+    assert ("image", "postgres") in [(key, text.partition(":")[0]) for key, text in said]
+    for key, text in said:
         if re.search(r"PASSWORD|SECRET|TOKEN$|AUTH$", key):
             assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", text), key
         if secret := re.search(r"://[^/@:]*:([^@]*)@", text):

@@ -89,7 +89,9 @@ def test_both_ends_of_a_link_get_the_same_key(keys: Keys) -> None:
 
 
 def test_what_is_handed_out_is_for_its_owner_only(keys: Keys) -> None:
-    for path in keys.readers.rglob("*"):
+    handed_out = list(keys.readers.rglob("*"))
+    assert len(handed_out) > len(READERS)
+    for path in handed_out:
         assert path.stat().st_mode & 0o077 == 0 or path.parent == keys.readers, path
 
 

@@ -294,6 +294,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 
 async def test_after_a_revoke_is_answered_no_worker_accepts_the_token(site: Site) -> None:
+    """R-220, with one Redis that stays."""
     load = Load(site, (revoke, logout, logout_everywhere), REQUESTS)
     await load.run()
     print(f"before: {dict(load.before)}, after: {dict(load.after)}, ended: {dict(load.ended)}")  # noqa: T201 - figures

@@ -74,6 +74,8 @@ async def test_no_event_holds_a_secret(capsys: pytest.CaptureFixture[str], shop:
     await shop.events()
     kept = str(await redis.xrange("lg:audit"))
     written = capsys.readouterr().out
+    assert "login.refused" in kept
+    assert "login.refused" in written
     secrets = [PASSWORD, "wrong-password", "a-password-typed", "1234-answer"]
     secrets += [answer[name] for answer in (tokens, refreshed) for name in ("access_token", "refresh_token")]
     for secret in secrets:
