@@ -19,6 +19,7 @@ from tests.services.rig import served
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
 from tests.support.node import Node
+from tests.support.raw import WITHIN_S
 from trust import LinkKeys
 
 DATABASE: Final = "users.db"
@@ -85,7 +86,9 @@ async def running(
     users = UsersSettings(database_url=f"sqlite:///{folder / DATABASE}")
     app = create_app(users, LinkKeys.load(keys.directory / "links", "users"), clock.now)
     async with app.router.lifespan_context(app), served(app) as users_url:
-        configured = nodes.settings(folder, redis_url, orders_url, upstreams={"users": [users_url]}, **sections)
+        # Passwords are hashed in this process, behind everything else: a busy machine is no users service that is away.
+        patient = {"upstreams": {"users": [users_url]}, "accounts": {"timeout_s": WITHIN_S}}
+        configured = nodes.settings(folder, redis_url, orders_url, **(patient | sections))
         async with nodes.running(configured, clock) as node, client(node) as http:
             yield Shop(node, http, app.state.accounts)
 

@@ -191,7 +191,13 @@ async def opened(folder: Path, clock: ManualClock | None = None) -> AsyncIterato
         users = await stack.enter_async_context(served(app))
         live = {"name": "live", "prefix": SOCKETS, "upstreams": [sockets.url]}
         routes = [*nodes.routes(orders.url), {**live, "websocket": [SOCKETS]}]
-        sections = {"upstreams": {"users": [users]}, "route": routes, "log": {"access": False}}
+        # Passwords are hashed in this process, behind everything else: a busy machine is no users service that is away.
+        sections = {
+            "accounts": {"timeout_s": WITHIN_S},
+            "upstreams": {"users": [users]},
+            "route": routes,
+            "log": {"access": False},
+        }
         world = World(folder, store, orders, sockets, clock, sections, redis, stack)
         for name in ("alice", "bob", "ada"):
             roles = (Role.CUSTOMER, Role.ADMIN) if name == "ada" else (Role.CUSTOMER,)
