@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -23,23 +24,42 @@ class UnconfirmedError(StoreUnavailableError):
     """It was written, and too few replicas have confirmed that they have it, too."""
 
 
+@dataclass(slots=True)
+class Promise:
+    """What has to be so before something that is written may be promised.
+
+    Attributes:
+        replicas: how many have to confirm it.
+        confirmed: how many have; `None`: none was asked.
+    """
+
+    replicas: int
+    confirmed: int | None = None
+
+
 @contextlib.asynccontextmanager
-async def promising(redis: RedisClient) -> AsyncIterator[None]:
+async def promising(redis: RedisClient, replicas: int) -> AsyncIterator[Promise]:
     """What is written within may be promised when this ends without an error; one server has nobody to agree with.
 
     Behind Sentinels it begins as soon as no other worker can believe another master, and ends when a majority has
-    named the same master once more, after the write (docs/decisions/0130).
+    named the same master once more, after the write (docs/decisions/0130). Every replica that could take over has to
+    have confirmed then, and `replicas` of them at least; with 0 nobody is asked.
 
     Raises:
-        MasterNotFoundError: there is no master, or it may be that another one has been promoted meanwhile.
+        MasterNotFoundError: there is no master.
+        UnconfirmedError: too few have confirmed, or another master may have been promoted meanwhile.
     """
+    promise = Promise(replicas)
     pool = redis.connection_pool if isinstance(redis, Redis) else None
     if not isinstance(pool, MasterPool):
-        yield
+        yield promise
         return
     master = await pool.mastership.ready()
-    yield
-    await pool.mastership.keep(master)
+    if replicas:
+        promise.replicas = max(replicas, await pool.mastership.followers(master))
+    yield promise
+    if not await pool.mastership.keeps(master, promise.confirmed):
+        raise UnconfirmedError("a replica has not confirmed, or the master is being replaced")
 
 
 class Script:
@@ -67,10 +87,13 @@ class Script:
         with store_errors():
             if self._replicas is None:
                 return await self._run(keys, args)
-            async with promising(self._redis):
-                if self._replicas:
-                    return await self._confirmed(self._replicas, keys, args)
-                return await self._run(keys, args)
+            async with promising(self._redis, self._replicas) as promise:
+                if not promise.replicas:
+                    return await self._run(keys, args)
+                answer, promise.confirmed = await self._confirmed(promise.replicas, keys, args)
+                if promise.confirmed < self._replicas:
+                    raise UnconfirmedError(f"{promise.confirmed} of {self._replicas} replicas confirmed")
+                return answer
 
     async def _run(self, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - as above
         try:
@@ -79,8 +102,10 @@ class Script:
             # By its text to the node that has the keys: SCRIPT LOAD would want every node of a Cluster to be there.
             return await self._redis.eval(self._text, len(keys), *keys, *args)
 
-    async def _confirmed(self, replicas: int, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - as above
-        """Run it, and wait until replicas have what it wrote (WAIT, on the same connection)."""
+    async def _confirmed(
+        self, replicas: int, keys: Sequence[str], args: Sequence[str | int | float | bytes]
+    ) -> tuple[Any, int]:
+        """Run it, and wait until replicas have what it wrote (WAIT, on the same connection); how many have."""
         if isinstance(self._redis, Redis):
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.eval(self._text, len(keys), *keys, *args)
@@ -88,9 +113,7 @@ class Script:
                 answer, confirmed = await pipe.execute()
         else:
             answer, confirmed = await self._run_at_node(self._redis, replicas, keys, args)
-        if confirmed < replicas:
-            raise UnconfirmedError(f"{confirmed} of {replicas} replicas confirmed")
-        return answer
+        return answer, confirmed
 
     async def _run_at_node(
         self, redis: ClusterClient, replicas: int, keys: Sequence[str], args: Sequence[str | int | float | bytes]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -32,6 +32,8 @@ HOLD_S: Final = LEASE_S + 0.1
 """How long after it learnt of a master a worker promises nothing: until every lease of the one before has ended, and
 a margin for clocks that run at different speeds."""
 
+_AWAY: Final = ("s_down", "o_down", "disconnected")
+
 Address = tuple[str, int]
 
 
@@ -48,11 +50,18 @@ class Master(NamedTuple):
 
 
 class _Vote(NamedTuple):
-    """What one Sentinel says: which master, by which configuration, and whether it is replacing that one just now."""
+    """What one Sentinel says.
+
+    Attributes:
+        address, epoch: the master, and of which configuration.
+        replacing: it is replacing that one just now.
+        followers: how many replicas could take over, where it was asked.
+    """
 
     address: Address
     epoch: int
     replacing: bool
+    followers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +71,12 @@ class _Answer:
     Attributes:
         master: whom it names.
         quiet: no Sentinel that answered is replacing it, or has replaced it.
+        followers: how many replicas could take over, where that was asked.
     """
 
     master: Master
     quiet: bool
+    followers: int
 
 
 class Mastership:
@@ -84,6 +95,8 @@ class Mastership:
         self._master: Master | None = None
         self._ends = 0.0
         self._promises_from = 0.0
+        self._followers: tuple[Master, int] | None = None
+        self._thorough = False
         self._asking: asyncio.Task[_Answer | None] | None = None
         self._next: asyncio.Task[_Answer | None] | None = None
 
@@ -120,18 +133,26 @@ class Mastership:
             await asyncio.sleep(rest)
         return master
 
-    async def keep(self, master: Master) -> None:
-        """See that what has been written at a master was written before any replica could have been promoted.
+    async def followers(self, master: Master) -> int:
+        """How many replicas could take over from a master, as of the last promise."""
+        if self._followers is None or self._followers[0] != master:
+            await self._confirmed(thorough=True)
+        return self._followers[1] if self._followers is not None and self._followers[0] == master else 0
+
+    async def keeps(self, master: Master, confirmed: int | None) -> bool:
+        """Whether what has been written at a master outlives it, which no majority has replaced until then.
+
+        One of the replicas may have been promoted already, and only the Sentinel that leads the fail-over knows. That
+        one follows no more, so it is missing among those that confirmed.
 
         Args:
             master: from `ready`, before the write.
-
-        Raises:
-            MasterNotFoundError: that is not certain, so nothing may be promised.
+            confirmed: how many replicas have what was written; `None`: nobody was asked.
         """
-        answer = await self._confirmed()
+        answer = await self._confirmed(thorough=confirmed is not None)
         if answer is None or answer.master != master or not answer.quiet:
-            raise MasterNotFoundError("the master is being replaced")
+            return False
+        return confirmed is None or confirmed >= answer.followers
 
     async def aclose(self) -> None:
         """Stop asking."""
@@ -140,8 +161,13 @@ class Mastership:
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def _confirmed(self) -> _Answer | None:
-        """What the Sentinels say when they are asked from now on; callers that come meanwhile share the next time."""
+    async def _confirmed(self, *, thorough: bool = False) -> _Answer | None:
+        """What the Sentinels say when they are asked from now on; callers that come meanwhile share the next time.
+
+        Args:
+            thorough: of the replicas, too.
+        """
+        self._thorough |= thorough
         if self._next is None:
             self._next = asyncio.create_task(self._ask_after(self._asking))
         return await asyncio.shield(self._next)
@@ -150,11 +176,16 @@ class Mastership:
         if before is not None:
             await asyncio.wait({before})
         self._asking, self._next = self._next, None
-        return await self._ask()
+        thorough, self._thorough = self._thorough, False
+        answer = await self._ask(thorough=thorough)
+        if thorough and answer is not None:
+            self._followers = answer.master, answer.followers
+        return answer
 
-    async def _ask(self) -> _Answer | None:
+    async def _ask(self, *, thorough: bool) -> _Answer | None:
         asked = self._now()
-        told = await asyncio.gather(*(self._vote_of(one) for one in self._sentinels), return_exceptions=True)
+        votes_of = (self._vote_of(one, thorough=thorough) for one in self._sentinels)
+        told = await asyncio.gather(*votes_of, return_exceptions=True)
         votes = [vote for vote in told if isinstance(vote, _Vote)]
         if not votes:
             return None
@@ -163,12 +194,13 @@ class Mastership:
         ((address, count),) = Counter(vote.address for vote in votes).most_common(1)
         if 2 * count <= len(self._sentinels):
             return None
-        master = self._learnt(address, max(vote.epoch for vote in votes if vote.address == address), asked)
+        ayes = [vote for vote in votes if vote.address == address]
+        master = self._learnt(address, max(vote.epoch for vote in ayes), asked)
         quiet = not any(
             vote.replacing if vote.address == address else vote.epoch > master.epoch  # one that knows less is late
             for vote in votes
         )
-        return _Answer(master, quiet)
+        return _Answer(master, quiet, max(vote.followers for vote in ayes))
 
     def _learnt(self, address: Address, epoch: int, asked: float) -> Master:
         known = self._master
@@ -180,17 +212,26 @@ class Mastership:
         self._ends = asked + LEASE_S
         return master
 
-    async def _vote_of(self, sentinel: Redis) -> _Vote | None:
+    async def _vote_of(self, sentinel: Redis, *, thorough: bool) -> _Vote | None:
         async with sentinel.pipeline(transaction=False) as pipe:
             pipe.sentinel_master(self._service)
             pipe.sentinel_get_master_addr_by_name(self._service)
-            state, named = await pipe.execute()
+            if thorough:
+                pipe.sentinel_slaves(self._service)
+            state, named, *replicas = await pipe.execute()
         if named is None:
             return None
         # By name it tells of a promoted replica as soon as that is one; the state still has the old address then.
         address = (_text(named[0]), int(named[1]))
         replacing = "failover_in_progress" in state["flags"] and address == (state["ip"], int(state["port"]))
-        return _Vote(address, int(state["config-epoch"]), replacing)
+        followers = sum(_follows(replica) for replica in (replicas[0] if replicas else ()))
+        return _Vote(address, int(state["config-epoch"]), replacing, followers)
+
+
+def _follows(replica: Mapping[str, Any]) -> bool:
+    """Whether a Sentinel would promote it as one that has all there is."""
+    flags = replica["flags"]
+    return replica["master-link-status"] == "ok" and not any(word in flags for word in _AWAY)
 
 
 def _text(value: bytes | str) -> str:
