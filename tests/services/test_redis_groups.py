@@ -17,10 +17,10 @@ from services.kit.jobs import Queue, worker
 from services.kit.problems import Problem
 from services.kit.redis import connect
 from services.orders.carts import Carts
-from tests.support.redis_groups import MASTER, sentinel_group
+from tests.support.redis_groups import MASTER, named_by, sentinel_group, stopped, until
 
 if TYPE_CHECKING:
-    from tests.support.redis_groups import Cluster
+    from tests.support.redis_groups import Cluster, SentinelGroup, Server
 
 pytestmark = pytest.mark.process
 
@@ -119,3 +119,32 @@ def main(url: str, queue: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+async def test_a_service_believes_most_sentinels_and_no_master_that_was_replaced(tmp_path: Path) -> None:
+    """R-220: a Sentinel that was stopped goes on naming the old master, which goes on as one for seconds."""
+    async with sentinel_group(tmp_path) as group:
+        client, product = connect(group.url), UUID(int=7)
+        carts = Carts(client)
+        await carts.change("ann", lambda cart: cart.changed({product: 1}))
+        async with group.switching() as switched:
+            with stopped(group.sentinels[2]):
+                await group.sentinels[0].ask("SENTINEL", "FAILOVER", MASTER)
+                new = await switched()
+                await until(lambda: _named(group, new.port), "most Sentinels name the new master")
+                client.connection_pool._asked = float("-inf")  # type: ignore[union-attr]  # noqa: SLF001 - a second later
+                await carts.change("ann", lambda cart: cart.changed({product: 2}))
+                assert b'"00000000-0000-0000-0000-000000000007":2' in await _cart_at(new)
+        await client.aclose()
+
+
+async def _named(group: SentinelGroup, port: int) -> bool:
+    return [await named_by(one) for one in group.sentinels[:2]] == [port, port]
+
+
+async def _cart_at(server: Server) -> bytes:
+    async with server.client() as client:
+        (key,) = await client.keys("orders:*")
+        stored = await client.get(key)
+    assert isinstance(stored, bytes)
+    return stored
