@@ -79,7 +79,7 @@ class AuthParts:
             for name in ("refresh", "revoke")
         )
         families = Families(redis, token, clock, settings.store.wait_replicas)
-        clients = Clients(redis, clock)
+        clients = Clients(redis, clock, settings.store.wait_replicas)
         guard = PasswordGuard(Throttle(redis, settings.login), self.captchas, accounts.with_password)
         access = AccessTokens(given.issuer, settings.roles)
         self.cookies = CookieSessions(

@@ -70,7 +70,7 @@ async def opened(settings: Settings) -> AsyncIterator[Operators]:
             redis=redis,
             accounts=accounts,
             families=Families(redis, token, clock, settings.store.wait_replicas),
-            clients=Clients(redis, clock),
+            clients=Clients(redis, clock, settings.store.wait_replicas),
             audit=audit,
             token=token,
         )

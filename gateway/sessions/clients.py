@@ -18,6 +18,7 @@ from typing import Any, Final
 from gateway.clock import Clock
 from gateway.stores.layout import CLIENTS
 from gateway.stores.redis import RedisClient, store_errors
+from gateway.stores.script import Script
 
 SECRET_PREFIX: Final = "lgs_"  # noqa: S105 - for tools that look for leaked secrets
 _SECRET_BYTES: Final = 32
@@ -53,13 +54,15 @@ class Clients:
     Args:
         redis: where they are.
         clock: the time.
+        replicas: how many replicas of Redis have to confirm that a client was removed.
 
     Methods raise `StoreUnavailableError` where Redis did not answer.
     """
 
-    def __init__(self, redis: RedisClient, clock: Clock) -> None:
+    def __init__(self, redis: RedisClient, clock: Clock, replicas: int = 0) -> None:
         self._redis = redis
         self._clock = clock
+        self._remove = Script(redis, "return redis.call('HDEL', KEYS[1], ARGV[1])", replicas)
 
     async def add(self, client_id: str, scopes: Iterable[str]) -> tuple[Client, str] | None:
         """Register a client.
@@ -80,8 +83,7 @@ class Clients:
 
     async def remove(self, client_id: str) -> bool:
         """Forget a client; what it has begun is another matter, see `Operators`. Whether there was one."""
-        with store_errors():
-            return bool(await self._redis.hdel(CLIENTS, client_id))
+        return bool(await self._remove(keys=[CLIENTS], args=[client_id]))
 
     async def exists(self, client_id: str) -> bool:
         """Whether there is a client of this name."""
