@@ -28,11 +28,14 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
     """
     api = APIRouter(tags=["health"])
 
+    # HAProxy's `option httpchk /readyz` asks with OPTIONS.
+    @api.api_route(ALIVE, methods=["OPTIONS"], include_in_schema=False)
     @api.api_route(ALIVE, methods=["GET", "HEAD"])
     async def alive() -> Response:
         """The process answers."""
         return JSONResponse({"status": "alive"}, headers=NO_STORE)
 
+    @api.api_route("/readyz", methods=["OPTIONS"], include_in_schema=False)
     @api.api_route("/readyz", methods=["GET", "HEAD"])
     async def ready() -> Response:
         """Every dependency can be used; otherwise 503, with a line for each."""

@@ -254,19 +254,20 @@ async def test_equal_spellings_of_a_host_are_one(node: Node, upstream: Upstream,
     assert [request.value("x-forwarded-host") for request in upstream.requests] == ["shop.example"] * 3
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 @pytest.mark.parametrize(
     "head", ["HTTP/1.0\r\n", "HTTP/1.1\r\nHost: 127.0.0.1\r\n", "HTTP/1.1\r\nHost: evil.example\r\n"]
 )
-async def test_health_calls_answer_whatever_the_host(
-    redis_url: str, upstream: Upstream, tmp_path: Path, path: str, head: str
+async def test_health_calls_answer_whatever_the_host(  # noqa: PLR0913, PLR0917 - fixtures and cases
+    redis_url: str, upstream: Upstream, tmp_path: Path, path: str, head: str, method: str
 ) -> None:
-    """K7: a probe asks by address."""
+    """K6, K7: a probe asks by address, and HAProxy's `httpchk /readyz` by OPTIONS."""
     configured = nodes.settings(tmp_path, redis_url, upstream.url, server={"allowed_hosts": ["shop.example"]})
     async with nodes.running(configured) as node:
         client = await node.connect()
-        await client.send(f"GET {path} {head}\r\n".encode())
-        assert (await client.message()).status == 200
+        await client.send(f"{method} {path} {head}\r\n".encode())
+        assert (await client.message(body=method != "HEAD")).status == 200
         client.close()
 
 
