@@ -14,16 +14,20 @@ Network = IPv4Network | IPv6Network
 _SITE_BITS: Final = 64
 _FORWARDED: Final = b"forwarded"
 _FOR, _PROTO = b"for", b"proto"
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_QUOTED: Final = rb'"(?:[^"\\]|\\.)*"'
-_ELEMENT: Final = re.compile(rb'(?:[^",]|' + _QUOTED + rb")+")
+_HTTPS: Final = frozenset({b"https", b"wss"})
+"""Some proxies name the protocol of a WebSocket handshake after the socket."""
+# Possessive quantifiers: a client writes the first elements, and what it writes must not cost more than its length.
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_QUOTED: Final = rb'"(?:[^"\\]|\\.)*+"'
+_QUOTES_CLOSED: Final = re.compile(rb'(?:[^"]|' + _QUOTED + rb")*+")
+_ELEMENT: Final = re.compile(rb'(?:[^",]|' + _QUOTED + rb")++")
 _PARAMETER: Final = re.compile(rb"(" + _TOKEN + rb")=(" + _TOKEN + rb"|" + _QUOTED + rb")")
-_PAIR: Final = re.compile(
-    rb"[ \t]*" + _PARAMETER.pattern + rb"[ \t]*(?:;[ \t]*(?:" + _PARAMETER.pattern + rb"[ \t]*)?)*"
-)
+_PAIRS: Final = re.compile(_PARAMETER.pattern + rb"(?:[ \t]*+;[ \t]*+(?:" + _PARAMETER.pattern + rb")?+)*+", re.DOTALL)
 _QUOTED_PAIR: Final = re.compile(rb"\\(.)")
+_ZONE: Final = r"(?:%[0-9A-Za-z._~-]{1,32})?"
 _NODE: Final = re.compile(
-    r"\[(?P<bracketed>[0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|(?P<v4>[0-9.]+)(?::[0-9]{1,5})?|(?P<v6>[0-9A-Fa-f:.]+)"
+    rf"\[(?P<bracketed>[0-9A-Fa-f:.]+){_ZONE}\](?::[0-9]{{1,5}})?|(?P<v4>[0-9.]+)(?::[0-9]{{1,5}})?"
+    rf"|(?P<v6>[0-9A-Fa-f:.]+){_ZONE}"
 )
 
 
@@ -77,8 +81,9 @@ class ForwardedReader:
         """The origin of a request that a trusted peer sent.
 
         The hops are read from the right: each trusted proxy vouches for the entry before its own, and the first address
-        that is not a trusted proxy's is the client. Where an entry cannot be read as an address, the peer is taken, so
-        that an unreadable field never makes a check disappear.
+        that is not a trusted proxy's is the client. Where all are trusted, a machine of the trusted networks asks
+        itself: the first of all is the client. Where an entry cannot be read as an address, the peer is taken, so that
+        an unreadable field never makes a check disappear.
         """
         values = headers.values(self._field)
         hops = _elements(values) if self._field == _FORWARDED else [{_FOR: hop} for hop in _list(values)]
@@ -92,17 +97,18 @@ class ForwardedReader:
             same_length = at is not None and len(protocols) == len(hops)
             protocol = protocols[at if same_length and at is not None else -1] if protocols else b""
         host = self._forwarded_host(headers)
-        return Origin(client, "https" if protocol.lower() == b"https" else "http", host, readable)
+        return Origin(client, "https" if protocol.lower() in _HTTPS else "http", host, readable)
 
     def _client(self, peer: str, hops: Sequence[Mapping[bytes, bytes]]) -> tuple[str, int | None, bool]:
         """The client's address, which hop names it, and whether every hop that was looked at could be read."""
+        client: IPv4Address | IPv6Address | None = None
         for at in range(len(hops) - 1, -1, -1):
-            address = _node_address(hops[at].get(_FOR, b""))
-            if address is None:
+            client = _node_address(hops[at].get(_FOR, b""))
+            if client is None:
                 return peer, None, False
-            if not any(address in network for network in self._networks):
-                return str(address), at, True
-        return peer, None, True
+            if not any(client in network for network in self._networks):
+                return str(client), at, True
+        return (peer, None, True) if client is None else (str(client), 0, True)
 
     def _forwarded_host(self, headers: HeaderFacts) -> str | None:
         if not self._host:
@@ -120,11 +126,10 @@ def _elements(values: Sequence[bytes]) -> list[dict[bytes, bytes]]:
     """The elements of Forwarded (RFC 7239 section 4): parameters by name, in lower case; an unreadable one is empty."""
     found: list[dict[bytes, bytes]] = []
     for value in values:
-        for element in _ELEMENT.findall(value):
-            if not element.strip(b" \t"):
-                continue
-            pairs = _PAIR.fullmatch(element.strip(b" \t"))
-            names = _PARAMETER.findall(element) if pairs else []
+        # Where a quote stays open, an element that a proxy appended must not disappear in what its client left open.
+        elements = _ELEMENT.findall(value) if _QUOTES_CLOSED.fullmatch(value) else value.split(b",")
+        for element in filter(None, (one.strip(b" \t") for one in elements)):
+            names = _PARAMETER.findall(element) if _PAIRS.fullmatch(element) else []
             parameters = {name.lower(): _unquoted(content) for name, content in names}
             found.append(parameters if len(parameters) == len(names) else {})
     return found
@@ -147,6 +152,5 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
     if not isinstance(address, IPv6Address):
         return address
-    if address.scope_id is not None:
-        return None  # the name of an interface there, any text at all; it means nothing here
-    return address.ipv4_mapped or address
+    # The zone of a link-local address is the name of an interface there; it says nothing here.
+    return address.ipv4_mapped or (address if address.scope_id is None else IPv6Address(int(address)))

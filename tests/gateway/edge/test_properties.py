@@ -14,6 +14,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from gateway.edge import wire
+from gateway.edge.client_address import ForwardedReader
 from gateway.edge.head import HeadReader, Peer
 from gateway.edge.headers import examine, is_forwardable
 from gateway.edge.path import canonical_path, parse_target
@@ -207,7 +208,16 @@ def test_a_field_is_forwarded_unchanged_or_not_at_all(name: str, value: str) -> 
     assert facts.forwardable == expected
 
 
+def forwarded(value: bytes) -> None:
+    limits = LimitSettings(field_bytes=1_000_000, head_bytes=1_000_000)
+    ForwardedReader((), "forwarded", host=False).read("127.0.0.1", examine(b"Forwarded:" + value + b"\r\n", limits))
+
+
 HOSTILE = {
+    "a quote that stays open": lambda size: forwarded(b'"' + b'\\"' * (size // 2)),
+    "elements": lambda size: forwarded(b'for="[::1]";a=b,' * (size // 16)),
+    "parameters": lambda size: forwarded(b'a="b";' * (size // 6)),
+    "semicolons": lambda size: forwarded(b"a=b" + b"; " * (size // 2) + b"!"),
     "a target of percent signs": lambda size: canonical_path(b"/" + b"%25" * (size // 3)),
     "a target of nested codings": lambda size: canonical_path(b"/%" + b"25" * (size // 2)),
     "a target of slashes and dots": lambda size: canonical_path(b"/" + b"a./" * (size // 3)),
