@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -31,7 +32,17 @@ from gateway.errors import ConfigurationError
 from gateway.origin import normalized
 
 AddressField: TypeAlias = Literal[
-    "x-forwarded-for", "forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "fastly-client-ip"
+    "x-forwarded-for",
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "x-azure-clientip",
+    "x-envoy-external-address",
 ]
 """Fields in which proxies and load balancers give the client's address."""
 type_name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
@@ -75,6 +86,10 @@ def _plain_address(url: str) -> str:
     return url
 
 
+def _lower_case(text: object) -> object:
+    return text.lower() if isinstance(text, str) else text
+
+
 def _exposed_name(name: str) -> str:
     if _FIELD_NAME.fullmatch(name) is None:
         raise ValueError(f"{name!r} is no name of a header field; one is such as X-Total-Count")
@@ -108,7 +123,7 @@ class ServerSettings(_Section):
     ever built from `Host` or from what a proxy says."""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     """Peers whose X-Forwarded-* fields are believed; nobody by default."""
-    forwarded_from: AddressField = "x-forwarded-for"
+    forwarded_from: Annotated[AddressField, BeforeValidator(_lower_case)] = "x-forwarded-for"
     """The one field in which a trusted proxy gives the client's address; the other fields of this kind are dropped."""
     forwarded_host: bool = False
     """Whether a trusted proxy's `X-Forwarded-Host` is the host that the client asked; off, it is dropped."""

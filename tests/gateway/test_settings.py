@@ -8,7 +8,7 @@ import pytest
 
 from gateway import settings
 from gateway.errors import ConfigurationError
-from gateway.settings import upstream_address
+from gateway.settings import ServerSettings, upstream_address
 
 ROOT = Path(__file__).parents[2]
 
@@ -188,3 +188,9 @@ def test_what_is_mistyped_in_the_file_is_told_what_would_be_right(tmp_path: Path
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path, text)
     assert said in str(caught.value)
+
+
+def test_the_field_of_the_address_may_be_written_as_its_documentation_does() -> None:
+    """R-205, K5."""
+    server = ServerSettings.model_validate({"forwarded_from": "CF-Connecting-IP"})
+    assert server.forwarded_from == "cf-connecting-ip"

@@ -195,6 +195,22 @@ FORWARDING = (
     "X-HTTP-Method",
     "X-Method-Override",
     "CF-Connecting-IP",
+    "CF-Connecting-IPv6",
+    "Client-IP",
+    "Proxy-Client-IP",
+    "WL-Proxy-Client-IP",
+    "X-Cluster-Client-IP",
+    "X-Azure-ClientIP",
+    "X-Envoy-External-Address",
+    "X-Remote-IP",
+    "X-Remote-Addr",
+    "Remote-Addr",
+    "X-Originating-IP",
+    "Fly-Client-IP",
+    "Front-End-Https",
+    "X-Url-Scheme",
+    "X_Forwarded_For",
+    "Client.Ip",
 )
 
 
@@ -215,7 +231,7 @@ async def test_where_a_request_came_from_is_for_the_gateway_to_say(node: Node, u
         ("203.0.113.9", "203.0.113.9"),
         ("6.6.6.6, 203.0.113.9", "203.0.113.9"),
         ("6.6.6.6, 203.0.113.9, 127.0.0.2", "203.0.113.9"),
-        ("127.0.0.2, 127.0.0.3", "127.0.0.1"),
+        ("127.0.0.2, 127.0.0.3", "127.0.0.2"),
         ("2001:db8::7", "2001:db8::7"),
         ("::ffff:203.0.113.9", "203.0.113.9"),
         ("unknown", "127.0.0.1"),
@@ -231,7 +247,11 @@ async def test_where_a_request_came_from_is_for_the_gateway_to_say(node: Node, u
         ("[2001:db8::1", "127.0.0.1"),
         ("203.0.113.09", "127.0.0.1"),
         ("_hidden", "127.0.0.1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("[fe80::1%25eth0]:443", "fe80::1"),
+        ("[fe80::1%eth0]:443", "fe80::1"),
         ("fe80::1%\xe9vil", "127.0.0.1"),
+        ("2001:db8::7, unknown", "127.0.0.1"),
         ("", "127.0.0.1"),
     ],
 )
@@ -359,6 +379,10 @@ async def test_a_method_has_the_length_of_one(
         ("forwarded", "for=6.6.6.6;proto=http, for=203.0.113.9;proto=https, for=127.0.0.2", "203.0.113.9", "https"),
         ("forwarded", 'for="6.6.6.6, for=1.2.3.4", for=203.0.113.9', "203.0.113.9", "http"),
         ("forwarded", "for=_hidden;proto=https", "127.0.0.1", "https"),
+        ("forwarded", 'for=6.6.6.6;by=", for=203.0.113.9;proto=https', "203.0.113.9", "https"),
+        ("forwarded", 'for=6.6.6.6;by=", for="203.0.113.9:4711"', "203.0.113.9", "http"),
+        ("forwarded", 'for=6.6.6.6;by="\\, for="203.0.113.9:4711";proto=https', "203.0.113.9", "https"),
+        ("forwarded", 'for="[fe80::1%eth0]:1"', "fe80::1", "http"),
         ("forwarded", "for=unknown", "127.0.0.1", "http"),
         ("forwarded", "for=203.0.113.9;for=6.6.6.6", "127.0.0.1", "http"),
         ("forwarded", "for", "127.0.0.1", "http"),
@@ -366,6 +390,8 @@ async def test_a_method_has_the_length_of_one(
         ("x-real-ip", "203.0.113.9", "203.0.113.9", "http"),
         ("cf-connecting-ip", "2001:db8::7", "2001:db8::7", "http"),
         ("true-client-ip", "nonsense", "127.0.0.1", "http"),
+        ("X-Azure-ClientIP", "203.0.113.9", "203.0.113.9", "http"),
+        ("x-envoy-external-address", "2001:db8::7", "2001:db8::7", "http"),
     ],
 )
 async def test_the_configured_field_gives_the_address_and_no_other_does(  # noqa: PLR0913, PLR0917 - fixtures and cases
@@ -380,6 +406,34 @@ async def test_the_configured_field_gives_the_address_and_no_other_does(  # noqa
     assert request.values("x-forwarded-for") == [client]
     assert request.value("x-forwarded-proto") == scheme
     assert b"6.6.6.6" not in request.raw
+
+
+@pytest.mark.parametrize(
+    ("protocols", "scheme"),
+    [
+        ("https", "https"),
+        ("HTTPS", "https"),
+        ("wss", "https"),
+        ("ws", "http"),
+        ("http", "http"),
+        ("gopher", "http"),
+        ("", "http"),
+        ("https, http", "https"),
+        ("http, https", "http"),
+        ("https\r\nX-Forwarded-Proto: http", "https"),
+        ("https, https, http", "http"),
+    ],
+)
+async def test_the_protocol_is_that_of_the_hop_that_names_the_client(
+    redis_url: str, upstream: Upstream, tmp_path: Path, protocols: str, scheme: str
+) -> None:
+    """R-57, K5: Traefik says `wss` of a handshake; a list that has no entry for each hop counts from the right."""
+    server = {"trusted_proxies": ["127.0.0.0/8"]}
+    async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, server=server)) as node:
+        fields = f"X-Forwarded-For: 203.0.113.9, 127.0.0.2\r\nX-Forwarded-Proto: {protocols}\r\n"
+        assert (await node.get("/open", fields)).status == 200
+    (request,) = upstream.requests
+    assert request.values("x-forwarded-proto") == [scheme]
 
 
 @pytest.mark.parametrize(("believed", "host"), [(False, "shop.example"), (True, "front.example")])
