@@ -54,6 +54,7 @@ MAX_PORT = 65535
 _HOST_AND_PORT: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
+_HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\]")
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,64}")
 CREDENTIAL_FIELDS: Final = frozenset({"authorization", "set-cookie", "set-cookie2", "cookie"})
 """Header fields that no page may read, whoever offers them."""
@@ -90,6 +91,13 @@ def _lower_case(text: object) -> object:
     return text.lower() if isinstance(text, str) else text
 
 
+def _host_name(text: str) -> str:
+    name = text.lower().removesuffix(".")
+    if _HOST_NAME.fullmatch(name) is None:
+        raise ValueError(f"{text!r} is no host name; one is such as api.example, without scheme, port, path and '*'")
+    return name
+
+
 def _exposed_name(name: str) -> str:
     if _FIELD_NAME.fullmatch(name) is None:
         raise ValueError(f"{name!r} is no name of a header field; one is such as X-Total-Count")
@@ -116,7 +124,7 @@ class ServerSettings(_Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=MAX_PORT)] = 8080
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
     """Host names served here, without port; empty: every valid one."""
     public_url: Annotated[str, Field(pattern=_ISSUER, max_length=256)] | None = None
     """The address that clients use, for absolute addresses in responses; `token.issuer` where not given. No address is

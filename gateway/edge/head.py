@@ -74,7 +74,7 @@ class HeadReader:
 
     def __init__(self, server: ServerSettings, limits: LimitSettings) -> None:
         self._limits = limits
-        self._allowed_hosts = frozenset(host.lower().rstrip(".") for host in server.allowed_hosts)
+        self._allowed_hosts = frozenset(server.allowed_hosts)
         self._trusted_proxies = server.trusted_proxies
         self._forwarded = ForwardedReader(server.trusted_proxies, server.forwarded_from, host=server.forwarded_host)
         self.notices = Notices()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from gateway import settings
 from gateway.errors import ConfigurationError
@@ -188,6 +189,21 @@ def test_what_is_mistyped_in_the_file_is_told_what_would_be_right(tmp_path: Path
     with pytest.raises(ConfigurationError) as caught:
         load(tmp_path, text)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["https://api.example", "api.example:443", "api.example/", "*.example", "*", "", "a b", "api..example"]
+)
+def test_a_host_that_no_request_can_have_is_refused_with_one_that_is_right(host: str) -> None:
+    """R-206, K11: accepted, it would make every request 421."""
+    with pytest.raises(ValidationError, match=r"no host name; one is such as api\.example"):
+        ServerSettings(allowed_hosts=(host,))
+
+
+@pytest.mark.parametrize("host", ["api.example", "API.Example.", "api", "10.0.0.1", "[::1]"])
+def test_a_host_is_kept_as_requests_have_it(host: str) -> None:
+    """R-206, K6."""
+    assert ServerSettings(allowed_hosts=(host,)).allowed_hosts == (host.lower().rstrip("."),)
 
 
 def test_the_field_of_the_address_may_be_written_as_its_documentation_does() -> None:
