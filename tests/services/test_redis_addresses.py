@@ -26,6 +26,8 @@ from tests.support.redis_server import running, users_of_guide
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.process
+
 AWKWARD: Final = "p@s:s/w?o#r%d +ü"
 CODED: Final = "p%40s%3As%2Fw%3Fo%23r%25d%20+%C3%BC"
 USERS: Final = {name: " ".join(users_of_guide(name)[0]) for name in ("orders", "products")}

@@ -174,8 +174,10 @@ class Wire:
 
     def reset(self) -> None:
         """Break off: the other side gets a reset."""
-        sock = self._writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # The other side may have broken off before.
+        if not self._writer.transport.is_closing():
+            sock = self._writer.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def _chunks(self) -> tuple[bytes, bytes]:
