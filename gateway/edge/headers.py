@@ -271,6 +271,11 @@ def is_reserved(name: bytes) -> bool:
     return _bare(name) in _RESERVED
 
 
+def is_for_services(name: bytes) -> bool:
+    """Whether a field's name (lower case), however spelled, is one in which gateways tell services of a client."""
+    return is_reserved(name) or _folded(name).startswith(_FAMILIES)
+
+
 def canonical_host(value: bytes) -> str:
     """The one spelling of a host and optional port: lower case, without a final dot or an empty port.
 

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, Protocol
 
 from gateway.edge import wire
 from gateway.edge.cookies import sets_ours
-from gateway.edge.headers import HOP_BY_HOP, is_reserved
+from gateway.edge.headers import HOP_BY_HOP, is_for_services
 from gateway.edge.wire import END_OF_HEAD, ChunkedReader, Field, WireError
 from gateway.errors import Reason
 from gateway.forward.own_addresses import NAMING, NONE, OwnAddresses
@@ -136,8 +136,8 @@ def parse(head: bytes, own: OwnAddresses = NONE) -> AnswerHead:
 
 
 def _is_gateways(name: bytes, value: bytes) -> bool:
-    """Whether it is for the gateway alone to say: who somebody is, whose pages may read, and what its own cookie is."""
-    if name.startswith(_CORS) or is_reserved(name):
+    """Whether a service may not say it to a client: an identity, whose pages may read, the gateway's own cookie."""
+    if name.startswith(_CORS) or is_for_services(name):
         return True
     return name == b"set-cookie" and sets_ours(value)
 
@@ -155,7 +155,7 @@ def _exposed(found: list[Field]) -> str:
 
 
 def _is_for_pages(name: bytes) -> bool:
-    return name != b"*" and name.decode("ascii") not in CREDENTIAL_FIELDS and not is_reserved(name)
+    return name != b"*" and name.decode("ascii") not in CREDENTIAL_FIELDS and not is_for_services(name)
 
 
 class AnswerSink(Protocol):

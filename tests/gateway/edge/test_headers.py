@@ -117,6 +117,26 @@ async def test_a_name_that_only_begins_like_a_reserved_one_reaches_the_client(re
     assert [got.values(name.lower()) for name in NOBODYS] == [["kept"]] * len(NOBODYS)
 
 
+FAMILIES = ("X-Auth-Request-", "X-Forwarded-", "X-Original-", "X-SSL-Client-", "X-Envoy-", "X-WebAuth-", "Remote-User")
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+async def test_no_service_can_say_to_a_client_what_is_said_to_services(
+    redis_url: str, tmp_path: Path, spelling: type[str]
+) -> None:
+    """R-61, R-203: in every spelling; a family counts with its separators."""
+    families = [] if spelling("a-b") == "ab" else [f"{family}x" for family in FAMILIES]
+    lies = "".join(f"{spelling(name)}: lie\r\n" for name in (*RESERVED, *families))
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Kept: 1\r\n" + lies.encode() + b"\r\n"
+    async with (
+        upstreams.running(upstreams.recorder(answer)) as upstream,
+        nodes.running(nodes.settings(tmp_path, redis_url, upstream.url)) as node,
+    ):
+        got = await node.get("/open")
+    assert got.value("x-kept") == "1"
+    assert b"lie" not in got.raw
+
+
 HOP_BY_HOP = (
     "Keep-Alive: timeout=5",
     "Proxy-Connection: keep-alive",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
 from time import thread_time
@@ -197,6 +198,38 @@ def test_no_disguise_of_a_reserved_name_is_forwarded(name: str, leading: str) ->
     facts = examine(b"Host: a\r\n" + f"{leading}{name}: lie\r\n".encode(), LIMITS)
     assert facts.forwardable == ""
     assert facts.dropped == ("_" in leading + name or "." in leading + name)
+
+
+FOLDINGS: dict[str, Callable[[str], str]] = {
+    "CGI, WSGI, Rack (RFC 3875 section 4.1.18)": lambda name: re.sub(r"-", "_", name.upper()),
+    "PHP": lambda name: re.sub(r"[-. ]", "_", name.upper()),
+    "Apache, lighttpd": lambda name: re.sub(r"[^A-Z0-9]", "_", name.upper()),
+    "runs as one": lambda name: re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_"),
+    "letters and digits alone": lambda name: re.sub(r"[^A-Z0-9]", "", name.upper()),
+}
+SAID_BY_GATEWAYS = (
+    *IDENTITY_HEADERS,
+    "signature",
+    "signature-input",
+    "content-digest",
+    "remote-user",
+    "x-forwarded-for",
+)
+NEARLY = st.builds(
+    lambda parts, joints: "".join(part + joint for part, joint in zip(parts, joints, strict=False)),
+    st.sampled_from(SAID_BY_GATEWAYS).map(lambda name: name.split("-")),
+    st.lists(st.sampled_from(["-", "--", "", "_", ".", "~", "'", "-x", "s", "X-"]), min_size=4, max_size=4),
+)
+
+
+@given(name=DISGUISED | NEARLY | st.from_regex(r"[Xx][-_.~]?[A-Za-z]{1,5}[-_.~+]?[A-Za-z]{1,5}", fullmatch=True))
+@example(name="X-UserId")
+@example(name="XUser-Id")
+def test_no_field_that_is_forwarded_is_an_identity_to_a_reader_that_folds_names(name: str) -> None:
+    """R-50, R-203, K3: a service may see names as its server hands them on."""
+    if is_forwardable(name.lower().encode()):
+        for server, folded in FOLDINGS.items():
+            assert folded(name) not in {folded(said) for said in SAID_BY_GATEWAYS}, server
 
 
 @given(name=st.from_regex(r"[A-Za-z0-9-]{1,20}", fullmatch=True), value=st.text("ab ,;=\t", max_size=8))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.typing import Origin, Subprotocol
 
+from tests.gateway.edge.test_headers import RESERVED, SPELLINGS
 from tests.gateway.forward.sockets import (
     ORIGIN,
     PATH,
@@ -43,6 +44,25 @@ async def node(redis: Redis, redis_url: str, service: SocketService, tmp_path: P
     del redis
     async with nodes.running(socket_settings(tmp_path, redis_url, service.url)) as running:
         yield running
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+async def test_no_handshake_says_who_it_is_or_where_it_came_from(
+    node: Node, service: SocketService, spelling: Callable[[str], str]
+) -> None:
+    """R-50, R-170, R-203: a handshake is a request like any other."""
+    lies = "".join(f"{spelling(name)}: lie\r\n" for name in (*RESERVED, "x-forwarded-for", "x-real-ip", "x-request-id"))
+    client = await node.connect()
+    head = f"{handshake()}Host: shop.example\r\n{lies}X-User-Agent: kept\r\n{node.tokens.bearer(sub='alice')}\r\n"
+    await client.send(head.encode())
+    assert (await client.message(body=False)).status == 101
+    client.close()
+    (request,) = service.requests
+    assert [name for name, value in request.headers.raw_items() if value == "lie"] == []
+    assert request.headers["X-User-Agent"] == "kept"
+    outcome = verified(node, request)
+    assert isinstance(outcome, Verified)
+    assert outcome.caller.user_id == "alice"
 
 
 async def test_the_service_gets_a_signed_identity_and_never_the_token(node: Node, service: SocketService) -> None:
