@@ -104,10 +104,15 @@ def test_the_lines_that_are_printed_for_pasting_do_what_is_said_beside_them(stac
 
 
 def test_two_stacks_side_by_side_have_nothing_in_common(stack: Stack, tmp_path: Path) -> None:
+    """R-207 (K7), for the second one: a stack gets ready where its own address is no host that it serves."""
+    hosts = {"LOCKGATE_SERVER__ALLOWED_HOSTS": "api.example"}
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with running_stack(tmp_path, "--port", str(port)) as second, browsing(stack) as here, browsing(second) as there:
+    started = running_stack(tmp_path, "--port", str(port), **hosts)
+    with started as second, browsing(stack) as here, browsing(second) as there:
         assert second.url == f"http://127.0.0.1:{port}"
+        assert there.get("/products").status_code == 421
+        there.headers["host"] = "api.example"
         tokens = tokens_of(here)
         placed = ordered(here)
         assert there.get("/orders", headers=dict(here.headers)).status_code == 401, "a token of the first stack"
