@@ -187,7 +187,8 @@ def _engine(settings: ServiceSettings, url: str, *, patience_s: float, read_only
         if read_only:
             limits["server_settings"] = {"default_transaction_read_only": "on"}
         return create_async_engine(url, pool_pre_ping=True, connect_args=limits, **common)
-    _make_folder(url)
+    if not read_only:
+        _make_file(url)
     engine = create_async_engine(url, connect_args={"timeout": patience_s}, **common)
     event.listen(engine.sync_engine, "connect", _sqlite_connected)
     event.listen(engine.sync_engine, "begin", _sqlite_begin)
@@ -196,7 +197,7 @@ def _engine(settings: ServiceSettings, url: str, *, patience_s: float, read_only
     return engine
 
 
-def _make_folder(url: str) -> None:
+def _make_file(url: str) -> None:
     file = make_url(url).database
     if file and file != ":memory:":
         try:
