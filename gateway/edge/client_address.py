@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, NamedTuple
 
@@ -29,6 +29,9 @@ _NODE: Final = re.compile(
     rf"\[(?P<bracketed>[0-9A-Fa-f:.]+){_ZONE}\](?::[0-9]{{1,5}})?|(?P<v4>[0-9.]+)(?::[0-9]{{1,5}})?"
     rf"|(?P<v6>[0-9A-Fa-f:.]+){_ZONE}"
 )
+
+
+_Look = Callable[[bytes], dict[bytes, bytes]]
 
 
 class Origin(NamedTuple):
@@ -86,12 +89,12 @@ class ForwardedReader:
         an unreadable field never makes a check disappear.
         """
         values = headers.values(self._field)
-        hops = _elements(values) if self._field == _FORWARDED else [{_FOR: hop} for hop in _list(values)]
-        client, at, readable = self._client(peer, hops)
+        look: _Look = _parameters if self._field == _FORWARDED else _only_address
+        hops = _elements(values) if self._field == _FORWARDED else _list(values)
+        client, at, readable = self._client(peer, hops, look)
         if self._field == _FORWARDED:
-            protocols = [hop[_PROTO] for hop in hops if _PROTO in hop]
             # The element that names the client also says what the client spoke to the first proxy.
-            protocol = hops[at].get(_PROTO, b"") if at is not None else b"".join(protocols[-1:])
+            protocol = look(hops[-1 if at is None else at]).get(_PROTO, b"") if hops else b""
         else:
             protocols = _list(headers.values(b"x-forwarded-proto"))
             same_length = at is not None and len(protocols) == len(hops)
@@ -99,11 +102,14 @@ class ForwardedReader:
         host = self._forwarded_host(headers)
         return Origin(client, "https" if protocol.lower() in _HTTPS else "http", host, readable)
 
-    def _client(self, peer: str, hops: Sequence[Mapping[bytes, bytes]]) -> tuple[str, int | None, bool]:
-        """The client's address, which hop names it, and whether every hop that was looked at could be read."""
+    def _client(self, peer: str, hops: Sequence[bytes], look: _Look) -> tuple[str, int | None, bool]:
+        """The client's address, which hop names it, and whether every hop that was looked at could be read.
+
+        No more hops are read than have to be: the others are the client's own words.
+        """
         client: IPv4Address | IPv6Address | None = None
         for at in range(len(hops) - 1, -1, -1):
-            client = _node_address(hops[at].get(_FOR, b""))
+            client = _node_address(look(hops[at]).get(_FOR, b""))
             if client is None:
                 return peer, None, False
             if not any(client in network for network in self._networks):
@@ -122,17 +128,25 @@ def _list(values: Sequence[bytes]) -> list[bytes]:
     return [member for value in values for entry in value.split(b",") if (member := entry.strip(b" \t"))]
 
 
-def _elements(values: Sequence[bytes]) -> list[dict[bytes, bytes]]:
-    """The elements of Forwarded (RFC 7239 section 4): parameters by name, in lower case; an unreadable one is empty."""
-    found: list[dict[bytes, bytes]] = []
+def _elements(values: Sequence[bytes]) -> list[bytes]:
+    """The elements of Forwarded (RFC 7239 section 4), empty ones left out."""
+    found: list[bytes] = []
     for value in values:
         # Where a quote stays open, an element that a proxy appended must not disappear in what its client left open.
         elements = _ELEMENT.findall(value) if _QUOTES_CLOSED.fullmatch(value) else value.split(b",")
-        for element in filter(None, (one.strip(b" \t") for one in elements)):
-            names = _PARAMETER.findall(element) if _PAIRS.fullmatch(element) else []
-            parameters = {name.lower(): _unquoted(content) for name, content in names}
-            found.append(parameters if len(parameters) == len(names) else {})
+        found += filter(None, (one.strip(b" \t") for one in elements))
     return found
+
+
+def _parameters(element: bytes) -> dict[bytes, bytes]:
+    """The parameters of an element by name, in lower case; of an unreadable one, none."""
+    names = _PARAMETER.findall(element) if _PAIRS.fullmatch(element) else []
+    parameters = {name.lower(): _unquoted(content) for name, content in names}
+    return parameters if len(parameters) == len(names) else {}
+
+
+def _only_address(hop: bytes) -> dict[bytes, bytes]:
+    return {_FOR: hop}
 
 
 def _unquoted(value: bytes) -> bytes:

@@ -404,6 +404,8 @@ async def test_a_method_has_the_length_of_one(
         ("forwarded", 'for=6.6.6.6;by="\\, for="203.0.113.9:4711";proto=https', "203.0.113.9", "https"),
         ("forwarded", 'for="[fe80::1%eth0]:1"', "fe80::1", "http"),
         ("forwarded", "for=unknown", "127.0.0.1", "http"),
+        ("forwarded", "for=6.6.6.6;for=7.7.7.7;x, for=203.0.113.9;proto=https", "203.0.113.9", "https"),
+        ("forwarded", "for=203.0.113.9;proto=https, by=x", "127.0.0.1", "http"),
         ("forwarded", "for=203.0.113.9;for=6.6.6.6", "127.0.0.1", "http"),
         ("forwarded", "for", "127.0.0.1", "http"),
         ("forwarded", "proto=https", "127.0.0.1", "https"),
