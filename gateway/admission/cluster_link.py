@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -22,6 +22,7 @@ from gateway.admission.link import AWAY, CONNECT_S, Callback, Command, RedisLink
 from gateway.stores.cluster import ClusterClient
 from gateway.stores.faults import REDIS_FAULTS
 from gateway.stores.layout import KEYS_OF_A_QUESTION
+from gateway.stores.sentinel import RENEW_S
 
 HOPS: Final = 4
 """How often a question may be sent on: to where a slot has moved, key by key, and on to where some of the keys are."""
@@ -88,6 +89,7 @@ class NodeLink(RedisLink):
 
     def __init__(self, node: ClusterNode, timeout_s: float, on_lost: Callable[[], None]) -> None:
         super().__init__(partial(_connection, node), timeout_s)
+        self.name = node.name
         self.up = asyncio.Event()
         self._on_lost = on_lost
 
@@ -110,7 +112,7 @@ class NodeLink(RedisLink):
 
 
 class ClusterLink:
-    """Asks each master for what is in its slots.
+    """Asks each master for what is in its slots, and uses no reply of a node that may have been replaced.
 
     Args:
         redis: the client whose slot map and connection settings are used.
@@ -123,6 +125,7 @@ class ClusterLink:
         self._links: dict[str, NodeLink] = {}
         self._stale = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._leases: asyncio.Task[None] | None = None
         self._redirections: set[asyncio.Task[None]] = set()
         self._on_connected: Callable[[], None] = _nothing
 
@@ -140,15 +143,17 @@ class ClusterLink:
         with contextlib.suppress(*REDIS_FAULTS):
             async with asyncio.timeout(CONNECT_S):
                 await self._redis.refresh()
+                await self._redis.masters.renew()
                 self._link_masters()
                 await asyncio.gather(*(link.up.wait() for link in self._links.values()))
         if not self._is_whole():
             self._stale.set()
         self._keeper = asyncio.create_task(self._keep_current())
+        self._leases = asyncio.create_task(self._keep_leases())
 
     async def close(self) -> None:
         """Disconnect; questions under way are answered `None`."""
-        tasks = {*self._redirections, *([self._keeper] if self._keeper is not None else [])}
+        tasks = {*self._redirections, *(task for task in (self._keeper, self._leases) if task is not None)}
         while tasks:  # redis-py may take a cancellation for a time-out of its own
             for task in tasks:
                 task.cancel()
@@ -180,7 +185,31 @@ class ClusterLink:
                 by_link.setdefault(link, []).append(part)
         question.under_way += len(by_link)
         for link, its in by_link.items():
-            link.ask([part.command for part in its], partial(self._answered, question, its, hops))
+            link.ask([part.command for part in its], partial(self._replied, link, question, its, hops))
+
+    def _replied(self, link: NodeLink, question: _Question, parts: list[_Part], hops: int, replies: Replies) -> None:
+        """A reply counts while its node is known to be a master; one that came too late is asked for once more."""
+        if replies is None or self._redis.masters.believes(link.name):
+            self._answered(question, parts, hops, replies)
+            return
+        if hops:
+            question.under_way += 1
+            self._begin(self._ask_again(question, parts, hops - 1))
+        self._answered(question, parts, hops, None)
+
+    async def _ask_again(self, question: _Question, parts: list[_Part], hops: int) -> None:
+        try:
+            with contextlib.suppress(*REDIS_FAULTS, TimeoutError):
+                async with asyncio.timeout(self._timeout_s):
+                    await self._redis.masters.renew()
+                    self._send(question, parts, hops)
+        finally:
+            question.done()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._redirections.add(task)
+        task.add_done_callback(self._redirections.discard)
 
     def _answered(self, question: _Question, parts: list[_Part], hops: int, replies: Replies) -> None:
         refused: list[tuple[_Part, str]] = []
@@ -191,9 +220,7 @@ class ClusterLink:
                 question.take(part, reply)
         if refused and hops:
             question.under_way += 1
-            task = asyncio.create_task(self._redirect(question, refused, hops - 1))
-            self._redirections.add(task)
-            task.add_done_callback(self._redirections.discard)
+            self._begin(self._redirect(question, refused, hops - 1))
         question.done()
 
     # --- where what is --------------------------------------------------------------------------------------------
@@ -240,7 +267,7 @@ class ClusterLink:
         question.under_way += 1
 
         def answered(replies: Replies) -> None:
-            self._answered(question, parts, hops, replies[1::2] if replies else None)
+            self._replied(link, question, parts, hops, replies[1::2] if replies else None)
 
         link.ask([command for part in parts for command in ((b"ASKING",), part.command)], answered)
 
@@ -248,13 +275,17 @@ class ClusterLink:
         """Have a link to each master that is known, and to nobody else."""
         masters = {node.name: node for node in self._redis.get_primaries()}
         for name in self._links.keys() - masters.keys():
-            task = asyncio.create_task(self._links.pop(name).close())
-            self._redirections.add(task)
-            task.add_done_callback(self._redirections.discard)
+            self._begin(self._links.pop(name).close())
         for name in masters.keys() - self._links.keys():
             link = self._links[name] = NodeLink(masters[name], self._timeout_s, self._stale.set)
             link.listen(self._on_connected)
             link.start()
+
+    async def _keep_leases(self) -> None:
+        while True:
+            with contextlib.suppress(*REDIS_FAULTS):
+                await self._redis.masters.renew()
+            await asyncio.sleep(RENEW_S)
 
     async def _keep_current(self) -> None:
         """While anything seems to be out of place, look where it is."""

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.cluster import PRIMARY
+from redis.exceptions import SlotNotCoveredError
+
+from gateway.stores.cluster_masters import ClusterMasters
 
 
 class ClusterClient(RedisCluster):
-    """Sends each command to the node that has its key."""
+    """Sends each command to the node that has its key.
+
+    Attributes:
+        masters: which nodes may be believed to be masters.
+    """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - redis-py's
+        super().__init__(**options)
+        self.masters = ClusterMasters(self)
 
     async def refresh(self) -> None:
         """Learn anew which node has which slots.
@@ -29,6 +42,17 @@ class ClusterClient(RedisCluster):
         found: ClusterNode | None = super().get_node(host, port)
         return found
 
+    def owner_of(self, key: str) -> str:
+        """The name of the node that has a key, by the slot map.
+
+        Raises:
+            SlotNotCoveredError: its slot has no master.
+        """
+        node = self.get_node_from_key(key)
+        if node is None:
+            raise SlotNotCoveredError("the slot has no master")
+        return str(node.name)
+
     def importer(self, host: str, port: int) -> ClusterNode:
         """The node that a slot is being moved to. A new one is in no slot map until its first slot has moved."""
         manager = self.nodes_manager
@@ -40,6 +64,7 @@ class ClusterClient(RedisCluster):
 
     async def aclose(self) -> None:
         """Close every connection; redis-py leaves them open where the slot map was to be read again."""
+        await self.masters.aclose()
         await super().aclose()
         await self.nodes_manager.aclose()
         await self.nodes_manager.aclose("startup_nodes")

@@ -38,27 +38,43 @@ class Promise:
 
 
 @contextlib.asynccontextmanager
-async def promising(redis: RedisClient, replicas: int) -> AsyncIterator[Promise]:
+async def promising(redis: RedisClient, replicas: int, key: str) -> AsyncIterator[Promise]:
     """What is written within may be promised when this ends without an error; one server has nobody to agree with.
 
-    Behind Sentinels it begins as soon as no other worker can believe another master, and ends when a majority has
-    named the same master once more, after the write (docs/decisions/0130). Every replica that could take over has to
-    have confirmed then, and `replicas` of them at least; with 0 nobody is asked.
+    Behind Sentinels and in a Cluster it begins as soon as no other worker can believe another master, and ends when a
+    majority has named the same master once more, after the write (docs/decisions/0130). Every replica that could take
+    over has to have confirmed then, and `replicas` of them at least; with 0 none is asked.
+
+    Args:
+        redis: the store.
+        replicas: how many have to confirm at least.
+        key: that is written.
 
     Raises:
-        MasterNotFoundError: there is no master.
+        RedisError: there is no master.
         UnconfirmedError: too few have confirmed, or another master may have been promoted meanwhile.
     """
     promise = Promise(replicas)
-    pool = redis.connection_pool if isinstance(redis, Redis) else None
-    if not isinstance(pool, MasterPool):
+    if isinstance(redis, ClusterClient):
+        await redis.initialize()
+        owner = await redis.masters.ready(redis.owner_of(key))
+        if replicas:
+            promise.replicas = max(replicas, redis.masters.followers(owner))
+        yield promise
+        # A redirection that redis-py followed has led to a master that nobody asked about.
+        stayed = redis.owner_of(key) == owner.name
+        kept = stayed and await redis.masters.keeps(owner, promise.confirmed)
+    elif isinstance(redis.connection_pool, MasterPool):
+        mastership = redis.connection_pool.mastership
+        master = await mastership.ready()
+        if replicas:
+            promise.replicas = max(replicas, await mastership.followers(master))
+        yield promise
+        kept = await mastership.keeps(master, promise.confirmed)
+    else:
         yield promise
         return
-    master = await pool.mastership.ready()
-    if replicas:
-        promise.replicas = max(replicas, await pool.mastership.followers(master))
-    yield promise
-    if not await pool.mastership.keeps(master, promise.confirmed):
+    if not kept:
         raise UnconfirmedError("a replica has not confirmed, or the master is being replaced")
 
 
@@ -87,13 +103,23 @@ class Script:
         with store_errors():
             if self._replicas is None:
                 return await self._run(keys, args)
-            async with promising(self._redis, self._replicas) as promise:
-                if not promise.replicas:
-                    return await self._run(keys, args)
-                answer, promise.confirmed = await self._confirmed(promise.replicas, keys, args)
-                if promise.confirmed < self._replicas:
-                    raise UnconfirmedError(f"{promise.confirmed} of {self._replicas} replicas confirmed")
-                return answer
+            try:
+                return await self._promised(self._replicas, keys, args)
+            except MovedError as moved:
+                if isinstance(self._redis, Redis):
+                    raise
+                # Not followed by redis-py: it would run the script at one node, and wait for the replicas of another.
+                await self._redis.nodes_manager.move_slot(moved)
+                return await self._promised(self._replicas, keys, args)
+
+    async def _promised(self, least: int, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - as above
+        async with promising(self._redis, least, keys[0]) as promise:
+            if not promise.replicas:
+                return await self._run(keys, args)
+            answer, promise.confirmed = await self._confirmed(promise.replicas, keys, args)
+            if promise.confirmed < least:
+                raise UnconfirmedError(f"{promise.confirmed} of {least} replicas confirmed")
+            return answer
 
     async def _run(self, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - as above
         try:
@@ -119,17 +145,8 @@ class Script:
         self, redis: ClusterClient, replicas: int, keys: Sequence[str], args: Sequence[str | int | float | bytes]
     ) -> list[Any]:
         """The script's answer, and how many replicas of its node confirmed."""
-        await redis.initialize()
-        for last in (False, True):
-            pipe = redis.pipeline(transaction=False)
-            pipe.eval(self._text, len(keys), *keys, *args)
-            node = redis.get_node_from_key(keys[0])
-            pipe.execute_command("WAIT", replicas, CONFIRM_MS, target_nodes=[node])
-            try:
-                # Not followed by redis-py: it would run the script elsewhere, and wait here.
-                return list(await pipe.execute(allow_redirections=False))
-            except MovedError as moved:
-                await redis.nodes_manager.move_slot(moved)
-                if last:
-                    raise
-        raise AssertionError
+        pipe = redis.pipeline(transaction=False)
+        pipe.eval(self._text, len(keys), *keys, *args)
+        node = redis.get_node_from_key(keys[0])
+        pipe.execute_command("WAIT", replicas, CONFIRM_MS, target_nodes=[node])
+        return list(await pipe.execute(allow_redirections=False))

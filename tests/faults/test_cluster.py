@@ -6,7 +6,9 @@ R-150, R-152: never 401, never a silent 200, and what was revoked stays revoked.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from tests.gateway.endpoints.rig import PASSWORD, Caller, Users
 from tests.support import node as nodes
 from tests.support import redis_groups
 from tests.support import upstream as upstreams
-from tests.support.raw import Message
+from tests.support.raw import Message, Wire
 from tests.support.redis_groups import DOWN_AFTER_MS, Cluster, stopped
 
 pytestmark = pytest.mark.fault
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.fault
 OUTAGE_S = 15
 ANSWER_S = 1.0
 """How long admission waits for an answer; servers share a busy machine with this test."""
+PATIENT = {"keep_alive_s": 120}
 LOST = 1
 """Which master is lost."""
 
@@ -100,3 +103,44 @@ async def test_a_frozen_master_that_comes_back_judges_nobody(group: Cluster, cal
         assert await caller.welcome(access) == 401
     for _ in range(50):
         assert await caller.welcome(access) in {401, 503}
+
+
+async def status_of(client: Wire, token: str, line: str = "GET /orders", body: bytes = b"") -> int:
+    """Ask on one connection."""
+    await client.send(asking(token, line, body))
+    return (await client.message()).status
+
+
+def asking(token: str, line: str = "GET /orders", body: bytes = b"") -> bytes:
+    kind = "Content-Type: application/x-www-form-urlencoded\r\n" if body else ""
+    fields = f"Host: shop.example\r\nAuthorization: Bearer {token}\r\n{kind}Content-Length: {len(body)}\r\n"
+    return f"{line} HTTP/1.1\r\n{fields}\r\n".encode() + body
+
+
+async def test_a_gateway_and_a_master_that_wake_up_together_accept_nothing_that_was_ended_meanwhile(
+    group: Cluster, names: list[str], tmp_path: Path
+) -> None:
+    """R-220: it still has its connection to that master, which answers before it hears that it was replaced."""
+    async with upstreams.running(Users().script()) as service, AsyncExitStack() as stack:
+        here, there = [
+            await asyncio.to_thread(
+                stack.enter_context, nodes.process(tmp_path, group.url, service.url, limits=PATIENT)
+            )
+            for _ in range(2)
+        ]
+        token = here.tokens.bearer(sub=f"id-{names[LOST]}").split()[-1]
+        awake, asleep = await here.connect(), await there.connect()
+        assert [await status_of(client, token) for client in (awake, asleep)] == [200, 200]
+        there.child.send_signal(signal.SIGSTOP)
+        with stopped(group.masters[LOST]):
+            async with asyncio.timeout(OUTAGE_S):
+                while await status_of(awake, token) != 200:
+                    pass
+                while await status_of(awake, token, "POST /auth/revoke", f"token={token}".encode()) != 200:
+                    pass
+            await asleep.send(asking(token))
+        there.child.send_signal(signal.SIGCONT)
+        assert (await asleep.message()).status in {401, 503}
+        assert {await status_of(asleep, token) for _ in range(50)} <= {401, 503}
+        for client in (awake, asleep):
+            client.close()
