@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
@@ -95,7 +95,7 @@ def _host_name(text: str) -> str:
     name = text.lower().removesuffix(".")
     if _HOST_NAME.fullmatch(name) is None:
         raise ValueError(f"{text!r} is no host name; one is such as api.example, without scheme, port, path and '*'")
-    return name
+    return f"[{IPv6Address(name[1:-1])}]" if name.startswith("[") else name
 
 
 def _exposed_name(name: str) -> str:

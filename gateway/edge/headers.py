@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from ipaddress import IPv6Address
 from typing import Final, NamedTuple, get_args
 
 from gateway.edge import wire
@@ -277,7 +278,7 @@ def is_for_services(name: bytes) -> bool:
 
 
 def canonical_host(value: bytes) -> str:
-    """The one spelling of a host and optional port: lower case, without a final dot or an empty port.
+    """The one spelling of a host and optional port: lower case, without a final dot or an empty port (RFC 5952).
 
     Args:
         value: for which `is_host` holds.
@@ -286,6 +287,8 @@ def canonical_host(value: bytes) -> str:
     if match is None:
         raise ValueError("not a host")
     name = match["name"].removesuffix(".")
+    if name.startswith("["):
+        name = f"[{IPv6Address(name[1:-1])}]"
     return f"{name}:{match['port']}" if match["port"] else name
 
 
@@ -297,7 +300,17 @@ def without_default_port(host: str, scheme: str) -> str:
 def is_host(value: bytes) -> bool:
     """Whether it is a host and optional port (RFC 9110 section 7.2)."""
     match = _HOST.fullmatch(value) if len(value) <= _MAX_HOST_BYTES else None
-    return match is not None and int(match[1] or 0) <= _MAX_PORT
+    if match is None or int(match[1] or 0) > _MAX_PORT:
+        return False
+    return not value.startswith(b"[") or _is_ipv6(value[1 : value.index(b"]")])
+
+
+def _is_ipv6(address: bytes) -> bool:
+    try:
+        IPv6Address(address.decode("ascii"))
+    except ValueError:
+        return False
+    return True
 
 
 def _without_own_cookies(found: list[Field]) -> tuple[tuple[Field, ...], list[Field]]:

@@ -206,6 +206,9 @@ async def test_no_spelling_of_a_protected_path_is_public(node: Node, upstream: U
         "a:b",
         "a:1:2",
         "[::1",
+        "[:::::]",
+        "[1:2]",
+        "[1.2.3.4]",
         "::1",
         "a%41",
         "http://shop.example",
@@ -402,6 +405,46 @@ async def test_only_hosts_of_the_allow_list_are_served(
         answer = await node.ask(f"GET /open HTTP/1.1\r\nHost: {host}\r\n".encode())
         assert answer.status == status
     assert len(upstream.requests) == (status == 200)
+
+
+@pytest.mark.parametrize("host", ["[::1]", "[0:0:0:0:0:0:0:1]:8080", "[0::0001]:"])
+async def test_equal_spellings_of_an_address_are_one_host(
+    redis_url: str, upstream: Upstream, tmp_path: Path, host: str
+) -> None:
+    """R-206, K6 (RFC 5952)."""
+    configured = nodes.settings(tmp_path, redis_url, upstream.url, server={"allowed_hosts": ["[0:0::1]"]})
+    async with nodes.running(configured) as node:
+        assert (await node.ask(f"GET /open HTTP/1.1\r\nHost: {host}\r\n".encode())).status == 200
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("server", "fields", "status"),
+    [
+        ({}, "Host: shop.example\r\nX-Forwarded-Host: evil.example\r\n", 421),
+        ({}, "Host: gateway:8080\r\nX-Forwarded-Host: evil.example, shop.example\r\n", 200),
+        ({}, "Host: gateway:8080\r\nX-Forwarded-Host: shop.example, evil.example\r\n", 421),
+        ({}, "Host: gateway:8080\r\nX-Forwarded-Host: shop.example@evil.example\r\n", 421),
+        ({}, "Host: gateway:8080\r\nForwarded: host=shop.example\r\n", 421),
+        ({"forwarded_host": False}, "Host: gateway:8080\r\nX-Forwarded-Host: shop.example\r\n", 421),
+        ({"forwarded_host": False}, "Host: shop.example\r\nX-Forwarded-Host: evil.example\r\n", 200),
+        ({"trusted_proxies": []}, "Host: gateway:8080\r\nX-Forwarded-Host: shop.example\r\n", 421),
+        ({"trusted_proxies": []}, "Host: shop.example\r\nX-Forwarded-Host: evil.example\r\n", 200),
+    ],
+)
+async def test_the_host_that_counts_is_the_one_that_is_believed(  # noqa: PLR0913, PLR0917 - fixtures and cases
+    redis_url: str, upstream: Upstream, tmp_path: Path, server: dict[str, Any], fields: str, status: int
+) -> None:
+    """R-75, R-205, K5: and no other reaches the service."""
+    believed = {"allowed_hosts": ["shop.example"], "trusted_proxies": ["127.0.0.0/8"], "forwarded_host": True}
+    configured = nodes.settings(tmp_path, redis_url, upstream.url, server={**believed, **server})
+    async with nodes.running(configured) as node:
+        client = await node.connect()
+        await client.send(f"GET /open HTTP/1.1\r\n{fields}\r\n".encode())
+        assert (await client.message()).status == status
+        client.close()
+    assert len(upstream.requests) == (status == 200)
+    assert all(request.values("x-forwarded-host") == ["shop.example"] for request in upstream.requests)
 
 
 @pytest.mark.parametrize("method", ["TRACE", "TRACK"])
