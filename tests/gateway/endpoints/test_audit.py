@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,8 +14,10 @@ from gateway.errors import AccountsUnavailableError
 from gateway.observe.audit import SOME_WINDOW_S
 from gateway.sessions.service import Visitor
 from tests.gateway.endpoints.parties import registered
+from tests.support import shop as shops
 from tests.support import upstream as upstreams
 from tests.support.shop import PASSWORD, Shop, bearer
+from tests.support.upstream import Upstream
 
 MALFORMED = {"authorization": "Basic !!"}
 
@@ -61,6 +64,27 @@ async def test_an_answer_and_its_event_have_the_same_request_id(shop: Shop) -> N
     answer = await shop.login("alice", "wrong")
     (event,) = await shop.events()
     assert event["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_events_are_told_apart_where_a_trusted_peer_repeats_its_request_id(
+    redis: Redis, redis_url: str, upstream: Upstream, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """R-212 (K12): the trail has ids of the gateway's own; the access log has both, so that each leads to the other."""
+    del redis
+    async with shops.running(
+        tmp_path, redis_url, upstream.url, server={"trusted_proxies": ["127.0.0.0/8"]}
+    ) as behind_proxy:
+        await behind_proxy.add_user("alice")
+        behind_proxy.http.headers["x-request-id"] = "front-1"
+        answers = [await behind_proxy.login("alice", "wrong") for _ in range(2)]
+        events = await behind_proxy.events("login.refused")
+    assert [answer.headers["x-request-id"] for answer in answers] == ["front-1"] * 2
+    ids = [event["request_id"] for event in events]
+    assert len(set(ids)) == 2
+    assert all(len(one) == 32 for one in ids)
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    logged = [line for line in found if line.get("path") == "/auth/login"]
+    assert [(line["request_id"], line["own_id"]) for line in logged] == [("front-1", one) for one in ids]
 
 
 async def test_no_event_holds_a_secret(capsys: pytest.CaptureFixture[str], shop: Shop, redis: Redis) -> None:
