@@ -124,7 +124,8 @@ async def test_a_gateway_and_a_master_that_wake_up_together_accept_nothing_that_
     async with upstreams.running(Users().script()) as service, AsyncExitStack() as stack:
         here, there = [
             await asyncio.to_thread(
-                stack.enter_context, nodes.process(tmp_path, group.url, service.url, limits=PATIENT)
+                stack.enter_context,
+                nodes.process(tmp_path, group.url, service.url, admission_timeout_s=ANSWER_S, limits=PATIENT),
             )
             for _ in range(2)
         ]

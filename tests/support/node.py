@@ -185,9 +185,14 @@ def redis(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def process(folder: Path, redis_url: str, upstream: str, **sections: Any) -> Iterator[Process]:  # noqa: ANN401 - see `settings`
-    """A worker as a process of its own, ready to be asked; killed at the end if it has not ended by itself."""
+    """A worker as a process of its own, ready to be asked; killed at the end if it has not ended by itself.
+
+    `admission_timeout_s` among the sections is how long it waits for Redis, where that is not `WITHIN_S`.
+    """
+    admission_timeout_s = sections.pop("admission_timeout_s", WITHIN_S)
     configured = settings(folder, redis_url, upstream, **sections)
     content = {"folder": str(folder), "redis_url": redis_url, "upstream": upstream, "sections": sections}
+    content["admission_timeout_s"] = admission_timeout_s
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         port = listener.getsockname()[1]
         argv = [sys.executable, "-m", "tests.support.node", json.dumps(content), str(listener.fileno())]
@@ -234,7 +239,7 @@ def main(content: str, descriptor: str) -> None:
     uvicorn_says.setLevel(logging.INFO)
     uvicorn_says.addHandler(_SayReady())
     # Whoever shares a machine with other tests may be late; where Redis is away on purpose, see `running`.
-    serve(configured, socket.socket(fileno=int(descriptor)), admission_timeout_s=WITHIN_S)
+    serve(configured, socket.socket(fileno=int(descriptor)), admission_timeout_s=given["admission_timeout_s"])
 
 
 class _SayReady(logging.Handler):
