@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 import ssl
-import time
-from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -15,13 +12,13 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from services.kit.errors import StoreUnavailableError
 from services.kit.redis_address import Address, read
+from services.kit.redis_master import ANSWER_S, MasterPool, Sentinels
 from trust.headers import encode_value
 
 if TYPE_CHECKING:
@@ -43,10 +40,6 @@ _LASTING: Final[Mapping[type[BaseException], str]] = MappingProxyType(
 )
 TIMEOUT_S: Final = 2
 """How long one command may take."""
-ANSWER_S: Final = 0.5
-"""How long one Sentinel may take; they are asked together."""
-ASK_AGAIN_S: Final = 1
-"""How long a master is believed before the Sentinels are asked again."""
 
 
 def connect(url: str, timeout_s: float = TIMEOUT_S) -> RedisClient:
@@ -73,9 +66,9 @@ def connect(url: str, timeout_s: float = TIMEOUT_S) -> RedisClient:
     if found.master is not None:
         patience = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S, "retry": None}
         asking = {**found.secured, **found.sentinel_login, **patience}
-        sentinels = _Sentinels(found.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # redis-py
+        sentinels = Sentinels(found.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # redis-py
         client: Redis = sentinels.master_for(
-            found.master, connection_pool_class=_MasterPool, db=found.db, **found.secured, **options
+            found.master, connection_pool_class=MasterPool, db=found.db, **found.secured, **options
         )
         return client
     return Redis.from_pool(_pool(found, {"db": found.db, "retry": None, **options}))
@@ -90,37 +83,22 @@ def _pool(found: Address, options: dict[str, Any]) -> ConnectionPool:
     return ConnectionPool(SSLConnection, host=host, port=port, **found.tls, **options)
 
 
-class _Sentinels(Sentinel):
-    """Believes most of the Sentinels, not the first: one that is cut off goes on naming a master that was replaced."""
-
-    async def discover_master(self, service_name: str) -> tuple[str, int]:
-        asked = (sentinel.sentinel_get_master_addr_by_name(service_name) for sentinel in self.sentinels)
-        found = await asyncio.gather(*asked, return_exceptions=True)
-        named = Counter(each for each in found if isinstance(each, tuple))
-        for (host, port), count in named.items():
-            if 2 * count > len(self.sentinels):
-                return host.decode() if isinstance(host, bytes) else host, int(port)
-        raise MasterNotFoundError("most Sentinels do not answer, or do not name the same master")
+def is_promising(redis: RedisClient) -> bool:
+    """Whether `write` promises more than that it was written: behind Sentinels, where another master may take over."""
+    return isinstance(redis, Redis) and isinstance(redis.connection_pool, MasterPool)
 
 
-class _MasterPool(SentinelConnectionPool):
-    """Connections to the master; those to the Sentinels are closed with them.
+async def write(redis: RedisClient, script: str, key: str, *args: str | bytes | int) -> Any:  # noqa: ANN401 - the script's answer
+    """Run a script that writes one key; its answer comes only when what it wrote outlives the loss of a master.
 
-    A master that was frozen, and replaced, goes on where it was: redis-py would use a connection to it for as long as
-    it answers. So the Sentinels are asked again every second, and what leads to another server is closed.
+    That is certain behind Sentinels. One server has nobody to agree with, and a Cluster is not asked.
+
+    Raises:
+        RedisError, RedisClusterException: it did not run, or it did and its effect may be lost.
     """
-
-    _asked = float("-inf")
-
-    async def get_connection(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - redis-py's
-        if time.monotonic() - self._asked > ASK_AGAIN_S:
-            await self.get_master_address()  # type: ignore[no-untyped-call]  # redis-py
-            self._asked = time.monotonic()
-        return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]  # redis-py
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        await self.sentinel_manager.aclose()
+    if isinstance(redis, Redis) and isinstance(redis.connection_pool, MasterPool):
+        return await redis.connection_pool.write("EVAL", script, 1, key, *args)
+    return await redis.eval(script, 1, key, *args)
 
 
 async def pubsub(redis: RedisClient) -> PubSub:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from services.kit.errors import BusyError
 from services.kit.problems import Problem
-from services.kit.redis import store_errors, tag
+from services.kit.redis import is_promising, store_errors, tag, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,7 +94,8 @@ class Carts:
     async def change(self, user_id: str, change: Change, *, if_match: str | None = None) -> Cart | Problem:
         """Replace a cart by what `change` makes of it, and give that.
 
-        `change` is asked again when somebody else was faster, so that no change is lost.
+        `change` is asked again when somebody else was faster, so that no change is lost. Behind Sentinels what this has
+        given outlives the loss of the master; after a `StoreUnavailableError` the change may be there or not.
 
         Args:
             user_id: whose.
@@ -110,10 +111,13 @@ class Carts:
             if if_match not in {None, "*", before.etag}:
                 return CART_CHANGED
             after = change(before)
-            if isinstance(after, Problem) or after == before:
+            if isinstance(after, Problem):
+                return after
+            # What was there already may have been written a moment ago, by a change that nothing confirmed.
+            if after == before and not is_promising(self._redis):
                 return after
             with store_errors():
-                if await self._redis.eval(_SWAP, 1, _key(user_id), stored, _written(after), LIFE_S):
+                if await write(self._redis, _SWAP, _key(user_id), stored, _written(after), LIFE_S):
                     return after
         raise BusyError("everybody changes the same cart")
 

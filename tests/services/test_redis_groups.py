@@ -12,14 +12,17 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.kit.cache import Cache
+from services.kit.errors import StoreUnavailableError
 from services.kit.events import Feed
 from services.kit.jobs import Queue, worker
 from services.kit.problems import Problem
 from services.kit.redis import connect
-from services.orders.carts import Carts
+from services.orders.carts import Cart, Carts
 from tests.support.redis_groups import MASTER, named_by, sentinel_group, stopped, until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.support.redis_groups import Cluster, SentinelGroup, Server
 
 pytestmark = pytest.mark.process
@@ -136,6 +139,30 @@ async def test_a_service_believes_most_sentinels_and_no_master_that_was_replaced
                 await carts.change("ann", lambda cart: cart.changed({product: 2}))
                 assert b'"00000000-0000-0000-0000-000000000007":2' in await _cart_at(new)
         await client.aclose()
+
+
+async def test_a_change_that_a_replica_has_not_is_not_acknowledged_however_often_it_is_sent(tmp_path: Path) -> None:
+    """R-230: the cart has it after the first time; sent once more it changes nothing, and is not certain yet."""
+    async with sentinel_group(tmp_path) as group:
+        for sentinel in group.sentinels:
+            await sentinel.ask("SENTINEL", "SET", MASTER, "down-after-milliseconds", 60_000)
+        client = connect(group.url)
+        carts, rule = Carts(client), {UUID(int=7): 2}
+        with stopped(group.servers[2]):
+            for _ in range(2):
+                with pytest.raises(StoreUnavailableError, match="UnconfirmedError"):
+                    await carts.change("ann", lambda cart: cart.changed(rule))
+                assert dict((await carts.read("ann")).items) == rule
+        await until(lambda: _acknowledged(carts, rule), "the replica confirms")
+        assert await _cart_at(group.servers[1]) == await _cart_at(group.servers[2]) == await _cart_at(group.servers[0])
+        await client.aclose()
+
+
+async def _acknowledged(carts: Carts, quantities: Mapping[UUID, int]) -> bool:
+    try:
+        return isinstance(await carts.change("ann", lambda cart: cart.changed(quantities)), Cart)
+    except StoreUnavailableError:
+        return False
 
 
 async def _named(group: SentinelGroup, port: int) -> bool:
