@@ -17,6 +17,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from gateway.stores.faults import REDIS_FAULTS
 from gateway.stores.sentinel import ANSWER_S, HOLD_S, LEASE_S, boot_time
 
+TRIES: Final = 2
+"""The first time some nodes may not be known yet whose word is needed."""
 _NO_MEMBER: Final = frozenset({"noaddr", "handshake"})
 _CANNOT_TAKE_OVER: Final = frozenset({"fail", "fail?", "noaddr", "nofailover"})
 
@@ -32,12 +34,12 @@ class _View(NamedTuple):
     """What one node says.
 
     Attributes:
-        members: ids of all nodes that it knows.
+        members: ids of all nodes that it knows, each with its names (`host:port`).
         owners: the configuration of each master with slots, by each of its names (`host:port`).
         followers: how many replicas of each could take over, by the same names.
     """
 
-    members: frozenset[str]
+    members: Mapping[str, tuple[str, ...]]
     owners: Mapping[str, int]
     followers: Mapping[str, int]
 
@@ -57,6 +59,7 @@ class ClusterMasters:
         self._ends: dict[str, float] = {}
         self._promises_from: dict[str, float] = {}
         self._followers: dict[str, int] = {}
+        self._others: dict[str, ClusterNode] = {}
         self._asking: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
 
@@ -76,8 +79,9 @@ class ClusterMasters:
         Raises:
             RedisConnectionError: most nodes do not name it.
         """
-        if not self.believes(name):
-            await self.renew()
+        for _ in range(TRIES):
+            if not self.believes(name):
+                await self.renew()
         if not self.believes(name):
             raise RedisConnectionError("most nodes of the Cluster do not answer, or do not name this master")
         rest = self._promises_from[name] - self._now()
@@ -102,17 +106,30 @@ class ClusterMasters:
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
+        for node in self._others.values():
+            await node.disconnect()
 
     async def _ask_after(self, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait({before})
         self._asking, self._next = self._next, None
         asked = self._now()
-        views = await asyncio.gather(*(self._view_of(node) for node in self._client.get_nodes()))
-        self._learn(asked, [view for view in views if view is not None])
+        nodes = {node.name: node for node in self._client.get_nodes()}
+        told = await asyncio.gather(*(self._view_of(node) for node in (self._others | nodes).values()))
+        views = [view for view in told if view is not None]
+        self._learn(asked, views)
+        self._find_others(views, nodes)
+
+    def _find_others(self, views: list[_View], nodes: Mapping[str, ClusterNode]) -> None:
+        """Have every member asked. redis-py knows only the nodes that one of them has named, at the start."""
+        for names in {names for view in views for names in view.members.values()}:
+            if not any(name in nodes or name in self._others for name in names):
+                host, _, port = names[-1].rpartition(":")
+                options = self._client.nodes_manager.connection_kwargs
+                self._others[names[-1]] = ClusterNode(host, int(port), **options)
 
     def _learn(self, asked: float, views: list[_View]) -> None:
-        members = len(frozenset().union(*(view.members for view in views)))
+        members = len({member for view in views for member in view.members})
         votes = Counter(name for view in views for name in view.owners)
         for name in (name for name, count in votes.items() if 2 * count > members):
             epoch = max(view.owners[name] for view in views if name in view.owners)
@@ -131,7 +148,6 @@ class ClusterMasters:
 
 
 def _view(told: Mapping[str, Mapping[str, Any]]) -> _View:
-    members: set[str] = set()
     owners: dict[str, int] = {}
     names: dict[str, tuple[str, ...]] = {}
     replicas: defaultdict[str, int] = defaultdict(int)
@@ -139,7 +155,6 @@ def _view(told: Mapping[str, Mapping[str, Any]]) -> _View:
         flags = frozenset(facts["flags"].split(","))
         if flags & _NO_MEMBER:
             continue
-        members.add(facts["node_id"])
         port = address.rpartition(":")[2]
         names[facts["node_id"]] = (address, f"{facts['hostname']}:{port}") if facts["hostname"] else (address,)
         if "master" in flags and facts["slots"]:
@@ -147,4 +162,4 @@ def _view(told: Mapping[str, Mapping[str, Any]]) -> _View:
         elif not flags & _CANNOT_TAKE_OVER:
             replicas[facts["master_id"]] += 1
     followers = {name: count for master, count in replicas.items() for name in names.get(master, ())}
-    return _View(frozenset(members), owners, followers)
+    return _View(names, owners, followers)

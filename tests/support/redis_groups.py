@@ -331,7 +331,8 @@ def slot_of(sub: str) -> int:
 async def cluster(folder: Path, *, replicas: bool = False) -> AsyncIterator[Cluster]:
     """A Cluster of three masters, with a replica each if wanted."""
     count = 6 if replicas else 3
-    ports, buses = free_ports(2 * count)[:count], free_ports(count)
+    free = free_ports(2 * count)  # asked for at once, or one of them could come twice
+    ports, buses = free[:count], free[count:]
     servers = [_node(folder, port, bus) for port, bus in zip(ports, buses, strict=True)]
     made = Cluster(servers[:3], servers[3:])
     async with _running(servers):
