@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
@@ -118,6 +118,21 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _network(text: object) -> object:
+    """What is no network is told with the one that was probably meant."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ip_network(text, strict=False)
+    except ValueError as error:
+        raise ValueError("no address or network, such as '10.0.0.0/8'") from error
+    raise ValueError(f"it has bits beyond its network, which would be '{meant}'")
+
+
 class ServerSettings(_Section):
     """Where the gateway listens, and for whom."""
 
@@ -129,7 +144,7 @@ class ServerSettings(_Section):
     public_url: Annotated[str, Field(pattern=_ISSUER, max_length=256)] | None = None
     """The address that clients use, for absolute addresses in responses; `token.issuer` where not given. No address is
     ever built from `Host` or from what a proxy says."""
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    trusted_proxies: tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...] = ()
     """Peers whose X-Forwarded-* fields are believed; nobody by default."""
     forwarded_from: Annotated[AddressField, BeforeValidator(_lower_case)] = "x-forwarded-for"
     """The one field in which a trusted proxy gives the client's address; the other fields of this kind are dropped."""
@@ -234,11 +249,17 @@ class SocketSettings(_Section):
     """Open sockets of one user, on all nodes together."""
 
 
+def _absolute(prefix: str) -> str:
+    if not prefix.startswith("/"):
+        raise ValueError("a prefix begins with a slash")
+    return prefix
+
+
 class RouteSettings(_Section):
     """One `[[route]]`: which paths go to which service, and who may ask."""
 
     name: type_name
-    prefix: Annotated[str, Field(pattern=r"^/", max_length=1024)]
+    prefix: Annotated[str, AfterValidator(_absolute), Field(max_length=1024)]
     """Whatever a path may hold; `/files` stands for `/files` and everything below it."""
     upstreams: Upstreams
     service: type_name | None = None
@@ -433,7 +454,10 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = tuple(str(part) for part in first["loc"])
-        wrong = _unknown_setting(place) if first["type"] == "extra_forbidden" else first["msg"]
+        said = str(first["msg"]).removeprefix("Value error, ")
+        wrong = _unknown_setting(place) if first["type"] == "extra_forbidden" else said
+        if place[0] == "route" and len(place) > 1:
+            wrong = f"{_route_called(content, int(place[1]))}: {wrong}"
         raise ConfigurationError(f"{_named(path, place, told)}: {wrong}") from error
     for service in settings.upstreams.keys() - set(settings.services):
         wrong = f"no route leads to a service {service}; {environment.suggestion(service, settings.services)}"
@@ -454,6 +478,12 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _named(path: Path, place: tuple[str, ...], told: environment.Read) -> str:
     """The variable that set it, or the file and where in it."""
     return told.variable(place) or f"{path}: {'.'.join(place)}"
+
+
+def _route_called(content: Mapping[str, Any], index: int) -> str:
+    """A route by its name, where it has one: nobody counts them from zero."""
+    name = content["route"][index].get("name") if isinstance(content["route"][index], Mapping) else None
+    return f"route {name!r}" if isinstance(name, str) else f"route number {index + 1}"
 
 
 def _unknown_setting(place: tuple[str, ...]) -> str:

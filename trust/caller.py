@@ -28,6 +28,8 @@ class IdentityError(ValueError):
 
 _VISIBLE: Final = re.compile(r"[!-~]{1,256}")
 _SECONDS: Final = re.compile(r"0|[1-9][0-9]{0,14}")
+MAX_SECONDS: Final = 10**15 - 1
+"""The latest time that an identity header can carry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

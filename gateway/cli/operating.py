@@ -14,8 +14,8 @@ from gateway.cli.trail import finish
 from gateway.clock import SystemClock
 from gateway.errors import ConfigurationError, LockgateError, shown
 from gateway.forward.tls import tls_towards
-from gateway.identity.keystore_files import join_readers
-from gateway.identity.reload import live_keys
+from gateway.identity.keystore_files import LINKS_FOLDER, join_readers
+from gateway.identity.reload import link_source
 from gateway.observe.audit import Audit
 from gateway.sessions.accounts import Accounts
 from gateway.sessions.clients import Clients
@@ -51,7 +51,8 @@ async def opened(settings: Settings) -> AsyncIterator[Operators]:
         raise ConfigurationError("redis_url is not set; give the gateway's own, for example by REDIS_URL")
     clock, token = SystemClock(), settings.token
     join_readers(settings.keys.directory)
-    links = live_keys(settings, clock).links.value
+    # Of all links only the one that is used: a route that has none yet must not keep anybody from shutting a user out.
+    links = link_source(settings.keys.directory / LINKS_FOLDER, [settings.accounts.service]).read()
     redis = connect(settings.redis_url.get_secret_value())
     addresses = settings.addresses(settings.accounts.service)
     accounts = Accounts(

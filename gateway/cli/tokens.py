@@ -17,7 +17,7 @@ from gateway.clock import SystemClock
 from gateway.errors import Reason, Refusal, StoreUnavailableError
 from gateway.identity.bearer import format_gate
 from gateway.identity.keystore_files import join_readers
-from gateway.identity.reload import live_keys
+from gateway.identity.reload import ring_source
 from gateway.identity.verifier import AccessTokenRules, Verifier
 from gateway.sessions.families import Families
 from gateway.sessions.refresh_token import RefreshTokens
@@ -54,7 +54,7 @@ def inspect(settings: Settings, token: str, *, as_json: bool) -> None:
     """
     text = sys.stdin.read().strip() if token == "-" else token  # noqa: S105 - not a password
     join_readers(settings.keys.directory)
-    ring = live_keys(settings, SystemClock()).ring.value
+    ring = ring_source(settings.keys.directory).read()
     claim = RefreshTokens(ring.refresh_secrets).read(text)
     told = _refresh_token(settings, claim) if claim is not None else _access_token(settings, ring, text)
     content = asyncio.run(told)

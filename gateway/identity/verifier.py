@@ -21,6 +21,7 @@ from gateway.errors import Reason, Refusal
 from gateway.identity.keyring import KeyRing, VerificationKey
 from gateway.identity.model import Identity, UnverifiedToken, VerifiedClaims
 from trust import cover, token_headers
+from trust.caller import MAX_SECONDS
 
 ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
 MAX_JSON_DEPTH: Final = 16
@@ -194,7 +195,7 @@ class Verifier:
             client_id=_text(payload, "client_id"),
             roles=_words_of_list(payload.get("roles")),
             scopes=_words_of_string(payload.get("scope")),
-            auth_time=int(_time(payload, "auth_time")) if "auth_time" in payload else None,
+            auth_time=int(_time(payload, "auth_time", MAX_SECONDS)) if "auth_time" in payload else None,
             amr=_words_of_list(payload.get("amr")),
         )
         return VerifiedClaims(
@@ -253,10 +254,10 @@ def _has_audience(claim: object, audience: str) -> bool:
     return claim == audience
 
 
-def _time(payload: Mapping[str, Any], name: str) -> float:
+def _time(payload: Mapping[str, Any], name: str, latest: float = _LATEST) -> float:
     """A NumericDate (RFC 7519 section 2): a JSON number, so neither text nor `true`."""
     value = payload.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= latest:
         raise _Refused(Reason.TOKEN_BAD_CLAIMS, f"{name} is not a date")
     return float(value)
 

@@ -178,7 +178,7 @@ def test_an_upstream_is_nothing_more_than_that(url: str) -> None:
         ('[[route]]\nname = "a"\nprefix = "/a"\nupstream = ["http://h:1"]\n', "route.0.upstream"),
         (
             '[[route]]\nname = "a"\nprefix = "/a"\nupstreams = ["http://h:1"]\nscope = 1\n',
-            "route.0.scope: there is no such setting; did you mean scopes?",
+            "route.0.scope: route 'a': there is no such setting; did you mean scopes?",
         ),
         ("[log]\nlevel = 1\n", "log.level: there is no such setting; there are access"),
         ('[upstreams]\nuser = ["http://h:1"]\n', "no route leads to a service user; did you mean users?"),
@@ -210,3 +210,23 @@ def test_the_field_of_the_address_may_be_written_as_its_documentation_does() -> 
     """R-205, K5."""
     server = ServerSettings.model_validate({"forwarded_from": "CF-Connecting-IP"})
     assert server.forwarded_from == "cf-connecting-ip"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('[server]\ntrusted_proxies = ["10.0.0.1/8"]', r"would be '10\.0\.0\.0/8'"),
+        ('[server]\ntrusted_proxies = ["nginx"]', "no address or network, such as"),
+        (
+            '[[route]]\nname = "notes"\nprefix = "notes"\nupstreams = ["http://127.0.0.1:1"]',
+            "route 'notes': a prefix begins with",
+        ),
+        ('[[route]]\nprefix = "notes"\nupstreams = ["http://127.0.0.1:1"]', "route number 1: "),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_would_be_right(tmp_path: Path, content: str, says: str) -> None:
+    """R-218: in words, and with the route's name."""
+    file = tmp_path / "lockgate.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigurationError, match=says):
+        settings.load(file, {})

@@ -97,6 +97,12 @@ def test_a_token_for_one_resource_is_refused_at_another(ring: KeyRing, clock: Ma
     accepted(other.judge(signer.token(aud="warehouse")))
 
 
+@pytest.mark.parametrize("when", [10**15, 2**53])
+def test_an_auth_time_that_no_header_can_carry_is_no_date(gate: Gate, signer: Signer, when: int) -> None:
+    """R-24: a verdict, and no fault, whatever a signed token says."""
+    refused(gate.judge(signer.token(auth_time=when)), Reason.TOKEN_BAD_CLAIMS)
+
+
 @pytest.mark.parametrize("name", ["exp", "iat", "nbf", "auth_time"])
 @pytest.mark.parametrize(
     "date",
