@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +61,7 @@ class Kind:
         """The same for a user that may do no more than the guide says."""
         for server in self.servers:
             await server.ask("ACL", "SETUSER", "gateway", "reset", "on", ">hunter2", *rules)
-        return replace(self, url=self.url.replace("//", "//gateway:hunter2@"))
+        return replace(self, url=re.sub(r"//(?:[^/@]*@)?", "//gateway:hunter2@", self.url, count=1))
 
 
 @contextlib.asynccontextmanager
