@@ -177,6 +177,7 @@ class HeaderFacts(NamedTuple):
         origin: whose page asks; `None` where nobody says, empty where it is said more than once.
         session_cookies: names and values of the gateway's own cookies; those are not forwardable.
         dropped: how many fields were dropped for an underscore or a dot in their names.
+        plain_host: the host as one of http: without that scheme's own port.
         tells_origin: there is a field in which a proxy says where the request came from.
     """
 
@@ -195,6 +196,7 @@ class HeaderFacts(NamedTuple):
     session_cookies: tuple[Field, ...] = ()
     dropped: int = 0
     tells_origin: bool = False
+    plain_host: str = ""
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of all fields of a name (lower case), in order."""
@@ -230,10 +232,11 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
     authorization = tuple(by_name.get(b"authorization", []))
     if authorization == (b"",):
         authorization = ()  # front proxies take a field away by emptying it
+    host = _host(by_name.get(b"host", []))
     cookies, visible = _without_own_cookies(found) if b"cookie" in by_name else ((), found)
     return HeaderFacts(
         fields=tuple(found),
-        host=_host(by_name.get(b"host", [])),
+        host=host,
         content_length=length,
         chunked=chunked,
         close=b"close" in options,
@@ -254,6 +257,7 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
         session_cookies=cookies,
         dropped=len(everything) - len(found),
         tells_origin=not _TELLS_ORIGIN.isdisjoint(by_name),
+        plain_host=without_default_port(host, "http"),
     )
 
 
