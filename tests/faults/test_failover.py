@@ -24,6 +24,8 @@ pytestmark = pytest.mark.fault
 MANY: Final = int(os.environ.get("FAILOVERS", "52"))
 ENOUGH: Final = 20
 """Acknowledged ends soon after a switch; with fewer a round proves nothing."""
+ROUNDS: Final = 3
+"""How many there may be until one counts."""
 UNLIMITED: Final = dict.fromkeys(("account_attempts", "address_attempts", "all_attempts", "address_limit"), 100_000)
 
 
@@ -50,7 +52,7 @@ async def hold(failovers: Failovers, number: int) -> None:
     for fault, gateway_fault in islice(pairs, number):
         rounds.append(await failovers.run(fault, gateway_fault))
         print(rounds[-1], flush=True)  # noqa: T201 - figures, shown by pytest -rP
-    counted = [each for each in rounds if each.ends_soon_after >= ENOUGH]
+    counted = [each for each in rounds if counts(each)]
     ends = sum(each.ends_soon_after for each in counted)
     print(f"{len(counted)} of {number} counted, {ends} ends soon after a switch")  # noqa: T201 - figures
     found = [line for each in rounds for line in each.found]
@@ -62,11 +64,18 @@ async def hold(failovers: Failovers, number: int) -> None:
 @pytest.mark.parametrize("fault", ["freeze", "unwatch"])
 async def test_nothing_that_was_ended_is_accepted_after_a_fail_over(failovers: Failovers, fault: str) -> None:
     """R-220: the master is frozen, or only the Sentinels cannot reach it; both go on as masters."""
-    made = await failovers.run(fault, "freeze")
-    print(made)  # noqa: T201 - figures
-    assert not made.found, "\n".join(made.found[:10])
-    assert made.ends_soon_after >= ENOUGH
-    assert made.outage_s < 3
+    rounds: list[Round] = []
+    while len(rounds) < ROUNDS and not any(counts(each) for each in rounds):
+        rounds.append(await failovers.run(fault, "freeze"))
+        print(rounds[-1])  # noqa: T201 - figures
+        assert not rounds[-1].found, "\n".join(rounds[-1].found[:10])
+    assert counts(rounds[-1])
+    assert rounds[-1].outage_s < 3
+
+
+def counts(made: Round) -> bool:
+    """Whether it could have shown something: a busy machine may leave too few ends after the switch."""
+    return made.ends_soon_after >= ENOUGH
 
 
 @pytest.mark.long
