@@ -46,8 +46,10 @@ quick: $(VENV)/.installed-dev  ## run the tests that need no other process: a mi
 test: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the tests (options: make test ARGS="-k refresh")
 	$(PYTEST) -m "not long" $(ARGS)
 
+# The long tests alone, one after the other: they measure what happens within seconds of a fault.
 test-all: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the long tests too, with coverage, as CI does
-	$(PYTEST) --cov --cov-report=term:skip-covered $(ARGS)
+	$(PYTEST) -m "not long" --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest --durations=10 -m long $(ARGS)
 
 check: $(VENV)/.installed-dev  ## lint, types, import contracts
 	$(BIN)/ruff check .
