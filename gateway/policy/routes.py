@@ -34,6 +34,7 @@ KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 REFUSED_METHODS: Final = frozenset({"TRACE", "TRACK", "CONNECT"})
 ANY_METHOD: Final = "*"
+_SLASHES: Final = re.compile("/{2,}")
 _WRITTEN_PLAIN: Final = re.compile(r"(?:[^\x00-\x7f]| )+")
 
 
@@ -118,7 +119,7 @@ class RouteTable:
 def find(table: RouteTable, method: str, path: str) -> Route | Refusal:
     """The route for a request, or why there is none."""
     route = table.match(path)
-    if ENCODED_SLASH in path and not (route is not None and route.encoded_slashes):
+    if ENCODED_SLASH in path and not _takes_encoded_slashes(table, route, path):
         return Refusal(Reason.BAD_TARGET)
     if route is not None and method in route.required:
         return route
@@ -129,6 +130,16 @@ def find(table: RouteTable, method: str, path: str) -> Route | Refusal:
     if route is None:
         return Refusal(Reason.NO_ROUTE)
     return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", route.allow),))
+
+
+def _takes_encoded_slashes(table: RouteTable, route: Route | None, path: str) -> bool:
+    """Whether a route takes `%2F`, and a service that decodes it would see a path of the same route.
+
+    Otherwise `/files/admin%2Fx` would be judged by the route of `/files`, and served as `/files/admin/x`.
+    """
+    if route is None or not route.encoded_slashes:
+        return False
+    return table.match(_SLASHES.sub("/", path.replace(ENCODED_SLASH, "/"))) is route
 
 
 def asks_nothing(request: InboundRequest) -> bool:

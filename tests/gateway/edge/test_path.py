@@ -347,6 +347,24 @@ async def test_a_coded_slash_is_a_separator_for_every_danger(slashed: Node, upst
     assert upstream.requests == []
 
 
+@pytest.mark.parametrize(
+    "target", ["/files/admin%2Fx", "/files/admin%2F", "/files/%2Fadmin/x", "/files/admin%2f%2fx", "/files%2Fadmin/x"]
+)
+async def test_a_coded_slash_hides_no_stricter_route(
+    redis_url: str, upstream: Upstream, tmp_path: Path, target: str
+) -> None:
+    """R-71, K8: a service that decodes it would serve what the other route protects."""
+    common = {"upstreams": [upstream.url], "encoded_slashes": True}
+    files = {"name": "files", "prefix": "/files", "auth": "public", "public_write": True, **common}
+    admin = {"name": "admin", "prefix": "/files/admin", "auth": "required", **common}
+    async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, route=[files, admin])) as node:
+        answer = await node.get(target)
+        assert (answer.status, answer.code) == (400, "malformed_target")
+        assert (await node.get("/files/a%2Fb")).status == 200
+        assert (await node.get("/files/admin/a%2Fb")).status == 401
+    assert [request.line.split(" ")[1] for request in upstream.requests] == ["/files/a%2Fb"]
+
+
 @pytest.mark.parametrize("target", ["/files%2Fsecret", "/files%2F..%2Fopen"])
 async def test_a_coded_slash_ends_no_prefix(slashed: Node, upstream: Upstream, target: str) -> None:
     """K8."""
