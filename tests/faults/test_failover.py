@@ -79,7 +79,7 @@ def counts(made: Round) -> bool:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3000)
 async def test_nothing_that_was_ended_is_accepted_in_many_fail_overs(failovers: Failovers) -> None:
     """R-220: frozen, killed and cut off, with gateways frozen and cut off from the Sentinels."""
     await hold(failovers, MANY)

@@ -29,6 +29,8 @@ HOST: Final = "127.0.0.1"
 MASTER: Final = "lockgate"
 """What the Sentinels call the master."""
 DOWN_AFTER_MS: Final = 1000
+FAILOVER_TIMEOUT_MS: Final = 2000
+"""Sentinels start a fail-over at most once in twice this time."""
 UP_WITHIN_S: Final = 30
 SLOTS: Final = 16384
 
@@ -255,7 +257,7 @@ def _sentinel(folder: Path, number: int, ports: list[int]) -> Server:
         f"sentinel myid {ids[number]}",
         f"sentinel monitor {MASTER} {HOST} {ports[0]} 2",
         f"sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}",
-        f"sentinel failover-timeout {MASTER} 5000",
+        f"sentinel failover-timeout {MASTER} {FAILOVER_TIMEOUT_MS}",
         f"sentinel auth-user {MASTER} {WATCHER}",
         f"sentinel auth-pass {MASTER} {PASSWORD}",
         f"user {GATEWAY} on >{PASSWORD} ~* &* +@all",
