@@ -69,20 +69,29 @@ def violations(history: Sequence[Did]) -> list[str]:
 def _welcome_after_the_end(history: Sequence[Did]) -> Iterator[str]:
     """No 200 after an acknowledged end: of the token, of its session, or of everything that its user had by then."""
     known_since = {token: did.ended for did in history if did.worked for token in (did.access, did.refresh) if token}
-    for end in history:
-        for use in history:
-            if not use.worked or use.op not in (Op.CALL, Op.REFRESH) or use.begun <= end.ended:
-                continue
-            # A refresh that was refused is an end, too: nothing of that session may work any more.
-            refused = end.op is Op.REFRESH and end.status == REFUSED
-            dead = (
-                (end.op is Op.REVOKE and end.worked and use.token == end.token)
-                or (((end.op is Op.LOGOUT and end.worked) or refused) and use.session == end.session)
-                or (end.op is Op.LOGOUT_ALL and end.worked and use.user == end.user)
-            )
+    ends: defaultdict[tuple[str, str], list[Did]] = defaultdict(list)
+    for did in history:
+        for what in _ended_by(did):
+            ends[what].append(did)
+    for use in history:
+        if not use.worked or use.op not in (Op.CALL, Op.REFRESH):
+            continue
+        for end in (*ends["token", use.token], *ends["session", use.session], *ends["user", use.user]):
             # What was handed out while everything was being ended may have come before or after.
-            if dead and (end.op is not Op.LOGOUT_ALL or known_since[use.token] < end.begun):
+            known = end.op is not Op.LOGOUT_ALL or known_since[use.token] < end.begun
+            if use.begun > end.ended and known:
                 yield f"after {end}\n  still welcome: {use}"
+
+
+def _ended_by(did: Did) -> Iterator[tuple[str, str]]:
+    """The kind and name of what must not work any more after this."""
+    if did.op is Op.REVOKE and did.worked:
+        yield "token", did.token
+    # A refresh that was refused is an end, too: nothing of that session may work any more.
+    if (did.op is Op.LOGOUT and did.worked) or (did.op is Op.REFRESH and did.status == REFUSED):
+        yield "session", did.session
+    if did.op is Op.LOGOUT_ALL and did.worked:
+        yield "user", did.user
 
 
 def _several_successors(history: Sequence[Did]) -> Iterator[str]:
