@@ -14,8 +14,8 @@ from bench import lockgate, tokens
 from bench.client import Client, request
 from bench.machine import HOST, Command, Running, free_port, started
 from bench.site import PATH, Site, wait_for_port
-from gateway import settings as gateway_settings
-from gateway.cli import keys
+from lockgate import settings as gateway_settings
+from lockgate.cli import keys
 
 ROOT: Final = Path(__file__).parents[1]
 PASSWORD: Final = "correct-horse-battery"  # noqa: S105 - of accounts that live as long as the measurement
@@ -70,8 +70,8 @@ def opened(site: Site, name: str, threads: int, *, gateway: int | None, users: i
         "USERS_HASHING_THREADS": str(threads),
         "USERS_LOG_LEVEL": "warning",
     }
-    users_argv = [*python, "services.users", "--port", str(users_port)]
-    argv = [*python, "gateway.cli", "serve", "--config", str(file)]
+    users_argv = [*python, "lockgate_shop.users", "--port", str(users_port)]
+    argv = [*python, "lockgate.cli", "serve", "--config", str(file)]
     with (
         started(Command(users_argv, service, folder), users, folder / "users.log") as users_service,
         started(Command(argv, env, folder), gateway, folder / "gateway.log") as worker,

@@ -21,13 +21,13 @@ from typing import Final
 import uvloop
 from redis.asyncio import Redis
 
-from gateway.admission.gate import Admission
-from gateway.admission.links import link_to
-from gateway.cli import redis_server
-from gateway.clock import SystemClock
-from gateway.identity.model import Identity, VerifiedClaims
-from gateway.stores.layout import admission_keys
-from trust import cover
+from lockgate.admission.gate import Admission
+from lockgate.admission.links import link_to
+from lockgate.cli import redis_server
+from lockgate.clock import SystemClock
+from lockgate.identity.model import Identity, VerifiedClaims
+from lockgate.stores.layout import admission_keys
+from lockgate_trust import cover
 
 QUESTIONS: Final = 20_000
 ROUNDS: Final = 5

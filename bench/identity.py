@@ -32,7 +32,7 @@ from bench.site import PATH, Site, opened
 from bench.steady import Latency
 from bench.verifying import Cost
 from bench.wrk import Load
-from services.users.passwords import MEMORY_KIB, PARALLELISM, TIME_COST
+from lockgate_shop.users.passwords import MEMORY_KIB, PARALLELISM, TIME_COST
 
 SHARE: Final = 0.95
 P99_MS: Final = 20.0

@@ -11,8 +11,8 @@ from typing import Final
 from bench import tokens
 from bench.machine import Command, free_port
 from bench.site import Site
-from gateway import settings as gateway_settings
-from gateway.cli import keys
+from lockgate import settings as gateway_settings
+from lockgate.cli import keys
 
 ENOUGH: Final = 15_000
 ROUTE: Final = "orders"
@@ -32,7 +32,7 @@ def commands(site: Site, port: int, *, access_log: bool = False, routes: int = 1
     file = folder / "lockgate.toml"
     file.write_text(toml(_configuration(site, folder, port, access_log=access_log, routes=routes)))
     keys.create(gateway_settings.load(file))
-    argv = [sys.executable, "-P", "-m", "gateway.cli", "serve", "--workers", "1", "--config", str(file)]
+    argv = [sys.executable, "-P", "-m", "lockgate.cli", "serve", "--workers", "1", "--config", str(file)]
     return [Command(argv, env={"PYTHONPATH": str(Path(__file__).parents[1])}, folder=folder)]
 
 

@@ -31,8 +31,8 @@ from bench.client import Client, request
 from bench.crowd import Crowd, Person, Seen
 from bench.machine import HOST, Command, Cores, Running, free_port, started
 from bench.site import Site, opened, wait_for_port
-from gateway import settings as gateway_settings
-from gateway.cli import keys
+from lockgate import settings as gateway_settings
+from lockgate.cli import keys
 
 ROOT: Final = Path(__file__).parents[1]
 SERVICES: Final = 3
@@ -191,7 +191,7 @@ def staged(site: Site, workers: int) -> Iterator[Stage]:
     file = folder / "lockgate.toml"
     file.write_text(lockgate.toml(_configuration(site, folder, port, operations, services, workers)))
     keys.create(gateway_settings.load(file))
-    argv = [sys.executable, "-P", "-m", "gateway.cli", "serve", "--config", str(file)]
+    argv = [sys.executable, "-P", "-m", "lockgate.cli", "serve", "--config", str(file)]
     command = Command(argv, env={"PYTHONPATH": str(ROOT)}, folder=folder)
     with contextlib.ExitStack() as stack:
         for service in services:

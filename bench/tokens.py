@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt import api_jwt
 
-from gateway.clock import SystemClock
-from gateway.identity import keyring
-from gateway.identity.issuer import Issuer, Subject
+from lockgate.clock import SystemClock
+from lockgate.identity import keyring
+from lockgate.identity.issuer import Issuer, Subject
 
 ISSUER: Final = "http://127.0.0.1:8080"
 AUDIENCE: Final = "lockgate"

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.clock import SystemClock
-from gateway.errors import Refusal
-from gateway.identity import keyring
-from gateway.identity.bearer import format_gate
-from gateway.identity.issuer import Issuer, Subject
-from gateway.identity.keyring import KeyRing
-from gateway.identity.model import UnverifiedToken
-from gateway.identity.verifier import AccessTokenRules, Verifier
-from gateway.stores.layout import admission_keys
+from lockgate.clock import SystemClock
+from lockgate.errors import Refusal
+from lockgate.identity import keyring
+from lockgate.identity.bearer import format_gate
+from lockgate.identity.issuer import Issuer, Subject
+from lockgate.identity.keyring import KeyRing
+from lockgate.identity.model import UnverifiedToken
+from lockgate.identity.verifier import AccessTokenRules, Verifier
+from lockgate.stores.layout import admission_keys
 
 ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
 _ROUNDS: Final = 5

@@ -22,13 +22,13 @@ from typing import Final
 import httptools
 import uvloop
 
-from gateway.edge.path import canonical_path
+from lockgate.edge.path import canonical_path
+from lockgate_trust import IDENTITY_HEADERS
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import Message
 from tests.support.upstream import Upstream
-from trust import IDENTITY_HEADERS
 
 _HOST: Final = b"Host: shop.example\r\n"
 SEEDS: Final = (

@@ -14,13 +14,13 @@ from typing import Any, Final
 import jsonschema
 import pytest
 
-from gateway import settings as gateway_settings
-from services.kit.objects import ObjectSettings
-from services.kit.settings import ServiceSettings
-from services.orders import worker as worker_program
-from services.orders.settings import OrdersSettings
-from services.products.settings import ProductsSettings
-from services.users.settings import UsersSettings
+from lockgate import settings as gateway_settings
+from lockgate_shop.kit.objects import ObjectSettings
+from lockgate_shop.kit.settings import ServiceSettings
+from lockgate_shop.orders import worker as worker_program
+from lockgate_shop.orders.settings import OrdersSettings
+from lockgate_shop.products.settings import ProductsSettings
+from lockgate_shop.users.settings import UsersSettings
 from tests.support.compose import PASSWORDS, environment_of, resolved, written
 from tests.support.stack import ROOT
 

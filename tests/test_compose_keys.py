@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.identity import keyring
+from lockgate.identity import keyring
+from lockgate_trust import LinkKeyError, LinkKeys
 from tests.support.compose import PASSWORDS, resolved, written
 from tests.support.stack import ROOT
-from trust import LinkKeyError, LinkKeys
 
 pytestmark = pytest.mark.process
 

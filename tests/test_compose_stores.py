@@ -14,8 +14,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from gateway.cli import redis_server
-from services.kit.objects import ObjectSettings, ObjectStore
+from lockgate.cli import redis_server
+from lockgate_shop.kit.objects import ObjectSettings, ObjectStore
 from tests.support.compose import PASSWORDS, environment_of, resolved, written
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from lockgate_trust import headers
 from tests.support.node import ROOT
-from trust import headers
 
 Example = dict[str, Any]
 EXAMPLE = ROOT / "deploy" / "front-proxies" / "traefik.yaml"

@@ -10,7 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from trust import IdentityMiddleware, LiveLinkKeys, caller_of
+from lockgate_trust import IdentityMiddleware, LiveLinkKeys, caller_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

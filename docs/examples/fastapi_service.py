@@ -10,7 +10,7 @@ from typing import Annotated
 
 from fastapi import Body, Depends, FastAPI, Request
 
-from trust import Caller, IdentityMiddleware, LiveLinkKeys, caller_of
+from lockgate_trust import Caller, IdentityMiddleware, LiveLinkKeys, caller_of
 
 app = FastAPI()
 # Added last, so that it is the outermost: without a valid signature nothing of this application runs.

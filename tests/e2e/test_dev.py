@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import pytest
 
-from services.products.demo import product_id
-from services.users.demo import PASSWORD
+from lockgate_shop.products.demo import product_id
+from lockgate_shop.users.demo import PASSWORD
 from tests.gateway.cli.processes import Ending
 from tests.support.stack import STOP_WITHIN_S, listens, running_stack, started_stack
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from services.users.demo import PASSWORD
+from lockgate_shop.users.demo import PASSWORD
 from tests.gateway.cli.processes import CONFIG, called
 from tests.support.stack import running_stack
 

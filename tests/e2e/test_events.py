@@ -12,8 +12,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from services.kit.events import MAX_OF_USER
-from services.products.demo import product_id
+from lockgate_shop.kit.events import MAX_OF_USER
+from lockgate_shop.products.demo import product_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

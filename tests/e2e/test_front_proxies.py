@@ -20,12 +20,12 @@ import pytest_asyncio
 import uvicorn
 from redis.asyncio import Redis
 
-from gateway.stores.layout import UserKeys
+from lockgate.stores.layout import UserKeys
+from lockgate_trust import IdentityMiddleware, LinkKeys, caller_of
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
 from tests.support.node import ROOT, Node
 from tests.support.raw import POLL_S, WITHIN_S, Message, Wire
-from trust import IdentityMiddleware, LinkKeys, caller_of
 
 pytestmark = pytest.mark.stack
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import pytest
 
-from services.users.demo import PASSWORD
+from lockgate_shop.users.demo import PASSWORD
 from tests.support.stack import ROOT
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import schemathesis
 
-from services.users.demo import PASSWORD
+from lockgate_shop.users.demo import PASSWORD
 from tests.support.openapi import checks, operations, try_out
 from tests.support.stack import running_stack
 

@@ -15,16 +15,16 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from gateway.clock import SystemClock
-from services.users.accounts import Registration
-from services.users.app import create_app
-from services.users.settings import UsersSettings
+from lockgate.clock import SystemClock
+from lockgate_shop.users.accounts import Registration
+from lockgate_shop.users.app import create_app
+from lockgate_shop.users.settings import UsersSettings
+from lockgate_trust import LinkKeys, Verified, verify
 from tests.services.rig import served
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Process
 from tests.support.upstream import Upstream
-from trust import LinkKeys, Verified, verify
 
 pytestmark = pytest.mark.stack
 

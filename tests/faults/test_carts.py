@@ -10,8 +10,8 @@ from uuid import UUID
 import httpx
 import pytest
 
-from services.orders.app import create_app
-from services.orders.settings import OrdersSettings
+from lockgate_shop.orders.app import create_app
+from lockgate_shop.orders.settings import OrdersSettings
 from tests.services.rig import Links, Peer, Who, served
 from tests.support.redis_groups import REPLICA, UP_WITHIN_S, WATCHER, cut_off, sentinel_group, stopped
 

@@ -16,11 +16,12 @@ import pytest
 import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 
-from gateway.clock import SystemClock
-from gateway.identity import keyring
-from gateway.identity.keystore import Group, KeyStore
-from gateway.identity.keystore_states import Did
-from gateway.settings import Settings
+from lockgate.clock import SystemClock
+from lockgate.identity import keyring
+from lockgate.identity.keystore import Group, KeyStore
+from lockgate.identity.keystore_states import Did
+from lockgate.settings import Settings
+from lockgate_trust import LiveLinkKeys, SignatureRefused, verify
 from tests.gateway.forward.sockets import PATH, closed, socket_service
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
@@ -28,7 +29,6 @@ from tests.support.node import HOST
 from tests.support.raw import Message, Wire
 from tests.support.tokens import Tokens
 from tests.support.upstream import Script, Upstream
-from trust import LiveLinkKeys, SignatureRefused, verify
 
 pytestmark = [pytest.mark.stack, pytest.mark.fault]
 

@@ -14,13 +14,13 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from gateway.identity.keystore import Group, KeyStore
-from gateway.identity.keystore_states import Did
+from lockgate.identity.keystore import Group, KeyStore
+from lockgate.identity.keystore_states import Did
+from lockgate_trust import LinkKey, LinkKeys, signed_headers
 from tests.support import examples
 from tests.support import node as nodes
 from tests.support.node import HOST
 from tests.support.raw import WITHIN_S, Wire
-from trust import LinkKey, LinkKeys, signed_headers
 
 pytestmark = pytest.mark.fault
 

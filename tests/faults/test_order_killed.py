@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from services.products.demo import product_id
+from lockgate_shop.products.demo import product_id
 from tests.services.rig import Links, Peer
 from tests.services.test_orders import ALICE
 from tests.services.test_processes import running

@@ -22,9 +22,9 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from gateway.cli import addresses
-from gateway.clock import SystemClock
-from gateway.identity import keyring
+from lockgate.cli import addresses
+from lockgate.clock import SystemClock
+from lockgate.identity import keyring
 from tests.gateway.cli.processes import CONFIG, started
 from tests.gateway.cli.test_serve import heard
 from tests.support import node as nodes
@@ -268,7 +268,7 @@ def serving(redis_url: str, keys: Path, upstream: str, operations: int) -> Itera
             patch.setenv(name, value)
         descriptor = listener.fileno()
         arguments = ("serve", "--config", str(CONFIG), "--workers", str(WORKERS), "--fd", str(descriptor))
-        with started("gateway.cli", *arguments, fds=(descriptor,), errors=True) as supervisor:
+        with started("lockgate.cli", *arguments, fds=(descriptor,), errors=True) as supervisor:
             heard(supervisor, *(f"gateway-{number}: ready" for number in range(1, WORKERS + 1)))
             yield listener.getsockname()[1]
 

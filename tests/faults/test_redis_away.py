@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.stores.layout import UserKeys
+from lockgate.stores.layout import UserKeys
 from tests.support import node as nodes
 from tests.support.node import Node
 from tests.support.raw import Message

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import httpx
 import pytest
 
-from gateway.errors import Reason
+from lockgate.errors import Reason
 from tests.support.people import Person, Place, refused
 from tests.support.world import World
 

@@ -15,11 +15,11 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.app import ADMISSION_TIMEOUT_S
-from gateway.errors import Reason, Refusal
-from gateway.stores.layout import ENDED_CHANNEL, UserKeys
-from gateway.stores.redis import connect
-from gateway.stores.sentinel import LEASE_S, MasterPool, Mastership
+from lockgate.app import ADMISSION_TIMEOUT_S
+from lockgate.errors import Reason, Refusal
+from lockgate.stores.layout import ENDED_CHANNEL, UserKeys
+from lockgate.stores.redis import connect
+from lockgate.stores.sentinel import LEASE_S, MasterPool, Mastership
 from tests.gateway.admission.rig import claims
 from tests.gateway.endpoints.rig import Caller, Users
 from tests.support import node as nodes

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from services.products.demo import product_id
+from lockgate_shop.products.demo import product_id
 from tests.services.rig import Links, Peer, closed_port
 from tests.services.test_orders import ALICE
 from tests.services.test_processes import environment, running
@@ -95,7 +95,7 @@ class Rig:
     def worker(self) -> Iterator[subprocess.Popen[str]]:
         """A worker process that is ready."""
         process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "services.orders.worker", "--port", str(closed_port())],
+            [sys.executable, "-m", "lockgate_shop.orders.worker", "--port", str(closed_port())],
             env=environment("orders", self.tmp_path, **self.given, WORKER_IDLE_S=IDLE_S),
             stderr=subprocess.PIPE,
             text=True,
@@ -190,7 +190,7 @@ async def test_two_workers_do_a_job_once(rig: Rig) -> None:
 def test_a_worker_without_redis_says_so_in_one_line_and_ends(tmp_path: Path) -> None:
     Links(tmp_path / "links")
     outcome = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "services.orders.worker", "--port", str(closed_port())],
+        [sys.executable, "-m", "lockgate_shop.orders.worker", "--port", str(closed_port())],
         env=environment("orders", tmp_path, REDIS_URL=f"redis://127.0.0.1:{closed_port()}"),
         capture_output=True,
         text=True,

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import pytest
 
-from gateway import settings
-from gateway.errors import ConfigurationError
-from gateway.settings import Settings
+from lockgate import settings
+from lockgate.errors import ConfigurationError
+from lockgate.settings import Settings
 
 FILE: Final = """
 [roles]

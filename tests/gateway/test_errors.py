@@ -6,9 +6,9 @@ from http import HTTPStatus
 
 import pytest
 
-from gateway.errors import Reason, shown
-from gateway.identity import session_cookie
-from gateway.sessions import clients, refresh_token
+from lockgate.errors import Reason, shown
+from lockgate.identity import session_cookie
+from lockgate.sessions import clients, refresh_token
 
 OAUTH_WORDS = {
     None,

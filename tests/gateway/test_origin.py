@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.cli import configuration
-from gateway.errors import ConfigurationError
-from gateway.origin import normalized, of_url
-from gateway.settings import Settings
+from lockgate.cli import configuration
+from lockgate.errors import ConfigurationError
+from lockgate.origin import normalized, of_url
+from lockgate.settings import Settings
 
 EXTENSION = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
 ROUTE: dict[str, Any] = {"name": "orders", "prefix": "/orders", "upstreams": ["http://127.0.0.1:1"]}

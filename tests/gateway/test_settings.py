@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from gateway import settings
-from gateway.errors import ConfigurationError
-from gateway.settings import ServerSettings, upstream_address
+from lockgate import settings
+from lockgate.errors import ConfigurationError
+from lockgate.settings import ServerSettings, upstream_address
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,18 +10,18 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.engine import make_url
 
-from services.kit.database import Database
-from services.kit.migrations import migrate
-from services.kit.settings import ServiceSettings
-from services.orders.app import create_app as create_orders
-from services.orders.models import SCHEMA as ORDERS
-from services.orders.settings import OrdersSettings
-from services.products.app import create_app as create_products
-from services.products.models import SCHEMA as PRODUCTS
-from services.products.settings import ProductsSettings
-from services.users.app import create_app as create_users
-from services.users.models import SCHEMA as USERS
-from services.users.settings import UsersSettings
+from lockgate_shop.kit.database import Database
+from lockgate_shop.kit.migrations import migrate
+from lockgate_shop.kit.settings import ServiceSettings
+from lockgate_shop.orders.app import create_app as create_orders
+from lockgate_shop.orders.models import SCHEMA as ORDERS
+from lockgate_shop.orders.settings import OrdersSettings
+from lockgate_shop.products.app import create_app as create_products
+from lockgate_shop.products.models import SCHEMA as PRODUCTS
+from lockgate_shop.products.settings import ProductsSettings
+from lockgate_shop.users.app import create_app as create_users
+from lockgate_shop.users.models import SCHEMA as USERS
+from lockgate_shop.users.settings import UsersSettings
 from tests.services.rig import Clock, Links, Peer, opened, served
 from tests.support.node import redis as running_redis
 from tests.support.postgres import PostgresMissingError, running_cluster

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import uvicorn
 
-from services.kit.run import SocketProtocol
-from trust import Caller, LinkKeys, create_link, signed_headers, token_headers
+from lockgate_shop.kit.run import SocketProtocol
+from lockgate_trust import Caller, LinkKeys, create_link, signed_headers, token_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

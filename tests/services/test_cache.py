@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 
-from services.kit.cache import LIFE_S, Cache
-from services.kit.errors import ConfigurationError, StoreUnavailableError
-from services.products.app import create_app
+from lockgate_shop.kit.cache import LIFE_S, Cache
+from lockgate_shop.kit.errors import ConfigurationError, StoreUnavailableError
+from lockgate_shop.products.app import create_app
 from tests.services.rig import Clock, Peer, Who, opened
 from tests.services.test_products import ADMIN, added
 from tests.services.test_reservations import reserve
@@ -19,7 +19,7 @@ from tests.services.test_reservations import reserve
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from services.products.settings import ProductsSettings
+    from lockgate_shop.products.settings import ProductsSettings
     from tests.services.rig import Links
 
 USER = Who("user-id")

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from services.kit.problems import Problem
-from services.orders.app import create_app as create_orders
-from services.orders.carts import LIFE_S, MAX_LINES, MAX_QUANTITY, Cart
+from lockgate_shop.kit.problems import Problem
+from lockgate_shop.orders.app import create_app as create_orders
+from lockgate_shop.orders.carts import LIFE_S, MAX_LINES, MAX_QUANTITY, Cart
 from tests.services.rig import Peer, Who, closed_port, opened, problem
 from tests.services.test_orders import ALICE, BOB
 from tests.services.test_products import added
@@ -19,7 +19,7 @@ from tests.services.test_products import added
 if TYPE_CHECKING:
     import httpx
 
-    from services.orders.settings import OrdersSettings
+    from lockgate_shop.orders.settings import OrdersSettings
     from tests.services.rig import Clock, Links
 
 LAMP, CUP, PEN = (str(UUID(int=number)) for number in (1, 2, 3))

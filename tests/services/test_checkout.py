@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from services.kit.clock import moment
-from services.kit.idempotency import KEY_IN_FLIGHT, MAX_KEY, read_key
-from services.kit.problems import Problem
-from services.orders.app import create_app as create_orders
-from services.orders.checkout import KEY_LIFE, LEASE, Purchase
-from services.orders.checkout_store import CheckoutStore
-from services.orders.models import Checkout, Order, Release
+from lockgate_shop.kit.clock import moment
+from lockgate_shop.kit.idempotency import KEY_IN_FLIGHT, MAX_KEY, read_key
+from lockgate_shop.kit.problems import Problem
+from lockgate_shop.orders.app import create_app as create_orders
+from lockgate_shop.orders.checkout import KEY_LIFE, LEASE, Purchase
+from lockgate_shop.orders.checkout_store import CheckoutStore
+from lockgate_shop.orders.models import Checkout, Order, Release
 from tests.services.rig import Clock, Links, Peer, Who, caller, closed_port, opened, problem
 from tests.services.test_orders import ALICE, BOB, basket, orders_of, placed
 from tests.services.test_products import added
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import httpx
     from fastapi import FastAPI
 
-    from services.orders.checkout import Checkouts
-    from services.orders.settings import OrdersSettings
+    from lockgate_shop.orders.checkout import Checkouts
+    from lockgate_shop.orders.settings import OrdersSettings
 
 
 @asynccontextmanager

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import pytest
 
+from lockgate_trust import LinkKeys, create_link, signed_headers, token_headers
 from tests.support import examples
 from tests.support.accounts import FOREIGN_GROUP, GROUP, NOBODY, give, needs_root, open_folder
-from trust import LinkKeys, create_link, signed_headers, token_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

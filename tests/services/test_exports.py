@@ -10,9 +10,9 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from services.kit.errors import StoreUnavailableError
-from services.orders.app import create_app as create_orders
-from services.orders.exports import (
+from lockgate_shop.kit.errors import StoreUnavailableError
+from lockgate_shop.orders.app import create_app as create_orders
+from lockgate_shop.orders.exports import (
     COLUMNS,
     KEPT_FOR,
     LOST_AFTER,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from services.orders.settings import OrdersSettings
+    from lockgate_shop.orders.settings import OrdersSettings
     from tests.services.rig import Clock, Links
     from tests.support.s3 import Bucket
 

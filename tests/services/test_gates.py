@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kit.body import MAX_BODY, strict_json
-from services.kit.links import LinkTable
-from services.kit.problems import LINK_REFUSED, NOT_FOUND
-from services.users.app import create_app as create_users
-from services.users.settings import UsersSettings
+from lockgate_shop.kit.body import MAX_BODY, strict_json
+from lockgate_shop.kit.links import LinkTable
+from lockgate_shop.kit.problems import LINK_REFUSED, NOT_FOUND
+from lockgate_shop.users.app import create_app as create_users
+from lockgate_shop.users.settings import UsersSettings
+from lockgate_trust import Body, LiveLinkKeys, signed_headers
 from tests.services.rig import Clock, Peer, Who, opened, problem, served
 from tests.services.test_users import CAROL, count
 from tests.support.charsets import NOT_UTF_8, UTF_8
-from trust import Body, LiveLinkKeys, signed_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

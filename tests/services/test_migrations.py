@@ -12,15 +12,15 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import insert, text
 
-from services.kit.database import Database
-from services.kit.errors import ConfigurationError
-from services.kit.migrations import Schema, migrate
-from services.kit.settings import ServiceSettings
-from services.orders.models import SCHEMA as ORDERS
-from services.products.models import SCHEMA as PRODUCTS
-from services.products.models import Product
-from services.products.store import Filter, ProductStore
-from services.users.models import SCHEMA as USERS
+from lockgate_shop.kit.database import Database
+from lockgate_shop.kit.errors import ConfigurationError
+from lockgate_shop.kit.migrations import Schema, migrate
+from lockgate_shop.kit.settings import ServiceSettings
+from lockgate_shop.orders.models import SCHEMA as ORDERS
+from lockgate_shop.products.models import SCHEMA as PRODUCTS
+from lockgate_shop.products.models import Product
+from lockgate_shop.products.store import Filter, ProductStore
+from lockgate_shop.users.models import SCHEMA as USERS
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection

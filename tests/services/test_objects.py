@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from services.kit.errors import ConfigurationError, StoreUnavailableError
-from services.kit.objects import ObjectSettings, ObjectStore, StoredObject
-from services.kit.settings import read_settings
+from lockgate_shop.kit.errors import ConfigurationError, StoreUnavailableError
+from lockgate_shop.kit.objects import ObjectSettings, ObjectStore, StoredObject
+from lockgate_shop.kit.settings import read_settings
 from tests.services.rig import closed_port
 from tests.support.s3 import bucket_in
 

@@ -20,19 +20,19 @@ import schemathesis
 import uvicorn
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from services.kit.openapi import PATH
-from services.orders.app import create_app as create_orders
-from services.orders.settings import OrdersSettings
-from services.products.app import create_app as create_products
-from services.products.settings import ProductsSettings
-from services.users.app import create_app as create_users
-from services.users.settings import UsersSettings
+from lockgate_shop.kit.openapi import PATH
+from lockgate_shop.orders.app import create_app as create_orders
+from lockgate_shop.orders.settings import OrdersSettings
+from lockgate_shop.products.app import create_app as create_products
+from lockgate_shop.products.settings import ProductsSettings
+from lockgate_shop.users.app import create_app as create_users
+from lockgate_shop.users.settings import UsersSettings
+from lockgate_trust import LinkKey, signed_headers, token_headers
+from lockgate_trust.headers import SIGNATURE
 from tests.services.rig import Links, Peer, Who, problem
 from tests.services.test_products import KETTLE
 from tests.support.openapi import checks, operations, try_out
 from tests.support.s3 import S3Settings, nanio
-from trust import LinkKey, signed_headers, token_headers
-from trust.headers import SIGNATURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from services.kit.events import KEPT, MAX_OF_USER, Feed
-from services.orders.app import create_app as create_orders
+from lockgate_shop.kit.events import KEPT, MAX_OF_USER, Feed
+from lockgate_shop.orders.app import create_app as create_orders
 from tests.services.rig import NOBODY, Clock, Links, Peer, Who, closed_port, opened, problem, served
 from tests.services.test_orders import ALICE, BOB, placed
 from tests.services.test_products import added
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from websockets.asyncio.client import ClientConnection
 
-    from services.orders.settings import OrdersSettings
+    from lockgate_shop.orders.settings import OrdersSettings
 
 PATH = "/orders/events"
 WITHIN_S = 20

@@ -6,14 +6,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.orders.app import create_app as create_orders
-from services.orders.models import INITIAL, NEXT, Status
+from lockgate_shop.orders.app import create_app as create_orders
+from lockgate_shop.orders.models import INITIAL, NEXT, Status
 from tests.services.rig import Peer, Who, closed_port, opened, problem
 from tests.services.test_products import ADMIN, added
 from tests.services.test_reservations import stock_of
 
 if TYPE_CHECKING:
-    from services.orders.settings import OrdersSettings
+    from lockgate_shop.orders.settings import OrdersSettings
     from tests.services.rig import Clock, Links
 
 ALICE = Who("alice-id", scopes=frozenset({"orders:read", "orders:write"}))

@@ -9,14 +9,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.kit.errors import OutcomeUnknownError, UpstreamAwayError
-from services.kit.outbound import AT_ONCE, MAX_ANSWER, Call, ServiceClient
-from services.orders.stock import CALLS
-from services.products.internal import LINKS
-from services.products.internal import router as internal
+from lockgate_shop.kit.errors import OutcomeUnknownError, UpstreamAwayError
+from lockgate_shop.kit.outbound import AT_ONCE, MAX_ANSWER, Call, ServiceClient
+from lockgate_shop.orders.stock import CALLS
+from lockgate_shop.products.internal import LINKS
+from lockgate_shop.products.internal import router as internal
+from lockgate_trust import Caller, Refused, SignatureRefused, Verified, verify
 from tests.services.rig import Clock, Links, closed_port
 from tests.support.raw import until
-from trust import Caller, Refused, SignatureRefused, Verified, verify
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -9,8 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from services.users.app import create_app
-from services.users.settings import UsersSettings
+from lockgate_shop.users.app import create_app
+from lockgate_shop.users.settings import UsersSettings
 from tests.services.rig import Peer, Who, opened, problem
 from tests.services.test_users import registered
 

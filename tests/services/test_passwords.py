@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 from argon2 import PasswordHasher
 
-from services.kit.errors import BusyError
-from services.users.passwords import (
+from lockgate_shop.kit.errors import BusyError
+from lockgate_shop.users.passwords import (
     MAX_BYTES,
     MAX_TYPED_BYTES,
     MEMORY_KIB,

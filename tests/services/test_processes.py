@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from services.products.demo import product_id
+from lockgate_shop.products.demo import product_id
 from tests.services.rig import Links, Peer, Who, closed_port
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def running(service: str, tmp_path: Path, **more: str) -> Iterator[tuple[str, su
     """A service process that is ready; gives its base URL."""
     port = closed_port()
     process = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-m", f"services.{service}", "--port", str(port), "--seed-demo"],
+        [sys.executable, "-m", f"lockgate_shop.{service}", "--port", str(port), "--seed-demo"],
         env=environment(service, tmp_path, **more),
         stderr=subprocess.PIPE,
         text=True,
@@ -61,7 +61,7 @@ def running(service: str, tmp_path: Path, **more: str) -> Iterator[tuple[str, su
 
 def refused(service: str, env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", f"services.{service}", *arguments],
+        [sys.executable, "-m", f"lockgate_shop.{service}", *arguments],
         env=env,
         capture_output=True,
         text=True,

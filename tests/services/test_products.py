@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.products import demo
+from lockgate_shop.products import demo
 from tests.services.rig import NOBODY, Peer, Who, problem
 
 if TYPE_CHECKING:

@@ -9,17 +9,17 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 
-from gateway import errors as gateway_errors
-from gateway.stores import address as gateways
-from gateway.stores.redis import connect as gateways_connect
-from services.kit import redis_address as services
-from services.kit.cache import Cache
-from services.kit.errors import ConfigurationError, StoreUnavailableError
-from services.kit.events import Feed
-from services.kit.jobs import Queue
-from services.kit.problems import Problem
-from services.kit.redis import connect, store_errors
-from services.orders.carts import Carts
+from lockgate import errors as gateway_errors
+from lockgate.stores import address as gateways
+from lockgate.stores.redis import connect as gateways_connect
+from lockgate_shop.kit import redis_address as services
+from lockgate_shop.kit.cache import Cache
+from lockgate_shop.kit.errors import ConfigurationError, StoreUnavailableError
+from lockgate_shop.kit.events import Feed
+from lockgate_shop.kit.jobs import Queue
+from lockgate_shop.kit.problems import Problem
+from lockgate_shop.kit.redis import connect, store_errors
+from lockgate_shop.orders.carts import Carts
 from tests.services.test_redis_groups import WITHIN_S, do_one_job
 from tests.support.redis_server import running, users_of_guide
 

@@ -11,13 +11,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.kit.cache import Cache
-from services.kit.errors import StoreUnavailableError
-from services.kit.events import Feed
-from services.kit.jobs import Queue, worker
-from services.kit.problems import Problem
-from services.kit.redis import connect
-from services.orders.carts import Cart, Carts
+from lockgate_shop.kit.cache import Cache
+from lockgate_shop.kit.errors import StoreUnavailableError
+from lockgate_shop.kit.events import Feed
+from lockgate_shop.kit.jobs import Queue, worker
+from lockgate_shop.kit.problems import Problem
+from lockgate_shop.kit.redis import connect
+from lockgate_shop.orders.carts import Cart, Carts
 from tests.support.redis_groups import MASTER, named_by, sentinel_group, stopped, until
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from services.kit.database import Database
-from services.kit.settings import ServiceSettings
-from services.products.app import create_app
-from services.products.settings import ProductsSettings
+from lockgate_shop.kit.database import Database
+from lockgate_shop.kit.settings import ServiceSettings
+from lockgate_shop.products.app import create_app
+from lockgate_shop.products.settings import ProductsSettings
 from tests.services.rig import NOBODY, Peer, Who, closed_port, opened
 from tests.services.test_products import ADMIN, added
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi import APIRouter
 
-from services.kit.database import Database
-from services.kit.links import LinkTable
-from services.kit.service import Parts, create_service
-from services.kit.settings import ServiceSettings
-from services.users.models import SCHEMA
+from lockgate_shop.kit.database import Database
+from lockgate_shop.kit.links import LinkTable
+from lockgate_shop.kit.service import Parts, create_service
+from lockgate_shop.kit.settings import ServiceSettings
+from lockgate_shop.users.models import SCHEMA
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from services.kit.errors import ConfigurationError
-from services.kit.settings import read_settings
-from services.orders.settings import OrdersSettings
-from services.users.settings import UsersSettings
+from lockgate_shop.kit.errors import ConfigurationError
+from lockgate_shop.kit.settings import read_settings
+from lockgate_shop.orders.settings import OrdersSettings
+from lockgate_shop.users.settings import UsersSettings
 
 
 def test_each_service_reads_its_own_prefix_and_the_command_line_wins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,14 +7,14 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import func, select, text
 
-from services.users import demo
-from services.users.models import Account
+from lockgate_shop.users import demo
+from lockgate_shop.users.models import Account
 from tests.services.rig import Peer, Who, problem
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from services.kit.database import Database
+    from lockgate_shop.kit.database import Database
     from tests.services.rig import Clock, Links
 
 CAROL = {"username": "carol", "password": "a-long-enough-one"}

@@ -8,7 +8,7 @@ from typing import Final
 
 import httpx
 
-from gateway.errors import Reason
+from lockgate.errors import Reason
 from tests.support.people import Person, Place, refused
 
 RECOVERY_S: Final = 5

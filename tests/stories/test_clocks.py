@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.clock import DEFAULT_LEEWAY_S
-from gateway.errors import Reason
-from gateway.settings import TokenSettings
+from lockgate.clock import DEFAULT_LEEWAY_S
+from lockgate.errors import Reason
+from lockgate.settings import TokenSettings
 from tests.support.people import refused
 from tests.support.world import World
 

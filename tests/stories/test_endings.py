@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.errors import Reason
-from gateway.observe.audit import Event
+from lockgate.errors import Reason
+from lockgate.observe.audit import Event
 from tests.gateway.forward.sockets import closed
 from tests.support.people import refused
 from tests.support.world import World

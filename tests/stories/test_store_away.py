@@ -8,10 +8,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from gateway.app import ADMISSION_TIMEOUT_S
-from gateway.clock import DEFAULT_LEEWAY_S
-from gateway.errors import Reason
-from gateway.settings import TokenSettings
+from lockgate.app import ADMISSION_TIMEOUT_S
+from lockgate.clock import DEFAULT_LEEWAY_S
+from lockgate.errors import Reason
+from lockgate.settings import TokenSettings
 from tests.stories.attempts import ATTEMPTS, CALL, until_answered
 from tests.support.people import Person, Place, refused
 from tests.support.world import World

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import Reason
-from gateway.observe.audit import Event
+from lockgate.errors import Reason
+from lockgate.observe.audit import Event
 from tests.stories.attempts import ATTEMPTS
 from tests.support.people import refused
 from tests.support.world import World

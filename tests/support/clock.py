@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ManualClock:
-    """Implements `gateway.clock.Clock`; both readings move together."""
+    """Implements `lockgate.clock.Clock`; both readings move together."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self._now = now

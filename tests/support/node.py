@@ -24,18 +24,18 @@ from typing import IO, Any, Final
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway.app import Worker
-from gateway.cli import keys, redis_server
-from gateway.clock import SystemClock
-from gateway.edge.protocol import STATE_KEY, EdgeProtocol
-from gateway.errors import Reason
-from gateway.identity import keyring
-from gateway.server import listening_for_operators, serve
-from gateway.settings import Settings
+from lockgate.app import Worker
+from lockgate.cli import keys, redis_server
+from lockgate.clock import SystemClock
+from lockgate.edge.protocol import STATE_KEY, EdgeProtocol
+from lockgate.errors import Reason
+from lockgate.identity import keyring
+from lockgate.server import listening_for_operators, serve
+from lockgate.settings import Settings
+from lockgate_trust import LinkKeys
 from tests.support.clock import ManualClock
 from tests.support.raw import WITHIN_S, Message, Wire
 from tests.support.tokens import Tokens
-from trust import LinkKeys
 
 HOST: Final = "Host: shop.example\r\n"
 ROLES: Final = {"customer": ("orders:read", "orders:write"), "admin": ("products:write",)}

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import httpx
 from websockets.asyncio.client import connect
 
-from gateway.errors import Reason
+from lockgate.errors import Reason
 from tests.support import node as nodes
 from tests.support.raw import WITHIN_S
 

@@ -22,8 +22,8 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from gateway.cli import redis_server
-from gateway.stores.layout import UserKeys
+from lockgate.cli import redis_server
+from lockgate.stores.layout import UserKeys
 
 HOST: Final = "127.0.0.1"
 MASTER: Final = "lockgate"

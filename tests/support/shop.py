@@ -11,16 +11,16 @@ from typing import Any, Final
 
 import httpx
 
-from services.users.accounts import Accounts, Registration
-from services.users.app import create_app
-from services.users.models import Account, Role
-from services.users.settings import UsersSettings
+from lockgate_shop.users.accounts import Accounts, Registration
+from lockgate_shop.users.app import create_app
+from lockgate_shop.users.models import Account, Role
+from lockgate_shop.users.settings import UsersSettings
+from lockgate_trust import LinkKeys
 from tests.services.rig import served
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
 from tests.support.node import Node
 from tests.support.raw import WITHIN_S
-from trust import LinkKeys
 
 DATABASE: Final = "users.db"
 PASSWORD: Final = "correct-horse-battery"

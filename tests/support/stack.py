@@ -94,7 +94,7 @@ def started_stack(
     with (
         (folder / "dev.err").open("wb") as errors,
         subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "gateway.cli", "dev", "--port", "0", "--data", str(folder / "data"), *options],
+            [sys.executable, "-m", "lockgate.cli", "dev", "--port", "0", "--data", str(folder / "data"), *options],
             cwd=ROOT,
             env=env,
             stdin=terminal,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from gateway.stores.redis import RedisClient
+from lockgate.stores.redis import RedisClient
 from tests.support import node as nodes
 
 FULL: Final = 1

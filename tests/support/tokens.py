@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.clock import Clock
-from gateway.identity.keyring import SigningKey
-from gateway.settings import TokenSettings
+from lockgate.clock import Clock
+from lockgate.identity.keyring import SigningKey
+from lockgate.settings import TokenSettings
 
 ABSENT: Final = object()
 """As the value of a member: leave it out."""

@@ -24,13 +24,14 @@ from typing import Any, Final
 import httpx
 from redis.asyncio import Redis
 
-from gateway.observe.audit import Event
-from gateway.stores.layout import UserKeys
-from gateway.stores.trail import AuditTrail
-from services.users.accounts import Registration
-from services.users.app import create_app
-from services.users.models import Account, Role
-from services.users.settings import UsersSettings
+from lockgate.observe.audit import Event
+from lockgate.stores.layout import UserKeys
+from lockgate.stores.trail import AuditTrail
+from lockgate_shop.users.accounts import Registration
+from lockgate_shop.users.app import create_app
+from lockgate_shop.users.models import Account, Role
+from lockgate_shop.users.settings import UsersSettings
+from lockgate_trust import LinkKeys
 from tests.gateway.forward.sockets import SocketService, socket_service
 from tests.services.rig import served
 from tests.support import node as nodes
@@ -40,7 +41,6 @@ from tests.support.people import PASSWORD, SOCKETS, Person, Place
 from tests.support.raw import WITHIN_S, Wire
 from tests.support.store import Store, time_passes_at
 from tests.support.upstream import Script, Upstream
-from trust import LinkKeys
 
 LATEST: Final = 100
 """Events of the audit trail that are looked at."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from trust import (
+from lockgate_trust import (
     Body,
     LinkKey,
     LinkKeys,
@@ -19,7 +19,7 @@ from trust import (
     token_headers,
     verify,
 )
-from trust.headers import REQUEST_ID, SIGNATURE, SIGNATURE_INPUT, TRACEPARENT
+from lockgate_trust.headers import REQUEST_ID, SIGNATURE, SIGNATURE_INPUT, TRACEPARENT
 
 NOW = 1_767_225_600.0
 REQUEST = "0198c1a2-7f7e-7abc-8def-001122334466"

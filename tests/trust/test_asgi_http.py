@@ -6,8 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.trust.support import NOW, ORDERS_KEYS, REQUEST, Received, signed
-from trust import (
+from lockgate_trust import (
     MAX_DIGEST_BODY,
     Caller,
     IdentityMiddleware,
@@ -17,8 +16,9 @@ from trust import (
     caller_of,
     known_caller,
 )
-from trust.asgi import ASGIApp, Message, Receive, Scope, Send
-from trust.headers import CONTENT_DIGEST, REQUEST_ID
+from lockgate_trust.asgi import ASGIApp, Message, Receive, Scope, Send
+from lockgate_trust.headers import CONTENT_DIGEST, REQUEST_ID
+from tests.trust.support import NOW, ORDERS_KEYS, REQUEST, Received, signed
 
 
 class Recorder:

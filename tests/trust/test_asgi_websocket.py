@@ -1,8 +1,8 @@
 import pytest
 
+from lockgate_trust import Caller, IdentityMiddleware, caller_of
+from lockgate_trust.asgi import Message, Receive, Scope, Send
 from tests.trust.support import NOW, ORDERS_KEYS, Received, signed
-from trust import Caller, IdentityMiddleware, caller_of
-from trust.asgi import Message, Receive, Scope, Send
 
 
 class Socket:

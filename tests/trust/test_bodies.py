@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
+from lockgate_trust import MAX_DIGEST_BODY, Body, IdentityMiddleware, Refused, SignatureRefused, body_refused, caller_of
 from tests.services.rig import served
 from tests.support.raw import Message, Wire
 from tests.trust.support import (
@@ -23,12 +24,11 @@ from tests.trust.support import (
     signed,
     signed_whatever,
 )
-from trust import MAX_DIGEST_BODY, Body, IdentityMiddleware, Refused, SignatureRefused, body_refused, caller_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from trust.asgi import Receive, Scope, Send
+    from lockgate_trust.asgi import Receive, Scope, Send
 
 CHUNKED = b"5\r\nhello\r\n0\r\n\r\n"
 EMPTY = b"0\r\n\r\n"

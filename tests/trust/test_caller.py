@@ -1,5 +1,8 @@
 import pytest
 
+from lockgate_trust import Caller, Refused, token_headers
+from lockgate_trust.caller import IdentityError, caller_from
+from lockgate_trust.headers import REQUEST_ID
 from tests.trust.support import (
     ALICE,
     IDENTITY,
@@ -14,9 +17,6 @@ from tests.trust.support import (
     signed,
     signed_whatever,
 )
-from trust import Caller, Refused, token_headers
-from trust.caller import IdentityError, caller_from
-from trust.headers import REQUEST_ID
 
 
 def test_every_identity_header_reaches_the_caller() -> None:

@@ -8,7 +8,7 @@ from threading import Barrier
 
 import pytest
 
-from trust import LinkKeyError, LinkKeys, create_link, link_path
+from lockgate_trust import LinkKeyError, LinkKeys, create_link, link_path
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trust.headers import IDENTITY_HEADERS, decode_value, decode_words, encode_value, encode_words
+from lockgate_trust.headers import IDENTITY_HEADERS, decode_value, decode_words, encode_value, encode_words
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 

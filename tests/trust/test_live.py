@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.trust.support import NOW
-from trust import (
+from lockgate_trust import (
     LinkKey,
     LinkKeyError,
     LinkKeys,
@@ -22,7 +21,8 @@ from trust import (
     signed_headers,
     verify,
 )
-from trust.headers import REQUEST_ID
+from lockgate_trust.headers import REQUEST_ID
+from tests.trust.support import NOW
 
 Document = dict[str, Any]
 

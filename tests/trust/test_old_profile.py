@@ -8,10 +8,10 @@ import re
 
 import pytest
 
+from lockgate_trust import Body, IdentityMiddleware, Refused, content_digest, known_caller
+from lockgate_trust.asgi import Message, Receive, Scope, Send
 from tests.trust.support import IDENTITY, NOW, ORDERS_KEYS, Received, accepted, signed, signed_whatever
 from tests.trust.test_asgi_http import World
-from trust import Body, IdentityMiddleware, Refused, content_digest, known_caller
-from trust.asgi import Message, Receive, Scope, Send
 
 OLD_NONCE = re.compile(r';nonce="[A-Za-z0-9_-]{8,64}";keyid=')
 TARGET, SOCKET = ("/orders/42", "page=2"), ("/orders/events", "page=2")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lockgate_trust import PrivateFileError, read_private
 from tests.support.accounts import FOREIGN_GROUP, GROUP, NOBODY, give, needs_root, open_folder, said_by
-from trust import PrivateFileError, read_private
 
 pytestmark = pytest.mark.process
 

@@ -3,8 +3,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lockgate_trust import LEEWAY_S, Refused, ReplayGuard
 from tests.trust.support import NOW
-from trust import LEEWAY_S, Refused, ReplayGuard
 
 END = int(NOW) + 10
 

@@ -7,9 +7,9 @@ import pytest
 from http_message_signatures import HTTPMessageSigner, HTTPMessageVerifier, InvalidSignature, MappingKeyResolver
 from http_message_signatures.algorithms import HMAC_SHA256
 
+from lockgate_trust import content_digest
+from lockgate_trust.headers import CONTENT_DIGEST, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT
 from tests.trust.support import GATEWAY_TO_ORDERS, IDENTITY, NOW, REQUEST, Headers, Received, accepted, signed
-from trust import content_digest
-from trust.headers import CONTENT_DIGEST, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT
 
 SECRETS = {GATEWAY_TO_ORDERS.key_id: GATEWAY_TO_ORDERS.secret}
 RESOLVER = MappingKeyResolver(public_keys=SECRETS, private_keys=SECRETS)

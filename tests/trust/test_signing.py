@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lockgate_trust import LIFETIME_S, MAX_DIGEST_BODY, Covered, LinkKey, Signer, content_digest, cover, signed_headers
+from lockgate_trust.headers import CONTENT_DIGEST, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT
 from tests.trust.support import ALICE, GATEWAY_TO_ORDERS, NOW, REQUEST, TRACE, Headers, signature_over, signed
-from trust import LIFETIME_S, MAX_DIGEST_BODY, Covered, LinkKey, Signer, content_digest, cover, signed_headers
-from trust.headers import CONTENT_DIGEST, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT
 
 ROOT = Path(__file__).parents[2]
 
@@ -191,5 +191,5 @@ def test_the_package_imports_with_the_standard_library_alone() -> None:
     program = f"import sys; sys.path.append({str(ROOT)!r}); import trust; print(sorted(sys.modules))"
     command = [sys.executable, "-I", "-S", "-c", program]
     ran = subprocess.run(command, capture_output=True, check=True, text=True)  # noqa: S603 - our own program
-    assert "trust.signature" in ran.stdout
+    assert "lockgate_trust.signature" in ran.stdout
     assert "gateway" not in ran.stdout

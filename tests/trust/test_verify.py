@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from lockgate_trust import LinkKey, LinkKeys, Refused, SignatureRefused, content_digest
+from lockgate_trust.headers import CONTENT_DIGEST, IDENTITY_HEADERS, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT, TRACEPARENT
 from tests.trust.support import (
     ALICE,
     GATEWAY_TO_ORDERS,
@@ -17,8 +19,6 @@ from tests.trust.support import (
     signature_over,
     signed,
 )
-from trust import LinkKey, LinkKeys, Refused, SignatureRefused, content_digest
-from trust.headers import CONTENT_DIGEST, IDENTITY_HEADERS, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT, TRACEPARENT
 
 
 def signed_as(old: str, new: str) -> Received:

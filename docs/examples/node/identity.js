@@ -1,4 +1,4 @@
-// Who is calling, for a service behind the gateway: the fixed profile of RFC 9421 that `trust` describes, verified with
+// Who is calling, for a service behind the gateway: the fixed profile of RFC 9421 that `lockgate_trust` describes, verified with
 // the public library http-message-signatures. It computes the signature; what the profile demands besides is here.
 'use strict'
 

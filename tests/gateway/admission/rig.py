@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator
 
 from redis.asyncio import Redis
 
-from gateway.admission.gate import Admission, Verdict
-from gateway.admission.links import StoreLink, link_to
-from gateway.errors import Reason, Refusal
-from gateway.identity.model import Identity, VerifiedClaims
-from gateway.stores.layout import admission_keys
-from gateway.stores.redis import RedisClient
+from lockgate.admission.gate import Admission, Verdict
+from lockgate.admission.links import StoreLink, link_to
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.model import Identity, VerifiedClaims
+from lockgate.stores.layout import admission_keys
+from lockgate.stores.redis import RedisClient
+from lockgate_trust import cover
 from tests.support.clock import ManualClock
-from trust import cover
 
 WITHIN_S = 15
 LINK_TIMEOUT_S = 5

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
-from gateway.admission.cluster_link import ClusterLink
-from gateway.admission.gate import Admitted
-from gateway.admission.link import AWAY
-from gateway.admission.rate import Limit
-from gateway.errors import Reason
-from gateway.stores.layout import UserKeys, rate_key
-from gateway.stores.redis import RedisClient, connect
+from lockgate.admission.cluster_link import ClusterLink
+from lockgate.admission.gate import Admitted
+from lockgate.admission.link import AWAY
+from lockgate.admission.rate import Limit
+from lockgate.errors import Reason
+from lockgate.stores.layout import UserKeys, rate_key
+from lockgate.stores.redis import RedisClient, connect
 from tests.gateway.admission.rig import WITHIN_S, claims, gate, opened, reason, together
 from tests.support.clock import ManualClock
 from tests.support.redis_groups import Cluster, Server, slot_of

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from gateway.admission.gate import Admitted
-from gateway.errors import Reason
-from gateway.stores.layout import UserKeys
+from lockgate.admission.gate import Admitted
+from lockgate.errors import Reason
+from lockgate.stores.layout import UserKeys
 from tests.gateway.admission.rig import claims, commands, gate, opened, reason, together
 
 ALICE = UserKeys.of("alice")

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.admission.rate import Limit, Window, parse, subject
-from gateway.errors import ConfigurationError
-from gateway.stores.layout import UserKeys
+from lockgate.admission.rate import Limit, Window, parse, subject
+from lockgate.errors import ConfigurationError
+from lockgate.stores.layout import UserKeys
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
 from tests.support.node import Node

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from gateway.cli.main import run
+from lockgate.cli.main import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def called(*arguments: str | Path, stdin: str = "", **environment: str) -> subpr
 def lockgate(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the program to its end, as a process of its own."""
     return subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "gateway.cli", *map(str, arguments)],
+        [sys.executable, "-m", "lockgate.cli", *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -10,9 +10,9 @@ import asyncio
 import sys
 from pathlib import Path
 
-from gateway.cli import redis_server
-from gateway.cli.process import environment, python_module
-from gateway.cli.supervisor import Child, Supervisor
+from lockgate.cli import redis_server
+from lockgate.cli.process import environment, python_module
+from lockgate.cli.supervisor import Child, Supervisor
 
 # One write, because two children share the pipe.
 IDLE = "import os, signal; os.write(1, b'%d\\n' % os.getpid()); signal.pause()"

@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
-from gateway.cli import addresses
-from gateway.cli.addresses import Ports
-from gateway.errors import ConfigurationError
-from gateway.settings import is_loopback
+from lockgate.cli import addresses
+from lockgate.cli.addresses import Ports
+from lockgate.errors import ConfigurationError
+from lockgate.settings import is_loopback
 
 HOST = "127.0.0.1"
 

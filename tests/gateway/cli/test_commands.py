@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cli import addresses
-from gateway.settings import RouteSettings
+from lockgate.cli import addresses
+from lockgate.settings import RouteSettings
 from tests.gateway.cli.processes import CONFIG, ROOT, called, lockgate
 
 if TYPE_CHECKING:

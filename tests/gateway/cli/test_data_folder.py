@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cli import data_folder
-from gateway.errors import ConfigurationError
+from lockgate.cli import data_folder
+from lockgate.errors import ConfigurationError
 from tests.gateway.cli.processes import WITHIN_S
 
 if TYPE_CHECKING:

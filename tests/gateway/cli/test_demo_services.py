@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cli import addresses, data_folder
-from gateway.cli.addresses import Ports
-from gateway.cli.demo_services import DemoServices
-from gateway.settings import RouteSettings, Settings
+from lockgate.cli import addresses, data_folder
+from lockgate.cli.addresses import Ports
+from lockgate.cli.demo_services import DemoServices
+from lockgate.settings import RouteSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +98,7 @@ def test_where_there_is_a_redis_orders_has_a_worker_with_the_same_settings(ports
     orders, worker, users = made["orders"], made["orders-worker"], made["users"]
     assert worker.env == orders.env
     assert (worker.env["ORDERS_REDIS_URL"], worker.env["ORDERS_DATABASE_URL"]) == ("redis://one", "postgresql://theirs")
-    assert "services.orders.worker" in worker.argv
+    assert "lockgate_shop.orders.worker" in worker.argv
     assert "--seed-demo" not in worker.argv
     assert (worker.needs, orders.needs, orders.uses) == (frozenset({"redis"}), frozenset(), frozenset({"redis"}))
     assert "USERS_REDIS_URL" not in users.env

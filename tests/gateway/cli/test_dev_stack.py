@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import data_folder, dev_stack
+from lockgate.cli import data_folder, dev_stack
 
 CONFIG = Path("lockgate.toml")
 TOLD = {"LOCKGATE_TOKEN__ISSUER": "http://stack:1", "REDIS_URL": "unix:///stack"}

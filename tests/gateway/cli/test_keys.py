@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import keys
-from gateway.identity import keyring
-from gateway.identity.keystore import KeyStore
-from gateway.settings import Settings
+from lockgate.cli import keys
+from lockgate.identity import keyring
+from lockgate.identity.keystore import KeyStore
+from lockgate.settings import Settings
 from tests.gateway.cli.processes import CONFIG, called
 from tests.support.clock import ManualClock
 

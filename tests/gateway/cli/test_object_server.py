@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from gateway.cli import data_folder, object_server
-from gateway.errors import ConfigurationError
+from lockgate.cli import data_folder, object_server
+from lockgate.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import httpx
 import pytest
 
-from services.users.demo import PASSWORD
+from lockgate_shop.users.demo import PASSWORD
 from tests.gateway.cli.processes import CONFIG, ROOT, WITHIN_S, called
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def test_a_command_line_that_is_wrong_for_a_token_in_it_is_not_repeated(command:
 def test_without_a_redis_it_says_what_is_missing() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
     done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "gateway.cli", "clients", "list", "--config", str(CONFIG)],
+        [sys.executable, "-m", "lockgate.cli", "clients", "list", "--config", str(CONFIG)],
         env={**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

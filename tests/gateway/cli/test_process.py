@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cli.process import Process, describe, environment, python_module
-from tests.gateway.cli.processes import ROOT, WITHIN_S, Ending
+from lockgate.cli.process import Process, describe, environment, python_module
+from tests.gateway.cli.processes import WITHIN_S, Ending
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,9 +87,8 @@ async def test_a_signal_to_one_that_has_ended_is_nothing() -> None:
 async def test_a_module_is_that_of_this_installation_whatever_lies_in_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "gateway").mkdir()
-    (tmp_path / "gateway" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    (tmp_path / "lockgate").mkdir()
+    (tmp_path / "lockgate" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(tmp_path)
-    process = Process(python_module("gateway.cli", "--help"), env=environment(), log=tmp_path / "log")
+    process = Process(python_module("lockgate.cli", "--help"), env=environment(), log=tmp_path / "log")
     assert await ended(process) == 0
-    assert environment()["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT)

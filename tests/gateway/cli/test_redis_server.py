@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.asyncio import Redis
 
-from gateway.cli import redis_server
-from gateway.cli.process import environment
-from gateway.cli.supervisor import Supervisor
-from gateway.errors import ConfigurationError
+from lockgate.cli import redis_server
+from lockgate.cli.process import environment
+from lockgate.cli.supervisor import Supervisor
+from lockgate.errors import ConfigurationError
 from tests.gateway.cli.processes import WITHIN_S, Ending, started
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cli import addresses
+from lockgate.cli import addresses
 from tests.gateway.cli.processes import CONFIG, WITHIN_S, Ending, lockgate, started
 from tests.support.redis_server import running
 
@@ -37,7 +37,7 @@ def serving(
     monkeypatch.setenv("LOCKGATE_KEYS__DIRECTORY", str(folder / "keys"))
     assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
     arguments = ("serve", "--config", str(CONFIG), "--workers", "2", "--fd", str(listener.fileno()))
-    with started("gateway.cli", *arguments, fds=(listener.fileno(),), errors=True) as supervisor:
+    with started("lockgate.cli", *arguments, fds=(listener.fileno(),), errors=True) as supervisor:
         heard(supervisor, "gateway-1: ready", "gateway-2: ready")
         yield supervisor, workers_of(supervisor)
 

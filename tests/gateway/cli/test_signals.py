@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from gateway.cli import addresses
+from lockgate.cli import addresses
 from tests.gateway.cli.processes import CONFIG, ROOT, WITHIN_S, lockgate
 from tests.support.raw import Wire
 from tests.support.upstream import Upstream, manual, running
@@ -39,7 +39,7 @@ def serving(
         patch.setenv("LOCKGATE_KEYS__DIRECTORY", str(folder / "keys"))
         assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
     with addresses.listen("127.0.0.1", 0) as listener:
-        argv = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(CONFIG), "--workers", str(workers)]
+        argv = [sys.executable, "-m", "lockgate.cli", "serve", "--config", str(CONFIG), "--workers", str(workers)]
         argv += ["--fd", str(listener.fileno())]
         started = subprocess.Popen(  # noqa: S603 - our own program
             argv,

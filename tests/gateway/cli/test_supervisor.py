@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cli.process import environment
-from gateway.cli.supervisor import Child, ChildFailedError, Pace, Supervisor
-from gateway.errors import ConfigurationError, LockgateError
+from lockgate.cli.process import environment
+from lockgate.cli.supervisor import Child, ChildFailedError, Pace, Supervisor
+from lockgate.errors import ConfigurationError, LockgateError
 from tests.gateway.cli.processes import WITHIN_S
 
 if TYPE_CHECKING:

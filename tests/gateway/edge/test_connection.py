@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.settings import Settings
+from lockgate.settings import Settings
 from tests.gateway.edge.rules import HOST, refused
 from tests.support import node as nodes
 from tests.support.node import Node

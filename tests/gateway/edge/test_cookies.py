@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.edge.cookies import LOCALHOST_NAME, SECURE_NAME, sets_ours, take_out
-from gateway.edge.headers import examine
-from gateway.settings import LimitSettings
+from lockgate.edge.cookies import LOCALHOST_NAME, SECURE_NAME, sets_ours, take_out
+from lockgate.edge.headers import examine
+from lockgate.settings import LimitSettings
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.upstream import Upstream

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.edge import draining
+from lockgate.edge import draining
 from tests.gateway.edge.rules import HOST
 from tests.support import node as nodes
 from tests.support.node import Node

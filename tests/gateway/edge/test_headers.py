@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from lockgate_trust import IDENTITY_HEADERS, Verified, verify
 from tests.gateway.edge.rules import HOST, refused
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.upstream import Upstream
-from trust import IDENTITY_HEADERS, Verified, verify
 
 RESERVED = (*IDENTITY_HEADERS, "signature", "signature-input", "content-digest")
 # Ways to write a name that some reader behind the gateway may take for the reserved one.

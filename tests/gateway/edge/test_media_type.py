@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.edge.media_type import parse
+from lockgate.edge.media_type import parse
 from tests.support.charsets import NOT_UTF_8, UTF_8
 
 ALL = '; ="\\charset*utf-87xy\t'

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from pydantic import ValidationError
 
-from gateway.errors import ConfigurationError
-from gateway.policy.routes import RouteTable
+from lockgate.errors import ConfigurationError
+from lockgate.policy.routes import RouteTable
 from tests.gateway.edge.rules import HOST, refused
 from tests.support import node as nodes
 from tests.support.node import Node

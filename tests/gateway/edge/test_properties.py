@@ -14,16 +14,16 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gateway.edge import wire
-from gateway.edge.client_address import ForwardedReader
-from gateway.edge.head import HeadReader, Peer
-from gateway.edge.headers import examine, is_forwardable
-from gateway.edge.path import canonical_path, parse_target
-from gateway.edge.request import InboundRequest
-from gateway.edge.wire import ChunkedReader, LengthReader, WireError
-from gateway.errors import Reason
-from gateway.settings import LimitSettings, ServerSettings
-from trust import IDENTITY_HEADERS
+from lockgate.edge import wire
+from lockgate.edge.client_address import ForwardedReader
+from lockgate.edge.head import HeadReader, Peer
+from lockgate.edge.headers import examine, is_forwardable
+from lockgate.edge.path import canonical_path, parse_target
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.wire import ChunkedReader, LengthReader, WireError
+from lockgate.errors import Reason
+from lockgate.settings import LimitSettings, ServerSettings
+from lockgate_trust import IDENTITY_HEADERS
 
 LIMITS = LimitSettings()
 PEER = Peer("127.0.0.1", trusted=False)

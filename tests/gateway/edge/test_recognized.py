@@ -6,11 +6,11 @@ from itertools import product
 
 import pytest
 
-from gateway.edge.head import HeadReader, Peer
-from gateway.edge.request import InboundRequest
-from gateway.edge.wire import WireError
-from gateway.errors import Reason
-from gateway.settings import LimitSettings, ServerSettings
+from lockgate.edge.head import HeadReader, Peer
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.wire import WireError
+from lockgate.errors import Reason
+from lockgate.settings import LimitSettings, ServerSettings
 
 LINES = (
     b"GET /orders/1?a=b HTTP/1.1",

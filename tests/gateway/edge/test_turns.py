@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from gateway.edge.turns import Queue, Start, Turns
+from lockgate.edge.turns import Queue, Start, Turns
 
 
 class Begun:

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from gateway.identity import keyring
-from gateway.stores.layout import KEYS_LOCK
+from lockgate.identity import keyring
+from lockgate.stores.layout import KEYS_LOCK
 from tests.gateway.endpoints.test_admin import ada, status
 from tests.support.shop import Shop, code
 

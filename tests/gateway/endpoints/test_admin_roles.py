@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.stores.layout import UserKeys
+from lockgate.stores.layout import UserKeys
 from tests.gateway.endpoints.test_admin import ada, status
 from tests.support import shop as shops
 from tests.support.raw import WITHIN_S

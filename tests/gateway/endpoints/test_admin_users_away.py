@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 from redis.asyncio import Redis
 
-from gateway.stores.layout import BLOCKED_LIFE_S, UserKeys
+from lockgate.stores.layout import BLOCKED_LIFE_S, UserKeys
 from tests.gateway.endpoints.test_admin import ada, status
 from tests.support import shop as shops
 from tests.support import upstream as upstreams

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from gateway.errors import AccountsUnavailableError
-from gateway.observe.audit import SOME_WINDOW_S
-from gateway.sessions.service import Visitor
+from lockgate.errors import AccountsUnavailableError
+from lockgate.observe.audit import SOME_WINDOW_S
+from lockgate.sessions.service import Visitor
 from tests.gateway.endpoints.parties import registered
 from tests.support import shop as shops
 from tests.support import upstream as upstreams

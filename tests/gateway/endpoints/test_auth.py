@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from gateway.sessions.families import MAX_REPEATS
-from gateway.stores.layout import UserKeys
+from lockgate.sessions.families import MAX_REPEATS
+from lockgate.stores.layout import UserKeys
 from tests.gateway.endpoints.rig import CREDENTIALS, PASSWORD, Caller, Users, bearer, problem
 from tests.support.raw import Message
 from tests.support.upstream import Upstream

@@ -9,7 +9,7 @@ import wave
 from PIL import Image
 from redis.asyncio import Redis
 
-from gateway.endpoints.captcha import ALLOWANCE, COST
+from lockgate.endpoints.captcha import ALLOWANCE, COST
 from tests.support import shop as shops
 from tests.support.shop import Shop, code
 from tests.support.store import time_passes_at

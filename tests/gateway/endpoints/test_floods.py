@@ -12,8 +12,8 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from starlette.types import Receive, Scope, Send
 
-from gateway.sessions.accounts import MAX_WAITING, PASSWORDS_AT_ONCE
-from gateway.settings import Settings
+from lockgate.sessions.accounts import MAX_WAITING, PASSWORDS_AT_ONCE
+from lockgate.settings import Settings
 from tests.gateway.endpoints.rig import Caller, Users, bearer, problem
 from tests.support import node as nodes
 from tests.support import upstream as upstreams

@@ -9,12 +9,12 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.stores.layout import UserKeys
+from lockgate.stores.layout import UserKeys
+from lockgate_trust import SignatureRefused, Verified, verify
 from tests.support import node as nodes
 from tests.support.node import Node
 from tests.support.raw import Message
 from tests.support.upstream import Upstream
-from trust import SignatureRefused, Verified, verify
 
 ASK = "GET /auth/verify HTTP/1.1\r\n"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from gateway.cli import keys
-from gateway.identity.keystore import KeyStore
+from lockgate.cli import keys
+from lockgate.identity.keystore import KeyStore
 from tests.support.shop import Shop, bearer, code
 
 CUSTOMER = "alice"

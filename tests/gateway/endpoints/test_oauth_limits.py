@@ -10,11 +10,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from gateway.errors import Reason, Refusal
-from gateway.sessions.clients import Client, Clients
-from gateway.sessions.service import Visitor
-from gateway.stores.layout import CLIENTS, ENDED_CHANNEL
-from services.users.models import Status
+from lockgate.errors import Reason, Refusal
+from lockgate.sessions.clients import Client, Clients
+from lockgate.sessions.service import Visitor
+from lockgate.stores.layout import CLIENTS, ENDED_CHANNEL
+from lockgate_shop.users.models import Status
 from tests.gateway.endpoints.parties import REFUSED, active, orders, refresh, registered
 from tests.gateway.endpoints.rig import CREDENTIALS, Caller, problem
 from tests.support.raw import WITHIN_S

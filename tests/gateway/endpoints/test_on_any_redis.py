@@ -14,13 +14,13 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from gateway.errors import Reason, Refusal
-from gateway.identity import keyring
-from gateway.sessions.captcha import digits
-from gateway.sessions.clients import Clients
-from gateway.sessions.families import Families
-from gateway.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
-from gateway.stores.lock import try_lock
+from lockgate.errors import Reason, Refusal
+from lockgate.identity import keyring
+from lockgate.sessions.captcha import digits
+from lockgate.sessions.clients import Clients
+from lockgate.sessions.families import Families
+from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
+from lockgate.stores.lock import try_lock
 from tests.conftest import enter, leave
 from tests.gateway.admission.rig import WITHIN_S, claims
 from tests.gateway.endpoints.rig import Caller, Users, bearer

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from gateway.endpoints.openapi import PATH, merge
-from gateway.policy.routes import RouteTable
-from gateway.settings import Settings
+from lockgate.endpoints.openapi import PATH, merge
+from lockgate.policy.routes import RouteTable
+from lockgate.settings import Settings
 from tests.support.shop import Shop, bearer, code
 
 if TYPE_CHECKING:

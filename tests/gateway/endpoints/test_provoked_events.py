@@ -13,7 +13,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from gateway.observe.audit import MAX_RATIONED, OFTEN, SOME, SOME_WINDOW_S, Audit, Event
+from lockgate.observe.audit import MAX_RATIONED, OFTEN, SOME, SOME_WINDOW_S, Audit, Event
 from tests.gateway.endpoints.parties import refresh, registered
 from tests.support import shop as shops
 from tests.support.clock import ManualClock

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import Settings
+from lockgate.settings import Settings
 from tests.support import node as nodes
 from tests.support.upstream import Upstream
 

@@ -17,11 +17,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 
-from gateway.settings import Settings
+from lockgate.settings import Settings
+from lockgate_trust import SignatureRefused, Verified, verify
 from tests.support import node as nodes
 from tests.support.node import Node
 from tests.support.raw import WITHIN_S
-from trust import SignatureRefused, Verified, verify
 
 PATH: Final = "/orders/events"
 ORIGIN: Final = "https://shop.example"

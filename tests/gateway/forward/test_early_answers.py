@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.forward.health import FAILURES
+from lockgate.forward.health import FAILURES
 from tests.gateway.forward.wires import MIB, pool_of, request
 from tests.support.node import Node
 from tests.support.upstream import Upstream

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.identity import keyring
-from gateway.identity.keystore import KeyStore
+from lockgate.identity import keyring
+from lockgate.identity.keystore import KeyStore
 from tests.gateway.forward.sockets import (
     SocketService,
     closed,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.edge.ticker import Ticker
-from gateway.forward.check import is_well
-from gateway.forward.health import EJECTED_MAX_S, EJECTED_S, FAILURES, Breaker
+from lockgate.edge.ticker import Ticker
+from lockgate.forward.check import is_well
+from lockgate.forward.health import EJECTED_MAX_S, EJECTED_S, FAILURES, Breaker
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.clock import ManualClock

@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.settings import Settings
-from gateway.stores.layout import ENDED_CHANNEL, UserKeys
+from lockgate.settings import Settings
+from lockgate.stores.layout import ENDED_CHANNEL, UserKeys
 from tests.gateway.forward.test_streams_end import streaming
 from tests.support import node as nodes
 from tests.support import upstream as upstreams

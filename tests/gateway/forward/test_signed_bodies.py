@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from lockgate_trust import Body, IdentityMiddleware, Refused, SignatureRefused, Verified, verify
+from lockgate_trust.asgi import Receive, Scope, Send
 from tests.services.rig import served
 from tests.support import node as nodes
 from tests.support.node import HOST, Node
 from tests.support.raw import Message, Wire
 from tests.support.upstream import OK, Upstream
-from trust import Body, IdentityMiddleware, Refused, SignatureRefused, Verified, verify
-from trust.asgi import Receive, Scope, Send
 
 CHUNKED = "Transfer-Encoding: chunked\r\n"
 SMUGGLED = b"5\r\nhello\r\n0\r\n\r\n"

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.stores.layout import UserKeys
+from lockgate.stores.layout import UserKeys
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.errors import AccountsUnavailableError, ConfigurationError
-from gateway.forward.tls import tls_towards
-from gateway.settings import UpstreamSettings
+from lockgate.errors import AccountsUnavailableError, ConfigurationError
+from lockgate.forward.tls import tls_towards
+from lockgate.settings import UpstreamSettings
 from tests.support import node as nodes
 from tests.support.certificate import make_certificate
 from tests.support.raw import Wire

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.stores.layout import UserKeys
+from lockgate.stores.layout import UserKeys
 from tests.gateway.forward.sockets import (
     PATH,
     SocketService,

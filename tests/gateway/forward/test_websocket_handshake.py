@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.typing import Origin, Subprotocol
 
+from lockgate_trust import Verified
 from tests.gateway.edge.test_headers import RESERVED, SPELLINGS
 from tests.gateway.forward.sockets import (
     ORIGIN,
@@ -27,7 +28,6 @@ from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import WITHIN_S
-from trust import Verified
 
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 ACCEPT = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"

@@ -13,8 +13,8 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from websockets.exceptions import InvalidStatus
 
-from gateway.forward.leases import RENEW_S
-from gateway.stores.layout import SOCKET_LEASE_MS, UserKeys
+from lockgate.forward.leases import RENEW_S
+from lockgate.stores.layout import SOCKET_LEASE_MS, UserKeys
 from tests.gateway.forward.sockets import (
     SocketService,
     handshake,

@@ -11,14 +11,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from gateway.clock import Clock
-from gateway.errors import Refusal
-from gateway.identity import keyring
-from gateway.identity.bearer import format_gate
-from gateway.identity.keyring import KeyRing, PrivateKey
-from gateway.identity.model import VerifiedClaims
-from gateway.identity.verifier import AccessTokenRules, Verifier
-from gateway.stores.layout import admission_keys
+from lockgate.clock import Clock
+from lockgate.errors import Refusal
+from lockgate.identity import keyring
+from lockgate.identity.bearer import format_gate
+from lockgate.identity.keyring import KeyRing, PrivateKey
+from lockgate.identity.model import VerifiedClaims
+from lockgate.identity.verifier import AccessTokenRules, Verifier
+from lockgate.stores.layout import admission_keys
 from tests.support.tokens import ABSENT, base64url, encoded
 
 ISSUER: Final = "https://gateway.example"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import Reason, Refusal
-from gateway.identity.bearer import MAX_TOKEN_BYTES, bearer, format_gate
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.bearer import MAX_TOKEN_BYTES, bearer, format_gate
 
 
 @pytest.mark.parametrize("scheme", [b"Bearer", b"bearer", b"BEARER", b"bEaReR"])

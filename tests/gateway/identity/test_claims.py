@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
-from gateway.errors import Reason, Refusal
-from gateway.identity.keyring import KeyRing
-from gateway.identity.verifier import MAX_TEXT, AccessTokenRules
-from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
-from gateway.settings import TokenSettings
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.keyring import KeyRing
+from lockgate.identity.verifier import MAX_TEXT, AccessTokenRules
+from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
+from lockgate.settings import TokenSettings
 from tests.gateway.identity.rig import AUDIENCE, ISSUER, LEEWAY_S, LIFE_S, RULES, Gate, Signer, accepted
 from tests.gateway.identity.test_signature import refused
 from tests.support.clock import ManualClock

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import keys
-from gateway.identity import keyring
-from gateway.identity.keystore import KeyStore
-from gateway.settings import Settings
+from lockgate.cli import keys
+from lockgate.identity import keyring
+from lockgate.identity.keystore import KeyStore
+from lockgate.settings import Settings
 from tests.support.accounts import GROUP, NOBODY, give, needs_root, open_folder, said_by
 from tests.support.stack import ROOT
 
@@ -27,11 +27,11 @@ IMPORTS = """
 import json
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from gateway.clock import SystemClock
-from gateway.identity import keystore_check
-from gateway.identity.keystore import KeyStore
-from gateway.identity.reload import live_keys
-from gateway.settings import Settings
+from lockgate.clock import SystemClock
+from lockgate.identity import keystore_check
+from lockgate.identity.keystore import KeyStore
+from lockgate.identity.reload import live_keys
+from lockgate.settings import Settings
 """
 TELL = """
 settings = Settings(**json.loads({content!r}))
@@ -132,8 +132,8 @@ def test_what_root_makes_in_a_folder_that_it_gave_to_a_group_is_the_groups_to_re
     assert before[2] == []
     # A command of root's, which is in no group.
     for which in ([], ["--links"], ["--refresh"]):
-        command([sys.executable, "-m", "gateway.cli", "keys", "rotate", "--now", *which], directory)
-    assert command([sys.executable, "-m", "gateway.cli", "keys", "check"], directory) == "every key is in order\n"
+        command([sys.executable, "-m", "lockgate.cli", "keys", "rotate", "--now", *which], directory)
+    assert command([sys.executable, "-m", "lockgate.cli", "keys", "check"], directory) == "every key is in order\n"
     after = read_by_nobody(directory)
     assert after[2] == []
     assert set(before[:2]).isdisjoint(after[:2])

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from gateway.cli import keys
-from gateway.errors import ConfigurationError
-from gateway.identity import keyring
-from gateway.identity.keystore import KeyStore
-from gateway.identity.keystore_changes import KeyChange
-from gateway.settings import Settings
-from gateway.stores.trail import AuditTrail
+from lockgate.cli import keys
+from lockgate.errors import ConfigurationError
+from lockgate.identity import keyring
+from lockgate.identity.keystore import KeyStore
+from lockgate.identity.keystore_changes import KeyChange
+from lockgate.settings import Settings
+from lockgate.stores.trail import AuditTrail
 from tests.gateway.identity.rig import write_private
 from tests.support import node as nodes
 from tests.support.clock import ManualClock

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.endpoints.well_known import PublishedKeys
-from gateway.errors import ConfigurationError
-from gateway.identity import keyring, reload
-from gateway.identity.keyring import KeyRing
-from gateway.identity.keystore import KeyStore
-from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens
+from lockgate.endpoints.well_known import PublishedKeys
+from lockgate.errors import ConfigurationError
+from lockgate.identity import keyring, reload
+from lockgate.identity.keyring import KeyRing
+from lockgate.identity.keystore import KeyStore
+from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens
+from lockgate_trust import Refused, SignatureRefused, Verified, verify
 from tests.gateway.identity.rig import write_private
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
@@ -24,7 +25,6 @@ from tests.support.node import Node
 from tests.support.raw import WITHIN_S
 from tests.support.tokens import Tokens
 from tests.support.upstream import Upstream
-from trust import Refused, SignatureRefused, Verified, verify
 
 PUBLISH_S = 300
 

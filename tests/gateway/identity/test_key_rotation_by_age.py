@@ -11,14 +11,14 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.errors import StoreUnavailableError
-from gateway.identity import keyring
-from gateway.identity.auto_rotation import PERIOD_S, AutoRotation
-from gateway.observe.audit import Audit
-from gateway.settings import Settings
-from gateway.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
-from gateway.stores.lock import try_lock
-from gateway.stores.trail import AuditTrail
+from lockgate.errors import StoreUnavailableError
+from lockgate.identity import keyring
+from lockgate.identity.auto_rotation import PERIOD_S, AutoRotation
+from lockgate.observe.audit import Audit
+from lockgate.settings import Settings
+from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
+from lockgate.stores.lock import try_lock
+from lockgate.stores.trail import AuditTrail
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.clock import ManualClock

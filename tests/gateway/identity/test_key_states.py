@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.identity import keystore_states
-from gateway.identity.keystore_states import Did, Entry, State, Timing
+from lockgate.identity import keystore_states
+from lockgate.identity.keystore_states import Did, Entry, State, Timing
 
 NOW = 1_800_000_000.0
 SIGNING = Timing(publish_s=300, keep_s=600)

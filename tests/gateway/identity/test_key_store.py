@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from gateway.cli import keys
-from gateway.errors import ConfigurationError
-from gateway.identity import keyring, keystore_check
-from gateway.identity.keystore import Group, KeyStore
-from gateway.identity.keystore_states import Did, State, active
-from gateway.settings import Settings
+from lockgate.cli import keys
+from lockgate.errors import ConfigurationError
+from lockgate.identity import keyring, keystore_check
+from lockgate.identity.keystore import Group, KeyStore
+from lockgate.identity.keystore_states import Did, State, active
+from lockgate.settings import Settings
+from lockgate_trust import LinkKeys
 from tests.gateway.identity.rig import pem, write_private
 from tests.support.clock import ManualClock
-from trust import LinkKeys
 
 NOW = ManualClock().now()
 PUBLISH_S = 300

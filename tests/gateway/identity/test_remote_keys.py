@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from gateway.settings import KeySettings
+from lockgate.settings import KeySettings
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.upstream import Upstream

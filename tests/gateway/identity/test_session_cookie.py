@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.identity.session_cookie import CookieCodec, Mode, delete_cookie, set_cookie
-from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
+from lockgate.identity.session_cookie import CookieCodec, Mode, delete_cookie, set_cookie
+from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 
 KEY = secrets.token_bytes(32)
 SIDS = st.binary(min_size=16, max_size=16).map(bytes.hex)

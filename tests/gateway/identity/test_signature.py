@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import Reason, Refusal
-from gateway.identity.keyring import KeyRing, PrivateKey
-from gateway.stores.layout import admission_keys
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.keyring import KeyRing, PrivateKey
+from lockgate.stores.layout import admission_keys
 from tests.gateway.identity.rig import Gate, Signer, accepted, generate
 from tests.support.clock import ManualClock
 from tests.support.tokens import ABSENT, base64url, encoded

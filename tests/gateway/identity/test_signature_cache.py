@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import Reason, Refusal
-from gateway.identity import keyring
-from gateway.identity.bearer import format_gate
-from gateway.identity.keyring import KeyRing, PrivateKey
-from gateway.identity.model import VerifiedClaims
-from gateway.identity.verifier import Verifier
-from gateway.stores.layout import admission_keys
+from lockgate.errors import Reason, Refusal
+from lockgate.identity import keyring
+from lockgate.identity.bearer import format_gate
+from lockgate.identity.keyring import KeyRing, PrivateKey
+from lockgate.identity.model import VerifiedClaims
+from lockgate.identity.verifier import Verifier
+from lockgate.stores.layout import admission_keys
 from tests.gateway.identity.rig import LEEWAY_S, LIFE_S, RULES, Gate, Signer, accepted, generate, write_ring
 from tests.gateway.identity.test_signature import refused
 from tests.support.clock import ManualClock

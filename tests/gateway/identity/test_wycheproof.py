@@ -19,8 +19,8 @@ import pytest
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
-from gateway.errors import Reason, Refusal
-from gateway.identity.keyring import KeyRing, SigningKey, VerificationKey, algorithm_of
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.keyring import KeyRing, SigningKey, VerificationKey, algorithm_of
 from tests.gateway.identity.rig import Gate, generate
 from tests.support.clock import ManualClock
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import Reason
-from gateway.observe.access_log import AccessLog
-from gateway.observe.metrics import BUCKETS_S, Metrics
+from lockgate.errors import Reason
+from lockgate.observe.access_log import AccessLog
+from lockgate.observe.metrics import BUCKETS_S, Metrics
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.clock import ManualClock

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from gateway.observe.tracing import Sampler
+from lockgate.observe.tracing import Sampler
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.upstream import Upstream

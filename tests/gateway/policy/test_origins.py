@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.edge.connection import Unread
-from gateway.edge.headers import examine
-from gateway.edge.request import InboundRequest
-from gateway.errors import Reason, Refusal
-from gateway.policy.origins import EXPOSED, Origins
-from gateway.policy.routes import RouteTable
-from gateway.settings import LimitSettings, RouteSettings, Settings
+from lockgate.edge.connection import Unread
+from lockgate.edge.headers import examine
+from lockgate.edge.request import InboundRequest
+from lockgate.errors import Reason, Refusal
+from lockgate.policy.origins import EXPOSED, Origins
+from lockgate.policy.routes import RouteTable
+from lockgate.settings import LimitSettings, RouteSettings, Settings
 
 SHOP = "https://shop.example"
 PARTNER = "https://partner.example"

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.errors import ConfigurationError, Reason, Refusal
-from gateway.identity.model import Identity
-from gateway.policy.authorize import authorize
-from gateway.policy.routes import KNOWN_METHODS, OWN_PREFIXES, Route, RouteTable, find, is_own
-from gateway.settings import Settings
-from trust import cover
+from lockgate.errors import ConfigurationError, Reason, Refusal
+from lockgate.identity.model import Identity
+from lockgate.policy.authorize import authorize
+from lockgate.policy.routes import KNOWN_METHODS, OWN_PREFIXES, Route, RouteTable, find, is_own
+from lockgate.settings import Settings
+from lockgate_trust import cover
 
 ROLES: dict[str, tuple[str, ...]] = {"customer": ("orders:read", "orders:write")}
 ADDRESS = "http://127.0.0.1:9"

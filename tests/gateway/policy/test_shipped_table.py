@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.policy.routes import Route, RouteTable, find
-from gateway.settings import load
+from lockgate.policy.routes import Route, RouteTable, find
+from lockgate.settings import load
 
 SHIPPED = Path(__file__).parents[3] / "lockgate.toml"
 

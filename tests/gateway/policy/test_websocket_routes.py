@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import ConfigurationError
-from gateway.policy.routes import RouteTable
-from gateway.settings import Settings
+from lockgate.errors import ConfigurationError
+from lockgate.policy.routes import RouteTable
+from lockgate.settings import Settings
 
 ORDERS: dict[str, Any] = {"name": "orders", "prefix": "/orders", "upstreams": ["http://127.0.0.1:8102"]}
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.settings import TokenSettings
-from gateway.stores.redis import RedisClient, connect
+from lockgate.settings import TokenSettings
+from lockgate.stores.redis import RedisClient, connect
 from tests.gateway.sessions.rig import Node
 from tests.support.clock import ManualClock
 

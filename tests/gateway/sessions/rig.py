@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from gateway.admission.gate import Admission
-from gateway.admission.links import link_to
-from gateway.errors import Refusal
-from gateway.identity import keyring
-from gateway.identity.bearer import format_gate
-from gateway.identity.issuer import Issuer, Subject
-from gateway.identity.keyring import KeyRing
-from gateway.identity.verifier import AccessTokenRules, Verifier
-from gateway.sessions.families import Families, Outcome, Session
-from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
-from gateway.settings import TokenSettings
-from gateway.stores.layout import admission_keys
-from gateway.stores.redis import RedisClient
+from lockgate.admission.gate import Admission
+from lockgate.admission.links import link_to
+from lockgate.errors import Refusal
+from lockgate.identity import keyring
+from lockgate.identity.bearer import format_gate
+from lockgate.identity.issuer import Issuer, Subject
+from lockgate.identity.keyring import KeyRing
+from lockgate.identity.verifier import AccessTokenRules, Verifier
+from lockgate.sessions.families import Families, Outcome, Session
+from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
+from lockgate.settings import TokenSettings
+from lockgate.stores.layout import admission_keys
+from lockgate.stores.redis import RedisClient
 from tests.support.clock import ManualClock
 
 CLIENT: Final = "web"

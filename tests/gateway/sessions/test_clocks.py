@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import Refusal
-from gateway.identity.bearer import format_gate
-from gateway.identity.model import VerifiedClaims
-from gateway.settings import TokenSettings
-from gateway.stores.layout import UserKeys
-from gateway.stores.redis import RedisClient
+from lockgate.errors import Refusal
+from lockgate.identity.bearer import format_gate
+from lockgate.identity.model import VerifiedClaims
+from lockgate.settings import TokenSettings
+from lockgate.stores.layout import UserKeys
+from lockgate.stores.redis import RedisClient
 from tests.gateway.sessions.rig import Node, Pair, paired
 from tests.support.clock import ManualClock
 from tests.support.raw import WITHIN_S

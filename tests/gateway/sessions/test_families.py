@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from gateway.sessions.families import MAX_REPEATS, Outcome
-from gateway.sessions.refresh_token import RefreshClaim, RefreshTokens
-from gateway.settings import TokenSettings
-from gateway.stores.layout import ENDED_CHANNEL, UserKeys, ended_life_ms
-from gateway.stores.redis import RedisClient
+from lockgate.sessions.families import MAX_REPEATS, Outcome
+from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens
+from lockgate.settings import TokenSettings
+from lockgate.stores.layout import ENDED_CHANNEL, UserKeys, ended_life_ms
+from lockgate.stores.redis import RedisClient
 from tests.gateway.sessions.rig import CLIENT, Node, Pair, paired
 from tests.support.clock import ManualClock
 from tests.support.raw import WITHIN_S

@@ -26,11 +26,11 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
-from gateway.identity import keyring
-from gateway.identity.keyring import KeyRing, VerificationKey
-from gateway.sessions.families import MAX_REPEATS, Outcome
-from gateway.sessions.refresh_token import RefreshClaim
-from gateway.settings import TokenSettings
+from lockgate.identity import keyring
+from lockgate.identity.keyring import KeyRing, VerificationKey
+from lockgate.sessions.families import MAX_REPEATS, Outcome
+from lockgate.sessions.refresh_token import RefreshClaim
+from lockgate.settings import TokenSettings
 from tests.gateway.sessions.rig import Node, Pair, paired
 from tests.support.clock import ManualClock
 from tests.support.store import time_passes_at

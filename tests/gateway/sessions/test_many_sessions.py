@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from gateway.sessions.families import Outcome
-from gateway.settings import TokenSettings
-from gateway.stores.layout import ENDED_CHANNEL, UserKeys
-from gateway.stores.redis import RedisClient, pubsub
+from lockgate.sessions.families import Outcome
+from lockgate.settings import TokenSettings
+from lockgate.stores.layout import ENDED_CHANNEL, UserKeys
+from lockgate.stores.redis import RedisClient, pubsub
 from tests.gateway.sessions.rig import Node, Pair, paired
 from tests.support.store import time_passes_at
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.sessions.refresh_token import MAX_TOKEN_CHARACTERS, PREFIX, RefreshClaim, RefreshTokens, new_sid
+from lockgate.sessions.refresh_token import MAX_TOKEN_CHARACTERS, PREFIX, RefreshClaim, RefreshTokens, new_sid
 
 SECRET, OLD_SECRET = b"s" * 32, b"o" * 32
 TOKENS = RefreshTokens([SECRET, OLD_SECRET])

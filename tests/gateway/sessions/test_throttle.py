@@ -12,14 +12,14 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from gateway.edge.client_address import network
-from gateway.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
-from gateway.sessions.captcha import CaptchaAnswer, CaptchaCheck
-from gateway.sessions.guard import PasswordGuard
-from gateway.sessions.lane import FULL, LATE, Lane
-from gateway.sessions.throttle import Allowance, Throttle, account_digest
-from gateway.settings import LoginSettings
-from gateway.stores.redis import connect
+from lockgate.edge.client_address import network
+from lockgate.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
+from lockgate.sessions.captcha import CaptchaAnswer, CaptchaCheck
+from lockgate.sessions.guard import PasswordGuard
+from lockgate.sessions.lane import FULL, LATE, Lane
+from lockgate.sessions.throttle import Allowance, Throttle, account_digest
+from lockgate.settings import LoginSettings
+from lockgate.stores.redis import connect
 from tests.support.raw import WITHIN_S, until
 from tests.support.store import Store, time_passes_at
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.errors import Reason, Refusal, StoreUnavailableError
-from gateway.identity.model import UnverifiedToken
-from gateway.sessions.tickets import Tickets
-from gateway.stores.layout import TICKET_LIFE_S, UserKeys
-from gateway.stores.redis import RedisClient
+from lockgate.errors import Reason, Refusal, StoreUnavailableError
+from lockgate.identity.model import UnverifiedToken
+from lockgate.sessions.tickets import Tickets
+from lockgate.stores.layout import TICKET_LIFE_S, UserKeys
+from lockgate.stores.redis import RedisClient
 
 MOST = 5
 TOKEN = UnverifiedToken("aaaa.bbbb.cccc")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.errors import ConfigurationError
-from gateway.stores.address import CLUSTER, SENTINEL, Group, group
-from gateway.stores.address import read as read_address
-from gateway.stores.redis import connect
+from lockgate.errors import ConfigurationError
+from lockgate.stores.address import CLUSTER, SENTINEL, Group, group
+from lockgate.stores.address import read as read_address
+from lockgate.stores.redis import connect
 
 NOBODY: dict[str, str] = {}
 

@@ -13,10 +13,10 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from gateway.errors import ConfigurationError, StoreRefusedError, StoreUnavailableError
-from gateway.stores.check import NOT_KNOWN, StoreCheck, look
-from gateway.stores.faults import is_too_old, told
-from gateway.stores.redis import connect, store_errors
+from lockgate.errors import ConfigurationError, StoreRefusedError, StoreUnavailableError
+from lockgate.stores.check import NOT_KNOWN, StoreCheck, look
+from lockgate.stores.faults import is_too_old, told
+from lockgate.stores.redis import connect, store_errors
 from tests.support import node as nodes
 from tests.support.certificate import make_certificate
 from tests.support.raw import WITHIN_S, Message

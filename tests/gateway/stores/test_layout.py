@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.stores.layout import UserKeys, admission_keys, ended_life_ms, slack_ms
+from lockgate.stores.layout import UserKeys, admission_keys, ended_life_ms, slack_ms
 
 TEXT = st.text(min_size=1, max_size=60).filter(lambda text: text.isprintable())
 

@@ -6,9 +6,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from gateway.errors import ConfigurationError, StoreUnavailableError
-from gateway.stores.check import look
-from gateway.stores.redis import connect, store_errors
+from lockgate.errors import ConfigurationError, StoreUnavailableError
+from lockgate.stores.check import look
+from lockgate.stores.redis import connect, store_errors
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.redis_groups import Cluster

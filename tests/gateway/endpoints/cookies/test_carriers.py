@@ -11,11 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis.asyncio import Redis
 
-from gateway.cli import configuration
-from gateway.errors import ConfigurationError
-from gateway.identity import keyring
-from gateway.identity.session_cookie import CookieCodec
-from gateway.stores.layout import UserKeys
+from lockgate.cli import configuration
+from lockgate.errors import ConfigurationError
+from lockgate.identity import keyring
+from lockgate.identity.session_cookie import CookieCodec
+from lockgate.stores.layout import UserKeys
 from tests.gateway.endpoints.cookies.pages import EVIL, LISTED, NAME, SERVER, Page, forwarded
 from tests.gateway.endpoints.rig import CREDENTIALS, Caller, problem
 from tests.support import node as nodes

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from gateway.identity.keystore import KeyStore
-from gateway.stores.layout import UserKeys
+from lockgate.identity.keystore import KeyStore
+from lockgate.stores.layout import UserKeys
 from tests.gateway.endpoints.cookies.pages import EVIL, NAME, Page, account_reads
 from tests.gateway.endpoints.rig import CREDENTIALS, PASSWORD, Caller, Users, problem
 from tests.support.node import Node

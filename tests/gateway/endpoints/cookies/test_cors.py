@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.policy.origins import EXPOSED
+from lockgate.policy.origins import EXPOSED
 from tests.gateway.endpoints.cookies.pages import EVIL, LISTED, SHOP, Page, forwarded
 from tests.support import node as nodes
 from tests.support import upstream as upstreams

@@ -1,0 +1,335 @@
+"""The link to a Redis Cluster: a connection to each master, and one round trip to each that a tick has questions for.
+
+redis-py knows which node has which slots, and learns it anew when that changes; asking is done here. A node that is
+away takes answers from the users in its slots, and from nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import AbstractConnection
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError
+
+from lockgate.admission.link import AWAY, CONNECT_S, Callback, Command, RedisLink, Replies, call_back
+from lockgate.stores.cluster import ClusterClient
+from lockgate.stores.faults import REDIS_FAULTS
+from lockgate.stores.layout import KEYS_OF_A_QUESTION
+from lockgate.stores.sentinel import RENEW_S
+
+HOPS: Final = 4
+"""How often a question may be sent on: to where a slot has moved, key by key, and on to where some of the keys are."""
+REFRESH_S: Final = 0.5
+"""Seconds between looks for whoever took over from a master that is away."""
+CANCEL_AGAIN_S: Final = 0.1
+
+
+class _Part(NamedTuple):
+    """A command whose keys are in one slot.
+
+    Attributes:
+        place: of its value among those of the whole question; of the first one, where there are several.
+    """
+
+    command: Command
+    place: int
+    slot: int
+
+    def singly(self) -> list[_Part]:
+        """The same, key by key: of a slot that is being moved, some keys may be here and some there."""
+        if self.command[0] != b"MGET":
+            return [self]
+        return [_Part((b"GET", key), self.place + n, self.slot) for n, key in enumerate(self.command[1:])]
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """What was asked in one tick.
+
+    Attributes:
+        values: by place; `AWAY` until they are there.
+        keys: how many of them, from the first, are answers to the MGET.
+        under_way: how many nodes have not answered.
+    """
+
+    callback: Callback
+    values: list[Any]
+    keys: int
+    under_way: int = 1
+
+    def take(self, part: _Part, reply: Any) -> None:  # noqa: ANN401 - Redis has many types
+        if part.command[0] == b"MGET":
+            self.values[part.place : part.place + len(reply)] = reply
+        else:
+            self.values[part.place] = reply
+
+    def done(self) -> None:
+        """One node less; the last one brings the answer."""
+        self.under_way -= 1
+        if not self.under_way:
+            values, keys = self.values, self.keys
+            call_back(self.callback, [values[:keys], *values[keys:]] if keys else values)
+
+
+class NodeLink(RedisLink):
+    """The link to one master.
+
+    Args:
+        node: as redis-py knows it.
+        timeout_s: how long an answer may take before the connection is given up.
+        on_lost: called when the connection is.
+    """
+
+    def __init__(self, node: ClusterNode, timeout_s: float, on_lost: Callable[[], None]) -> None:
+        super().__init__(partial(_connection, node), timeout_s)
+        self.name = node.name
+        self.up = asyncio.Event()
+        self._on_lost = on_lost
+
+    def start(self) -> None:
+        """Connect in the background, and keep connected."""
+        self._keeper = asyncio.create_task(self._keep_connected())
+
+    async def _until_lost(self) -> None:
+        self.up.set()
+        await super()._until_lost()
+
+    def _outcome(self, replies: list[Any]) -> Replies:
+        """Errors may be redirections, each of one command."""
+        return replies
+
+    def _give_up(self) -> None:
+        self.up.clear()
+        super()._give_up()
+        self._on_lost()
+
+
+class ClusterLink:
+    """Asks each master for what is in its slots, and uses no reply of a node that may have been replaced.
+
+    Args:
+        redis: the client whose slot map and connection settings are used.
+        timeout_s: how long an answer may take before a connection is given up.
+    """
+
+    def __init__(self, redis: ClusterClient, timeout_s: float) -> None:
+        self._redis = redis
+        self._timeout_s = timeout_s
+        self._links: dict[str, NodeLink] = {}
+        self._stale = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._leases: asyncio.Task[None] | None = None
+        self._redirections: set[asyncio.Task[None]] = set()
+        self._on_connected: Callable[[], None] = _nothing
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is somebody to ask, for some users at least."""
+        return any(link.connected for link in self._links.values())
+
+    def listen(self, on_connected: Callable[[], None]) -> None:
+        """Call whenever there is a new connection to any master."""
+        self._on_connected = on_connected
+
+    async def open(self) -> None:
+        """Connect for the first time, and keep trying in the background from then on."""
+        with contextlib.suppress(*REDIS_FAULTS):
+            async with asyncio.timeout(CONNECT_S):
+                await self._redis.refresh()
+                await self._redis.masters.renew()
+                self._link_masters()
+                await asyncio.gather(*(link.up.wait() for link in self._links.values()))
+        if not self._is_whole():
+            self._stale.set()
+        self._keeper = asyncio.create_task(self._keep_current())
+        self._leases = asyncio.create_task(self._keep_leases())
+
+    async def close(self) -> None:
+        """Disconnect; questions under way are answered `None`."""
+        tasks = {*self._redirections, *(task for task in (self._keeper, self._leases) if task is not None)}
+        while tasks:  # redis-py may take a cancellation for a time-out of its own
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
+        await asyncio.gather(*(link.close() for link in self._links.values()))
+        self._links = {}
+
+    def ask(self, commands: Sequence[Command], callback: Callback) -> None:
+        """Send commands, in one write to each node that has keys of theirs.
+
+        Args:
+            commands: at least one; each has one key, in the second place, but an MGET, which may be the first and has
+                three keys of one slot after another.
+            callback: called once, maybe before this returns.
+        """
+        parts, keys, values = _split(commands)
+        question = _Question(callback, [AWAY] * values, keys)
+        self._send(question, parts, HOPS)
+        question.done()
+
+    def _send(self, question: _Question, parts: Iterable[_Part], hops: int) -> None:
+        """Ask each part of whoever has its slot; what nobody has stays `AWAY`."""
+        by_link: dict[NodeLink, list[_Part]] = {}
+        for part in parts:
+            link = self._link_of(part.slot)
+            if link is None:
+                self._stale.set()
+            else:
+                by_link.setdefault(link, []).append(part)
+        question.under_way += len(by_link)
+        for link, its in by_link.items():
+            link.ask([part.command for part in its], partial(self._replied, link, question, its, hops))
+
+    def _replied(self, link: NodeLink, question: _Question, parts: list[_Part], hops: int, replies: Replies) -> None:
+        """A reply counts while its node is known to be a master; one that came too late is asked for once more."""
+        if replies is None or self._redis.masters.believes(link.name):
+            self._answered(question, parts, hops, replies)
+            return
+        if hops:
+            question.under_way += 1
+            self._begin(self._ask_again(question, parts, hops - 1))
+        self._answered(question, parts, hops, None)
+
+    async def _ask_again(self, question: _Question, parts: list[_Part], hops: int) -> None:
+        try:
+            with contextlib.suppress(*REDIS_FAULTS, TimeoutError):
+                async with asyncio.timeout(self._timeout_s):
+                    await self._redis.masters.renew()
+                    self._send(question, parts, hops)
+        finally:
+            question.done()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._redirections.add(task)
+        task.add_done_callback(self._redirections.discard)
+
+    def _answered(self, question: _Question, parts: list[_Part], hops: int, replies: Replies) -> None:
+        refused: list[tuple[_Part, str]] = []
+        for part, reply in zip(parts, replies or (), strict=False):
+            if isinstance(reply, Exception):
+                refused.append((part, str(reply)))
+            else:
+                question.take(part, reply)
+        if refused and hops:
+            question.under_way += 1
+            self._begin(self._redirect(question, refused, hops - 1))
+        question.done()
+
+    # --- where what is --------------------------------------------------------------------------------------------
+
+    def _link_of(self, slot: int) -> NodeLink | None:
+        nodes = self._redis.nodes_manager.slots_cache.get(slot)
+        return self._links.get(nodes[0].name) if nodes else None
+
+    async def _redirect(self, question: _Question, refused: list[tuple[_Part, str]], hops: int) -> None:
+        """Ask again where the errors say, if that can be reached within the time of one answer."""
+        try:
+            with contextlib.suppress(*REDIS_FAULTS):
+                async with asyncio.timeout(self._timeout_s):
+                    await self._follow(question, refused, hops)
+        finally:
+            question.done()
+
+    async def _follow(self, question: _Question, refused: list[tuple[_Part, str]], hops: int) -> None:
+        again: list[_Part] = []
+        elsewhere: dict[str, list[_Part]] = {}
+        for part, error in refused:
+            code, _, rest = error.partition(" ")
+            if code == "MOVED" and part.slot in self._redis.nodes_manager.slots_cache:
+                await self._redis.nodes_manager.move_slot(MovedError(rest))
+                again.append(part)
+            elif code == "ASK":
+                target = AskError(rest)
+                name = self._redis.importer(target.host, target.port).name
+                elsewhere.setdefault(name, []).extend(part.singly())
+            elif code == "TRYAGAIN":
+                again.extend(part.singly())
+            else:
+                self._stale.set()
+        self._link_masters()
+        for link in {self._link_of(part.slot) for part in again} | {self._links.get(name) for name in elsewhere}:
+            if link is not None:
+                await link.up.wait()
+        self._send(question, again, hops)
+        for name, parts in elsewhere.items():
+            self._ask_importer(self._links[name], question, parts, hops)
+
+    def _ask_importer(self, link: NodeLink, question: _Question, parts: list[_Part], hops: int) -> None:
+        """Ask a node for what is being moved to it; it answers only those who say that they were sent (ASKING)."""
+        question.under_way += 1
+
+        def answered(replies: Replies) -> None:
+            self._replied(link, question, parts, hops, replies[1::2] if replies else None)
+
+        link.ask([command for part in parts for command in ((b"ASKING",), part.command)], answered)
+
+    def _link_masters(self) -> None:
+        """Have a link to each master that is known, and to nobody else."""
+        masters = {node.name: node for node in self._redis.get_primaries()}
+        for name in self._links.keys() - masters.keys():
+            self._begin(self._links.pop(name).close())
+        for name in masters.keys() - self._links.keys():
+            link = self._links[name] = NodeLink(masters[name], self._timeout_s, self._stale.set)
+            link.listen(self._on_connected)
+            link.start()
+
+    async def _keep_leases(self) -> None:
+        while True:
+            with contextlib.suppress(*REDIS_FAULTS):
+                await self._redis.masters.renew()
+            await asyncio.sleep(RENEW_S)
+
+    async def _keep_current(self) -> None:
+        """While anything seems to be out of place, look where it is."""
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            with contextlib.suppress(*REDIS_FAULTS):
+                async with asyncio.timeout(CONNECT_S):
+                    await self._redis.refresh()
+            self._link_masters()
+            await asyncio.sleep(REFRESH_S)
+            if not self._is_whole():
+                self._stale.set()
+
+    def _is_whole(self) -> bool:
+        return bool(self._links) and all(link.connected for link in self._links.values())
+
+
+def _split(commands: Sequence[Command]) -> tuple[list[_Part], int, int]:
+    """Commands with keys in one slot each; how many values belong to the MGET; how many there are in all."""
+    parts: list[_Part] = []
+    keys = place = 0
+    for command in commands:
+        if command[0] != b"MGET":
+            parts.append(_Part(command, place, _slot(command[1])))
+            place += 1
+            continue
+        for first in range(1, len(command), KEYS_OF_A_QUESTION):
+            its = command[first : first + KEYS_OF_A_QUESTION]
+            parts.append(_Part((b"MGET", *its), place, _slot(its[0])))
+            place += len(its)
+        keys = place
+    return parts, keys, place
+
+
+def _slot(key: bytes | str | int) -> int:
+    assert isinstance(key, bytes), "admission's keys are bytes"  # noqa: S101 - tells mypy what `stores.layout` promises
+    return key_slot(key)
+
+
+def _connection(node: ClusterNode) -> AbstractConnection:
+    """A connection of redis-py's own kind, but none that its client counts and uses."""
+    return node.connection_class(**node.connection_kwargs)
+
+
+def _nothing() -> None:
+    """Nobody listens."""

@@ -1,0 +1,290 @@
+"""What is open must not outlive its token: sockets and streams end with it, on every node, within a second.
+
+They also end with the key that signed the token, as soon as this worker has learnt that the key is gone.
+
+`Watches` knows what this worker holds open, and for whom. `EndedChannel` listens on one connection to Redis for what
+has just been revoked, on whichever node. A message is only a hint to ask: the answer is what Redis holds, asked the
+same way as for a request. So a message that came twice, late, or for somebody who has logged in again does no harm;
+and one that was lost does none either, because after every new subscription everybody is asked about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from redis.asyncio.client import PubSub
+
+from lockgate.admission.gate import STORE_AWAY, Admission, Verdict
+from lockgate.admission.overtime import NO_OVERTIME, Overtime, OvertimeBounds
+from lockgate.clock import Clock
+from lockgate.edge.ticker import Ticker
+from lockgate.errors import Reason, Refusal, StoreRefusedError
+from lockgate.identity.keyring import KeyRing
+from lockgate.identity.model import VerifiedClaims
+from lockgate.stores.faults import REDIS_FAULTS, told
+from lockgate.stores.layout import ENDED_CHANNEL
+from lockgate.stores.redis import RedisClient, pubsub
+
+Ended = Callable[[Refusal], None]
+
+SILENCE_S: Final = 1.0
+"""How long the channel may be silent before Redis is asked whether it is still there, and how long that may take."""
+CANCEL_AGAIN_S: Final = 0.1
+RESUBSCRIBE_S: Final = 0.25
+
+_log = logging.getLogger("lockgate.admission")
+
+
+class Watch:
+    """One open socket or stream. Made by `Watches.watch`.
+
+    Attributes:
+        claims: of the token it lives by; `None` for nobody in particular.
+        ended: called once when it has to end.
+        overtime: what it may do after its token has expired; `None`: nothing.
+    """
+
+    __slots__ = ("_watches", "claims", "ended", "overtime")
+
+    def __init__(
+        self, watches: Watches, claims: VerifiedClaims | None, ended: Ended, overtime: Overtime | None
+    ) -> None:
+        self._watches = watches
+        self.claims = claims
+        self.ended = ended
+        self.overtime = overtime
+
+    def renew(self, claims: VerifiedClaims) -> None:
+        """It lives by another token from now on."""
+        self._watches.remove(self)
+        self.claims = claims
+        self._watches.add(self)
+
+    def cancel(self) -> None:
+        """It is over, by itself."""
+        self._watches.remove(self)
+
+
+class Watches:
+    """Everything that this worker holds open for longer than one answer takes.
+
+    Args:
+        admission: is asked again.
+        ring: the keys that verify; what a key has signed ends with it.
+        ticker: the worker's coarse clock; expiry is noticed at its ticks.
+        clock: the time.
+        leeway_s: how long a token is still good after it expired, as for requests.
+        stream_idle_s: how long an event stream may be silent.
+        overtime: what a response may do after its token has expired.
+    """
+
+    def __init__(  # noqa: PLR0913 - the last two by name
+        self,
+        admission: Admission,
+        ring: KeyRing,
+        ticker: Ticker,
+        clock: Clock,
+        *,
+        leeway_s: float,
+        stream_idle_s: float,
+        overtime: OvertimeBounds = NO_OVERTIME,
+    ) -> None:
+        self._admission = admission
+        self._verifying = ring.verifying
+        self._clock = clock
+        self._leeway_s = leeway_s
+        self.stream_idle_s = stream_idle_s
+        self._overtime = overtime
+        self._open: set[Watch] = set()
+        self._by_name: dict[bytes, set[Watch]] = {}
+        self._unanswered: set[Watch] = set()
+        self._draining = False
+        ticker.listen(self._look)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def overtime(self) -> Overtime | None:
+        """The time after its token that a response may have, if any."""
+        return Overtime(self._overtime) if self._overtime.allowed_s else None
+
+    def watch(self, claims: VerifiedClaims | None, ended: Ended, overtime: Overtime | None = None) -> Watch:
+        """Watch over something open, and ask at once whether its token was revoked since it was let in.
+
+        Args:
+            claims: of its token; `None` for nobody in particular, who only has to go when the node stops.
+            ended: called at most once, never before this returns: with `TOKEN_EXPIRED`, with why the token is no longer
+                welcome, with `TOKEN_UNKNOWN_KEY`, or with `DRAINING`. The watch is over then.
+            overtime: how long it may go on after the token has expired. All other ends it has as before.
+        """
+        watch = Watch(self, claims, ended, overtime)
+        self.add(watch)
+        if self._draining:
+            asyncio.get_running_loop().call_soon(self.drain)
+        return watch
+
+    def add(self, watch: Watch) -> None:
+        """Begin to watch. Only then ask: what is revoked from here on comes as a message."""
+        self._open.add(watch)
+        for name in _names(watch.claims):
+            self._by_name.setdefault(name, set()).add(watch)
+        if self._is_signed(watch):
+            self._ask(watch)
+        else:
+            # Its key was removed since it was let in. Never before `watch` returns, as promised there.
+            asyncio.get_running_loop().call_soon(self._end_unsigned)
+
+    def remove(self, watch: Watch) -> None:
+        """Watch no more."""
+        self._open.discard(watch)
+        self._unanswered.discard(watch)
+        for name in _names(watch.claims):
+            watched = self._by_name.get(name, set())
+            watched.discard(watch)
+            if not watched:
+                self._by_name.pop(name, None)
+
+    def hear(self, message: bytes) -> None:
+        """Something was revoked: `jti:<jti>`, `sid:<sid>` or `sub:<sub>`."""
+        for watch in list(self._by_name.get(message, ())):
+            self._ask(watch)
+
+    def use(self, ring: KeyRing) -> None:
+        """These keys verify from now on: what lives by a token of any other ends."""
+        self._verifying = ring.verifying
+        self._end_unsigned()
+
+    def ask_about_all(self) -> None:
+        """Messages may have been missed."""
+        for watch in list(self._open):
+            self._ask(watch)
+
+    def drain(self) -> None:
+        """The node stops: everything ends, and what is opened from now on ends at once."""
+        self._draining = True
+        for watch in list(self._open):
+            self._end(watch, Refusal(Reason.DRAINING))
+
+    def _is_signed(self, watch: Watch) -> bool:
+        """Whether the key of its token still verifies; true of what lives by none."""
+        return watch.claims is None or not watch.claims.kid or watch.claims.kid in self._verifying
+
+    def _end_unsigned(self) -> None:
+        for watch in [one for one in self._open if not self._is_signed(one)]:
+            self._end(watch, Refusal(Reason.TOKEN_UNKNOWN_KEY))
+
+    def _ask(self, watch: Watch) -> None:
+        if watch.claims is not None:
+            self._admission.ask(watch.claims, (), "", partial(self._answered, watch, watch.claims))
+
+    def _answered(self, watch: Watch, claims: VerifiedClaims, verdict: Verdict) -> None:
+        if watch not in self._open or watch.claims is not claims:
+            return
+        if verdict is STORE_AWAY:
+            # It was welcome when it was opened. It lives on, but is asked about until there is an answer.
+            self._unanswered.add(watch)
+            return
+        self._unanswered.discard(watch)
+        if watch.overtime is not None:
+            watch.overtime.welcome = True
+        if isinstance(verdict, Refusal):
+            self._end(watch, verdict)
+
+    def _look(self, now: float) -> None:
+        latest = self._clock.now() - self._leeway_s
+        for watch in [one for one in self._open if one.claims is not None and one.claims.exp <= latest]:
+            self._look_at_expired(watch, latest, now)
+        for watch in list(self._unanswered):
+            self._ask(watch)
+
+    def _look_at_expired(self, watch: Watch, latest: float, now: float) -> None:
+        claims, overtime = watch.claims, watch.overtime
+        if claims is None or overtime is None or not overtime.goes_on(latest - claims.exp, now):
+            self._end(watch, Refusal(Reason.TOKEN_EXPIRED))
+        else:
+            # What Redis remembers of the end of an expired token is short: one message that was missed would be all.
+            self._ask(watch)
+
+    def _end(self, watch: Watch, refusal: Refusal) -> None:
+        self.remove(watch)
+        watch.ended(refusal)
+
+
+class EndedChannel:
+    """Hears on every node what is revoked on any.
+
+    Args:
+        redis: gives one connection for as long as the worker lives.
+        watches: is told.
+    """
+
+    def __init__(self, redis: RedisClient, watches: Watches) -> None:
+        self._redis = redis
+        self._watches = watches
+        self._listener: asyncio.Task[None] | None = None
+        self._is_old = False
+        self.refused: StoreRefusedError | None = None
+        """Why the channel cannot be heard, where that does not heal by itself."""
+
+    async def open(self) -> None:
+        """Begin to listen; Redis need not be there yet."""
+        self._listener = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        """Stop."""
+        # Told until it hears: while it connects, redis-py may take a cancellation for its own time-out and go on.
+        while self._listener is not None and not self._listener.done():
+            self._listener.cancel()
+            await asyncio.wait({self._listener}, timeout=CANCEL_AGAIN_S)
+
+    def renew(self) -> None:
+        """Redis may be another server now: ask about everything, and listen there.
+
+        A master that was cut off from the others goes on answering a PING, and hears of nothing any more.
+        """
+        self._watches.ask_about_all()
+        self._is_old = True
+
+    async def _listen(self) -> None:
+        while True:
+            self._is_old = False
+            try:
+                async with await pubsub(self._redis) as channel:
+                    await channel.subscribe(ENDED_CHANNEL)
+                    await self._follow(channel)
+            except REDIS_FAULTS as error:
+                fault = told(error)
+                self.refused = fault if isinstance(fault, StoreRefusedError) else None
+                _log.debug("%s: not subscribed (%s)", ENDED_CHANNEL, fault)
+            await asyncio.sleep(RESUBSCRIBE_S)
+
+    async def _follow(self, channel: PubSub) -> None:
+        """Handle messages until Redis has nothing to say, not even to a PING."""
+        asked = False
+        while not self._is_old:
+            message: dict[str, Any] | None = await channel.get_message(timeout=SILENCE_S)
+            if message is None:
+                if asked:
+                    return
+                asked = True
+                await channel.ping()
+                continue
+            asked = False
+            if message["type"] == "subscribe":
+                self.refused = None
+                # The first time, and whenever redis-py has connected again by itself.
+                self._watches.ask_about_all()
+            elif message["type"] == "message":
+                self._watches.hear(message["data"])
+
+
+def _names(claims: VerifiedClaims | None) -> tuple[bytes, ...]:
+    """What the channel may call it."""
+    if claims is None:
+        return ()
+    bearer = claims.bearer
+    return f"jti:{bearer.jti}".encode(), f"sid:{bearer.sid}".encode(), f"sub:{bearer.sub}".encode()

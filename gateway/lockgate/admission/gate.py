@@ -1,0 +1,224 @@
+"""The gate: a verified token goes in, and comes out as an identity or with the reason why not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from lockgate.admission.link import AWAY, Away, call_back
+from lockgate.admission.rate import Limit, Tally, Window, Windows, subject
+from lockgate.clock import Clock
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.model import Identity, VerifiedClaims, admit
+from lockgate.stores.layout import KEYS_OF_A_QUESTION
+
+STORE_AWAY = Refusal(Reason.STORE_AWAY, headers=(("Retry-After", "1"),))
+
+
+class Admitted(NamedTuple):
+    """Somebody was let in.
+
+    Attributes:
+        identity: who; `None` for nobody in particular.
+        limits: how they stand to the tightest rate limit, as lines of a head; empty where there is none.
+        claims: of the token; what stays open has to end with it.
+    """
+
+    identity: Identity | None
+    limits: str
+    claims: VerifiedClaims | None = None
+
+
+Verdict = Admitted | Refusal
+Decide = Callable[[Verdict], None]
+
+
+_Question = tuple[VerifiedClaims | None, Sequence[Window], Decide]
+
+
+class Link(Protocol):
+    """What the gate asks."""
+
+    def ask(self, commands: Sequence[tuple[Any, ...]], callback: Callable[[list[Any] | None], None]) -> None:
+        """Call back once with a reply for each command, or with `None` where nobody answers.
+
+        Of a Cluster some nodes may be away: then `AWAY` stands where their values would, also among those of an MGET.
+        """
+
+
+class Admission:
+    """Asks one question for all requests that wait in the same tick.
+
+    Nothing is remembered of a token from one question to the next: one that is revoked now is refused in the next
+    tick, on every node. Where Redis is away no token is let in (fail closed): 503, never 401 and never a silent 200;
+    the rate limits of requests without a token are then kept by each worker for itself.
+
+    Args:
+        link: to Redis.
+        clock: the time.
+    """
+
+    def __init__(self, link: Link, clock: Clock) -> None:
+        self._link = link
+        self._clock = clock
+        self._windows = Windows()
+        self._waiting: list[_Question] = []
+
+    def ask(self, claims: VerifiedClaims | None, limits: Sequence[Limit], client: str, decide: Decide) -> None:
+        """Find out whether a request is still welcome.
+
+        Args:
+            claims: of its token; `None` for nobody in particular.
+            limits: the rate limits it counts for.
+            client: the address it is accounted to.
+            decide: called once with the verdict, at once or in a later tick.
+        """
+        windows: Sequence[Window] = ()
+        if limits:
+            now = self._clock.now()
+            sub = claims.bearer.sub if claims is not None else None
+            windows = [self._windows.of(limit, subject(limit, sub, client), now) for limit in limits]
+        elif claims is None:
+            decide(Admitted(None, ""))
+            return
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._waiting.append((claims, windows, decide))
+
+    async def verdict(self, claims: VerifiedClaims) -> Identity | Refusal:
+        """Whether a token is still welcome, for callers that can wait."""
+        verdict = await self.answer(claims, (), "")
+        return verdict if isinstance(verdict, Refusal) else admit(claims)
+
+    async def answer(self, claims: VerifiedClaims | None, limits: Sequence[Limit], client: str) -> Verdict:
+        """The same as `ask`, for callers that can wait."""
+        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self.ask(claims, limits, client, partial(_set_unless_cancelled, future))
+        return await future
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        keys: list[bytes] = []
+        tallies: dict[Window, Tally] = {}
+        for claims, windows, _ in waiting:
+            if claims is not None:
+                keys += claims.question
+            for window in windows:
+                if window in tallies:
+                    tallies[window].asked += 1
+                else:
+                    tallies[window] = Tally(window)
+        commands: list[tuple[Any, ...]] = [(b"MGET", *keys)] if keys else []
+        unknown = [window for window in tallies if window.previous is None]
+        for window in unknown:
+            life_ms = 2000 * window.limit.window_s
+            commands.append((b"SET", window.key, 0, b"PX", life_ms, b"NX"))
+            commands.append((b"GET", window.previous_key))
+        commands.extend([(b"INCRBY", tally.window.key, tally.asked) for tally in tallies.values()])
+        self._link.ask(commands, partial(self._answered, waiting, tallies, unknown))
+
+    def _answered(
+        self,
+        waiting: list[_Question],
+        tallies: dict[Window, Tally],
+        unknown: list[Window],
+        replies: list[Any] | None,
+    ) -> None:
+        now = self._clock.now() if tallies else 0.0
+        if replies is None:
+            for claims, windows, decide in waiting:
+                call_back(decide, STORE_AWAY if claims is not None else _alone(windows, now))
+            return
+        answers = iter(replies)
+        values: list[Value] = next(answers) if any(claims is not None for claims, _, _ in waiting) else []
+        for window in unknown:
+            next(answers)
+            previous = next(answers)
+            window.previous = None if previous is AWAY else int(previous or 0)
+        for tally in tallies.values():
+            count = next(answers)
+            tally.first = None if count is AWAY else count - tally.asked
+        place = 0
+        for claims, windows, decide in waiting:
+            refusal = None
+            if claims is not None:
+                blocked, ended, epoch = values[place : place + KEYS_OF_A_QUESTION]
+                place += KEYS_OF_A_QUESTION
+                refusal = judge(claims, blocked, ended, epoch)
+            call_back(decide, refusal or self._within_limits(claims, windows, tallies, now))
+        self._give_back(tallies)
+
+    def _within_limits(
+        self, claims: VerifiedClaims | None, windows: Sequence[Window], tallies: dict[Window, Tally], now: float
+    ) -> Verdict:
+        tightest: Window | None = None
+        lowest = 0
+        for place, window in enumerate(windows):
+            left = tallies[window].left(now)
+            if left < 0:
+                for passed in windows[:place]:
+                    tallies[passed].passed -= 1
+                return window.refusal(now)
+            if tightest is None or left < lowest:
+                tightest, lowest = window, left
+        limits = "" if tightest is None else tightest.lines(lowest, now)
+        return Admitted(None if claims is None else admit(claims), limits, claims)
+
+    def _give_back(self, tallies: dict[Window, Tally]) -> None:
+        """Requests that were refused do not count: who keeps knocking is let in again as soon as there is room."""
+        refunds = [
+            (b"DECRBY", tally.window.key, tally.asked - tally.passed)
+            for tally in tallies.values()
+            if tally.passed < tally.asked and tally.first is not None
+        ]
+        if refunds:
+            self._link.ask(refunds, _ignore)
+
+
+Value = bytes | Away | None
+
+
+def judge(claims: VerifiedClaims, blocked: Value, ended: Value, epoch: Value) -> Refusal | None:
+    """Decide from what Redis holds about a token; nothing can be decided where any of it is `AWAY`.
+
+    Args:
+        claims: of the token.
+        blocked: its entry in the blocklist.
+        ended: the end of its session.
+        epoch: the user's counter; none was ever raised where it is missing.
+
+    Returns:
+        Why it is not welcome; `None`: it is.
+    """
+    if blocked is not None:
+        return STORE_AWAY if blocked is AWAY else Refusal(Reason.TOKEN_REVOKED)
+    if ended is not None:
+        return STORE_AWAY if ended is AWAY else Refusal(Reason.SESSION_ENDED)
+    if epoch is None:
+        return None
+    if isinstance(epoch, Away) or not epoch.isdigit():
+        return STORE_AWAY  # not a counter, so nothing can be told from it
+    return Refusal(Reason.EPOCH_RAISED) if claims.epoch < int(epoch) else None
+
+
+def _alone(windows: Sequence[Window], now: float) -> Verdict:
+    tightest: Window | None = None
+    lowest = 0
+    for window in windows:
+        left = window.left_alone()
+        if left < 0:
+            return window.refusal(now)
+        if tightest is None or left < lowest:
+            tightest, lowest = window, left
+    return Admitted(None, "" if tightest is None else tightest.lines(lowest, now))
+
+
+def _set_unless_cancelled(future: asyncio.Future[Verdict], verdict: Verdict) -> None:
+    if not future.done():
+        future.set_result(verdict)
+
+
+def _ignore(replies: list[Any] | None) -> None:
+    """A refund that got lost leaves a window a little fuller than it was."""

@@ -1,0 +1,255 @@
+"""A pipelined connection to Redis that is asked once for everything a tick of the event loop wants to know.
+
+redis-py makes the connection, so that addresses, TLS and authentication stay its business. After that the bytes are
+ours: an answer is a callback, not a coroutine that has to be woken up for each request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from time import monotonic
+from typing import Any, Final, TypeVar, cast
+
+import hiredis
+from redis.asyncio.connection import AbstractConnection
+
+from lockgate.stores.faults import REDIS_FAULTS
+
+Command = tuple[bytes | str | int, ...]
+Replies = list[Any] | None
+"""One reply for each command, or `None`: Redis did not answer in time, or with an error."""
+Callback = Callable[[Replies], None]
+MakeConnection = Callable[[], AbstractConnection]
+
+T = TypeVar("T")
+
+
+class Away(Enum):
+    """What stands for a value whose node of a Cluster did not answer, or that a full Redis could not count."""
+
+    AWAY = "away"
+
+
+AWAY: Final = Away.AWAY
+
+CONNECT_S: Final = 1.0
+LATE_S: Final = 0.02
+"""A timer that is later than that says that the event loop was held up; and how long the second look is put off."""
+EARLY_S: Final = 0.001
+"""What a timer may be too early, by the loop's clock of whole milliseconds."""
+DEMOTED: Final = "READONLY "
+"""How a replica answers a write (the first word of a Redis error is its code)."""
+FULL: Final = "OOM "
+"""How a Redis without room answers a write."""
+RECONNECT_S: Final = 0.25
+"""Seconds between attempts to reach Redis again: recovery takes no longer than that and the connection itself."""
+
+
+def call_back(callback: Callable[[T], None], value: T) -> None:
+    """Call back, and report a fault of it, rather than leave everybody who comes after it without an answer."""
+    try:
+        callback(value)
+    except Exception as error:  # noqa: BLE001 - a defect, in code that belongs to one request
+        context = {"message": "a request failed on its answer from Redis", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(context)
+
+
+class RedisLink(asyncio.Protocol):
+    """Asks Redis, and knows at once when there is nobody to ask.
+
+    While the connection is away every question is answered `None` immediately: no request waits for a time-out, and
+    one attempt at a time is made to get the connection back.
+
+    Args:
+        make_connection: a connection of redis-py's, not yet connected; the link takes it over.
+        timeout_s: how long an answer may take before the connection is given up.
+    """
+
+    def __init__(self, make_connection: MakeConnection, timeout_s: float) -> None:
+        self._make_connection = make_connection
+        self._timeout_s = timeout_s
+        self._on_connected: Callable[[], None] = _nothing
+        self._reader: Any = hiredis.Reader()
+        self._transport: asyncio.Transport | None = None
+        self._connection: AbstractConnection | None = None
+        self._waiting: deque[tuple[int, Callback]] = deque()
+        self._replies: list[Any] = []
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._answered = 0
+        self._keeper: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._closing = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is somebody to ask."""
+        return self._transport is not None
+
+    def listen(self, on_connected: Callable[[], None]) -> None:
+        """Call whenever there is a new connection: maybe to another server, and what the last one said may be old."""
+        self._on_connected = on_connected
+
+    async def open(self) -> None:
+        """Connect for the first time, and keep trying in the background from then on."""
+        with contextlib.suppress(*REDIS_FAULTS):
+            await self._connect()
+        self._keeper = asyncio.create_task(self._keep_connected())
+
+    async def close(self) -> None:
+        """Disconnect; questions under way are answered `None`."""
+        # While it connects, redis-py may take a cancellation for its own time-out and go on; so tell the keeper, too.
+        self._closing = True
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper})
+        self._give_up()
+
+    def ask(self, commands: Sequence[Command], callback: Callback) -> None:
+        """Send commands in one write.
+
+        Args:
+            commands: at least one.
+            callback: called once, maybe before this returns.
+        """
+        transport = self._transport
+        if transport is None:
+            callback(None)
+            return
+        self._waiting.append((len(commands), callback))
+        pack = hiredis.pack_command
+        transport.write(b"".join([pack(command) for command in commands]))  # type: ignore[arg-type]  # hiredis' types
+        if self._watchdog is None:
+            self._watch()
+
+    # --- what the event loop calls -----------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Answers come in the order of the questions."""
+        self._reader.feed(data)
+        gets = self._reader.gets
+        try:
+            while (reply := gets()) is not False:
+                # What is out of band in RESP3 (CLIENT MAINT_NOTIFICATIONS, for one) is the answer to no question.
+                if isinstance(reply, hiredis.PushNotification):
+                    continue
+                if not self._waiting:
+                    self._give_up()  # an answer that nobody asked for: nothing more can be believed
+                    return
+                self._replies.append(reply)
+                if len(self._replies) == self._waiting[0][0] and not self._take():
+                    return
+        except hiredis.ProtocolError:
+            self._give_up()
+
+    def _take(self) -> bool:
+        """Hand the oldest question its replies; `False` where this connection is of no more use."""
+        replies, self._replies = self._replies, []
+        _, callback = self._waiting.popleft()
+        self._answered += 1
+        errors = [reply for reply in replies if isinstance(reply, Exception)]
+        call_back(callback, self._outcome(replies) if errors else replies)
+        if any(str(error).startswith(DEMOTED) for error in errors):
+            # No master any more. Whoever is may be found by connecting again; a replica judges nobody.
+            self._give_up()
+            return False
+        return True
+
+    def _outcome(self, replies: list[Any]) -> Replies:
+        """What is made of replies with errors among them. A Redis without room still tells what it holds."""
+        told = [AWAY if isinstance(reply, Exception) and str(reply).startswith(FULL) else reply for reply in replies]
+        return None if any(isinstance(reply, Exception) for reply in told) else told
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Redis is gone."""
+        del exc
+        self._give_up()
+
+    # --- staying connected -------------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        connection = self._make_connection()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await connection.connect()  # type: ignore[no-untyped-call]  # redis-py
+                await self._check_server(connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        # redis-py has no callback interface; its stream writer holds the transport that we take over.
+        transport = cast("asyncio.Transport", cast("asyncio.StreamWriter", connection._writer).transport)  # noqa: SLF001
+        self._reader = hiredis.Reader()
+        self._connection = connection
+        transport.set_protocol(self)
+        transport.resume_reading()
+        self._transport = transport
+        self._lost.clear()
+        self._on_connected()
+
+    async def _check_server(self, connection: AbstractConnection) -> None:
+        """Raise one of `REDIS_FAULTS` where this is not the server to ask."""
+
+    async def _until_lost(self) -> None:
+        """Wait until the connection is not what it was."""
+        await self._lost.wait()
+
+    async def _keep_connected(self) -> None:
+        while not self._closing:
+            if self._transport is not None:
+                await self._until_lost()
+                continue
+            try:
+                await self._connect()
+            except REDIS_FAULTS:
+                await asyncio.sleep(RECONNECT_S)
+
+    def _watch(self) -> None:
+        self._check_after((self._timeout_s - LATE_S) / 2, self._answered, again=False)
+
+    def _check_after(self, seconds: float, answered: int, *, again: bool) -> None:
+        # By the real clock: the loop's own stands still while a callback runs.
+        due = monotonic() + seconds
+        self._watchdog = asyncio.get_running_loop().call_later(seconds, self._check, answered, due, again)
+
+    def _check(self, answered_then: int, due: float, again: bool) -> None:  # noqa: FBT001 - a callback's argument
+        """One timer for all questions: a period without any answer, after up to one spent waiting, is the time-out.
+
+        The loop runs timers before it reads, so the answer may be lying there, unread. That is why one look is never
+        enough: Redis is given up at another one, for which this worker was in time, so that it has read before.
+        """
+        self._watchdog = None
+        if not self._waiting:
+            return
+        late = monotonic() - due
+        if self._answered != answered_then:
+            self._watch()
+        elif late < -EARLY_S:
+            self._check_after(-late, answered_then, again=again)
+        elif not again or late > LATE_S:
+            self._check_after(LATE_S, answered_then, again=True)
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Its transport is closed; redis-py has to know, or it warns of a connection that nobody closed.
+            connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - `disconnect` is a coroutine
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        self._lost.set()
+        self._replies = []
+        waiting, self._waiting = self._waiting, deque()
+        for _, callback in waiting:
+            call_back(callback, None)
+
+
+def _nothing() -> None:
+    """Nobody listens."""

@@ -1,0 +1,65 @@
+"""`lockgate clients`: OAuth clients that have a secret."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from lockgate.cli.operating import NotFoundError, opened, show, visitor
+from lockgate.cli.table import table
+from lockgate.cli.trail import actor
+from lockgate.endpoints.admin_clients import client_json
+from lockgate.errors import ConfigurationError, LockgateError, shown
+from lockgate.sessions.clients import is_client_id
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from lockgate.settings import Settings
+
+
+def add(settings: Settings, client_id: str, scopes: Collection[str], *, as_json: bool) -> None:
+    """Register a client, and show its secret this once."""
+    if not is_client_id(client_id):
+        raise ConfigurationError("a client's name is 4 to 64 lower-case letters, digits and hyphens, a letter first")
+    unknown = set(scopes) - settings.scopes
+    if unknown:
+        raise ConfigurationError(f"no role grants the scope {shown(min(unknown))}")
+
+    async def run() -> None:
+        async with opened(settings) as operators:
+            added = await operators.add_client(client_id, scopes, actor(), visitor())
+        if added is None:
+            raise LockgateError(f"there is a client {shown(client_id)} already")
+        client, secret = added
+        text = (
+            f"client_id      {client_id}\nclient_secret  {secret}\nIt is shown this once; what is kept is a hash of it."
+        )
+        show({**client_json(client), "client_secret": secret}, text, as_json=as_json)
+
+    asyncio.run(run())
+
+
+def show_all(settings: Settings, *, as_json: bool) -> None:
+    """List the clients; never a secret."""
+
+    async def run() -> None:
+        async with opened(settings) as operators:
+            found = [client_json(client) for client in await operators.clients()]
+        lines = table(("CLIENT", "SCOPES"), [(one["client_id"], " ".join(one["scopes"])) for one in found])
+        show({"clients": found}, "\n".join(lines) if found else "there are no clients", as_json=as_json)
+
+    asyncio.run(run())
+
+
+def remove(settings: Settings, client_id: str, *, as_json: bool) -> None:
+    """Remove a client; its tokens die at once."""
+
+    async def run() -> None:
+        async with opened(settings) as operators:
+            removed = await operators.remove_client(client_id, actor(), visitor())
+        if not removed:
+            raise NotFoundError(f"there is no client {shown(client_id)}")
+        show({"client_id": client_id, "removed": True}, f"{client_id} is gone, and its tokens with it", as_json=as_json)
+
+    asyncio.run(run())

@@ -1,0 +1,140 @@
+"""The demo services of `lockgate dev`: which of them run here, where, and as which children."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Self
+
+from lockgate.cli import addresses, keys, probes
+from lockgate.cli.process import python_module
+from lockgate.cli.supervisor import Child
+from lockgate.settings import is_loopback, upstream_address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lockgate.cli.addresses import Ports
+    from lockgate.cli.data_folder import DataFolder
+    from lockgate.cli.supervisor import Say
+    from lockgate.settings import Settings
+
+CALLS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {"users": frozenset(), "products": frozenset(), "orders": frozenset({"products"})}
+)
+"""Every demo service, and which of the others it calls."""
+
+USES_REDIS: Final = frozenset({"orders", "products"})
+"""Those that keep something in Redis; each in keys of its own."""
+
+_WORKER: Final = "orders-worker"
+"""Does the jobs of `orders`: the same program from another entrance, so it is given the same settings."""
+_WORKER_PORT: Final = 8112
+_GRACE_S: Final = 15
+"""A little more than a service itself waits for requests in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoServices:
+    """Those demo services that run here.
+
+    Attributes:
+        settings: of the gateway.
+        places: host and port of each, by name.
+        worker: host and port on which the worker of `orders` answers probes; None where orders does not run here.
+    """
+
+    settings: Settings
+    places: Mapping[str, tuple[str, int]]
+    worker: tuple[str, int] | None = None
+
+    @classmethod
+    def placed(cls, settings: Settings, ports: Ports, say: Say) -> Self:
+        """Choose: those with a route that leads to this machine and nowhere else, on its port where that is free.
+
+        Raises:
+            ConfigurationError: there is no free port.
+        """
+        places = {}
+        for name in CALLS:
+            configured = [upstream_address(url) for url in settings.addresses(name)]
+            if not configured or not all(is_loopback(host) for host, _ in configured):
+                continue
+            host, wanted = configured[0]
+            # By number, so that the service, the gateway and the look for a free port mean the same.
+            host = "127.0.0.1" if host == "localhost" else host
+            port = ports.take(host, wanted)
+            if port != wanted:
+                say(name, f"port {wanted} is taken, using {port}")
+            places[name] = (host, port)
+        worker = (places["orders"][0], ports.take(places["orders"][0], _WORKER_PORT)) if "orders" in places else None
+        return cls(settings, places, worker)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of them run here."""
+        return self.places.keys() == CALLS.keys()
+
+    @property
+    def links(self) -> list[tuple[str, str]]:
+        """The links among services that those here need, as (origin, target)."""
+        return [(origin, target) for origin in self.places for target in CALLS[origin]]
+
+    @property
+    def upstreams(self) -> dict[str, str]:
+        """The environment that tells the gateway where they are."""
+        return {f"LOCKGATE_UPSTREAMS__{name.upper()}": f'["{addresses.url(*at)}"]' for name, at in self.places.items()}
+
+    def children(
+        self, folder: DataFolder, env: Mapping[str, str], *, seed: bool, needs: frozenset[str] = frozenset()
+    ) -> list[Child]:
+        """The services, and the worker where there is a Redis, as children to supervise.
+
+        Args:
+            folder: for their databases and logs.
+            env: what their environments have in common; `REDIS_URL` is passed on under the names they read.
+            seed: whether they make demo data.
+            needs: names of the children that Redis is, where it is one.
+        """
+        services = [self._child(name, folder, env, ["--seed-demo"] if seed else [], needs) for name in self.places]
+        if self.worker is None or "REDIS_URL" not in env:
+            return services
+        host, port = self.worker
+        orders = next(child for child in services if child.name == "orders")
+        worker = replace(
+            orders,
+            name=_WORKER,
+            argv=python_module("lockgate_shop.orders.worker", "--host", host, "--port", str(port)),
+            probe=probes.http(host, port, "/readyz"),
+            log=folder.log(_WORKER),
+            needs=needs,
+        )
+        return [*services, worker]
+
+    def _child(
+        self, name: str, folder: DataFolder, env: Mapping[str, str], options: list[str], redis: frozenset[str]
+    ) -> Child:
+        host, port = self.places[name]
+        prefix = name.upper()
+        own = {f"{prefix}_LINK_KEYS": str(keys.links_directory(self.settings).resolve())}
+        for target in CALLS[name]:
+            if called := self._address(target):
+                own[f"{prefix}_{target.upper()}_URL"] = called
+        # What somebody has set up for the service is theirs to keep: `env` wins over these.
+        usual = {f"{prefix}_DATABASE_URL": folder.database(name)}
+        if name in USES_REDIS and "REDIS_URL" in env:
+            usual[f"{prefix}_REDIS_URL"] = env["REDIS_URL"]
+        return Child(
+            name=name,
+            argv=python_module(f"lockgate_shop.{name}", "--host", host, "--port", str(port), *options),
+            env={**usual, **env, **own},
+            probe=probes.http(host, port, "/readyz"),
+            uses=(CALLS[name] & self.places.keys()) | (redis if name in USES_REDIS else frozenset()),
+            log=folder.log(name),
+            grace_s=_GRACE_S,
+        )
+
+    def _address(self, name: str) -> str | None:
+        if name in self.places:
+            return addresses.url(*self.places[name])
+        return next(iter(self.settings.addresses(name)), None)

@@ -1,0 +1,111 @@
+"""`lockgate dev`: the whole stack on one machine, with nothing to prepare."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lockgate.cli import addresses, data_folder, dev_stack, keys, object_server, probes, redis_server, serve, signals
+from lockgate.cli.demo_services import DemoServices
+from lockgate.cli.process import environment
+from lockgate.cli.supervisor import Child, Supervisor
+from lockgate.cli.terminal import Terminal
+from lockgate.settings import Settings, is_loopback, upstream_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from lockgate.cli.data_folder import DataFolder
+
+
+def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> None:
+    """Start everything, say when it is ready, and run until Ctrl-C.
+
+    Args:
+        settings: of the gateway; without a `redis_url`, Redis is started as well.
+        config: the file they were read from, for the gateway's workers to read again.
+        data: where databases, Redis and logs live; made where missing.
+        seed: whether to make demo users and products.
+
+    Raises:
+        ConfigurationError: the address is in use, a folder cannot be written, there is no Redis, or a child says that
+            it cannot start as it is configured.
+        ChildFailedError: a part of the stack could not be started; the others have been stopped.
+    """
+    signals.hold(*signals.IGNORED)
+    terminal = Terminal()
+    with contextlib.ExitStack() as held:
+        # Whatever the children write, data and sockets too, is nobody else's to read.
+        held.callback(os.umask, os.umask(0o077))
+        # Bound before anything is started: a busy port is known at once, and nobody can take a free one in between.
+        listener = held.enter_context(addresses.listen(settings.server.host, settings.server.port))
+        address = addresses.url(settings.server.host, int(listener.getsockname()[1]))
+        folder = held.enter_context(data_folder.opened(data))
+        ports = held.enter_context(addresses.Ports())
+        demo = DemoServices.placed(settings, ports, terminal.say)
+        keys.create(settings, demo.links)
+
+        env = environment(**demo.upstreams)
+        env.setdefault("LOCKGATE_TOKEN__ISSUER", address)
+        env.setdefault("LOCKGATE_KEYS__DIRECTORY", str(settings.keys.directory.resolve()))
+        env.setdefault("LOCKGATE_SERVER__OPENAPI", "everybody")
+        if settings.server.session_cookie == "off":
+            local = is_loopback(settings.server.host) and not settings.server.trusted_proxies
+            env.setdefault("LOCKGATE_SERVER__SESSION_COOKIE", "localhost" if local else "secure")
+        redis = _redis(settings, folder, env, held)
+        needs = frozenset(child.name for child in redis)
+        host, port = upstream_address(address)
+        gateway = serve.workers(
+            settings,
+            listener,
+            config=config,
+            env=env,
+            probe=probes.http(host, port, "/readyz"),
+            logs=folder.logs,
+            needs=needs,
+            uses=frozenset(demo.places),
+        )
+        objects, places = _objects(folder, env, ports, terminal)
+        services = [
+            replace(child, uses=child.uses | {store.name for store in objects})
+            for child in demo.children(folder, {**env, **places}, seed=seed, needs=needs)
+        ]
+        children = [*redis, *objects, *services, *gateway]
+        tour = seed and demo.complete
+        held.callback(dev_stack.withdraw, folder.path)
+
+        def when_ready() -> None:
+            dev_stack.announce(folder.path, config, {**env, "LOCKGATE_SERVER__PORT": str(port)})
+            terminal.welcome(address, folder.path, tour=tour)
+
+        asyncio.run(_supervise(children, terminal, when_ready))
+
+
+async def _supervise(children: Collection[Child], terminal: Terminal, when_ready: Callable[[], None]) -> None:
+    await Supervisor(children, say=terminal.say).run(when_ready)
+
+
+def _objects(
+    folder: DataFolder, env: dict[str, str], ports: addresses.Ports, terminal: Terminal
+) -> tuple[list[Child], dict[str, str]]:
+    """Our own S3 server, and what tells the services of it."""
+    if not object_server.is_installed():
+        terminal.say(object_server.NAME, "no nanio: uploads are refused; install lockgate[embedded]")
+        return [], {}
+    port = ports.take(object_server.HOST, object_server.PORT)
+    child = object_server.server(folder, port, env=env)
+    return [child], object_server.environment(child, port, env)
+
+
+def _redis(settings: Settings, folder: DataFolder, env: dict[str, str], held: contextlib.ExitStack) -> list[Child]:
+    """Our own Redis, or none where one is configured; either way its address is in `env` for every other child."""
+    if settings.redis_url is not None:
+        env["REDIS_URL"] = settings.redis_url.get_secret_value()
+        return []
+    socket = held.enter_context(redis_server.socket_path(folder.redis))
+    env["REDIS_URL"] = redis_server.url(socket)
+    return [redis_server.server(folder.redis, socket, env=env, log=folder.log("redis"), fds=(folder.lock,))]

@@ -1,0 +1,104 @@
+"""What `lockgate dev` tells the other commands: where the stack that runs has Redis, its services, issuer and keys.
+
+A file in the data folder, as environment variables. It counts only while the stack runs, which the lock on the folder
+shows: a process that was killed leaves the file behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from lockgate.environment import PLAIN_REDIS_URL, PREFIX
+from lockgate.settings import DEFAULT_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_FILE: Final = "stack.json"
+_LOCK: Final = "lock"
+_REDIS_URLS: Final = (PLAIN_REDIS_URL, f"{PREFIX}{PLAIN_REDIS_URL}")
+
+
+def announce(folder: Path, config: Path | None, env: Mapping[str, str]) -> None:
+    """Write the file.
+
+    Args:
+        folder: the data folder.
+        config: the configuration file of the stack, as it was given.
+        env: of the gateway's workers.
+    """
+    content = {
+        "config": str((config or DEFAULT_FILE).resolve()),
+        "pid": os.getpid(),
+        "environment": {name: value for name, value in env.items() if _is_ours(name)},
+    }
+    new = folder / f"{_FILE}.new"
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2)
+    new.replace(folder / _FILE)
+
+
+def withdraw(folder: Path) -> None:
+    """Remove the file."""
+    with contextlib.suppress(OSError):
+        (folder / _FILE).unlink(missing_ok=True)
+
+
+def environment(folder: Path, config: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of this process, and below them those of the stack that runs.
+
+    Args:
+        folder: the data folder.
+        config: the configuration file of the command; a stack with another one is another deployment.
+        environ: the variables of this process. Where they name a Redis, they mean another deployment, too.
+    """
+    if any(environ.get(name) for name in _REDIS_URLS):
+        return dict(environ)
+    ours = {name.upper() for name in environ}
+    told = _running(folder, config)
+    return {**{name: value for name, value in told.items() if name.upper() not in ours}, **environ}
+
+
+def _running(folder: Path, config: Path | None) -> dict[str, str]:
+    """What the stack has announced; nothing where none runs."""
+    try:
+        content = json.loads(_text(folder))
+        same = content["config"] == str((config or DEFAULT_FILE).resolve())
+        os.kill(int(content["pid"]), 0)
+        same = same and _is_locked(folder)
+        told = {str(name): str(value) for name, value in content["environment"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return told if same else {}
+
+
+def _text(folder: Path) -> str:
+    """The file's text; OSError where it is not ours alone: whoever can write it chooses whom a command talks to."""
+    with os.fdopen(os.open(folder / _FILE, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
+        found = os.fstat(file.fileno())
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+            raise PermissionError(_FILE)
+        return file.read()
+
+
+def _is_locked(folder: Path) -> bool:
+    """Whether a stack holds the folder."""
+    descriptor = os.open(folder / _LOCK, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(PREFIX) or name == PLAIN_REDIS_URL

@@ -1,0 +1,362 @@
+"""The program `lockgate`: commands and options. What they do is imported when they run, so that `--help` is quick."""
+
+# ruff: noqa: PLC0415 - see the docstring
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from lockgate.errors import (
+    AccountsUnavailableError,
+    ConfigurationError,
+    LockgateError,
+    Reason,
+    SaidAlreadyError,
+    StoreRefusedError,
+    StoreUnavailableError,
+    without_secrets,
+)
+
+
+class _Commands(TyperGroup):
+    """Commands; what is wrong with a command line is said without a token that stands in the wrong place of it."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - as the library has it
+        try:
+            return super().invoke(ctx)
+        except typer.TyperException as error:
+            error.message = without_secrets(error.message)
+            raise
+
+
+app = typer.Typer(
+    name="lockgate",
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(help="The keys that sign tokens and identity headers.", no_args_is_help=True)
+routes_app = typer.Typer(help="Which paths go where.", no_args_is_help=True)
+users_app = typer.Typer(help="Who may log in.", no_args_is_help=True)
+sessions_app = typer.Typer(help="Who is logged in.", no_args_is_help=True)
+tokens_app = typer.Typer(help="What a token says.", no_args_is_help=True)
+clients_app = typer.Typer(help="OAuth clients that have a secret.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+app.add_typer(routes_app, name="routes")
+app.add_typer(users_app, name="users")
+app.add_typer(sessions_app, name="sessions")
+app.add_typer(tokens_app, name="tokens")
+app.add_typer(clients_app, name="clients")
+
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Configuration, instead of lockgate.toml.")
+]
+DATA = Path(".lockgate")
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="The data folder of a running `lockgate dev`. Where no REDIS_URL is set, its Redis, addresses, issuer and "
+        "keys count before the file; variables count before both.",
+    ),
+]
+Algorithm = Literal["EdDSA", "ES256", "RS256"]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs to read.")]
+Host = Annotated[str | None, typer.Option("--host", help="Where to listen, instead of server.host.")]
+Port = Annotated[
+    int | None, typer.Option("--port", min=0, max=65535, help="Instead of server.port; 0 takes a free one.")
+]
+User = Annotated[str, typer.Argument(metavar="USER", help="Their name or id.")]
+Role = Annotated[str, typer.Argument(metavar="ROLE", help="For example admin.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Instead of server.workers.")]
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - a callback of the library's
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"lockgate {version('lockgate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def lockgate(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """A JWT gateway: issues tokens, validates each once at the edge, forwards signed identity to services.
+
+    Each setting comes from the first that has it: the option of a command, a variable (LOCKGATE_SERVER__PORT), for
+    commands about a deployment a `lockgate dev` that runs here, the file lockgate.toml, the default.
+    """
+    del version
+
+
+@app.command()
+def serve(
+    *,
+    config: Config = None,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    fd: Annotated[int | None, typer.Option("--fd", min=3, help="A listening socket that is already open.")] = None,
+) -> None:
+    """Run the gateway alone."""
+    from lockgate.cli import configuration
+    from lockgate.cli import serve as command
+
+    settings = configuration.load(config, host=host, port=port, workers=workers)
+    command.run(settings, config=config, descriptor=fd)
+
+
+@app.command()
+def dev(  # noqa: PLR0913 - one parameter for each option
+    *,
+    config: Config = None,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Databases, Redis, logs.")] = DATA,
+    no_seed: Annotated[bool, typer.Option("--no-seed", help="Make no demo users and products.")] = False,
+) -> None:
+    """Run everything: Redis, the demo services, the gateway."""
+    from lockgate.cli import configuration
+    from lockgate.cli import dev as command
+
+    settings = configuration.load(config, host=host, port=port, workers=workers)
+    command.run(settings, config=config, data=data, seed=not no_seed)
+
+
+@keys_app.command("init")
+def keys_init(
+    *,
+    config: Config = None,
+    data: Data = DATA,
+    link: Annotated[
+        list[str] | None,
+        typer.Option("--link", metavar="ORIGIN--TARGET", help="One more link, between two services; may be repeated."),
+    ] = None,
+    alg: Annotated[Algorithm, typer.Option("--alg", help="Of the signing key.")] = "EdDSA",
+    as_json: AsJson = False,
+) -> None:
+    """Make the key ring and the gateway's link keys where they are missing."""
+    from lockgate.cli import configuration, keys
+
+    keys.init(configuration.of_deployment(config, data), link or [], alg, as_json=as_json)
+
+
+@keys_app.command("list")
+def keys_list(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
+    """Show which keys there are, and their states; never a secret."""
+    from lockgate.cli import configuration, keys
+
+    keys.show(configuration.of_deployment(config, data), as_json=as_json)
+
+
+@keys_app.command("rotate")
+def keys_rotate(  # noqa: PLR0913 - one parameter for each option
+    *,
+    config: Config = None,
+    data: Data = DATA,
+    links: Annotated[bool, typer.Option("--links", help="The keys of every link, instead of signing keys.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="The secrets of refresh tokens, instead.")] = False,
+    alg: Annotated[
+        Algorithm | None, typer.Option("--alg", help="Of a new signing key; as the active one if left out.")
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait until everybody knows the new key.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the next step: publish a new key, or let the published one sign once everybody knows it."""
+    from lockgate.cli import configuration, keys
+
+    which = keys.Which(links=links, refresh=refresh)
+    keys.rotate(configuration.of_deployment(config, data), which, alg=alg, at_once=now, as_json=as_json)
+
+
+@keys_app.command("retire")
+def keys_retire(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
+    """End passive keys whose signatures are all dead by now."""
+    from lockgate.cli import configuration, keys
+
+    keys.retire(configuration.of_deployment(config, data), as_json=as_json)
+
+
+# A key's id may begin with a hyphen, also with -h, and is no option then.
+@keys_app.command("remove", context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
+def keys_remove(
+    kid: Annotated[str, typer.Argument(metavar="KID", help="As `lockgate keys list` shows it.")],
+    *,
+    config: Config = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Emergency: end a key at once. What it has signed is refused everywhere within 2 seconds."""
+    from lockgate.cli import configuration, keys
+
+    keys.remove(configuration.of_deployment(config, data), kid, as_json=as_json)
+
+
+@keys_app.command("check")
+def keys_check(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
+    """Check modes, formats, states and strengths of all keys."""
+    from lockgate.cli import configuration, keys
+
+    keys.check(configuration.of_deployment(config, data), as_json=as_json)
+
+
+@routes_app.command("check")
+def routes_check(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
+    """Check the configuration as a start would, and print the route table. Exit code 2 where a start is refused."""
+    from lockgate.cli import configuration, routes
+
+    routes.check(configuration.of_deployment(config, data), as_json=as_json)
+
+
+@users_app.command("show")
+def users_show(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
+    """Show an account."""
+    from lockgate.cli import configuration, users
+
+    users.find(configuration.of_deployment(config, data), user, as_json=as_json)
+
+
+@users_app.command("block")
+def users_block(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
+    """Shut somebody out: from the next request on, on every node, open sockets included."""
+    from lockgate.cli import configuration, users
+
+    users.block(configuration.of_deployment(config, data), user, as_json=as_json)
+
+
+@users_app.command("unblock")
+def users_unblock(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
+    """Let somebody log in again."""
+    from lockgate.cli import configuration, users
+
+    users.unblock(configuration.of_deployment(config, data), user, as_json=as_json)
+
+
+@users_app.command("grant")
+def users_grant(user: User, role: Role, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
+    """Give somebody a role, such as admin. Tokens tell of it from the next login or refresh on."""
+    from lockgate.cli import configuration, users
+
+    users.grant(configuration.of_deployment(config, data), user, role, as_json=as_json)
+
+
+@users_app.command("revoke-role")
+def users_revoke_role(
+    user: User, role: Role, *, config: Config = None, data: Data = DATA, as_json: AsJson = False
+) -> None:
+    """Take a role from somebody, at once: every session and token of theirs ends, and they log in again."""
+    from lockgate.cli import configuration, users
+
+    users.revoke_role(configuration.of_deployment(config, data), user, role, as_json=as_json)
+
+
+@sessions_app.command("list")
+def sessions_list(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
+    """List somebody's live sessions, the latest used first."""
+    from lockgate.cli import configuration, sessions
+
+    sessions.show_all(configuration.of_deployment(config, data), user, as_json=as_json)
+
+
+@sessions_app.command("end")
+def sessions_end(
+    user: User,
+    session: Annotated[str | None, typer.Argument(metavar="[SESSION]", help="All of them if left out.")] = None,
+    *,
+    config: Config = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """End one session, or all; its access tokens die at once."""
+    from lockgate.cli import configuration, sessions
+
+    sessions.end(configuration.of_deployment(config, data), user, session, as_json=as_json)
+
+
+@tokens_app.command("inspect")
+def tokens_inspect(
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="Or - for standard input.")],
+    *,
+    config: Config = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in a token, whether it is ours, and whether it would be let in: exit code 1 where it would not."""
+    from lockgate.cli import configuration, tokens
+
+    tokens.inspect(configuration.of_deployment(config, data), token, as_json=as_json)
+
+
+@clients_app.command("add")
+def clients_add(
+    client_id: Annotated[str, typer.Argument(metavar="CLIENT_ID")],
+    *,
+    scope: Annotated[list[str] | None, typer.Option("--scope", help="It may ask for; may be repeated.")] = None,
+    config: Config = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Register a client, and show its secret this once."""
+    from lockgate.cli import clients, configuration
+
+    clients.add(configuration.of_deployment(config, data), client_id, scope or [], as_json=as_json)
+
+
+@clients_app.command("list")
+def clients_list(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
+    """List the clients; never a secret."""
+    from lockgate.cli import clients, configuration
+
+    clients.show_all(configuration.of_deployment(config, data), as_json=as_json)
+
+
+@clients_app.command("remove")
+def clients_remove(
+    client_id: Annotated[str, typer.Argument(metavar="CLIENT_ID")],
+    *,
+    config: Config = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a client; its tokens die at once."""
+    from lockgate.cli import clients, configuration
+
+    clients.remove(configuration.of_deployment(config, data), client_id, as_json=as_json)
+
+
+def run() -> None:
+    """The entry point. What is wrong with the configuration is said in one line, with exit code 2."""
+    try:
+        app(prog_name="lockgate")
+    except SaidAlreadyError:
+        raise SystemExit(2) from None
+    except ConfigurationError as error:
+        typer.echo(f"lockgate: {without_secrets(' '.join(str(error).split()))}", err=True)
+        raise SystemExit(2) from None
+    except StoreRefusedError as error:
+        typer.echo(f"lockgate: Redis cannot be used: {error}", err=True)
+        raise SystemExit(2) from None
+    except StoreUnavailableError as error:
+        typer.echo(f"lockgate: Redis cannot be reached, or did not do it ({error})", err=True)
+        raise SystemExit(1) from None
+    except AccountsUnavailableError as error:
+        more = "" if error.reason is Reason.ACCOUNTS_AWAY else f": {error.reason.answer.title}"
+        typer.echo(f"lockgate: the users service cannot be reached, or did not do it ({error}){more}", err=True)
+        raise SystemExit(1) from None
+    except LockgateError as error:
+        typer.echo(f"lockgate: {without_secrets(str(error))}", err=True)
+        raise SystemExit(1) from None

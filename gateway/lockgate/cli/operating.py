@@ -1,0 +1,94 @@
+"""What the commands for users, sessions, tokens and clients share: the parts of a gateway that they need, opened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lockgate.cli.trail import finish
+from lockgate.clock import SystemClock
+from lockgate.errors import ConfigurationError, LockgateError, shown
+from lockgate.forward.tls import tls_towards
+from lockgate.identity.keystore_files import LINKS_FOLDER, join_readers
+from lockgate.identity.reload import link_source
+from lockgate.observe.audit import Audit
+from lockgate.sessions.accounts import Accounts
+from lockgate.sessions.clients import Clients
+from lockgate.sessions.families import Families
+from lockgate.sessions.operators import Operators
+from lockgate.sessions.service import Visitor
+from lockgate.stores.redis import connect
+from lockgate.stores.trail import AuditTrail
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from lockgate.settings import Settings
+
+
+class NotFoundError(LockgateError):
+    """There is nothing of the name that was given."""
+
+
+def visitor() -> Visitor:
+    """The command, where a call would say where it comes from."""
+    return Visitor(address="", agent="lockgate", request_id=secrets.token_hex(16))
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Operators]:
+    """What operators can do, with the same parts as a gateway; lines of the audit trail go to standard error.
+
+    Raises:
+        ConfigurationError: Redis or the users service is not configured.
+    """
+    if settings.redis_url is None:
+        raise ConfigurationError("redis_url is not set; give the gateway's own, for example by REDIS_URL")
+    clock, token = SystemClock(), settings.token
+    join_readers(settings.keys.directory)
+    # Of all links only the one that is used: a route that has none yet must not keep anybody from shutting a user out.
+    links = link_source(settings.keys.directory / LINKS_FOLDER, [settings.accounts.service]).read()
+    redis = connect(settings.redis_url.get_secret_value())
+    addresses = settings.addresses(settings.accounts.service)
+    accounts = Accounts(
+        addresses,
+        links.outbound(settings.accounts.service),
+        timeout_s=settings.accounts.timeout_s,
+        clock=clock,
+        tls=tls_towards(addresses, settings.upstream),
+    )
+    audit = Audit(AuditTrail(redis, settings.audit.length), clock, sys.stderr)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(redis.aclose)
+        stack.push_async_callback(accounts.close)
+        stack.push_async_callback(finish, audit)
+        yield Operators(
+            redis=redis,
+            accounts=accounts,
+            families=Families(redis, token, clock, settings.store.wait_replicas),
+            clients=Clients(redis, clock, settings.store.wait_replicas),
+            audit=audit,
+            token=token,
+        )
+
+
+async def sub_of(operators: Operators, user: str) -> str:
+    """The id of a user, by id or name.
+
+    Raises:
+        NotFoundError: there is no such user.
+    """
+    found = await operators.sub_of(user, visitor())
+    if found is None:
+        raise NotFoundError(f"there is no user {shown(user)}")
+    return found
+
+
+def show(content: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Say something, for programs or for people."""
+    typer.echo(json.dumps(content, indent=2) if as_json else text)

@@ -1,0 +1,48 @@
+"""Questions to a process that is starting: are you there yet? A refusal and silence both mean no."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from lockgate.cli.supervisor import Probe
+
+ANSWER_WITHIN_S: Final = 2
+
+
+def http(host: str, port: int, path: str, *, expected: int = 200) -> Probe:
+    """Whether `GET path` is answered with the status code `expected`."""
+    request = f"GET {path} HTTP/1.1\r\nHost: {_authority(host, port)}\r\n\r\n".encode()
+    connect = functools.partial(asyncio.open_connection, host, port)
+    return functools.partial(_answers, connect, request, f"HTTP/1.1 {expected} ".encode())
+
+
+def redis(socket: Path) -> Probe:
+    """Whether a Redis on this socket answers PING; one that still loads its data answers something else."""
+    return functools.partial(_answers, functools.partial(asyncio.open_unix_connection, socket), b"PING\r\n", b"+PONG")
+
+
+async def _answers(connect: Callable[[], Awaitable[_Streams]], question: bytes, expected: bytes) -> bool:
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            reader, writer = await connect()
+            try:
+                writer.write(question)
+                # The prober closes first, so that it is not the child's port that stays in TIME_WAIT.
+                return (await reader.readexactly(len(expected))) == expected
+            finally:
+                writer.close()
+    except (OSError, EOFError):  # asyncio's time-out is an OSError, its IncompleteReadError an EOFError
+        return False
+
+
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

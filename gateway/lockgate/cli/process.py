@@ -1,0 +1,140 @@
+"""One child process: tied to its parent's life, watched without a thread, reaped exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_PR_SET_PDEATHSIG: Final = 1
+_LAST_LINES: Final = 10
+_LAST_BYTES: Final = 16 * 1024
+
+
+class Process:
+    """A running child, in a session of its own so that a terminal's Ctrl-C reaches only the parent.
+
+    When the parent dies, by whatever signal, the child gets SIGTERM. The kernel ties it to the *thread* that started
+    it, so children are started from the main thread only. Must be made inside a running event loop.
+
+    Args:
+        argv: the program and its arguments.
+        env: its whole environment.
+        fds: descriptors it inherits besides the standard ones.
+        log: where its output is appended; it shares the parent's when not given.
+
+    Attributes:
+        ended: done when the child is gone; its result is the return code, negative for the signal that killed it.
+
+    Raises:
+        OSError: the program cannot be started, or the log cannot be written.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], *, env: Mapping[str, str], fds: Sequence[int] = (), log: Path | None = None
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[int] = self._loop.create_future()
+        self._log = log
+        self._log_start = 0
+        with contextlib.ExitStack() as stack:
+            output = stack.enter_context(log.open("ab")) if log else None
+            if output:
+                self._log_start = output.tell()
+            self._popen = subprocess.Popen(  # noqa: S603 - callers choose the program, never a request
+                argv,
+                env=env,
+                pass_fds=tuple(fds),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+                start_new_session=True,
+                preexec_fn=_tied_to(os.getpid()),  # noqa: PLW1509 - two system calls, no lock is taken
+            )
+        self._watch()
+
+    @property
+    def pid(self) -> int:
+        """Process id, which is also that of its process group."""
+        return self._popen.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child; nothing happens when it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            if not self.ended.done():
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL to the child and to whatever it started in its process group."""
+        # macOS refuses to signal a group that consists of a zombie.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if not self.ended.done():
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def last_lines(self) -> list[str]:
+        """The end of what the child has written to its log since it was started."""
+        if self._log is None:
+            return []
+        try:
+            with self._log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(self._log_start, size - _LAST_BYTES))
+                return file.read().decode(errors="replace").splitlines()[-_LAST_LINES:]
+        except OSError:
+            return []
+
+    def _watch(self) -> None:
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):
+            # Not Linux, or one older than 5.3: a thread waits instead.
+            self._loop.run_in_executor(None, self._popen.wait).add_done_callback(lambda _: self._reap())
+        else:
+            self._loop.add_reader(descriptor, self._reap, descriptor)
+
+    def _reap(self, descriptor: int | None = None) -> None:
+        if descriptor is not None:
+            self._loop.remove_reader(descriptor)
+            os.close(descriptor)
+        # What the child left behind in its group goes too. Before the reaping: until then nobody else can get its id.
+        self.kill()
+        self.ended.set_result(self._popen.wait())
+
+
+def python_module(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command that runs a module of this installation; wants `environment`."""
+    # -P: a folder called `lockgate` in the working folder must not be taken for the package.
+    return (sys.executable, "-P", "-m", name, *arguments)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a child: the parent's and what is given, and output that is written at once."""
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **more}
+
+
+def describe(code: int) -> str:
+    """A return code in words."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _tied_to(parent: int) -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        # Elsewhere children outlive a parent that is killed with SIGKILL; every other end of it stops them in order.
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def tie() -> None:
+        # A parent that died before the first call will send no signal any more; then somebody else is the parent now.
+        if prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM)) != 0 or os.getppid() != parent:
+            os._exit(1)
+
+    return tie

@@ -1,0 +1,91 @@
+"""`lockgate routes`: the route table as the gateway understands it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from lockgate.cli.table import table
+from lockgate.errors import ConfigurationError
+from lockgate.forward.tls import tls_towards
+from lockgate.policy.routes import RouteTable
+from lockgate.settings import RouteSettings
+from lockgate.stores.address import read
+
+if TYPE_CHECKING:
+    from lockgate.settings import Settings
+
+_HEADINGS: Final = ("PREFIX", "NAME", "SERVICE", "AUTH", "METHODS AND SCOPES", "RATE", "OPTIONS", "UPSTREAMS")
+_IN_COLUMNS: Final = frozenset({"prefix", "name", "service", "auth", "methods", "scopes", "rate", "upstreams"})
+"""The others are options, shown where they are not what they are by default."""
+
+
+def check(settings: Settings, *, as_json: bool) -> None:
+    """Check what a start reads, but for the keys (`lockgate keys check`), and print the table.
+
+    Raises:
+        ConfigurationError: a start would be refused.
+    """
+    redis = None if settings.redis_url is None else read(settings.redis_url.get_secret_value()).place
+    accounts = settings.addresses(settings.accounts.service)
+    if not accounts:
+        service = settings.accounts.service
+        raise ConfigurationError(f"accounts.service: no route leads to {service}, and upstreams has no address for it")
+    compiled = {route.name: route for route in RouteTable.compile(settings).routes}
+    tls_towards([*accounts, *(url for route in compiled.values() for url in route.upstreams)], settings.upstream)
+    # Longest prefix first: the order in which a path is matched.
+    routes = sorted(settings.route, key=lambda route: (-len(route.prefix), route.prefix))
+    if as_json:
+        content = {
+            "redis": redis,
+            "accounts": {"service": settings.accounts.service, "upstreams": list(accounts)},
+            "routes": [_json(route, settings) for route in routes],
+        }
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        typer.echo("\n".join(table(_HEADINGS, [_row(route, settings) for route in routes])))
+    if redis is None:
+        typer.echo("redis_url is not set: `lockgate dev` brings a Redis, `lockgate serve` needs one", err=True)
+
+
+def _json(route: RouteSettings, settings: Settings) -> dict[str, Any]:
+    """Everything about a route, as it holds: what it does not say itself is filled in."""
+    filled = {
+        "service": route.target,
+        "upstreams": list(settings.upstreams_of(route)),
+        "body_bytes": settings.limits.body_bytes if route.body_bytes is None else route.body_bytes,
+        "allowed_origins": list(
+            settings.server.allowed_origins if route.allowed_origins is None else route.allowed_origins
+        ),
+    }
+    return {**route.model_dump(mode="json"), **filled}
+
+
+def _row(route: RouteSettings, settings: Settings) -> tuple[str, ...]:
+    return (
+        route.prefix,
+        route.name,
+        route.target,
+        route.auth,
+        _access(route),
+        ", ".join(route.rate),
+        _options(route),
+        " ".join(settings.upstreams_of(route)),
+    )
+
+
+def _access(route: RouteSettings) -> str:
+    if not route.scopes:
+        return " ".join(route.methods)
+    return " ".join(f"{method}={'+'.join(scopes) or 'any'}" for method, scopes in route.scopes.items())
+
+
+def _options(route: RouteSettings) -> str:
+    content = route.model_dump(mode="json", exclude_defaults=True, exclude=set(_IN_COLUMNS))
+    return " ".join(f"{name}={_shown(value)}" for name, value in content.items())
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value).lower()

@@ -1,0 +1,116 @@
+"""`lockgate serve`: the gateway alone, for production; one worker here, or several under the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from lockgate.cli import addresses, probes, signals
+from lockgate.cli.process import environment, python_module
+from lockgate.cli.supervisor import Child, Probe, Supervisor
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from lockgate.settings import Settings
+
+_BEYOND_DRAIN_S: Final = 5
+"""How much longer than its own drain time-out a worker may take before it is killed."""
+
+
+def run(settings: Settings, *, config: Path | None, descriptor: int | None) -> None:
+    """Serve until SIGTERM, SIGINT or SIGQUIT, then let requests in flight finish.
+
+    Args:
+        settings: what and where to serve.
+        config: the file they were read from, for workers to read again.
+        descriptor: a listening socket that the parent bound; one is bound here where not given.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on, or a worker cannot start as it is configured.
+        ChildFailedError: a worker could not be started.
+    """
+    signals.hold(signal.SIGHUP, *signals.IGNORED)
+    server = settings.server
+    listener = addresses.listen(server.host, server.port) if descriptor is None else addresses.adopt(descriptor)
+    with listener:
+        if server.workers == 1:
+            _work(settings, listener)
+        else:
+            children = workers(settings, listener, config=config, env=environment(), probe=_alive(listener))
+            asyncio.run(_supervise(children))
+
+
+def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
+    settings: Settings,
+    listener: socket.socket,
+    *,
+    config: Path | None,
+    env: Mapping[str, str],
+    probe: Probe,
+    logs: Path | None = None,
+    needs: frozenset[str] = frozenset(),
+    uses: frozenset[str] = frozenset(),
+) -> list[Child]:
+    """The gateway's workers as children to supervise, all on one listening socket.
+
+    A connection waits in that socket's queue until any of them takes it, so none is refused while one is restarted.
+    For the same reason `probe` tells that some worker answers, not which.
+    """
+    host, port = listener.getsockname()[:2]
+    arguments = ["serve", "--workers", "1", "--fd", str(listener.fileno()), "--host", str(host), "--port", str(port)]
+    if config:
+        arguments += ["--config", str(config)]
+    count = settings.server.workers
+    names = ["gateway"] if count == 1 else [f"gateway-{number}" for number in range(1, count + 1)]
+    return [
+        Child(
+            name=name,
+            argv=python_module("lockgate.cli", *arguments),
+            env={**env, **_operations(settings, index)},
+            probe=probe,
+            needs=needs,
+            # What keeps one from starting keeps all: it is said once, by the first.
+            after=frozenset(names[:index][:1]),
+            uses=uses,
+            fds=(listener.fileno(),),
+            log=logs / f"{name}.log" if logs else None,
+            grace_s=settings.server.drain_s + _BEYOND_DRAIN_S,
+        )
+        for index, name in enumerate(names)
+    ]
+
+
+def _operations(settings: Settings, index: int) -> dict[str, str]:
+    """Where a worker listens for operators: each on a port of its own, because each counts for itself."""
+    first = settings.operations.port
+    return {} if first is None else {"LOCKGATE_OPERATIONS__PORT": str(first + index)}
+
+
+def _work(settings: Settings, listener: socket.socket) -> None:
+    from lockgate.server import serve  # noqa: PLC0415 - half a second of imports that a supervisor does not need
+
+    serve(settings, listener)
+
+
+def _alive(listener: socket.socket) -> Probe:
+    # Alive, not ready: a worker starts without Redis and gets well by itself, also when it is not alone.
+    host, port = listener.getsockname()[:2]
+    return probes.http(addresses.reachable_host(str(host)), int(port), "/healthz")
+
+
+async def _supervise(children: list[Child]) -> None:
+    def announce() -> None:
+        typer.echo(f"lockgate: {len(children)} workers, supervised by {os.getpid()}", err=True)
+
+    await Supervisor(children, say=_say, hands_on_hangup=True).run(announce)
+
+
+def _say(name: str, text: str) -> None:
+    typer.echo(f"lockgate: {name}: {text}", err=True)

@@ -1,0 +1,289 @@
+"""Keeps a set of processes running: starts them when what they need is ready, restarts them, stops them in order.
+
+The one supervisor behind `lockgate dev` (Redis, services, gateway) and `lockgate serve --workers N`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from lockgate.cli.process import Process, describe
+from lockgate.errors import ConfigurationError, LockgateError, SaidAlreadyError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Probe = Callable[[], Awaitable[bool]]
+"""Asks a child whether it is ready. Answers within seconds; a child that does not answer is not ready."""
+
+Say = Callable[[str, str], None]
+"""Tells the person at the terminal: which child, and what happened to it."""
+
+MISCONFIGURED: Final = 2
+"""The exit code of a program that cannot start as it is configured, after a line that says why."""
+
+_PROBE_PAUSE_S: Final = 0.03
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What to run, and how it stands to the others.
+
+    Attributes:
+        name: unique; what the terminal and the log file call it.
+        argv: the program and its arguments.
+        env: its whole environment.
+        probe: when it counts as ready.
+        needs: names of children that are ready before it is started, and stopped only when it is gone.
+        after: names of children that are ready before it is started; nothing more.
+        uses: names of children that are only stopped when it is gone.
+        essential: whether the start of the whole fails when this child cannot be started.
+        fds: descriptors it inherits.
+        log: where its output goes; to the supervisor's own when not given.
+        start_s: how long it may take to become ready.
+        grace_s: how long it may take to stop after SIGTERM.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    probe: Probe
+    needs: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
+    uses: frozenset[str] = frozenset()
+    essential: bool = True
+    fds: tuple[int, ...] = ()
+    log: Path | None = None
+    start_s: float = 30
+    grace_s: float = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a child that dies is restarted: twice as late each time, until it has run for `stable_s` (seconds)."""
+
+    first_s: float = 0.2
+    most_s: float = 15
+    stable_s: float = 10
+
+    def after(self, pause_s: float, *, lived_s: float) -> float:
+        """The pause before the next start, given the one before the last start and how long the child then lived."""
+        return self.first_s if lived_s >= self.stable_s else min(max(pause_s * 2, self.first_s), self.most_s)
+
+
+class ChildFailedError(LockgateError):
+    """An essential child could not be started; the text ends with its last lines of output."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A child, and what has become of it."""
+
+    child: Child
+    ready: asyncio.Future[None]
+    gone: asyncio.Future[None]
+    process: Process | None = None
+    serving: bool = False
+    users: list[_Kept] = field(default_factory=list)
+
+
+class _End(NamedTuple):
+    """How one life of a child ended, for the person at the terminal; with its last words where it never got ready."""
+
+    reason: str
+    code: int | None = None
+    last_lines: tuple[str, ...] = ()
+
+    def tail(self, log: Path | None) -> str:
+        if not self.last_lines:
+            return ""
+        return "\n    ".join([f"; the end of {log}:", *self.last_lines])
+
+
+class Supervisor:
+    """Runs children until it is told to stop. Must be made inside a running event loop, on the main thread.
+
+    Args:
+        children: in any order; what they need and use decides.
+        say: told of everything that happens to a child.
+        pace: of restarts.
+        hands_on_hangup: SIGHUP is for the children; where not, it stops everything.
+    """
+
+    def __init__(
+        self, children: Collection[Child], *, say: Say, pace: Pace | None = None, hands_on_hangup: bool = False
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._say = say
+        self._pace = pace or Pace()
+        self._hands_on_hangup = hands_on_hangup
+        self._stopping: asyncio.Future[None] = loop.create_future()
+        self._failure: LockgateError | None = None
+        self._kept = {child.name: _Kept(child, loop.create_future(), loop.create_future()) for child in children}
+        for kept in self._kept.values():
+            for name in kept.child.needs | kept.child.uses:
+                self._kept[name].users.append(kept)
+
+    async def run(self, when_ready: Callable[[], None] = lambda: None) -> None:
+        """Start everything, keep it running, and return when all of it has stopped after SIGINT, SIGTERM or SIGQUIT.
+
+        A SIGINT after one of these kills what has not stopped yet; whatever else is sent twice does not.
+
+        Args:
+            when_ready: called once, when every essential child is ready.
+
+        Raises:
+            ConfigurationError: an essential child says that it cannot start as it is configured; without a log of its
+                own, a `SaidAlreadyError`.
+            ChildFailedError: an essential child could not be started. In both cases everything has been stopped.
+        """
+        try:
+            with self._signals():
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._announce(when_ready))
+                    for kept in self._kept.values():
+                        tasks.create_task(self._keep(kept))
+        finally:
+            self._kill_all()
+        if self._failure:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Stop everything in order; called again, kill what is left."""
+        if self._stopping.done():
+            self._kill_all()
+        else:
+            self._stopping.set_result(None)
+
+    async def _announce(self, when_ready: Callable[[], None]) -> None:
+        if await self._all_ready(kept for kept in self._kept.values() if kept.child.essential):
+            when_ready()
+
+    async def _keep(self, kept: _Kept) -> None:
+        if await self._all_ready(self._kept[name] for name in kept.child.needs | kept.child.after):
+            await self._restart_until_stop(kept)
+        await self._end(kept)
+        kept.gone.set_result(None)
+
+    async def _restart_until_stop(self, kept: _Kept) -> None:
+        pause_s = 0.0
+        while True:
+            started = self._loop.time()
+            end = await self._live(kept)
+            if self._stopping.done():
+                return
+            pause_s = self._pace.after(pause_s, lived_s=self._loop.time() - started)
+            self._say(kept.child.name, f"{end.reason}, restarting in {pause_s:.1f} s{end.tail(kept.child.log)}")
+            await asyncio.wait({self._stopping}, timeout=pause_s)
+            if self._stopping.done():
+                return
+
+    async def _live(self, kept: _Kept) -> _End:
+        """Start the child once, and wait until it ends or everything is to stop."""
+        child = kept.child
+        try:
+            process = kept.process = Process(child.argv, env=child.env, fds=child.fds, log=child.log)
+        except OSError as error:
+            return self._failed(kept, _End(f"cannot be run ({error.strerror})"))
+        if not await self._becomes_ready(child, process):
+            if self._stopping.done():
+                return _End("stopped")
+            reason = describe(process.ended.result()) if process.ended.done() else f"not ready in {child.start_s:g} s"
+            process.kill()
+            await asyncio.wait({process.ended})
+            return self._failed(kept, _End(reason, process.ended.result(), tuple(process.last_lines())))
+        self._say(child.name, "is back" if kept.ready.done() else "ready")
+        if not kept.ready.done():
+            kept.ready.set_result(None)
+        kept.serving = True
+        await _first(process.ended, self._stopping)
+        kept.serving = False
+        return _End(describe(process.ended.result()) if process.ended.done() else "stopped")
+
+    async def _becomes_ready(self, child: Child, process: Process) -> bool:
+        probing = asyncio.create_task(_until_true(child.probe))
+        try:
+            await _first(probing, process.ended, self._stopping, timeout_s=child.start_s)
+            return probing.done() and probing.result() and not process.ended.done()
+        finally:
+            probing.cancel()
+
+    def _failed(self, kept: _Kept, end: _End) -> _End:
+        """A start came to nothing. Without an essential child the whole cannot start either."""
+        if kept.child.essential and not kept.ready.done() and not self._stopping.done():
+            what = f"{kept.child.name} did not start"
+            if end.code == MISCONFIGURED and kept.child.log is None:
+                self._failure = SaidAlreadyError(what)
+            elif end.code == MISCONFIGURED:
+                self._failure = ConfigurationError(f"{what}: {end.last_lines[-1] if end.last_lines else end.reason}")
+            else:
+                self._failure = ChildFailedError(f"{what}: {end.reason}{end.tail(kept.child.log)}")
+            self.stop()
+        return end
+
+    async def _end(self, kept: _Kept) -> None:
+        if kept.users:
+            await asyncio.wait({user.gone for user in kept.users})
+        process = kept.process
+        if process is None or process.ended.done():
+            return
+        process.signal(signal.SIGTERM)
+        await asyncio.wait({process.ended}, timeout=kept.child.grace_s)
+        if not process.ended.done():
+            self._say(kept.child.name, f"did not stop within {kept.child.grace_s:g} s, killing it")
+            process.kill()
+            await asyncio.wait({process.ended})
+        self._say(kept.child.name, "stopped")
+
+    async def _all_ready(self, needed: Iterable[_Kept]) -> bool:
+        """Wait until all of them are ready, or everything is to stop; whether it was the former."""
+        for kept in needed:
+            await _first(kept.ready, self._stopping)
+        return not self._stopping.done()
+
+    def _kill_all(self) -> None:
+        for kept in self._kept.values():
+            if kept.process:
+                kept.process.kill()
+
+    def _stop_once(self) -> None:
+        if not self._stopping.done():
+            self.stop()
+
+    def _hang_up(self) -> None:
+        """Hand SIGHUP on to those that are ready: a process that is just starting would die of it."""
+        for kept in self._kept.values():
+            if kept.process is not None and kept.serving:
+                kept.process.signal(signal.SIGHUP)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        # A signal that whoever started us wants ignored stays so (`nohup`), except SIGINT: a shell script ignores it
+        # for everything it puts into the background, where `kill -INT` is still meant.
+        hangup = self._hang_up if self._hands_on_hangup else self._stop_once
+        wanted = {**dict.fromkeys(_STOP_SIGNALS, self._stop_once), signal.SIGINT: self.stop, signal.SIGHUP: hangup}
+        numbers = [n for n in wanted if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
+        for number in numbers:
+            self._loop.add_signal_handler(number, wanted[number])
+        try:
+            yield
+        finally:
+            for number in numbers:
+                self._loop.remove_signal_handler(number)
+
+
+async def _first(*futures: asyncio.Future[Any], timeout_s: float | None = None) -> None:
+    await asyncio.wait(futures, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _until_true(probe: Probe) -> bool:
+    while not await probe():  # noqa: ASYNC110 - another process cannot set our event
+        await asyncio.sleep(_PROBE_PAUSE_S)
+    return True

@@ -1,0 +1,33 @@
+"""Time, as the rest of the program asks for it; and the one tolerance for clocks that disagree."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, Protocol
+
+from lockgate_trust import LEEWAY_S
+
+DEFAULT_LEEWAY_S: Final = LEEWAY_S
+"""How far the clocks of any two nodes may differ, in seconds, unless configured. One figure feeds what a verifier of
+tokens still accepts, what a service accepts of signatures, and how long Redis remembers what was revoked, so that none
+of these can outlive another."""
+
+MAX_LEEWAY_S: Final = 60
+"""A larger tolerance would be a second token lifetime (RFC 9068 section 4: "a few minutes" is the outer bound)."""
+
+
+class Clock(Protocol):
+    """What may be asked about time. Tests pass their own."""
+
+    def now(self) -> float:
+        """Seconds since the Unix epoch; may jump when the machine's clock is set."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary point; never goes back."""
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)

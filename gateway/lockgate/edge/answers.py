@@ -1,0 +1,108 @@
+"""Problem answers as bytes (RFC 9457). Nothing of the request is echoed but the id it was given here."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any, Final
+
+from lockgate.errors import Reason, Refusal
+
+REALM: Final = "lockgate"
+PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
+NO_GUESSING: Final = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))
+"""Of every answer; also of one that may be cached."""
+SECURITY_HEADERS: Final = (("Cache-Control", "no-store"), *NO_GUESSING)
+_OTHER_CREDENTIALS: Final = frozenset(
+    {
+        Reason.REPEATED_CREDENTIALS,
+        Reason.MALFORMED_CREDENTIALS,
+        Reason.SCOPE_MISSING,
+        Reason.BEYOND_SESSION,
+        Reason.ROLE_MISSING,
+    }
+)
+"""What other credentials would help against, though it is no 401."""
+PROBLEM_TYPE: Final = "application/problem+json"
+RETRY_AFTER_S: Final = 1
+
+
+def problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """Header fields and body of the answer to a refused request.
+
+    Args:
+        refusal: why.
+        request_id: to find it again in the logs.
+        oauth: add `error` and `error_description` where OAuth has a word for it, for calls whose clients speak that.
+    """
+    status, code, title, oauth_error = refusal.reason.answer
+    body: dict[str, Any] = {
+        **refusal.members,
+        "type": "about:blank",
+        "title": PHRASES[status],
+        "status": status,
+        "detail": title,
+        "code": code,
+        "request_id": request_id,
+    }
+    if oauth and oauth_error is not None:
+        body["error"] = oauth_error
+        body["error_description"] = title
+    head = [("Content-Type", PROBLEM_TYPE), *SECURITY_HEADERS, ("X-Request-Id", request_id)]
+    challenge = _challenge(refusal)
+    if challenge is not None:
+        head.append(("WWW-Authenticate", challenge))
+    head.extend(refusal.headers)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and not any(name == "Retry-After" for name, _ in refusal.headers):
+        head.append(("Retry-After", str(RETRY_AFTER_S)))
+    return head, body
+
+
+def render(  # noqa: PLR0913 - what an answer depends on
+    refusal: Refusal, request_id: str, *, oauth: bool, close: bool, body: bool, date: str, more: str = ""
+) -> bytes:
+    """The whole answer: status line, fields, and the body unless it answers a HEAD.
+
+    Args:
+        refusal: why.
+        request_id: to find it again in the logs.
+        oauth: see `problem`.
+        close: say that the connection ends with this answer.
+        body: `False` for HEAD.
+        date: of the Date field.
+        more: further field lines, each ended by CRLF.
+    """
+    fields, content = problem(refusal, request_id, oauth=oauth)
+    payload = json.dumps(content, separators=(",", ":")).encode("ascii")
+    status = refusal.reason.status
+    fields.append(("Content-Length", str(len(payload))))
+    fields.append(("Date", date))
+    if close:
+        fields.append(("Connection", "close"))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    head = f"HTTP/1.1 {status} {PHRASES[status]}\r\n{lines}{more}\r\n".encode("latin-1")
+    return head + payload if body else head
+
+
+def no_content(lines: str, request_id: str, date: str) -> bytes:
+    """A 204 that tells a browser whether a page may send a request.
+
+    Args:
+        lines: the fields of CORS, each ended by CRLF.
+        request_id: to find it again in the logs.
+        date: of the Date field.
+    """
+    return f"HTTP/1.1 204 No Content\r\n{lines}Date: {date}\r\nX-Request-Id: {request_id}\r\n\r\n".encode("latin-1")
+
+
+def _challenge(refusal: Refusal) -> str | None:
+    """WWW-Authenticate of RFC 6750 section 3: no `error` where no credentials were sent."""
+    status, _, title, oauth_error = refusal.reason.answer
+    if refusal.reason is Reason.CLIENT_REFUSED:
+        return None  # which scheme was used, only the call knows
+    if refusal.reason is Reason.NO_CREDENTIALS:
+        return f'Bearer realm="{REALM}"'
+    if status != HTTPStatus.UNAUTHORIZED and refusal.reason not in _OTHER_CREDENTIALS:
+        return None
+    scope = f', scope="{refusal.scope}"' if refusal.scope else ""
+    return f'Bearer realm="{REALM}", error="{oauth_error}", error_description="{title}"{scope}'

@@ -1,0 +1,186 @@
+"""Hands a request that the gateway answers itself to its ASGI application.
+
+These calls are small and few: the body is read whole before the application is called, and the answer is written whole.
+Only for a client that waits to be asked for the body the application is called at once: if it refuses without looking
+at the body, the client never sends it (RFC 9110 section 10.1.1).
+The parsed request travels along in the scope, so that the application judges the same values as the forwarding path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import unquote
+
+from lockgate.edge.answers import PHRASES
+from lockgate.edge.connection import ClientConnection
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.ticker import Ticker
+from lockgate.edge.turns import Queue
+from lockgate.errors import Reason, Refusal
+
+REQUEST_KEY: Final = "lockgate.request"
+NOTE_REASON_KEY: Final = "lockgate.note_reason"
+"""The scope's function that tells the edge why the application refuses the call: `Callable[[Reason], None]`."""
+ROUTE: Final = "lockgate"
+"""The route name under which calls to the gateway itself are counted."""
+TIMEOUT_S: Final = 30.0
+CROWDED: Final = Refusal(Reason.ACCOUNTS_AWAY)
+"""What the application would say of too many attempts at passwords; to call it is what there is no time for."""
+HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+AsgiApp = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+
+_log = logging.getLogger("lockgate.edge")
+
+
+class AsgiCall:
+    """One request to the gateway itself.
+
+    Args:
+        app: the application.
+        request: parsed by the edge.
+        client: the connection it came on.
+        ticker: the worker's coarse clock.
+        queue: where it waits for its turn, if there is room; `None` for what must be answered however many others wait.
+    """
+
+    def __init__(
+        self,
+        app: AsgiApp,
+        request: InboundRequest,
+        client: ClientConnection,
+        ticker: Ticker,
+        queue: Queue | None = None,
+    ) -> None:
+        self._app = app
+        self._request = request
+        self._client = client
+        self._ticker = ticker
+        self._queue = queue
+        self._begun = False
+        self._body: list[bytes] = []
+        self._body_read = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._status = HTTPStatus.OK.value
+        self._reason: Reason | None = None
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._answer: list[bytes] = []
+        self._complete = False
+        client.route = ROUTE
+        if request.headers.expects_continue:
+            self._begin()
+
+    def body(self, data: bytes) -> None:
+        """A piece of the body; the edge bounds its size."""
+        self._body.append(data)
+
+    def body_complete(self) -> None:
+        """Call the application, unless that was done already."""
+        self._body_read.set()
+        self._client.deadline = self._ticker.now + TIMEOUT_S
+        if not self._begun:
+            self._begin()
+
+    def client_gone(self) -> None:
+        """Stop: nobody will read the answer."""
+        if self._queue is not None:
+            self._queue.leave(self._start)
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_sending(self) -> None:
+        """Nothing to do: the answer is one small write."""
+
+    def resume_sending(self) -> None:
+        """Nothing to do, likewise."""
+
+    def timed_out(self) -> None:
+        """The application takes too long."""
+        self._client.refuse(Refusal(Reason.INTERNAL))
+        self.client_gone()
+
+    def _begin(self) -> None:
+        self._begun = True
+        if self._queue is None:
+            self._start()
+        elif not self._queue.begin(self._start):
+            self._client.refuse(CROWDED)
+
+    def _start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            await self._app(self._scope(), self._receive, self._send)
+        except Exception:  # noqa: BLE001 - the border: whatever fails inside is one 500 outside
+            _log.exception("a call to the gateway itself failed", extra={"request_id": self._request.request_id})
+            self._client.refuse(Refusal(Reason.INTERNAL))
+            return
+        if self._complete:
+            self._write()
+        else:
+            self._client.refuse(Refusal(Reason.INTERNAL))
+
+    def _scope(self) -> Scope:
+        request = self._request
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1" if request.http11 else "1.0",
+            "method": request.method,
+            "scheme": request.scheme,
+            "path": unquote(request.path),
+            "raw_path": request.path.encode("ascii"),
+            "query_string": (request.query or "").encode("ascii"),
+            "root_path": "",
+            "headers": list(request.headers.fields),
+            "client": (request.client, 0),
+            "server": None,
+            "state": {},
+            REQUEST_KEY: request,
+            NOTE_REASON_KEY: self._note_reason,
+        }
+
+    def _note_reason(self, reason: Reason) -> None:
+        self._reason = reason
+
+    async def _receive(self) -> Message:
+        self._client.send_continue()
+        await self._body_read.wait()
+        body, self._body = b"".join(self._body), []
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._fields = list(message.get("headers", ()))
+        elif message["type"] == "http.response.body":
+            self._answer.append(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+
+    def _write(self) -> None:
+        client, request = self._client, self._request
+        if not self._body_read.is_set():
+            client.keep_alive = False  # the body would be taken for the next request
+        body = b"".join(self._answer)
+        fields = [field for field in self._fields if field[0].lower() != b"content-length"]
+        if self._status != HTTPStatus.NO_CONTENT:
+            fields.append((b"content-length", b"%d" % len(body)))
+        fields.append((b"date", self._ticker.date.encode("ascii")))
+        fields.append((b"x-request-id", request.request_id.encode("ascii")))
+        if not client.keep_alive:
+            fields.append((b"connection", b"close"))
+        elif not request.http11:
+            fields.append((b"connection", b"keep-alive"))
+        if request.scheme == "https":
+            fields.append(HSTS)
+        phrase, lines = PHRASES.get(self._status, "").encode("ascii"), b"".join(b"%b: %b\r\n" % one for one in fields)
+        head = b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (self._status, phrase, lines, client.cors.encode("latin-1"))
+        client.write(head if request.method == "HEAD" else head + body)
+        client.finish(self._status, self._reason)

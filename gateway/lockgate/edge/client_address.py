@@ -1,0 +1,170 @@
+"""Who is on the other side of the connection, or behind the front proxy that is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final, NamedTuple
+
+from lockgate.edge.headers import HeaderFacts, canonical_host, is_host
+
+Network = IPv4Network | IPv6Network
+
+_SITE_BITS: Final = 64
+_FORWARDED: Final = b"forwarded"
+_FOR, _PROTO = b"for", b"proto"
+_HTTPS: Final = frozenset({b"https", b"wss"})
+"""Some proxies name the protocol of a WebSocket handshake after the socket."""
+# Possessive quantifiers: a client writes the first elements, and what it writes must not cost more than its length.
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_QUOTED: Final = rb'"(?:[^"\\]|\\.)*+"'
+_QUOTES_CLOSED: Final = re.compile(rb'(?:[^"]|' + _QUOTED + rb")*+")
+_ELEMENT: Final = re.compile(rb'(?:[^",]|' + _QUOTED + rb")++")
+_PARAMETER: Final = re.compile(rb"(" + _TOKEN + rb")=(" + _TOKEN + rb"|" + _QUOTED + rb")")
+_PAIRS: Final = re.compile(_PARAMETER.pattern + rb"(?:[ \t]*+;[ \t]*+(?:" + _PARAMETER.pattern + rb")?+)*+", re.DOTALL)
+_QUOTED_PAIR: Final = re.compile(rb"\\(.)")
+_ZONE: Final = r"(?:%[0-9A-Za-z._~-]{1,32})?"
+_NODE: Final = re.compile(
+    rf"\[(?P<bracketed>[0-9A-Fa-f:.]+){_ZONE}\](?::[0-9]{{1,5}})?|(?P<v4>[0-9.]+)(?::[0-9]{{1,5}})?"
+    rf"|(?P<v6>[0-9A-Fa-f:.]+){_ZONE}"
+)
+
+
+_Look = Callable[[bytes], dict[bytes, bytes]]
+
+
+class Origin(NamedTuple):
+    """Where a request came from.
+
+    Attributes:
+        client: its address.
+        scheme: `http` or `https`, as the client used it.
+        host: that the client asked, as `canonical_host` has it; `None` where the Host field says it.
+        readable: whether the client's address could be read; otherwise it is the peer's.
+    """
+
+    client: str
+    scheme: str
+    host: str | None = None
+    readable: bool = True
+
+
+def is_trusted(peer: str, networks: Sequence[Network]) -> bool:
+    """Whether a peer's X-Forwarded-* are believed. What is not an address (a unix socket) is not."""
+    address = _address(peer)
+    return address is not None and any(address in network for network in networks)
+
+
+def network(address: str) -> str:
+    """Whom an address is counted as: itself, or the /64 of an IPv6 address, all of which one site may use (R-126)."""
+    found = _address(address.partition("%")[0])
+    if found is None:
+        return address
+    if isinstance(found, IPv4Address):
+        return str(found)
+    return str(IPv6Network((found, _SITE_BITS), strict=False))
+
+
+class ForwardedReader:
+    """Reads what trusted front proxies say of the origin of a request (RFC 7239, and the fields from before it).
+
+    Args:
+        networks: addresses of trusted proxies.
+        field: in which they give the client's address, in lower case.
+        host: whether their `X-Forwarded-Host` is believed.
+    """
+
+    def __init__(self, networks: Sequence[Network], field: str, *, host: bool) -> None:
+        self._networks = networks
+        self._field = field.encode("ascii")
+        self._host = host
+
+    def read(self, peer: str, headers: HeaderFacts) -> Origin:
+        """The origin of a request that a trusted peer sent.
+
+        The hops are read from the right: each trusted proxy vouches for the entry before its own, and the first address
+        that is not a trusted proxy's is the client. Where all are trusted, a machine of the trusted networks asks
+        itself: the first of all is the client. Where an entry cannot be read as an address, the peer is taken, so that
+        an unreadable field never makes a check disappear.
+        """
+        values = headers.values(self._field)
+        look: _Look = _parameters if self._field == _FORWARDED else _only_address
+        hops = _elements(values) if self._field == _FORWARDED else _list(values)
+        client, at, readable = self._client(peer, hops, look)
+        if self._field == _FORWARDED:
+            # The element that names the client also says what the client spoke to the first proxy.
+            protocol = look(hops[-1 if at is None else at]).get(_PROTO, b"") if hops else b""
+        else:
+            protocols = _list(headers.values(b"x-forwarded-proto"))
+            same_length = at is not None and len(protocols) == len(hops)
+            protocol = protocols[at if same_length and at is not None else -1] if protocols else b""
+        host = self._forwarded_host(headers)
+        return Origin(client, "https" if protocol.lower() in _HTTPS else "http", host, readable)
+
+    def _client(self, peer: str, hops: Sequence[bytes], look: _Look) -> tuple[str, int | None, bool]:
+        """The client's address, which hop names it, and whether every hop that was looked at could be read.
+
+        No more hops are read than have to be: the others are the client's own words.
+        """
+        client: IPv4Address | IPv6Address | None = None
+        for at in range(len(hops) - 1, -1, -1):
+            client = _node_address(look(hops[at]).get(_FOR, b""))
+            if client is None:
+                return peer, None, False
+            if not any(client in network for network in self._networks):
+                return str(client), at, True
+        return (peer, None, True) if client is None else (str(client), 0, True)
+
+    def _forwarded_host(self, headers: HeaderFacts) -> str | None:
+        if not self._host:
+            return None
+        hosts = _list(headers.values(b"x-forwarded-host"))
+        return canonical_host(hosts[-1]) if hosts and is_host(hosts[-1]) else None
+
+
+def _list(values: Sequence[bytes]) -> list[bytes]:
+    """The members of a list field, empty ones left out (RFC 9110 section 5.6.1)."""
+    return [member for value in values for entry in value.split(b",") if (member := entry.strip(b" \t"))]
+
+
+def _elements(values: Sequence[bytes]) -> list[bytes]:
+    """The elements of Forwarded (RFC 7239 section 4), empty ones left out."""
+    found: list[bytes] = []
+    for value in values:
+        # Where a quote stays open, an element that a proxy appended must not disappear in what its client left open.
+        elements = _ELEMENT.findall(value) if _QUOTES_CLOSED.fullmatch(value) else value.split(b",")
+        found += filter(None, (one.strip(b" \t") for one in elements))
+    return found
+
+
+def _parameters(element: bytes) -> dict[bytes, bytes]:
+    """The parameters of an element by name, in lower case; of an unreadable one, none."""
+    names = _PARAMETER.findall(element) if _PAIRS.fullmatch(element) else []
+    parameters = {name.lower(): _unquoted(content) for name, content in names}
+    return parameters if len(parameters) == len(names) else {}
+
+
+def _only_address(hop: bytes) -> dict[bytes, bytes]:
+    return {_FOR: hop}
+
+
+def _unquoted(value: bytes) -> bytes:
+    return _QUOTED_PAIR.sub(rb"\1", value[1:-1]) if value.startswith(b'"') else value
+
+
+def _node_address(node: bytes) -> IPv4Address | IPv6Address | None:
+    """The address of a node, with or without brackets, quotes and port, as load balancers write it."""
+    match = _NODE.fullmatch(node.strip(b'"').decode("latin-1"))
+    return None if match is None else _address(match["bracketed"] or match["v4"] or match["v6"])
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    if not isinstance(address, IPv6Address):
+        return address
+    # The zone of a link-local address is the name of an interface there; it says nothing here.
+    return address.ipv4_mapped or (address if address.scope_id is None else IPv6Address(int(address)))

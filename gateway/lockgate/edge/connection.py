@@ -1,0 +1,581 @@
+"""One client connection as those see it who answer its requests: an answer at a time, deadlines, and one end.
+
+How requests are read off it is in `edge.protocol`. What all connections of a worker share is the `Edge`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from enum import Enum, auto
+from time import monotonic
+from typing import Final, NamedTuple
+
+from uvicorn.server import ServerState
+
+from lockgate.edge import answers, wire
+from lockgate.edge.draining import QUIET_S, WINDOW_S, BodyBounds, Leftover
+from lockgate.edge.handler import Handler, Observer
+from lockgate.edge.head import HeadReader, Peer
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.ticker import Ticker
+from lockgate.errors import Reason, Refusal
+from lockgate.settings import LimitSettings, ServerSettings
+
+NO_ROUTE: Final = "-"
+CLIENT_GONE: Final = 499
+"""Not a status that is ever sent: how a request is counted whose client did not wait for the answer."""
+LINGER_S: Final = 2.0
+SWITCHING_PROTOCOLS: Final = 101
+NEVER: Final = float("inf")
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER: closed at once, which TCP tells the other side (RFC 9293 section 3.10.4)."""
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_UNKNOWN: Final = Peer("", trusted=False)
+_NO_METHODS: Final = (("Allow", ""),)
+_CLOSE: Final = "Connection: close\r\n"
+_TARGET_REFUSED: Final = (Reason.BAD_TARGET, Reason.TARGET_TOO_LONG)
+"""What a browser's question about a request is refused for as the request itself will be."""
+
+
+class Phase(Enum):
+    """Where a connection stands."""
+
+    HEAD = auto()
+    BODY = auto()
+    ANSWERING = auto()
+    UPGRADED = auto()
+    LINGERING = auto()
+    CLOSED = auto()
+
+
+# CPython 3.11 takes ten times as long to find a member in its class as a name in the module.
+HEAD, BODY, ANSWERING, UPGRADED, LINGERING, CLOSED = Phase
+
+
+class Unread(NamedTuple):
+    """What a head that was refused shows nevertheless.
+
+    Attributes:
+        preflight: it is a browser's question whether a page may send a request. The page can read why the request is
+            refused, and learns nothing where it is the question.
+        cors: the field lines of CORS for the response.
+    """
+
+    preflight: bool
+    cors: str
+
+
+_NOTHING_READ: Final = Unread(preflight=False, cors="")
+Begin = Callable[[InboundRequest, "ClientConnection"], Handler]
+
+
+class Edge:
+    """What the connections of one worker share.
+
+    Args:
+        server: who may be served here, and which peers are believed.
+        limits: how much a client may send, and how slowly.
+        ticker: the worker's coarse clock.
+        begin: starts the handling of a request.
+        bodies: how large and how slow the body of a request to a path may be.
+        oauth: whether the clients of a path expect OAuth's error words.
+        observer: is told how each request ended.
+        cors: the field lines of CORS for the answer to a request that comes from a page.
+        vary: those for every other answer.
+        unread: what a head that was refused shows of the page it came from.
+    """
+
+    def __init__(  # noqa: PLR0913 - the seam between the edge and everything behind it
+        self,
+        server: ServerSettings,
+        limits: LimitSettings,
+        ticker: Ticker,
+        *,
+        begin: Begin,
+        bodies: Callable[[str], BodyBounds],
+        oauth: Callable[[str], bool],
+        observer: Observer,
+        cors: Callable[[InboundRequest], str] = lambda _: "",
+        vary: str = "",
+        unread: Callable[[bytes], Unread] = lambda _: _NOTHING_READ,
+    ) -> None:
+        self.limits = limits
+        self.ticker = ticker
+        self.begin = begin
+        self.bodies = bodies
+        self.oauth = oauth
+        self.observer = observer
+        self.cors = cors
+        self.vary = vary
+        self.unread = unread
+        self.heads = HeadReader(server, limits)
+        self.connections: set[ClientConnection] = set()
+        self.peers: dict[str, int] = {}
+        self.draining = False
+        self._putting_off: list[ClientConnection] = []
+        ticker.listen(self._check_deadlines)
+        ticker.listen(self.heads.notices.look)
+
+    def admit_connection(self, peer: Peer) -> bool:
+        """Count a connection; `False` where there are too many of them, in all or from this peer.
+
+        A trusted proxy is many clients: it is bounded by what all of them may have together.
+        """
+        count = self.peers.get(peer.address, 0)
+        if len(self.connections) >= self.limits.connections:
+            return False
+        if count >= self.limits.connections_per_peer and not peer.trusted:
+            return False
+        self.peers[peer.address] = count + 1
+        return True
+
+    def release_connection(self, peer: Peer) -> None:
+        """The connection of a peer that was counted has ended."""
+        count = self.peers[peer.address] - 1
+        if count:
+            self.peers[peer.address] = count
+        else:
+            del self.peers[peer.address]
+
+    def put_off(self, connection: ClientConnection) -> None:
+        """Write what a connection has put off when all callbacks of this turn of the event loop have been called."""
+        if not self._putting_off:
+            asyncio.get_running_loop().call_soon(self._write_put_off)
+        self._putting_off.append(connection)
+
+    def _write_put_off(self) -> None:
+        connections, self._putting_off = self._putting_off, []
+        for connection in connections:
+            connection.write_put_off()
+
+    def _check_deadlines(self, now: float) -> None:
+        for connection in [one for one in self.connections if one.deadline <= now]:
+            connection.deadline_passed()
+
+
+class ClientConnection(asyncio.Protocol, ABC):
+    """The server's side of one client connection.
+
+    Attributes:
+        deadline: monotonic seconds at which `deadline_passed` is due; the handler may set it while it answers.
+        keep_alive: whether the connection goes on after the current answer; the answer's head has to say so.
+        endless: the current answer goes on until somebody leaves; a client that sends no more has left.
+        route: the name of the current request's route, for those who count.
+        unframed: the current answer ends where the connection does.
+        cors: field lines that belong into the answer to the current request, whoever gives it: who else may read it.
+    """
+
+    def __init__(self, edge: Edge, server_state: ServerState) -> None:
+        self._edge = edge
+        self._server_state = server_state
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
+        self._peer = _UNKNOWN
+        self._counted = False
+        self._phase = HEAD
+        self._buffer = b""
+        self._consuming = False
+        self._handler: Handler | None = None
+        self._request: InboundRequest | None = None
+        self._body_bytes = 0
+        self._body_ends = NEVER
+        self._body_rate = 0.0
+        self._body_looked = 0
+        self._body_look = NEVER
+        self._body_idle = NEVER
+        self._body_asked = True
+        self._leftover: Leftover | None = None
+        self._quiet: asyncio.TimerHandle | None = None
+        self._paused = False
+        self._behind = False
+        self._unsent = 0
+        self._saw_eof = False
+        self._answered = False
+        self._put_off = b""
+        self._started = 0.0
+        self.keep_alive = True
+        self.endless = False
+        self.unframed = False
+        self.route = NO_ROUTE
+        self.cors = ""
+        self.deadline = NEVER
+
+    # --- what the handler of a request calls -------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the answer."""
+        self._answered = True
+        if self._phase is not CLOSED:
+            self.write_put_off()
+            self._transport.write(data)
+
+    def write_whole(self, data: bytes) -> None:
+        """Send a whole answer, together with all others of this turn of the event loop.
+
+        Written between the work for one request and the next, each would find a client that has to be woken up.
+        """
+        self._answered = True
+        if self._phase is not CLOSED:
+            self._edge.put_off(self)
+            self._put_off += data
+
+    def write_put_off(self) -> None:
+        """Send what was put off, before anything else is."""
+        if self._put_off:
+            data, self._put_off = self._put_off, b""
+            self._transport.write(data)
+
+    def send_continue(self) -> None:
+        """Ask for the body, where the client waits to be asked (RFC 9110 section 10.1.1)."""
+        request = self._request
+        waits = request is not None and request.http11 and request.headers.expects_continue
+        if waits and self._phase is BODY and not self._body_bytes:
+            self._body_asked = True
+            self.write_put_off()
+            self._transport.write(_CONTINUE)
+
+    def pause_body(self) -> None:
+        """Read no more of the body, or of what came after an upgrade, for now."""
+        if self._paused:
+            return
+        if self._phase is BODY:
+            self._pause_reading()
+            self.deadline = NEVER
+        elif self._phase is UPGRADED:
+            self._pause_reading()
+
+    def resume_body(self) -> None:
+        """Read on."""
+        if self._paused:
+            self._resume_reading()
+            if self._phase is BODY:
+                self._begin_window()  # while nobody read, nothing could come
+                self._progress_deadline()
+
+    def finish(self, status: int, reason: Reason | None = None) -> None:
+        """The answer is complete: go on with the next request, or close.
+
+        Args:
+            status: of the answer.
+            reason: why the request was refused; `None` where it was not.
+        """
+        self._observe(status, reason)
+        self._handler = None
+        if self._phase is CLOSED:
+            return
+        if self._phase is BODY and self._body_asked:
+            self._drain()
+            return
+        if self._phase is BODY or not self.keep_alive or self._edge.draining:
+            self._linger()
+            return
+        self._phase = HEAD
+        self.deadline = self._edge.ticker.now + self._edge.limits.keep_alive_s
+        if (self._buffer or self._paused or self._saw_eof) and not self._consuming and not self._behind:
+            self._go_on()
+
+    def upgrade(self, head: bytes) -> None:
+        """Answer 101: from here on the handler gets the client's bytes as they are, until `end_upgraded`.
+
+        Args:
+            head: the whole answer.
+        """
+        if self._phase is CLOSED:
+            return  # `client_gone` is about to be called
+        if self._phase is not ANSWERING:
+            raise RuntimeError("only a request that was read and not answered yet can be upgraded")
+        self._observe(SWITCHING_PROTOCOLS, None)
+        self._phase = UPGRADED
+        self.write(head)
+        if self._paused:
+            self._resume_reading()
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            self._consume(data)
+
+    def end_upgraded(self) -> None:
+        """What was upgraded is over: nothing more will be sent, and what still comes is of no interest."""
+        if self._phase is UPGRADED:
+            self._linger()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer the current request with a problem and finish."""
+        request = self._request
+        if request is None or self._phase is CLOSED:
+            return
+        if self._answered:
+            self.abort(refusal.reason)
+            return
+        if self._phase is BODY or self._edge.draining:
+            self.keep_alive = False
+        oauth, body = self._edge.oauth(request.path), request.method != "HEAD"
+        self._write_problem(refusal, request.request_id, oauth=oauth, body=body)
+        self.finish(refusal.reason.status, refusal.reason)
+
+    def abort(self, reason: Reason) -> None:
+        """Break the connection off: the answer that was begun cannot be completed, and must not look complete."""
+        self._handler = None
+        self._observe(reason.status, reason)
+        # An answer without a length ends where the connection does, so only a reset says that this was not the end.
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._abort()
+
+    # --- what the event loop calls, but for the client's bytes -------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client connected."""
+        self._transport = transport  # type: ignore[assignment]  # a TCP or unix socket transport
+        edge = self._edge
+        address = transport.get_extra_info("peername")
+        self._peer = edge.heads.peer(address[0] if isinstance(address, tuple) else "unix")
+        self._counted = edge.admit_connection(self._peer)
+        if not self._counted:
+            self.keep_alive = False
+            refusal = Refusal(Reason.TOO_MANY_CONNECTIONS)
+            self._write_problem(refusal, edge.heads.next_request_id(), oauth=False, body=True)
+            self._close()
+            return
+        edge.connections.add(self)
+        self._server_state.connections.add(self)  # type: ignore[arg-type]  # typed for uvicorn's own protocols
+        self.deadline = edge.ticker.now + edge.limits.head_s
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, by whomever."""
+        del exc
+        self._phase = CLOSED
+        self._put_off = b""
+        self.deadline = NEVER
+        self._listen_no_more()
+        self._edge.connections.discard(self)
+        self._server_state.connections.discard(self)
+        if self._counted:
+            self._counted = False
+            self._edge.release_connection(self._peer)
+        self._drop_handler()
+        self._observe(CLIENT_GONE, None)
+
+    def pause_writing(self) -> None:
+        """The client does not read fast enough."""
+        self._behind = True
+        if self._handler is not None:
+            if self._phase is not UPGRADED:
+                self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
+            self._handler.pause_sending()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self._behind = False
+        if self._handler is not None:
+            if self._phase is not UPGRADED:
+                self.deadline = NEVER
+            self._handler.resume_sending()
+        elif self._phase is HEAD:
+            self._go_on()
+
+    def shutdown(self) -> None:
+        """The worker stops: close now if idle, after the current answer otherwise."""
+        self.keep_alive = False
+        if self._phase is HEAD and not self._buffer:
+            self._close()
+
+    # --- deadlines ---------------------------------------------------------------------------------------------------
+
+    def deadline_passed(self) -> None:
+        """Called by the ticker when `deadline` has passed."""
+        self.deadline = NEVER
+        if self._phase is UPGRADED and self._handler is not None:
+            self._handler.timed_out()  # it looks after both sides by itself
+            return
+        if self._leftover is not None:
+            self._look_at_leftover(self._leftover)
+            return
+        unsent, before = self._transport.get_write_buffer_size(), self._unsent
+        self._unsent = unsent
+        if unsent not in {0, before}:
+            # The client reads, however slowly; it is given up when it has read nothing from one look to the next.
+            self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
+        elif self._phase is HEAD and self._buffer and not self._behind:
+            self._refuse_bytes(Reason.REQUEST_TIMEOUT, self._buffer)
+        elif self._handler is not None and self._awaits_handler(unsent):
+            self._handler.timed_out()
+        elif self._phase is BODY and self._is_fast_enough():
+            self._begin_window()
+            self.deadline = min(self._body_ends, self._body_look, self._body_idle)
+        elif self._phase is BODY:
+            self._drop_handler()
+            self._refuse_bytes(Reason.REQUEST_TIMEOUT, b"")
+        else:
+            self._abort()
+
+    def _awaits_handler(self, unsent: int) -> bool:
+        """Whether it is the handler that is late, and not the client with its body or with reading the answer."""
+        if self._saw_eof or unsent:
+            return False
+        return self._phase is ANSWERING or (self._phase is BODY and self._paused)
+
+    def _progress_deadline(self) -> None:
+        """A piece of the body has come: the client has `body_idle_s` for the next."""
+        self._body_idle = self._edge.ticker.now + self._edge.limits.body_idle_s
+        self.deadline = min(self._body_ends, self._body_look, self._body_idle)
+
+    def _begin_window(self) -> None:
+        """From here on until the next look, the rate of the body counts."""
+        self._body_look = self._edge.ticker.now + self._edge.limits.body_idle_s
+        self._body_looked = self._body_bytes
+
+    def _is_fast_enough(self) -> bool:
+        """Whether the deadline that passed was only one for looking at the rate, which is high enough."""
+        enough = self._body_rate * self._edge.limits.body_idle_s
+        on_time = self._edge.ticker.now < min(self._body_ends, self._body_idle)
+        return on_time and self._body_bytes - self._body_looked >= enough
+
+    # --- reading, as far as it is told from here ---------------------------------------------------------------------
+
+    @abstractmethod
+    def _consume(self, data: bytes) -> None:
+        """Take bytes of the client."""
+
+    @abstractmethod
+    def _go_on(self) -> None:
+        """Between two requests: read on, and take up what the client has sent ahead."""
+
+    def _pause_reading(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        self._paused = False
+        self._transport.resume_reading()
+
+    # --- closing -----------------------------------------------------------------------------------------------------
+
+    def _refuse_bytes(self, reason: Reason, head: bytes) -> None:
+        """Answer bytes that are no request we accept: once, and close.
+
+        Args:
+            reason: why.
+            head: what has come of the request's head, where it was not taken for one.
+        """
+        if self._phase is CLOSED:
+            return
+        if self._request is not None:
+            self.refuse(Refusal(reason))
+            return
+        self.keep_alive = False
+        request_id = self._edge.heads.next_request_id()
+        unread = self._edge.unread(head)
+        self.cors = unread.cors
+        if unread.preflight and reason in _TARGET_REFUSED:
+            self.write_put_off()
+            self._transport.write(answers.no_content(f"{unread.cors}{_CLOSE}", request_id, self._edge.ticker.date))
+        else:
+            headers = _NO_METHODS if reason is Reason.METHOD_NOT_ALLOWED else ()
+            body = not wire.is_head_request(head)
+            self._write_problem(Refusal(reason, headers), request_id, oauth=False, body=body)
+        self._edge.observer.not_a_request(self._peer.address, reason)
+        self._linger()
+
+    def _write_problem(self, refusal: Refusal, request_id: str, *, oauth: bool, body: bool) -> None:
+        close, date = not self.keep_alive, self._edge.ticker.date
+        self.write_put_off()
+        self._transport.write(
+            answers.render(refusal, request_id, oauth=oauth, close=close, body=body, date=date, more=self.cors)
+        )
+
+    def _drain(self) -> None:
+        """Discard the rest of the body, so that the client gets to read the answer; then close."""
+        leftover = self._unread_body()
+        if self._saw_eof or leftover.finished:
+            self._linger()
+            return
+        self._phase = LINGERING
+        self._handler = None
+        self._leftover = leftover
+        self.deadline = self._edge.ticker.now + WINDOW_S
+        self.write_put_off()
+        if self._paused:
+            self._resume_reading()
+        if self.unframed:
+            self._say_no_more()
+        else:
+            self._wait_for_quiet()
+
+    def _take_leftover(self, leftover: Leftover, data: bytes) -> None:
+        if not leftover.take(data):
+            self._end_leftover(leftover)
+        elif self._quiet is not None:
+            self._wait_for_quiet()
+
+    def _look_at_leftover(self, leftover: Leftover) -> None:
+        again = leftover.look(self._edge.ticker.now)
+        if again is None:
+            self._end_leftover(leftover)
+        else:
+            self.deadline = again
+
+    def _end_leftover(self, leftover: Leftover) -> None:
+        """All of it was read, or as much as may be: no more is; the client has a moment to read the answer."""
+        self._listen_no_more()
+        self._linger()
+        if not leftover.finished and self._phase is LINGERING:
+            self._pause_reading()
+
+    def _listen_no_more(self) -> None:
+        self._leftover = None
+        if self._quiet is not None:
+            self._quiet.cancel()
+            self._quiet = None
+
+    def _wait_for_quiet(self) -> None:
+        if self._quiet is not None:
+            self._quiet.cancel()
+        self._quiet = asyncio.get_running_loop().call_later(QUIET_S, self._say_no_more)
+
+    def _say_no_more(self) -> None:
+        self._quiet = None
+        if self._phase is LINGERING and self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    @abstractmethod
+    def _unread_body(self) -> Leftover:
+        """What is left of the current request's body."""
+
+    def _linger(self) -> None:
+        """Close without losing the answer: bytes that arrive after a close would reset the connection."""
+        self._phase = LINGERING
+        self._handler = None
+        self._buffer = b""
+        self.deadline = self._edge.ticker.now + LINGER_S
+        self.write_put_off()
+        if self._saw_eof or not self._transport.can_write_eof():
+            self._close()
+            return
+        self._transport.write_eof()
+        if self._paused:
+            self._resume_reading()
+
+    def _close(self) -> None:
+        self.write_put_off()
+        self._phase = CLOSED
+        self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
+        self._transport.close()
+
+    def _abort(self) -> None:
+        self.write_put_off()
+        self._phase = CLOSED
+        self._transport.abort()
+
+    def _drop_handler(self) -> None:
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.client_gone()
+
+    def _observe(self, status: int, reason: Reason | None) -> None:
+        request = self._request
+        if request is not None:
+            self._edge.observer.answered(request, self.route, status, monotonic() - self._started, reason)
+            self._request = None

@@ -1,0 +1,248 @@
+"""From the bytes of a request's head to an `InboundRequest`. One reader for all connections of a worker."""
+
+from __future__ import annotations
+
+import os
+from typing import Final, NamedTuple
+
+from lockgate.edge import headers, wire
+from lockgate.edge.client_address import ForwardedReader, is_trusted
+from lockgate.edge.headers import HeaderFacts, canonical_host, is_host, without_default_port
+from lockgate.edge.notices import Notice, Notices
+from lockgate.edge.path import SERVER_WIDE, parse_target
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.trace import kept_request_id, kept_trace
+from lockgate.edge.wire import END_OF_HEAD, WireError
+from lockgate.errors import Reason
+from lockgate.settings import LimitSettings, ServerSettings
+
+MEMO_BYTES: Final = 8 * 1024 * 1024
+"""What the memory of examined field blocks may take, by a rough count."""
+MEMO_BLOCK_BYTES: Final = 4096
+MEMO_LINES: Final = 2048
+"""How many request lines are remembered."""
+MEMO_LINE_BYTES: Final = 512
+_FIELD_COST: Final = 160
+"""About what one parsed field takes beyond its bytes."""
+_LINE_END: Final = b"\r\n"
+ANY_HOST: Final = frozenset({"/healthz", "/readyz", "/", SERVER_WIDE})
+"""Paths that are answered whatever the host: health, for probes that ask by address, and what tells nothing."""
+_AROUND_TARGET: Final = 64
+"""Bytes of a request line beside its target, generously."""
+
+
+class Peer(NamedTuple):
+    """The other end of a connection.
+
+    Attributes:
+        address: its IP address, or `unix`.
+        trusted: its X-Forwarded-* are believed.
+    """
+
+    address: str
+    trusted: bool
+
+
+class RequestLine(NamedTuple):
+    """A request line, taken apart (RFC 9112 section 3).
+
+    Attributes:
+        method: as sent.
+        path: canonical.
+        query: as sent; `None` where there is no question mark.
+        http11: HTTP/1.1, otherwise 1.0.
+        authority: of an absolute-form target, as `canonical_host` has it, without the port of its scheme.
+    """
+
+    method: str
+    path: str
+    query: str | None
+    http11: bool
+    authority: str | None
+
+
+class HeadReader:
+    """Reads heads. Clients repeat themselves, so what a line or a block of fields says is remembered by its bytes.
+
+    Args:
+        server: who may be served here, and which peers are believed.
+        limits: how much a client may send.
+
+    Attributes:
+        notices: what was put up with.
+    """
+
+    def __init__(self, server: ServerSettings, limits: LimitSettings) -> None:
+        self._limits = limits
+        self._allowed_hosts = frozenset(server.allowed_hosts)
+        self._trusted_proxies = server.trusted_proxies
+        self._forwarded = ForwardedReader(server.trusted_proxies, server.forwarded_from, host=server.forwarded_host)
+        self.notices = Notices()
+        self._lines: dict[bytes, RequestLine] = {}
+        self._memo: dict[bytes, HeaderFacts] = {}
+        self._memo_bytes = 0
+        self._request_prefix = os.urandom(8).hex()
+        self._requests = 0
+
+    def peer(self, address: str) -> Peer:
+        """What an address means here."""
+        return Peer(address, bool(self._trusted_proxies) and is_trusted(address, self._trusted_proxies))
+
+    def next_request_id(self) -> str:
+        """An id no other request has: 32 hexadecimal digits, so that it is a trace id too."""
+        self._requests += 1
+        return f"{self._request_prefix}{self._requests:016x}"
+
+    def find_end(self, data: bytes) -> int:
+        """Where a head ends: the index after its empty line, or 0 where the bytes are not a whole head yet.
+
+        Raises:
+            WireError: they cannot become an acceptable one.
+        """
+        limits = self._limits
+        # One empty line before a request is overlooked (RFC 9112 section 2.2).
+        start = 2 if data.startswith(_LINE_END) else 0
+        end = data.find(END_OF_HEAD, start)
+        if start <= end <= limits.head_bytes:
+            return end + len(END_OF_HEAD)
+        line_end = data.find(_LINE_END, start)
+        if (line_end if line_end >= 0 else len(data)) > limits.target_bytes + _AROUND_TARGET:
+            raise WireError(Reason.TARGET_TOO_LONG)
+        if len(data) > limits.head_bytes:
+            raise WireError(Reason.HEAD_TOO_LARGE)
+        if wire.has_stray_line_end(data):
+            raise WireError(Reason.MALFORMED_REQUEST)
+        if line_end >= 0:
+            wire.request_line(data[start:line_end])
+        return 0
+
+    def read(self, head: bytes, peer: Peer) -> InboundRequest:
+        """Parse a whole head.
+
+        Args:
+            head: as `find_end` found it.
+            peer: who sent it.
+
+        Raises:
+            WireError: it is not acceptable.
+        """
+        start = 2 if head.startswith(_LINE_END) else 0
+        line_end = head.find(_LINE_END, start)
+        line = self._take_apart(head[start:line_end])
+        return self._request(line, self._examine(head[line_end + 2 : -2]), peer)
+
+    def recognize(self, data: bytes, peer: Peer) -> InboundRequest | None:
+        """The same for bytes that are one whole head, and nothing else, of a line and a block that were read before.
+
+        Most requests are: a client repeats itself. A block that was read once holds no empty line, so where the head
+        ends needs no search.
+
+        Returns:
+            `None` where that is not so.
+
+        Raises:
+            WireError: the two do not go together.
+        """
+        line_end = data.find(_LINE_END)
+        line = self._lines.get(data[:line_end])
+        if line is None or not data.endswith(END_OF_HEAD) or len(data) > self._limits.head_bytes:
+            return None
+        facts = self._memo.get(data[line_end + 2 : -2])
+        return None if facts is None else self._request(line, facts, peer)
+
+    def _request(self, line: RequestLine, facts: HeaderFacts, peer: Peer) -> InboundRequest:
+        method, path, query, http11, authority = line
+        if facts.chunked and not http11:
+            raise WireError(Reason.AMBIGUOUS_FRAMING)
+        if not facts.host and http11:
+            raise WireError(Reason.BAD_HOST)
+        if facts.dropped:
+            self.notices.note(Notice.FIELD_DROPPED, facts.dropped)
+        own_id = self.next_request_id()
+        if peer.trusted:
+            return self._from_proxy(line, facts, peer, own_id)
+        if facts.tells_origin:
+            self.notices.note(Notice.PROXY_UNLISTED)
+        # Nearly every request: there is nothing to compare the host with.
+        plain = authority is None and not self._allowed_hosts
+        host = facts.plain_host if plain else self._served_host(line, facts.host, "http")
+        # `_make` takes half the time of a call with a dozen arguments.
+        return InboundRequest._make(
+            (method, path, query, http11, host, facts, peer.address, "http", own_id, own_id, False, None)
+        )
+
+    def _from_proxy(self, line: RequestLine, facts: HeaderFacts, peer: Peer, own_id: str) -> InboundRequest:
+        """A request that a trusted front proxy sent on: what it says of the request is believed."""
+        origin = self._forwarded.read(peer.address, facts)
+        if not origin.readable:
+            self.notices.note(Notice.ADDRESS_UNREADABLE)
+        # The target and Host have to agree on what the proxy asked; what its client asked may be another host.
+        host = self._served_host(line, facts.host, origin.scheme, origin.host)
+        request_id, trace = kept_request_id(facts) or own_id, kept_trace(facts)
+        method, path, query, http11, _ = line
+        return InboundRequest._make(
+            (method, path, query, http11, host, facts, origin.client, origin.scheme, request_id, own_id, True, trace)
+        )
+
+    def _served_host(self, line: RequestLine, host: str, scheme: str, forwarded: str | None = None) -> str:
+        """The host that the client asked.
+
+        Raises:
+            WireError: target and Host field disagree (RFC 9112 section 3.2), or the host is not served here.
+        """
+        if line.authority is not None:
+            if host and without_default_port(without_default_port(host, "http"), "https") != line.authority:
+                raise WireError(Reason.BAD_HOST)
+            host = line.authority
+        if forwarded is not None:
+            host = forwarded
+        if ":" in host:
+            host = without_default_port(host, scheme)
+        if self._allowed_hosts and line.path not in ANY_HOST and not self._is_served(host):
+            raise WireError(Reason.UNKNOWN_HOST)
+        return host
+
+    def _is_served(self, host: str) -> bool:
+        return host in self._allowed_hosts or host.rpartition(":")[0] in self._allowed_hosts
+
+    def _take_apart(self, line: bytes) -> RequestLine:
+        found = self._lines.get(line)
+        if found is None:
+            method, target, http11 = wire.request_line(line)
+            if len(target) > self._limits.target_bytes:
+                raise WireError(Reason.TARGET_TOO_LONG)
+            path, query, authority = parse_target(target, method)
+            asked = None if authority is None else _asked_host(authority)
+            found = RequestLine(method.decode("ascii"), path, query, http11, asked)
+            if len(line) <= MEMO_LINE_BYTES:
+                if len(self._lines) >= MEMO_LINES:
+                    del self._lines[next(iter(self._lines))]
+                self._lines[line] = found
+        return found
+
+    def _examine(self, block: bytes) -> HeaderFacts:
+        """Read field lines."""
+        facts = self._memo.get(block)
+        if facts is None:
+            facts = headers.examine(block, self._limits)
+            if len(block) <= MEMO_BLOCK_BYTES:
+                self._remember(block, facts)
+        return facts
+
+    def _remember(self, block: bytes, facts: HeaderFacts) -> None:
+        memo = self._memo
+        self._memo_bytes += _memo_cost(block, facts)
+        while self._memo_bytes > MEMO_BYTES:
+            oldest = next(iter(memo))
+            self._memo_bytes -= _memo_cost(oldest, memo.pop(oldest))
+        memo[block] = facts
+
+
+def _asked_host(authority: bytes) -> str:
+    if not is_host(authority):
+        raise WireError(Reason.BAD_HOST)
+    return without_default_port(without_default_port(canonical_host(authority), "http"), "https")
+
+
+def _memo_cost(block: bytes, facts: HeaderFacts) -> int:
+    return 3 * len(block) + _FIELD_COST * len(facts.fields)

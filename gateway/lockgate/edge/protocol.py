@@ -1,0 +1,207 @@
+"""One client connection: bytes in, requests out to whoever answers them, one answer at a time.
+
+uvicorn makes one `EdgeProtocol` for each connection it accepts (`uvicorn.Config(http=EdgeProtocol)`). What all
+connections of a worker share is the `Edge`, handed over through the lifespan state. The protocol knows HTTP and limits;
+which request is answered by whom is decided by `Edge.begin`, which the composition root sets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping
+from time import monotonic
+from typing import Any, Final
+
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from lockgate.edge.connection import ANSWERING, BODY, HEAD, NEVER, NO_ROUTE, UPGRADED, ClientConnection, Edge
+from lockgate.edge.draining import CHUNK_OVERHEAD, BodyBounds, Leftover
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.wire import ChunkedReader, LengthReader, WireError
+from lockgate.errors import Reason, Refusal
+
+STATE_KEY: Final = "lockgate.edge"
+PIPELINE_BYTES: Final = 64 * 1024
+"""What a client may send ahead while an answer is under way."""
+LINGER_BYTES: Final = 1024 * 1024
+"""What may still come behind bytes that are no request, before the connection is reset."""
+NO_BODY: Final = BodyBounds(0, 0, 0, 0)
+VARY_BY_COOKIE: Final = "Vary: Cookie\r\n"
+"""No cache shares what was asked for with Authorization (RFC 9111 section 3.5); of a cookie it has to be told."""
+HALF_CLOSED_S: Final = 2.0
+"""How long an answer is still tried for a client that closed its sending side: it may be waiting, or be gone."""
+
+
+class EdgeProtocol(ClientConnection):
+    """Reads requests off a connection and has them answered."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: MutableMapping[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        del config, _loop
+        edge: Edge = app_state[STATE_KEY]
+        super().__init__(edge, server_state)
+        self._body: LengthReader | ChunkedReader | None = None
+        self._bounds = NO_BODY
+        self._lingered = 0
+
+    # --- what the event loop calls -----------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        self._consume(data)
+
+    def eof_received(self) -> bool:
+        """The client will send no more; it may still be waiting for its answer."""
+        self._saw_eof = True
+        if self._phase is ANSWERING:
+            if self.endless:
+                self._abort()
+                return True
+            if not self._buffer:
+                self.keep_alive = False
+            self.deadline = min(self.deadline, self._edge.ticker.now + HALF_CLOSED_S)
+            return True
+        self._end_of_requests()
+        return True  # it is closed from here, when everything is sent
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def _consume(self, data: bytes) -> None:
+        self._consuming = True
+        try:
+            while data:
+                if self._phase is HEAD and not self._behind:
+                    data = self._read_head(data)
+                elif self._phase is BODY:
+                    data = self._read_body(data)
+                elif self._phase is HEAD or self._phase is ANSWERING:
+                    data = self._read_ahead(data)
+                elif self._phase is UPGRADED and self._handler is not None:
+                    self._handler.body(data)
+                    return
+                else:
+                    self._discard(data)
+                    return
+        except WireError as error:
+            self._body = None  # where it ends, nobody knows any more
+            self._drop_handler()
+            self._refuse_bytes(error.reason, data)
+        finally:
+            self._consuming = False
+
+    def _go_on(self) -> None:
+        """Between two requests: read on, and take up what the client has sent ahead."""
+        if self._paused:
+            self._resume_reading()
+        if self._buffer:
+            data, self._buffer = self._buffer, b""
+            self._consume(data)
+        if self._saw_eof:
+            self._end_of_requests()
+
+    def _end_of_requests(self) -> None:
+        """No more will come: what was begun will never be complete."""
+        if self._phase is HEAD and self._behind:
+            return  # what was sent ahead is taken up when the client has caught up
+        if self._phase is BODY or (self._phase is HEAD and self._buffer):
+            self._drop_handler()
+            self._refuse_bytes(Reason.MALFORMED_REQUEST, self._buffer)
+        elif self._phase is not ANSWERING:
+            self._close()
+
+    def _read_head(self, data: bytes) -> bytes:
+        edge = self._edge
+        request = edge.heads.recognize(data, self._peer)
+        if request is not None:
+            self._start(request)
+            return b""
+        end = edge.heads.find_end(data)
+        if not end:
+            self.deadline = min(self.deadline, edge.ticker.now + edge.limits.head_s)
+            self._buffer = data
+            return b""
+        self._start(edge.heads.read(data[:end], self._peer))
+        return data[end:]
+
+    def _start(self, request: InboundRequest) -> None:
+        edge, facts = self._edge, request.headers
+        self.keep_alive = not facts.close and (request.http11 or facts.keep_alive) and not edge.draining
+        self._request = request
+        self._answered = False
+        self.endless = False
+        self.route = NO_ROUTE
+        self.cors = edge.vary if facts.origin is None else edge.cors(request)
+        if facts.session_cookies:
+            self.cors += VARY_BY_COOKIE
+        self._started = monotonic()
+        self.deadline = NEVER
+        length = facts.content_length
+        if not length and not facts.chunked:
+            self._phase = ANSWERING
+            handler = edge.begin(request, self)
+            if self._request is request:  # otherwise it was answered on the spot
+                self._handler = handler
+                handler.body_complete()
+            return
+        self._phase = BODY
+        bounds = self._bounds = edge.bodies(request.path)
+        self._body_bytes = 0
+        self._body_asked = not (facts.expects_continue and request.http11)
+        self._body = ChunkedReader(bounds.size) if length is None else LengthReader(length)
+        if length is not None and length > bounds.size:
+            self.refuse(Refusal(Reason.BODY_TOO_LARGE))
+            return
+        self._body_rate = bounds.rate
+        self._body_ends = edge.ticker.now + bounds.total_s
+        self._begin_window()
+        self._progress_deadline()
+        handler = edge.begin(request, self)
+        if self._request is request:
+            self._handler = handler
+
+    def _read_body(self, data: bytes) -> bytes:
+        body = self._body
+        if body is None:
+            raise RuntimeError("a body without a reader")
+        piece, rest = body.feed(data)
+        self._body_bytes += len(piece)
+        if body.overhead > self._bounds.size + CHUNK_OVERHEAD:
+            self._drop_handler()
+            self.refuse(Refusal(Reason.BODY_TOO_LARGE))
+            return b""
+        if not self._paused:
+            self._progress_deadline()
+        if piece and self._handler is not None:
+            self._handler.body(piece)
+        if body.finished and self._phase is BODY:
+            self._phase = ANSWERING
+            self.deadline = NEVER
+            if self._handler is not None:
+                self._handler.body_complete()
+        return rest
+
+    def _read_ahead(self, data: bytes) -> bytes:
+        self._buffer = data
+        if len(data) > PIPELINE_BYTES or self._behind:
+            self._pause_reading()
+        return b""
+
+    def _unread_body(self) -> Leftover:
+        return Leftover(self._body, self._bounds.discarded, self._edge.ticker.now)
+
+    def _discard(self, data: bytes) -> None:
+        if self._leftover is not None:
+            self._take_leftover(self._leftover, data)
+            return
+        self._lingered += len(data)
+        if self._lingered > LINGER_BYTES:
+            self._abort()

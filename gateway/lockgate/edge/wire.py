@@ -1,0 +1,284 @@
+"""The grammar of HTTP/1.1 messages, read strictly (RFC 9112). The same for clients and for services.
+
+There is one spelling of each message here. Everything a lenient parser would repair (bare line feeds, folded lines,
+blanks before a colon, several lengths) is refused, because two parsers that repair it differently are a way to smuggle
+a request past one of them.
+"""
+
+from __future__ import annotations
+
+import re
+from math import inf
+from typing import Final
+
+from lockgate.errors import Reason
+
+_TOKEN_CHARACTERS = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
+_TOKEN = re.compile(rb"[" + _TOKEN_CHARACTERS + rb"]+")
+# No method of any standard is longer than that (IANA: UPDATEREDIRECTREF), and each is written into a log.
+_REQUEST_LINE = re.compile(rb"(?!CONNECT )([" + _TOKEN_CHARACTERS + rb"]{1,32}+) ([\x21-\x7e]++) (HTTP/[0-9]\.[0-9])")
+_CONNECT_LINE = re.compile(rb"CONNECT [\x21-\x7e]++ HTTP/1\.[01]")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?")
+# Possessive quantifiers: nothing is tried twice, so the time is linear in the bytes.
+_FIELD_LINES = re.compile(rb"(?:[" + _TOKEN_CHARACTERS + rb"]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
+_LENGTH = re.compile(rb"[0-9]{1,19}")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+
+END_OF_HEAD: Final = b"\r\n\r\n"
+MAX_CHUNK_LINE: Final = 16 + 256
+MAX_TRAILER_BYTES: Final = 4096
+MAX_TRAILER_FIELDS: Final = 100
+
+Field = tuple[bytes, bytes]
+"""A field's lower-case name and its value without the blanks around it."""
+
+
+class WireError(Exception):
+    """The bytes are not a message that we accept; what the reason is, `reason` says."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+
+
+def request_line(line: bytes) -> tuple[bytes, bytes, bool]:
+    """Method, request target, and whether it is HTTP/1.1 (otherwise it is 1.0).
+
+    Raises:
+        WireError: not a request line, another version, or CONNECT: that asks for a tunnel, and what a client sends
+            behind it is no request, so that the connection has to end with the refusal (RFC 9931).
+    """
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        connect = _CONNECT_LINE.fullmatch(line) is not None
+        raise WireError(Reason.METHOD_NOT_ALLOWED if connect else Reason.MALFORMED_REQUEST)
+    method, target, version = match.groups()
+    if version == b"HTTP/1.1":
+        return method, target, True
+    if version == b"HTTP/1.0":
+        return method, target, False
+    raise WireError(Reason.UNKNOWN_VERSION)
+
+
+def is_head_request(data: bytes) -> bool:
+    """Whether bytes that may not even be a request ask for HEAD: whatever answers them has no body."""
+    return data.startswith((b"HEAD ", b"\r\nHEAD "))
+
+
+def status_line(line: bytes) -> tuple[int, bool]:
+    """Status code, and whether it is HTTP/1.1.
+
+    Raises:
+        WireError: not a status line.
+    """
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise WireError(Reason.UPSTREAM_BROKE)
+    return int(match[2]), match[1] == b"1"
+
+
+def fields(block: bytes, *, max_fields: int, max_field_bytes: int) -> list[Field]:
+    """Split the field lines of a head.
+
+    Args:
+        block: complete lines, each ended by CRLF, without the empty line after them.
+        max_fields: how many there may be.
+        max_field_bytes: how long each line may be.
+
+    Raises:
+        WireError: a line is not `name: value`, holds a control character or is folded; or there is too much of it.
+    """
+    if _FIELD_LINES.fullmatch(block) is None:
+        raise WireError(Reason.MALFORMED_HEADER)
+    lines = block.split(b"\r\n")
+    lines.pop()
+    if len(lines) > max_fields:
+        raise WireError(Reason.HEAD_TOO_LARGE)
+    found = []
+    for line in lines:
+        if len(line) > max_field_bytes:
+            raise WireError(Reason.HEAD_TOO_LARGE)
+        name, _, value = line.partition(b":")
+        found.append((name.lower(), value.strip(b" \t")))
+    return found
+
+
+def has_stray_line_end(data: bytes) -> bool:
+    """Whether the bytes can no longer become a head: a line feed or carriage return that stands alone."""
+    pairs = data.count(b"\r\n")
+    return data.count(b"\n") != pairs or data.count(b"\r") != pairs + data.endswith(b"\r")
+
+
+def is_token(value: bytes) -> bool:
+    """Whether it is a token (RFC 9110 section 5.6.2)."""
+    return _TOKEN.fullmatch(value) is not None
+
+
+def content_length(values: list[bytes]) -> int | None:
+    """The one Content-Length, if there is one (RFC 9112 section 6.3).
+
+    Raises:
+        WireError: there are several, equal ones too, or it is not plain digits.
+    """
+    if not values:
+        return None
+    if len(values) > 1 or _LENGTH.fullmatch(values[0]) is None:
+        raise WireError(Reason.AMBIGUOUS_FRAMING)
+    return int(values[0])
+
+
+def is_chunked(values: list[bytes]) -> bool:
+    """Whether the body is chunked (RFC 9112 section 6.1).
+
+    Raises:
+        WireError: Transfer-Encoding is anything other than one plain `chunked`.
+    """
+    if not values:
+        return False
+    if len(values) == 1 and values[0].lower() == b"chunked":
+        return True
+    if len(values) == 1 and is_token(values[0]):
+        raise WireError(Reason.UNKNOWN_TRANSFER_CODING)
+    raise WireError(Reason.AMBIGUOUS_FRAMING)
+
+
+class LengthReader:
+    """Takes a body of known length off the stream.
+
+    Args:
+        length: in bytes, more than 0.
+
+    Attributes:
+        finished: the whole body was read.
+        overhead: none, see `ChunkedReader`.
+    """
+
+    __slots__ = ("_left", "finished")
+
+    overhead = 0
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+        self.finished = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Read on.
+
+        Returns:
+            The piece of body in the data, and what follows the body (nothing unless it is finished).
+        """
+        left = self._left - len(data)
+        if left > 0:
+            self._left = left
+            return data, b""
+        piece, rest = data[: self._left], data[self._left :]
+        self._left = 0
+        self.finished = True
+        return piece, rest
+
+
+class ChunkedReader:
+    """Takes a chunked body apart (RFC 9112 section 7.1). Extensions and trailer fields are checked and dropped.
+
+    Args:
+        limit: how many bytes of body there may be; more are refused as soon as they are announced.
+
+    Attributes:
+        finished: the last chunk and the trailer section were read.
+        overhead: bytes so far that were not body: a body may be a small part of what is sent for it.
+    """
+
+    __slots__ = (
+        "_after_data",
+        "_allowed",
+        "_in_trailer",
+        "_left",
+        "_rest",
+        "_trailer_bytes",
+        "_trailer_fields",
+        "finished",
+        "overhead",
+    )
+
+    def __init__(self, limit: float = inf) -> None:
+        self._allowed = limit
+        self._rest = b""
+        self._left = 0
+        self._after_data = False
+        self._in_trailer = False
+        self._trailer_bytes = 0
+        self._trailer_fields = 0
+        self.finished = False
+        self.overhead = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Read on.
+
+        Returns:
+            The body in the data, and what follows the body (nothing unless it is finished).
+
+        Raises:
+            WireError: the bytes are not chunks, or announce too much.
+        """
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        pieces: list[bytes] = []
+        size, at = len(data), 0
+        while at < size and not self.finished:
+            if self._left:
+                piece = data[at : at + self._left]
+                self._left -= len(piece)
+                at += len(piece)
+                pieces.append(piece)
+                self._after_data = self._left == 0
+                continue
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                self._check_unfinished_line(data[at:])
+                self._rest = data[at:]
+                break
+            self._line(data[at:end])
+            self.overhead += end + 2 - at
+            at = end + 2
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return body, data[at:] if self.finished else b""
+
+    def _line(self, line: bytes) -> None:
+        if self._after_data:
+            if line:
+                raise WireError(Reason.MALFORMED_REQUEST)
+            self._after_data = False
+        elif self._in_trailer:
+            self._trailer_line(line)
+        else:
+            match = _CHUNK_LINE.fullmatch(line) if len(line) <= MAX_CHUNK_LINE else None
+            if match is None:
+                raise WireError(Reason.MALFORMED_REQUEST)
+            self._left = int(match[1], 16)
+            self._in_trailer = self._left == 0
+            self._allowed -= self._left
+            if self._allowed < 0:
+                raise WireError(Reason.BODY_TOO_LARGE)
+
+    def _trailer_line(self, line: bytes) -> None:
+        if not line:
+            self.finished = True
+            return
+        self._trailer_bytes += len(line)
+        self._trailer_fields += 1
+        too_much = self._trailer_fields > MAX_TRAILER_FIELDS or self._trailer_bytes > MAX_TRAILER_BYTES
+        if too_much or _FIELD_LINES.fullmatch(line + b"\r\n") is None:
+            raise WireError(Reason.MALFORMED_REQUEST)
+
+    def _check_unfinished_line(self, line: bytes) -> None:
+        """What cannot become a line any more is refused now, and not only when its end has come."""
+        if self._after_data:
+            limit = 1
+        elif self._in_trailer:
+            limit = MAX_TRAILER_BYTES + 1
+        else:
+            limit = MAX_CHUNK_LINE + 1
+        # Only its last byte may be the carriage return that a line feed has to follow.
+        if len(line) > limit or b"\n" in line or b"\r" in line[:-1] or (self._after_data and line != b"\r"):
+            raise WireError(Reason.MALFORMED_REQUEST)

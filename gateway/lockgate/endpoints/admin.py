@@ -1,0 +1,124 @@
+"""`/admin`: what operators do, for identities with the role `admin`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.endpoints import admin_clients, admin_keys, admin_users
+from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
+from lockgate.endpoints.bodies import Body, body_of, documented
+from lockgate.endpoints.problems import done
+from lockgate.identity.key_desk import KeyDesk
+from lockgate.identity.model import Identity
+from lockgate.pipeline import Pipeline
+from lockgate.policy.routes import Route
+from lockgate.sessions.operators import Operators
+from lockgate.stores.trail import AuditTrail
+
+NO_STORE: Final = dict(SECURITY_HEADERS)
+MAX_EVENTS: Final = 500
+_EVENT_ID: Final = r"^[0-9]{1,20}-[0-9]{1,20}$"
+
+SomeText = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class TokenToRevoke(Body):
+    """Which access token; whose it is says where the entry belongs."""
+
+    sub: SomeText
+    jti: SomeText
+
+
+Routes = Callable[[], list[dict[str, Any]]]
+"""The route table with what is known of its upstreams."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What administrators have their hands on.
+
+    Attributes:
+        operators: users, sessions, tokens, clients.
+        keys: the keys.
+        trail: the audit trail.
+        routes: the route table.
+        scopes: every scope there is.
+    """
+
+    operators: Operators
+    keys: KeyDesk
+    trail: AuditTrail
+    routes: Routes
+    scopes: frozenset[str]
+
+
+def router(desk: Desk, pipeline: Pipeline) -> APIRouter:
+    """The calls of `/admin`; the pipeline lets administrators in, and nobody else."""
+    api = APIRouter(prefix="/admin", tags=["admin"])
+    api.include_router(admin_users.router(desk.operators, pipeline))
+    api.include_router(_tokens(desk.operators, pipeline))
+    api.include_router(admin_clients.router(desk.operators, pipeline, scopes=desk.scopes))
+    api.include_router(admin_keys.router(desk.keys, pipeline))
+    api.include_router(_overview(desk.trail, desk.routes, pipeline))
+    return api
+
+
+def _tokens(operators: Operators, pipeline: Pipeline) -> APIRouter:
+    api = APIRouter()
+    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+
+    @api.post("/tokens/revoke", status_code=204, openapi_extra=documented(TokenToRevoke))
+    async def revoke(
+        request: Request, asking: admin, body: Annotated[TokenToRevoke, Depends(body_of(TokenToRevoke))]
+    ) -> Response:
+        """Make one access token worthless, by its id."""
+        await operators.revoke(body.sub, body.jti, asking.sub, visitor_of(request))
+        return done(found=True)
+
+    return api
+
+
+def _overview(trail: AuditTrail, routes: Routes, pipeline: Pipeline) -> APIRouter:
+    """What is only looked at."""
+    api = APIRouter()
+    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+
+    @api.get("/audit")
+    async def audit(
+        asking: admin,
+        count: Annotated[int, Query(ge=1, le=MAX_EVENTS)] = 100,
+        before: Annotated[str | None, Query(pattern=_EVENT_ID)] = None,
+    ) -> Response:
+        """The audit trail, newest first; `before` is the id of the last event of the page before."""
+        del asking
+        return JSONResponse({"events": await trail.latest(count, before)}, headers=NO_STORE)
+
+    @api.get("/routes")
+    async def route_table(asking: admin) -> Response:
+        """The route table, with the state of each upstream."""
+        del asking
+        return JSONResponse({"routes": routes()}, headers=NO_STORE)
+
+    return api
+
+
+def route_json(route: Route, upstreams: Mapping[str, str]) -> dict[str, Any]:
+    """A route as it is shown.
+
+    Args:
+        route: of the table.
+        upstreams: a word on the state of each, by address.
+    """
+    return {
+        "name": route.name,
+        "prefix": route.prefix,
+        "service": route.service,
+        "auth": route.auth,
+        "methods": {method: sorted(required) for method, required in route.required.items()},
+        "upstreams": [{"url": url, "state": upstreams.get(url, "unknown")} for url in route.upstreams],
+    }

@@ -1,0 +1,66 @@
+"""`/admin/clients`: OAuth clients that have a secret."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
+from lockgate.endpoints.bodies import Body, body_of, documented
+from lockgate.endpoints.problems import RefusedError, done, invalid
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.model import Identity
+from lockgate.pipeline import Pipeline
+from lockgate.sessions.clients import Client, is_client_id
+from lockgate.sessions.operators import Operators
+
+NO_STORE: Final = dict(SECURITY_HEADERS)
+
+SomeText = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class NewClient(Body):
+    """A client to register."""
+
+    client_id: SomeText
+    scopes: Annotated[list[SomeText], Field(max_length=100)]
+
+
+def router(operators: Operators, pipeline: Pipeline, *, scopes: frozenset[str]) -> APIRouter:
+    """The calls; `scopes` is every scope that a client may have."""
+    api = APIRouter(prefix="/clients")
+    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+
+    @api.get("")
+    async def clients(asking: admin) -> Response:
+        """The OAuth clients; never a secret."""
+        del asking
+        return JSONResponse({"clients": [client_json(one) for one in await operators.clients()]}, headers=NO_STORE)
+
+    @api.post("", status_code=201, openapi_extra=documented(NewClient))
+    async def add_client(
+        request: Request, asking: admin, body: Annotated[NewClient, Depends(body_of(NewClient))]
+    ) -> Response:
+        """Register a client; its secret is shown this once."""
+        wrong = {"client_id": not is_client_id(body.client_id), "scopes": not scopes.issuperset(body.scopes)}
+        if any(wrong.values()):
+            raise RefusedError(invalid(*((("body", name), "value_error") for name in wrong if wrong[name])))
+        added = await operators.add_client(body.client_id, body.scopes, asking.sub, visitor_of(request))
+        if added is None:
+            raise RefusedError(Refusal(Reason.CLIENT_EXISTS))
+        client, secret = added
+        return JSONResponse({**client_json(client), "client_secret": secret}, status_code=201, headers=NO_STORE)
+
+    @api.delete("/{client_id}", status_code=204)
+    async def remove_client(request: Request, asking: admin, client_id: str) -> Response:
+        """Remove a client; its tokens die at once."""
+        return done(found=await operators.remove_client(client_id, asking.sub, visitor_of(request)))
+
+    return api
+
+
+def client_json(client: Client) -> dict[str, Any]:
+    """A client as it is shown."""
+    return {"client_id": client.client_id, "scopes": sorted(client.scopes), "created": int(client.created)}

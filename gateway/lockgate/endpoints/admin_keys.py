@@ -1,0 +1,69 @@
+"""`/admin/keys`: which keys there are, and the next step of their rotation."""
+
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+
+from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
+from lockgate.endpoints.bodies import Body, body_of, documented
+from lockgate.endpoints.problems import RefusedError, described
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.key_desk import KeyDesk, Step
+from lockgate.identity.keystore_files import timestamp
+from lockgate.identity.model import Identity
+from lockgate.pipeline import Pipeline
+
+NO_STORE: Final = dict(SECURITY_HEADERS)
+
+
+class WhichKeys(Body):
+    """Whose turn it is: the keys of access tokens, or the secrets of refresh tokens."""
+
+    group: Literal["signing", "refresh"]
+
+
+def router(keys: KeyDesk, pipeline: Pipeline) -> APIRouter:
+    """The calls."""
+    api = APIRouter(prefix="/keys")
+    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+
+    @api.get("", responses=described(Reason.KEYS_UNUSABLE))
+    async def listing(asking: admin) -> Response:
+        """Every key that this node sees: `group`, `kid`, `alg`, `state`, `since`; never a secret."""
+        del asking
+        found = await keys.listing()
+        if isinstance(found, Refusal):
+            raise RefusedError(found)
+        return JSONResponse({"keys": found}, headers=NO_STORE)
+
+    @api.post(
+        "/rotate",
+        openapi_extra=documented(WhichKeys),
+        responses=described(Reason.KEYS_BUSY, Reason.KEYS_FIXED, Reason.KEYS_UNUSABLE),
+    )
+    async def rotate(
+        request: Request, asking: admin, body: Annotated[WhichKeys, Depends(body_of(WhichKeys))]
+    ) -> Response:
+        """End keys whose time is over, and make the next step of a rotation; `waiting` where it is too early for one.
+
+        `next_at` is when the step after it may be made.
+        """
+        step = await keys.rotate(body.group, actor=asking.sub, **visitor_of(request).facts)
+        if isinstance(step, Refusal):
+            raise RefusedError(step)
+        return JSONResponse(_step_json(step), headers=NO_STORE)
+
+    return api
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    turn = step.turn
+    return {
+        "group": step.group,
+        "did": str(turn.did),
+        "kid": turn.key_id,
+        "next_at": None if turn.next_at is None else timestamp(turn.next_at),
+        "retired": list(step.retired),
+    }

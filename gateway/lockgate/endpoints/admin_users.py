@@ -1,0 +1,130 @@
+"""`/admin/users`: who may log in, as what, and who is logged in."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.responses import JSONResponse
+
+from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
+from lockgate.endpoints.problems import RefusedError, done
+from lockgate.endpoints.sessions import as_json
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.model import Identity
+from lockgate.pipeline import Pipeline
+from lockgate.sessions.accounts import AccountRecord
+from lockgate.sessions.operators import Operators
+
+NO_STORE: Final = dict(SECURITY_HEADERS)
+_USER: Final = "/users/{user}"
+
+Role = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+
+
+def router(operators: Operators, pipeline: Pipeline) -> APIRouter:
+    """The calls; a user is named by id or name."""
+    api = APIRouter()
+    api.include_router(_accounts(operators, pipeline))
+    api.include_router(_roles(operators, pipeline))
+    api.include_router(_sessions(operators, pipeline))
+    return api
+
+
+def _accounts(operators: Operators, pipeline: Pipeline) -> APIRouter:
+    api = APIRouter(prefix=_USER)
+    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+    named = Annotated[str, Depends(_sub_of(operators))]
+
+    @api.get("")
+    async def show(request: Request, asking: admin, user: str) -> Response:
+        """An account, by its id or its name."""
+        del asking
+        found = await operators.find(user, visitor_of(request))
+        if found is None:
+            raise RefusedError(Refusal(Reason.NOT_FOUND))
+        return JSONResponse(account_json(found), headers=NO_STORE)
+
+    @api.post("/block", status_code=204)
+    async def block(request: Request, asking: admin, sub: named) -> Response:
+        """Shut a user out: from the next request on, on every node, open sockets included."""
+        return done(found=await operators.block(sub, asking.sub, visitor_of(request)))
+
+    @api.post("/unblock", status_code=204)
+    async def unblock(request: Request, asking: admin, sub: named) -> Response:
+        """Let a user log in again."""
+        return done(found=await operators.unblock(sub, asking.sub, visitor_of(request)))
+
+    return api
+
+
+def _roles(operators: Operators, pipeline: Pipeline) -> APIRouter:
+    api = APIRouter(prefix=f"{_USER}/roles/{{role}}")
+    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+    named = Annotated[str, Depends(_sub_of(operators))]
+
+    @api.put("")
+    async def grant(request: Request, asking: admin, sub: named, role: Role) -> Response:
+        """Give a user a role; their tokens tell of it from the next login or refresh on."""
+        return _roles_json(sub, await operators.grant_role(sub, role, asking.sub, visitor_of(request)))
+
+    @api.delete("")
+    async def revoke(request: Request, asking: admin, sub: named, role: Role) -> Response:
+        """Take a role from a user, at once: everything they have ends, and they log in again."""
+        return _roles_json(sub, await operators.revoke_role(sub, role, asking.sub, visitor_of(request)))
+
+    return api
+
+
+def _sessions(operators: Operators, pipeline: Pipeline) -> APIRouter:
+    api = APIRouter(prefix=f"{_USER}/sessions")
+    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+    named = Annotated[str, Depends(_sub_of(operators))]
+
+    @api.get("")
+    async def sessions(asking: admin, sub: named) -> Response:
+        """A user's live sessions."""
+        del asking
+        found = [as_json(view) for view in await operators.sessions(sub)]
+        return JSONResponse({"sessions": found}, headers=NO_STORE)
+
+    @api.delete("", status_code=204)
+    async def end_sessions(request: Request, asking: admin, sub: named) -> Response:
+        """End everything a user has; they can log in again."""
+        await operators.end_sessions(sub, asking.sub, visitor_of(request))
+        return done(found=True)
+
+    @api.delete("/{session_id}", status_code=204)
+    async def end_session(request: Request, asking: admin, sub: named, session_id: str) -> Response:
+        """End one session."""
+        return done(found=await operators.end_session(sub, session_id, asking.sub, visitor_of(request)))
+
+    return api
+
+
+def account_json(account: AccountRecord) -> dict[str, Any]:
+    """An account as it is shown."""
+    return {
+        "sub": account.sub,
+        "username": account.username,
+        "roles": list(account.roles),
+        "status": account.status,
+    }
+
+
+def _sub_of(operators: Operators) -> Callable[[Request, str], Awaitable[str]]:
+    """A dependency: the id of the user that the path names. It raises `RefusedError`: 404 where there is none."""
+
+    async def find(request: Request, user: str) -> str:
+        found = await operators.sub_of(user, visitor_of(request))
+        if found is None:
+            raise RefusedError(Refusal(Reason.NOT_FOUND))
+        return found
+
+    return find
+
+
+def _roles_json(sub: str, outcome: tuple[str, ...] | Refusal) -> Response:
+    if isinstance(outcome, Refusal):
+        raise RefusedError(outcome)
+    return JSONResponse({"sub": sub, "roles": list(outcome)}, headers=NO_STORE)

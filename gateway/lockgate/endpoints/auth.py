@@ -1,0 +1,91 @@
+"""`/auth`: end a token or a session, and who am I."""
+
+# Without `from __future__ import annotations`: FastAPI could not look up `someone`, which is local, by its name, and
+# would take the identity from the query.
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.endpoints.asking import OAuthBody, client_of, identity_of, visitor_of, within
+from lockgate.endpoints.bodies import FORM, JSON, body_of, documented
+from lockgate.endpoints.browser import Browser
+from lockgate.endpoints.problems import described, inbound, refused
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.model import Identity
+from lockgate.pipeline import Pipeline
+from lockgate.sessions.grants import Grants
+from lockgate.sessions.service import Sessions
+from lockgate.sessions.throttle import Allowance
+
+NO_STORE = dict(SECURITY_HEADERS)
+_EITHER = (JSON, FORM)
+
+
+class Revoke(OAuthBody):
+    """The token to revoke (RFC 7009 section 2.1); the hint may be wrong or unknown, the token is found all the same.
+
+    One that is longer than any of ours is a token that nobody knows, and no mistake in the request.
+    """
+
+    token: Annotated[str, Field(min_length=1)]
+    token_type_hint: str | None = None
+
+
+def router(sessions: Sessions, grants: Grants, pipeline: Pipeline, browser: Browser, allowance: Allowance) -> APIRouter:
+    """The calls of `/auth`; how often an address may revoke is its `allowance`."""
+    api = APIRouter(prefix="/auth", tags=["auth"])
+    someone = Annotated[Identity, Depends(identity_of(pipeline))]
+    unlimited = Annotated[Identity, Depends(identity_of(pipeline, unlimited=True))]
+
+    @api.post(
+        "/revoke",
+        response_class=Response,
+        dependencies=[Depends(within(allowance))],
+        openapi_extra=documented(Revoke, media=_EITHER),
+    )
+    async def revoke(request: Request, body: Annotated[Revoke, Depends(body_of(Revoke, media=_EITHER))]) -> Response:
+        """Make a token worthless (RFC 7009); 200 also for one that nobody knows, or that is another client's."""
+        client = await client_of(request, body, grants)
+        await sessions.revoke(body.token, visitor_of(request), client=client)
+        return Response(status_code=200, headers=NO_STORE)
+
+    @api.post("/logout", status_code=204)
+    async def logout(request: Request) -> Response:
+        """End this session. A cookie is taken away also where its session has ended already."""
+        cookie = browser.shown(request)
+        identity = await pipeline.admit(inbound(request))
+        if not isinstance(identity, Refusal):
+            await sessions.logout(identity, visitor_of(request))
+        elif cookie is None or identity.reason.status != HTTPStatus.UNAUTHORIZED:
+            return refused(request, identity)
+        return browser.taken(Response(status_code=204, headers=NO_STORE), cookie)
+
+    @api.post("/logout-all", status_code=204, responses=described(Reason.BEYOND_SESSION))
+    async def logout_all(request: Request, identity: unlimited) -> Response:
+        """End every session of this user."""
+        await sessions.logout_all(identity, visitor_of(request))
+        return browser.taken(Response(status_code=204, headers=NO_STORE), browser.shown(request))
+
+    @api.get("/me")
+    async def me(identity: someone) -> Response:
+        """The identity as the services see it."""
+        return JSONResponse(_as_services_see(identity), headers=NO_STORE)
+
+    return api
+
+
+def _as_services_see(identity: Identity) -> dict[str, Any]:
+    return {
+        "user_id": identity.sub,
+        "roles": sorted(identity.roles),
+        "scopes": sorted(identity.scopes),
+        "session_id": identity.sid,
+        "token_id": identity.jti,
+        "auth_time": identity.auth_time,
+        "client_id": identity.client_id,
+    }

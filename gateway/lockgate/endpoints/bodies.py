@@ -1,0 +1,123 @@
+"""The body of a call to the gateway itself: JSON or a form, read strictly, and never echoed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lockgate.edge import media_type, strict_json
+from lockgate.endpoints.problems import RefusedError, inbound, invalid
+from lockgate.errors import Reason, Refusal
+
+JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
+MAX_JSON_DEPTH: Final = 32
+MAX_FORM_FIELDS: Final = 20
+
+
+class Body(BaseModel):
+    """A body's fields; one that is not listed is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+REPEATED: Final = "repeated"
+"""The rule that a field of a form broke which stands there twice; the other rules are Pydantic's."""
+
+
+SomeBody = TypeVar("SomeBody", bound=Body)
+
+
+def body_of(model: type[SomeBody], *, media: tuple[str, ...] = (JSON,)) -> Callable[[Request], Awaitable[SomeBody]]:
+    """A dependency that reads the body as `model`.
+
+    Args:
+        model: the fields.
+        media: the media types that are accepted.
+
+    The dependency raises `RefusedError`: 415 for another media type or charset and for a content coding, with the media
+    types that are accepted; 400 for what cannot be read, and for fields that are missing, unknown, repeated or of the
+    wrong type, with the names of those that `model` has.
+    """
+
+    async def read(request: Request) -> SomeBody:
+        kind = _media_type(request, media)
+        data = await request.body()
+        fields = _form(data, model) if kind == FORM else _json(data)
+        if _holds_nul(fields):
+            raise RefusedError(Refusal(Reason.UNREADABLE_BODY))
+        try:
+            return model.model_validate(fields)
+        except ValidationError as error:
+            raise RefusedError(invalid(*((("body", *one["loc"]), one["type"]) for one in error.errors()))) from error
+
+    return read
+
+
+def documented(model: type[Body], *, media: tuple[str, ...] = (JSON,), required: bool = True) -> dict[str, Any]:
+    """The `openapi_extra` of a call whose body `body_of` reads; `required`: there is no other way to call it."""
+    schema = model.model_json_schema()
+    return {"requestBody": {"required": required, "content": {kind: {"schema": schema} for kind in media}}}
+
+
+def _holds_nul(value: object) -> bool:
+    """Whether there is a NUL in any text: databases cannot store one, and nothing that is typed has one."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(part) for pair in value.items() for part in pair)
+    return isinstance(value, list) and any(map(_holds_nul, value))
+
+
+def _media_type(request: Request, media: tuple[str, ...]) -> str:
+    headers = inbound(request).headers
+    fields = headers.values(b"content-type")
+    said = media_type.parse(fields[0].decode("latin-1") if len(fields) == 1 else "")
+    if said.kind not in media:
+        raise RefusedError(_unsupported(Reason.UNSUPPORTED_MEDIA, media))
+    if not said.is_utf8:
+        raise RefusedError(_unsupported(Reason.UNSUPPORTED_CHARSET, media))
+    if headers.values(b"content-encoding"):
+        raise RefusedError(_unsupported(Reason.UNSUPPORTED_CODING, media))
+    return said.kind
+
+
+def _unsupported(reason: Reason, media: tuple[str, ...]) -> Refusal:
+    """The refusal of a body's form, which says what would be right (RFC 9110 sections 12.5.3 and 15.5.16)."""
+    accept = ("Accept", ", ".join(media))
+    coding = (("Accept-Encoding", "identity"),) if reason is Reason.UNSUPPORTED_CODING else ()
+    return Refusal(reason, headers=(accept, *coding), members={"accepted": list(media)})
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        value = strict_json.loads(data, max_depth=MAX_JSON_DEPTH)
+    except strict_json.StrictJsonError as error:
+        raise RefusedError(Refusal(Reason.UNREADABLE_BODY)) from error
+    if not isinstance(value, dict):
+        raise RefusedError(invalid((("body",), "dict_type")))
+    return value
+
+
+def _form(data: bytes, model: type[Body]) -> dict[str, str]:
+    """A form in which each field stands once (RFC 6749 section 3.2); `a&` is `a` without a value, as forms have it."""
+    try:
+        pairs = parse_qsl(
+            data.decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MAX_FORM_FIELDS,
+        )
+    except ValueError as error:
+        raise RefusedError(Refusal(Reason.UNREADABLE_BODY)) from error
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        # Ours are named; that another one is repeated is said without its name.
+        repeated = [name for name in model.model_fields if names.count(name) > 1]
+        raise RefusedError(invalid(*((("body", name), REPEATED) for name in repeated or [""])))
+    return fields

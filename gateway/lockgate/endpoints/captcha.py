@@ -1,0 +1,63 @@
+"""`/auth/captcha`: a captcha to see or to hear, for a login that is asked for one."""
+
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.endpoints.asking import visitor_of
+from lockgate.endpoints.problems import RefusedError
+from lockgate.errors import Reason, Refusal
+from lockgate.sessions.captcha import LIFE_S, Captchas, Kind
+from lockgate.sessions.throttle import Allowance
+
+PATH: Final = "/auth/captcha"
+ALLOWANCE: Final = 120
+ALLOWANCE_S: Final = 300
+"""What an address may have in so many seconds, in the units of `COST`: a dozen sounds, or 40 pictures."""
+COST: Final[dict[str, int]] = {"new": 1, "png": 2, "wav": 9}
+MEDIA: Final[dict[Kind, str]] = {"png": "image/png", "wav": "audio/wav"}
+
+
+def router(captchas: Captchas, allowance: Allowance) -> APIRouter:
+    """The calls of `/auth/captcha`."""
+    api = APIRouter(prefix=PATH, tags=["auth"])
+    no_store = dict(SECURITY_HEADERS)
+
+    async def spend(request: Request, cost: int) -> None:
+        refusal = await allowance.spend(visitor_of(request).address, cost)
+        if refusal is not None:
+            raise RefusedError(refusal)
+
+    async def drawn(request: Request, captcha: str, kind: Kind) -> Response:
+        await spend(request, COST[kind])
+        content = await captchas.draw(captcha, kind)
+        if content is None:
+            raise RefusedError(Refusal(Reason.NOT_FOUND))
+        return Response(content, media_type=MEDIA[kind], headers=no_store)
+
+    @api.get("")
+    async def new(request: Request) -> Response:
+        """A captcha: six digits, shown and read out; good for one attempt at a password."""
+        await spend(request, COST["new"])
+        captcha = await captchas.create()
+        content = {
+            "id": captcha,
+            "image": f"{PATH}/{captcha}.png",
+            "audio": f"{PATH}/{captcha}.wav",
+            "expires_in": LIFE_S,
+        }
+        return JSONResponse(content, headers=no_store)
+
+    @api.get("/{captcha}.png")
+    async def picture(request: Request, captcha: str) -> Response:
+        """The digits as a picture."""
+        return await drawn(request, captcha, "png")
+
+    @api.get("/{captcha}.wav")
+    async def sound(request: Request, captcha: str) -> Response:
+        """The digits, read out."""
+        return await drawn(request, captcha, "wav")
+
+    return api

@@ -1,0 +1,90 @@
+"""`/auth/verify`: may this request pass? Asked by a front proxy that forwards requests itself.
+
+The answer is 200 with the signed identity headers for the route's service, bound to the method and target that were
+asked about; or the same refusal that the request itself would have got here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request, Response
+
+from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.edge.path import parse_target
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.wire import WireError, is_token
+from lockgate.endpoints.problems import RefusedError, inbound
+from lockgate.errors import Reason, Refusal
+from lockgate.pipeline import Pipeline
+
+METHOD_FIELDS = (b"x-forwarded-method", b"x-original-method")
+TARGET_FIELDS = (b"x-forwarded-uri", b"x-original-uri")
+ANY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+"""Most proxies ask with GET; Envoy asks with the method of the request it holds, and its path behind ours."""
+
+
+class Held(NamedTuple):
+    """A request that a front proxy holds.
+
+    Attributes:
+        request: as it is judged.
+        path: as the proxy will send it; another spelling of the canonical one.
+    """
+
+    request: InboundRequest
+    path: str
+
+
+def router(pipeline: Pipeline, max_target_bytes: int) -> APIRouter:
+    """The call for front proxies.
+
+    Args:
+        pipeline: judges what they hold.
+        max_target_bytes: how long a request target may be, here as for a request that comes by itself.
+    """
+    api = APIRouter(prefix="/auth", tags=["forward-auth"])
+
+    @api.api_route("/verify", methods=ANY_METHOD)
+    @api.api_route("/verify/{_held:path}", methods=ANY_METHOD, include_in_schema=False)
+    async def verify(request: Request) -> Response:
+        """Judge the request that the proxy holds."""
+        held = held_request(inbound(request), max_target_bytes)
+        fields = held if isinstance(held, Refusal) else await pipeline.vouch(held.request, held.path)
+        if isinstance(fields, Refusal):
+            raise RefusedError(fields)
+        answer = Response(status_code=200, headers=dict(SECURITY_HEADERS))
+        answer.raw_headers.extend(fields)
+        return answer
+
+    return api
+
+
+def held_request(asking: InboundRequest, max_target_bytes: int) -> Held | Refusal:
+    """The request that a front proxy holds, from what it says of it.
+
+    Only a trusted proxy is believed. Both spellings of a field may be there, as long as they say the same: a client
+    could have added the one that the proxy does not set.
+    """
+    if not asking.trusted_peer:
+        return Refusal(Reason.PROXY_UNTRUSTED)
+    method, target = _said(asking, METHOD_FIELDS), _said(asking, TARGET_FIELDS)
+    if method is None or target is None or not is_token(method):
+        return Refusal(Reason.MALFORMED_HEADER)
+    if len(target) > max_target_bytes:
+        return Refusal(Reason.TARGET_TOO_LONG)
+    try:
+        path, query, authority = parse_target(target)
+    except WireError as error:
+        return Refusal(error.reason)
+    if authority is not None or b"//" in target.partition(b"?")[0]:
+        # The proxy will send the bytes it has. Equivalent spellings of a path are judged alike (RFC 3986 section
+        # 6.2.2), but a service behind the proxy would see an empty segment where none was judged.
+        return Refusal(Reason.BAD_TARGET)
+    request = asking._replace(method=method.decode("ascii"), path=path, query=query)
+    return Held(request, target.partition(b"?")[0].decode("ascii"))
+
+
+def _said(asking: InboundRequest, names: tuple[bytes, ...]) -> bytes | None:
+    values = [value for name in names for value in asking.headers.values(name)]
+    return values[0] if len(set(values)) == 1 and len(values) <= len(names) else None

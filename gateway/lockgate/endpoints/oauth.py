@@ -1,0 +1,76 @@
+"""`/auth/token` and `/auth/introspect`: what OAuth client libraries call."""
+
+import dataclasses
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.endpoints.asking import OAuthBody, client_of, introspecting_client_of, known_client_of, visitor_of, within
+from lockgate.endpoints.bodies import FORM, JSON, body_of, documented
+from lockgate.endpoints.problems import invalid, refused
+from lockgate.errors import Reason, Refusal
+from lockgate.sessions.grants import Grants
+from lockgate.sessions.service import Sessions
+from lockgate.sessions.throttle import Allowance
+
+NO_STORE = {**dict(SECURITY_HEADERS), "Pragma": "no-cache"}
+_FORM = (FORM,)
+_EITHER = (JSON, FORM)
+
+
+class TokenRequest(OAuthBody):
+    """A grant (RFC 6749 sections 4.4.2 and 6)."""
+
+    grant_type: Annotated[str, Field(max_length=256)]
+    refresh_token: Annotated[str, Field(max_length=4096)] | None = None
+    scope: Annotated[str, Field(max_length=1024)] = ""
+
+
+class Introspection(OAuthBody):
+    """The token to look at (RFC 7662 section 2.1); a wrong hint does no harm."""
+
+    token: Annotated[str, Field(min_length=1)]
+    token_type_hint: str | None = None
+
+
+def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRouter:
+    """The calls of an OAuth authorization server; how often an address may have tokens is its `allowance`."""
+    api = APIRouter(prefix="/auth", tags=["oauth"])
+
+    @api.post(
+        "/token",
+        dependencies=[Depends(within(allowance))],
+        openapi_extra=documented(TokenRequest, media=_FORM),
+    )
+    async def token(
+        request: Request, body: Annotated[TokenRequest, Depends(body_of(TokenRequest, media=_FORM))]
+    ) -> Response:
+        """Tokens for a client in its own name, or the next ones of a session (RFC 6749 section 3.2)."""
+        if body.grant_type == "client_credentials":
+            client = await known_client_of(request, body, grants)
+            granted = await grants.client_credentials(client, body.scope, visitor_of(request))
+            if isinstance(granted, Refusal):
+                return refused(request, granted)
+            return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(granted)}, headers=NO_STORE)
+        if body.grant_type != "refresh_token":
+            return refused(request, Refusal(Reason.GRANT_UNSUPPORTED))
+        if body.refresh_token is None:
+            return refused(request, invalid((("body", "refresh_token"), "missing")))
+        presenting = await client_of(request, body, grants)
+        outcome = await sessions.refresh(body.refresh_token, visitor_of(request), client=presenting, scope=body.scope)
+        if isinstance(outcome, Refusal):
+            return refused(request, outcome)
+        return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(outcome)}, headers=NO_STORE)
+
+    @api.post("/introspect", openapi_extra=documented(Introspection, media=_EITHER))
+    async def introspect(
+        request: Request, body: Annotated[Introspection, Depends(body_of(Introspection, media=_EITHER))]
+    ) -> Response:
+        """What a token is good for now, told to a client that has authenticated (RFC 7662)."""
+        client = await introspecting_client_of(request, body, grants)
+        return JSONResponse(await grants.introspect(body.token, client, visitor_of(request)), headers=NO_STORE)
+
+    return api

@@ -1,0 +1,152 @@
+"""`/openapi.json`: everything that can be called here, the gateway's own calls and those of the services behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import httpx
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from lockgate.clock import Clock
+from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
+from lockgate.pipeline import Pipeline
+from lockgate.policy.routes import Route, RouteTable
+from lockgate_trust import LinkKeys, headers, signed_headers
+
+PATH: Final = "/openapi.json"
+SERVICE_PATH: Final = "/internal/openapi.json"
+WITHIN_S: Final = 3
+_BEARER: Final = "bearer"
+_SESSION: Final = "session"
+_REF: Final = "#/components/schemas/"
+
+Document = dict[str, Any]
+
+
+class Descriptions:
+    """What each service says of itself, asked for when somebody wants to know.
+
+    Args:
+        routes: where the services are, and what of them can be called.
+        links: the link keys as they are now.
+        clock: the time, for the signature.
+        cookie: the name of the session cookie; empty where there is none.
+    """
+
+    def __init__(self, routes: RouteTable, links: Callable[[], LinkKeys], clock: Clock, cookie: str = "") -> None:
+        self._cookie = cookie
+        self._routes = routes
+        self._links = links
+        self._clock = clock
+
+    async def merged(self, own: Document, request_id: str) -> Document:
+        """The gateway's own document and those of the services that answer; the others stand in `x-unavailable`."""
+        places = {route.service: route.upstreams[0] for route in self._routes.routes if route.upstreams}
+        async with httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as client:
+            asked = [self._ask(client, service, place, request_id) for service, place in places.items()]
+            answers = dict(zip(places, await asyncio.gather(*asked), strict=True))
+        found = {service: document for service, document in answers.items() if document is not None}
+        return merge(own, found, self._routes, self._cookie) | {"x-unavailable": sorted(answers.keys() - found.keys())}
+
+    async def _ask(self, client: httpx.AsyncClient, service: str, place: str, request_id: str) -> Document | None:
+        signed = signed_headers(
+            self._links().outbound(service),
+            method="GET",
+            path=SERVICE_PATH,
+            headers=[(headers.REQUEST_ID, request_id)],
+            now=self._clock.now(),
+        )
+        try:
+            answer = await client.get(place + SERVICE_PATH, headers=signed)
+            document = answer.json() if answer.status_code == httpx.codes.OK else None
+        except (httpx.HTTPError, ValueError):
+            return None
+        # A service of another make may describe itself in another way, or not at all.
+        return document if isinstance(document, dict) and isinstance(document.get("paths"), dict) else None
+
+
+def merge(own: Document, services: Mapping[str, Document], routes: RouteTable, cookie: str = "") -> Document:
+    """One document out of many: of each service what the route table lets through, and who may call it.
+
+    Names of schemas and operations get the service's name in front, so that two services may use the same.
+    """
+    schemes: Document = {_BEARER: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+    if cookie:
+        schemes[_SESSION] = {"type": "apiKey", "in": "cookie", "name": cookie}
+    paths, schemas = dict(own.get("paths", {})), dict(own.get("components", {}).get("schemas", {}))
+    for service, document in services.items():
+        described = _renamed(document, f"{service}.")
+        for path, operations in described["paths"].items():
+            route = routes.match(path)
+            if route is None or route.service != service:
+                continue
+            reachable = {
+                method: _told(operation, service, method.upper(), route, schemes)
+                for method, operation in operations.items()
+                if method.upper() in route.required
+            }
+            if reachable:
+                paths[path] = reachable
+        named = described.get("components", {}).get("schemas", {})
+        schemas |= {f"{service}.{name}": schema for name, schema in named.items()}
+    return {**own, "paths": paths, "components": {"schemas": schemas, "securitySchemes": schemes}}
+
+
+def router(app: FastAPI, descriptions: Descriptions, pipeline: Pipeline, *, to_everybody: bool) -> APIRouter:
+    """The call `GET /openapi.json`.
+
+    Args:
+        app: the gateway's own calls.
+        descriptions: those of the services.
+        pipeline: lets administrators in.
+        to_everybody: whether nobody has to be let in, as on a developer's machine.
+    """
+    api = APIRouter()
+    readers = [] if to_everybody else [Depends(identity_of(pipeline, ADMIN))]
+
+    @api.get(PATH, include_in_schema=False, dependencies=readers)
+    async def describe(request: Request) -> Response:
+        """The document, as OpenAPI 3.1."""
+        merged = await descriptions.merged(_own(app), visitor_of(request).request_id)
+        return JSONResponse(merged, headers=dict(SECURITY_HEADERS))
+
+    return api
+
+
+def _own(app: FastAPI) -> Document:
+    with warnings.catch_warnings():
+        # Where one function answers GET and HEAD, both would have its name.
+        warnings.filterwarnings("ignore", "Duplicate Operation ID")
+        document = app.openapi()
+    # HEAD is GET without the content (RFC 9110 section 9.3.2), and needs no words of its own.
+    paths = {
+        path: {method: operation for method, operation in operations.items() if method != "head"}
+        for path, operations in document["paths"].items()
+    }
+    return {**document, "paths": paths}
+
+
+def _told(operation: Document, service: str, method: str, route: Route, schemes: Iterable[str]) -> Document:
+    scopes = sorted(route.required[method])
+    needs_identity = route.auth == "required" or bool(scopes)
+    anonymous: list[Document] = [] if needs_identity else [{}]
+    identified: list[Document] = [] if route.auth == "public" else [{scheme: scopes} for scheme in schemes]
+    name = f"{service}_{operation.get('operationId', method.lower())}"
+    return {**operation, "operationId": name, "tags": [service], "security": [*anonymous, *identified]}
+
+
+def _renamed(node: Any, prefix: str) -> Any:  # noqa: ANN401 - a JSON value
+    """The same JSON, with every reference to a schema leading to its new name."""
+    if isinstance(node, dict):
+        return {
+            key: f"{_REF}{prefix}{value.removeprefix(_REF)}"
+            if key == "$ref" and isinstance(value, str) and value.startswith(_REF)
+            else _renamed(value, prefix)
+            for key, value in node.items()
+        }
+    return [_renamed(item, prefix) for item in node] if isinstance(node, list) else node

@@ -1,0 +1,27 @@
+"""What only operators see, on a listener of its own: metrics and health."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter, FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from lockgate.endpoints import health, problems
+from lockgate.observe.metrics import Metrics
+
+
+def application(metrics: Metrics, checks: Mapping[str, health.Check]) -> FastAPI:
+    """The application behind the operations listener."""
+    app = FastAPI(title="Lockgate operations", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    problems.install(app)
+    api = APIRouter()
+
+    @api.get("/metrics")
+    async def scrape() -> Response:
+        """Every counter of this worker, in Prometheus' text format."""
+        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
+
+    app.include_router(api)
+    app.include_router(health.router(checks))
+    return app

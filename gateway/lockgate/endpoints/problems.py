@@ -1,0 +1,162 @@
+"""From a refusal or a fault to an answer, for the gateway's own calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from lockgate.edge.answers import PROBLEM_TYPE, REALM, SECURITY_HEADERS, problem
+from lockgate.edge.asgi import NOTE_REASON_KEY, REQUEST_KEY
+from lockgate.edge.request import InboundRequest
+from lockgate.errors import AccountsUnavailableError, CaptchaUnavailableError, Reason, Refusal, StoreUnavailableError
+from lockgate.identity.bearer import scheme_of
+
+OAUTH_PREFIX = "/auth"
+BASIC: Final = b"basic"
+"""The scheme that authenticates clients."""
+MAX_ERRORS: Final = 20
+"""How many faulty fields a refusal names; a body can have thousands."""
+
+_DESCRIBED: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem (RFC 9457)",
+        "content": {
+            PROBLEM_TYPE: {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "code", "request_id"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "code": {"type": "string"},
+                        "request_id": {"type": "string"},
+                        "errors": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["field", "rule"],
+                                "properties": {"field": {"type": "string"}, "rule": {"type": "string"}},
+                            },
+                        },
+                        "accepted": {"type": "array", "items": {"type": "string"}},
+                    },
+                }
+            }
+        },
+    }
+}
+"""What any call may answer; and keeps the framework from describing a 422 that never comes."""
+
+
+class RefusedError(Exception):
+    """Carries a refusal out of a dependency, where a return value would go on to the endpoint."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason.name)
+        self.refusal = refusal
+
+
+def inbound(request: Request) -> InboundRequest:
+    """The request as the edge parsed it."""
+    found: InboundRequest = request.scope[REQUEST_KEY]
+    return found
+
+
+def refused(request: Request, refusal: Refusal) -> JSONResponse:
+    """The problem answer for a refusal; the log and the metrics get its reason."""
+    source = inbound(request)
+    request.scope[NOTE_REASON_KEY](refusal.reason)
+    fields, body = problem(refusal, source.request_id, oauth=speaks_oauth(source.path))
+    # The edge adds the request id to every answer.
+    headers = {name: value for name, value in fields if name not in ("Content-Type", "X-Request-Id")}
+    if refusal.reason is Reason.CLIENT_REFUSED and _by_basic(source):
+        # RFC 6749 section 5.2. To any other client it would say to use Basic, and a browser would ask for a password.
+        headers["WWW-Authenticate"] = f'Basic realm="{REALM}"'
+    return JSONResponse(body, status_code=refusal.reason.status, headers=headers, media_type=PROBLEM_TYPE)
+
+
+def invalid(*errors: tuple[Sequence[str | int], str]) -> Refusal:
+    """The refusal of fields, which names them.
+
+    Args:
+        errors: where each fault is, beginning with `body`, `query` or `path`; and the rule that was broken. The name of
+            a field that nobody declared is left out: it is the client's.
+    """
+    found: dict[tuple[str, str], None] = {}
+    for place, rule in errors:
+        known = place[:-1] if rule == "extra_forbidden" else place
+        found[".".join(str(part) for part in known if part != ""), rule] = None
+    told = [{"field": field, "rule": rule} for field, rule in islice(found, MAX_ERRORS)]
+    return Refusal(Reason.INVALID_FIELDS, members={"errors": told})
+
+
+def _by_basic(request: InboundRequest) -> bool:
+    return any(scheme_of(field) == BASIC for field in request.headers.authorization)
+
+
+def done(*, found: bool) -> Response:
+    """The answer to a change: 204.
+
+    Raises:
+        RefusedError: 404, what was to be changed is not there.
+    """
+    if not found:
+        raise RefusedError(Refusal(Reason.NOT_FOUND))
+    return Response(status_code=204, headers=dict(SECURITY_HEADERS))
+
+
+def described(*reasons: Reason) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a call that may be refused for these reasons, for its description."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for reason in reasons:
+        words = f"`{reason.code}`: {reason.answer.title}"
+        before = found.get(reason.status, {}).get("description")
+        content = _DESCRIBED["default"]["content"]
+        found[reason.status] = {"description": f"{before}; {words}" if before else words, "content": content}
+    return found
+
+
+def speaks_oauth(path: str) -> bool:
+    """Whether the clients of a path expect OAuth's error words (RFC 6749 section 5.2)."""
+    return path == OAUTH_PREFIX or path.startswith(f"{OAUTH_PREFIX}/")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every refusal and fault of the application with a problem, and say so of the routers added later."""
+    app.router.responses.update(_DESCRIBED)
+
+    @app.exception_handler(RefusedError)
+    async def _refused(request: Request, error: RefusedError) -> JSONResponse:
+        return refused(request, error.refusal)
+
+    @app.exception_handler(StoreUnavailableError)
+    async def _store_away(request: Request, error: StoreUnavailableError) -> JSONResponse:
+        return refused(request, Refusal(Reason.STORE_AWAY, note=str(error)))
+
+    @app.exception_handler(AccountsUnavailableError)
+    async def _accounts_away(request: Request, error: AccountsUnavailableError) -> JSONResponse:
+        return refused(request, Refusal(error.reason, note=str(error)))
+
+    @app.exception_handler(CaptchaUnavailableError)
+    async def _captcha_away(request: Request, error: CaptchaUnavailableError) -> JSONResponse:
+        return refused(request, Refusal(Reason.CAPTCHA_AWAY, note=str(error)))
+
+    @app.exception_handler(RequestValidationError)
+    async def _query(request: Request, error: RequestValidationError) -> JSONResponse:
+        """Bodies are judged in `bodies`; what is left is the query. The framework's own answer would echo it."""
+        return refused(request, invalid(*((one["loc"], one["type"]) for one in error.errors())))
+
+    @app.exception_handler(HTTPException)
+    async def _framework(request: Request, error: HTTPException) -> JSONResponse:
+        """The framework itself refuses two things only: an unknown path and a method that a path does not have."""
+        if error.status_code == Reason.METHOD_NOT_ALLOWED.status:
+            allow = (error.headers or {}).get("Allow", "")
+            return refused(request, Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", allow),)))
+        return refused(request, Refusal(Reason.NO_ROUTE))

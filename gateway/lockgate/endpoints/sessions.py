@@ -1,0 +1,86 @@
+"""`/auth/sessions` and `/auth/password`: what is the user's own."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.endpoints.asking import identity_of, visitor_of
+from lockgate.endpoints.bodies import Body, body_of, documented
+from lockgate.endpoints.problems import described, refused
+from lockgate.errors import Reason
+from lockgate.identity.model import Identity
+from lockgate.pipeline import Pipeline
+from lockgate.sessions.captcha import MAX_ANSWER, CaptchaAnswer
+from lockgate.sessions.overview import SessionView
+from lockgate.sessions.self_service import SelfService
+
+NO_STORE = dict(SECURITY_HEADERS)
+
+
+class Solved(Body):
+    """A captcha and its answer."""
+
+    id: Annotated[str, Field(min_length=1, max_length=MAX_ANSWER)]
+    answer: Annotated[str, Field(max_length=MAX_ANSWER, repr=False)]
+
+    def given(self) -> CaptchaAnswer:
+        """The same, as the login understands it."""
+        return CaptchaAnswer(self.id, self.answer)
+
+
+class Password(Body):
+    """The password until now, and from now on."""
+
+    current_password: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
+    new_password: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
+    captcha: Solved | None = None
+
+
+def router(own: SelfService, pipeline: Pipeline) -> APIRouter:
+    """The calls."""
+    api = APIRouter(prefix="/auth", tags=["auth"])
+    someone = Annotated[Identity, Depends(identity_of(pipeline))]
+    unlimited = Annotated[Identity, Depends(identity_of(pipeline, unlimited=True))]
+    limits = described(Reason.BEYOND_SESSION)
+
+    @api.get("/sessions", responses=limits)
+    async def sessions(identity: unlimited) -> Response:
+        """The user's live sessions, the latest used first."""
+        found = [as_json(view, current=identity.sid) for view in await own.sessions(identity)]
+        return JSONResponse({"sessions": found}, headers=NO_STORE)
+
+    @api.delete("/sessions/{session_id}", status_code=204, responses=limits)
+    async def end(request: Request, identity: someone, session_id: str) -> Response:
+        """End one of the user's own sessions; with a limited token, only the session of the token."""
+        refusal = await own.end(identity, session_id, visitor_of(request))
+        return Response(status_code=204, headers=NO_STORE) if refusal is None else refused(request, refusal)
+
+    @api.post("/password", status_code=204, openapi_extra=documented(Password), responses=limits)
+    async def password(
+        request: Request, identity: unlimited, body: Annotated[Password, Depends(body_of(Password))]
+    ) -> Response:
+        """Change the password; every other session of the user ends."""
+        captcha = body.captcha.given() if body.captcha else None
+        refusal = await own.change_password(
+            identity, body.current_password, body.new_password, visitor_of(request), captcha
+        )
+        return Response(status_code=204, headers=NO_STORE) if refusal is None else refused(request, refusal)
+
+    return api
+
+
+def as_json(view: SessionView, current: str | None = None) -> dict[str, Any]:
+    """A session as it is shown; `current` is the id of the one that asks."""
+    return {
+        "session_id": view.session_id,
+        "created": int(view.created),
+        "last_used": int(view.last_used),
+        "ends": int(view.ends),
+        "client_id": view.client_id,
+        "address": view.address,
+        "device": view.agent,
+        **({"current": view.session_id == current} if current is not None else {}),
+    }

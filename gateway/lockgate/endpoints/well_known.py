@@ -1,0 +1,71 @@
+"""`/.well-known`: the public keys, for whoever wants to verify access tokens without asking."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+
+from lockgate.edge.answers import NO_GUESSING
+from lockgate.identity.jwks import jwks
+from lockgate.identity.keyring import KeyRing
+
+MAX_AGE_S: Final = 60
+
+_MEDIA: Final = "application/jwk-set+json"
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The keys", "content": {_MEDIA: {"schema": {"type": "object", "required": ["keys"]}}}},
+    304: {"description": "The keys are those that the client has"},
+}
+
+
+class PublishedKeys:
+    """The key set as others read it: every key that verifies, so also the one that will sign next.
+
+    It may be cached for at most half the time that a key is published before it signs, so that nobody meets a key they
+    have not heard of.
+
+    Args:
+        ring: the keys.
+        publish_delay_s: how long a key is published before it signs.
+    """
+
+    def __init__(self, ring: KeyRing, publish_delay_s: int) -> None:
+        self._max_age_s = min(MAX_AGE_S, publish_delay_s // 2)
+        self.use(ring)
+
+    def use(self, ring: KeyRing) -> None:
+        """Publish these keys from now on."""
+        self.body = json.dumps(jwks(ring)).encode("ascii")
+        self.etag = f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The fields of every answer, 304 included (RFC 9110 section 15.4.5)."""
+        return {
+            "Cache-Control": f"public, max-age={self._max_age_s}",
+            "ETag": self.etag,
+            **dict(NO_GUESSING),
+            "Access-Control-Allow-Origin": "*",
+        }
+
+    def is_known(self, if_none_match: str) -> bool:
+        """Whether a client that sends this `If-None-Match` has the key set as it is (RFC 9110 section 13.1.2)."""
+        tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+        return self.etag in tags or tags == ["*"]
+
+
+def router(published: PublishedKeys) -> APIRouter:
+    """The calls of `/.well-known`."""
+    api = APIRouter(prefix="/.well-known", tags=["keys"])
+
+    @api.api_route("/jwks.json", methods=["GET", "HEAD"], response_class=Response, responses=_ANSWERS)
+    async def keys(request: Request) -> Response:
+        """The JWK Set (RFC 7517 section 5)."""
+        if published.is_known(request.headers.get("if-none-match", "")):
+            return Response(status_code=304, headers=published.headers)
+        return Response(published.body, media_type=_MEDIA, headers=published.headers)
+
+    return api

@@ -1,0 +1,308 @@
+"""A service's answer: read as strictly as a client's request, and what of it a client may see."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+
+from lockgate.edge import wire
+from lockgate.edge.cookies import sets_ours
+from lockgate.edge.headers import HOP_BY_HOP, is_for_services
+from lockgate.edge.wire import END_OF_HEAD, ChunkedReader, Field, WireError
+from lockgate.errors import Reason
+from lockgate.forward.own_addresses import NAMING, NONE, OwnAddresses
+from lockgate.settings import CREDENTIAL_FIELDS
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_FIELDS: Final = 200
+MAX_INTERIM: Final = 10
+MEMO_ENTRIES: Final = 512
+MEMO_BYTES: Final = 2048
+_NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"content-length", b"server", b"x-powered-by", b"x-request-id"}
+_CORS: Final = b"access-control-"
+_EXPOSE: Final = b"access-control-expose-headers"
+_NO_CONTENT: Final = 204
+_UNAUTHORIZED: Final = 401
+_NO_BODY: Final = frozenset({_NO_CONTENT, 304})
+
+
+class AnswerHead(NamedTuple):
+    """The head of an answer.
+
+    Attributes:
+        status: its code, from 200 on.
+        lines: status line and the fields a client may see, each ended by CRLF; without framing.
+        dated: there is a Date among them.
+        content_length: as declared.
+        chunked: the body is chunked.
+        reusable: the service keeps the connection open after this answer.
+        event_stream: it goes on for as long as there are events.
+        length_line: Content-Length for the client, ended by CRLF; empty where there is none.
+        expected: how many bytes of body follow, to any request but HEAD; -1 where the head does not say.
+        exposed: a field line with the names of what the service lets listed pages read; empty where it names nothing.
+    """
+
+    status: int
+    lines: bytes
+    dated: bool
+    content_length: int | None
+    chunked: bool
+    reusable: bool
+    event_stream: bool
+    length_line: bytes
+    expected: int
+    exposed: str = ""
+
+    def has_body(self, method: str) -> bool:
+        """Whether a body follows (RFC 9112 section 6.3)."""
+        return method != "HEAD" and self.status not in _NO_BODY and self.content_length != 0
+
+
+class HeadReader:
+    """Reads the heads of answers; equal bytes are read once. One for each upstream address of a worker.
+
+    Args:
+        own: the addresses that no client gets to see.
+    """
+
+    def __init__(self, own: OwnAddresses = NONE) -> None:
+        self._own = own
+        self._memo: dict[bytes, AnswerHead] = {}
+
+    def read(self, head: bytes) -> AnswerHead:
+        """Parse one head, with the empty line that ends it.
+
+        Raises:
+            WireError: not a head that we accept.
+        """
+        found = self._memo.get(head)
+        if found is None:
+            found = parse(head, self._own)
+            if len(head) <= MEMO_BYTES:
+                if len(self._memo) >= MEMO_ENTRIES:
+                    del self._memo[next(iter(self._memo))]
+                self._memo[head] = found
+        return found
+
+    def recall(self, head: bytes) -> AnswerHead | None:
+        """The head, if the same was read not long ago."""
+        return self._memo.get(head)
+
+
+def parse(head: bytes, own: OwnAddresses = NONE) -> AnswerHead:
+    """Parse one head, with the empty line that ends it; its fields name `own` addresses by their path.
+
+    Raises:
+        WireError: not a head that we accept; `LINK_REFUSED` where the service refuses the gateway's signature.
+    """
+    line, _, block = head[:-2].partition(b"\r\n")
+    status, http11 = wire.status_line(line)
+    found = wire.fields(block, max_fields=MAX_FIELDS, max_field_bytes=MAX_HEAD_BYTES)
+    lengths = [value for name, value in found if name == b"content-length"]
+    codings = [value for name, value in found if name == b"transfer-encoding"]
+    length, chunked = wire.content_length(lengths), wire.is_chunked(codings)
+    if chunked and (length is not None or not http11):
+        raise WireError(Reason.AMBIGUOUS_FRAMING)
+    options = {
+        option.strip(b" \t").lower() for name, value in found if name == b"connection" for option in value.split(b",")
+    }
+    if status == _UNAUTHORIZED and any(
+        name == b"www-authenticate" and value.lower().startswith(b"signature") for name, value in found
+    ):
+        # It is the gateway that was refused, not the client: passed on, it would look like a login that has expired.
+        raise WireError(Reason.LINK_REFUSED)
+    visible = b"".join(
+        b"%b: %b\r\n" % (field if field[0] not in NAMING else (field[0], own.mapped(*field)))
+        for field in found
+        if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not _is_gateways(*field)
+    )
+    # An interim answer has no body, and no 204 speaks of one.
+    counted = length if status >= 200 and status != _NO_CONTENT else None  # noqa: PLR2004
+    return AnswerHead(
+        status=status,
+        # A client gets the blank after the code even where the service left it out with the phrase.
+        lines=b"HTTP/1.1 %d %b\r\n%b" % (status, line[13:], visible),
+        dated=any(name == b"date" for name, _ in found),
+        content_length=length,
+        chunked=chunked,
+        # A 204 that speaks of a body may well be followed by one.
+        reusable=http11 and b"close" not in options and not (status == _NO_CONTENT and (chunked or length)),
+        event_stream=any(
+            name == b"content-type" and value.lower().startswith(b"text/event-stream") for name, value in found
+        ),
+        length_line=b"" if counted is None else b"Content-Length: %d\r\n" % counted,
+        expected=-1 if counted is None or status in _NO_BODY else counted,
+        exposed=_exposed(found),
+    )
+
+
+def _is_gateways(name: bytes, value: bytes) -> bool:
+    """Whether a service may not say it to a client: an identity, whose pages may read, the gateway's own cookie."""
+    if name.startswith(_CORS) or is_for_services(name):
+        return True
+    return name == b"set-cookie" and sets_ours(value)
+
+
+def _exposed(found: list[Field]) -> str:
+    """The service's own Access-Control-Expose-Headers, without what is not for pages; `*` stands for what it sent.
+
+    With credentials browsers take `*` for the name of a field, so that it has to be spelled out.
+    """
+    named = [one.strip(b" \t").lower() for name, value in found if name == _EXPOSE for one in value.split(b",")]
+    if b"*" in named:
+        named += [name for name, _ in found if not name.startswith(_CORS)]
+    names = [one.decode("ascii") for one in dict.fromkeys(named) if wire.is_token(one) and _is_for_pages(one)]
+    return f"Access-Control-Expose-Headers: {', '.join(names)}\r\n" if names else ""
+
+
+def _is_for_pages(name: bytes) -> bool:
+    return name != b"*" and name.decode("ascii") not in CREDENTIAL_FIELDS and not is_for_services(name)
+
+
+class AnswerSink(Protocol):
+    """Whom an answer is delivered to: begins, continues*, ends; or all of it at once."""
+
+    def answer_begins(self, head: AnswerHead) -> None:
+        """The head was read."""
+
+    def answer_continues(self, data: bytes) -> None:
+        """A piece of the body."""
+
+    def answer_ends(self) -> None:
+        """The answer is complete."""
+
+    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+        """All of it has come in one piece, as most answers do."""
+
+
+class AnswerReader:
+    """Takes the bytes of answers apart, one answer after another, and hands them to the exchange as they come.
+
+    Args:
+        heads: reads heads.
+
+    Attributes:
+        silent: not a byte has come.
+        begun: a final head was read.
+        finished: the answer is complete.
+        reusable: the connection may carry another request; known when finished.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_chunks",
+        "_heads",
+        "_interim",
+        "_left",
+        "_method",
+        "_sink",
+        "begun",
+        "finished",
+        "reusable",
+        "silent",
+    )
+
+    def __init__(self, heads: HeadReader) -> None:
+        self._heads = heads
+        self.silent = True
+        self.begun = False
+        self.finished = False
+
+    def expect(self, method: str, sink: AnswerSink) -> None:
+        """The next bytes begin an answer.
+
+        Args:
+            method: of the request; an answer to HEAD has no body whatever its fields say.
+            sink: gets the parts.
+        """
+        self._method = method
+        self._sink = sink
+        self.silent = True
+        self.begun = False
+        self.finished = False
+
+    def feed(self, data: bytes) -> None:
+        """Read on.
+
+        Raises:
+            WireError: not an answer that we accept; the connection is of no more use.
+        """
+        if self.silent:
+            self.silent = False
+            end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
+            head = self._heads.recall(data[:end])
+            if head is not None and head.expected == len(data) - end and self._method != "HEAD":
+                self.begun = self.finished = True
+                self.reusable = head.reusable
+                self._sink.answer_whole(head, data[end:])
+                return
+            self._buffer = b""
+            self._chunks: ChunkedReader | None = None
+            self._left: int | None = None
+            self._interim = 0
+        if not self.begun:
+            data = self._read_head(self._buffer + data if self._buffer else data)
+        if data and self.begun:
+            if self.finished:
+                raise WireError(Reason.UPSTREAM_BROKE)  # bytes that belong to no answer
+            self._read_body(data)
+
+    def end_of_stream(self) -> None:
+        """The service closed the connection.
+
+        Raises:
+            WireError: in the middle of the answer.
+        """
+        if self.begun and not self.finished and self._left is None and self._chunks is None:
+            self._finish()  # without a length, the end of the stream is the end of the body
+        elif not self.finished:
+            raise WireError(Reason.UPSTREAM_BROKE)
+
+    def _read_head(self, data: bytes) -> bytes:
+        while True:
+            end = data.find(END_OF_HEAD)
+            if end < 0 or end > MAX_HEAD_BYTES:
+                if len(data) > MAX_HEAD_BYTES or wire.has_stray_line_end(data):
+                    raise WireError(Reason.UPSTREAM_BROKE)
+                self._buffer = data
+                return b""
+            end += len(END_OF_HEAD)
+            head, data = self._heads.read(data[:end]), data[end:]
+            if head.status >= 200:  # noqa: PLR2004 - 1xx are interim answers
+                break
+            self._interim += 1
+            if head.status == 101 or self._interim > MAX_INTERIM:  # noqa: PLR2004 - nobody asked to switch protocols
+                raise WireError(Reason.UPSTREAM_BROKE)
+        self.begun = True
+        self._buffer = b""
+        self.reusable = head.reusable
+        self._sink.answer_begins(head)
+        if not head.has_body(self._method):
+            self._finish()
+        elif head.chunked:
+            self._chunks = ChunkedReader()
+        else:
+            self._left = head.content_length
+            self.reusable = self.reusable and self._left is not None
+        return data
+
+    def _read_body(self, data: bytes) -> None:
+        if self._chunks is not None:
+            piece, rest = self._chunks.feed(data)
+            if piece:
+                self._sink.answer_continues(piece)
+            if self._chunks.finished:
+                self.reusable = self.reusable and not rest
+                self._finish()
+            return
+        if self._left is not None:
+            if len(data) > self._left:
+                self.reusable = False  # more than it declared: the client gets what was declared, the rest goes nowhere
+                data = data[: self._left]
+            self._left -= len(data)
+        self._sink.answer_continues(data)
+        if self._left == 0:
+            self._finish()
+
+    def _finish(self) -> None:
+        self.finished = True
+        self._sink.answer_ends()

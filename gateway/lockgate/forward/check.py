@@ -1,0 +1,61 @@
+"""The optional active check: asks an upstream every few seconds whether it is well."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from typing import Final
+
+from lockgate.edge import wire
+from lockgate.edge.wire import WireError
+from lockgate.forward.health import Breaker
+
+PERIOD_S: Final = 5.0
+TIMEOUT_S: Final = 2.0
+_MAX_LINE: Final = 512
+_WELL: Final = range(200, 300)
+
+
+@contextlib.asynccontextmanager
+async def checking(
+    address: tuple[str, int], path: str, breaker: Breaker, tls: ssl.SSLContext | None
+) -> AsyncIterator[None]:
+    """Check an upstream for as long as the context lasts.
+
+    Args:
+        address: host and port.
+        path: what to GET; an answer from 200 to 299 means well.
+        breaker: is told.
+        tls: how to speak to it; `None` for plain HTTP.
+    """
+    task = asyncio.create_task(_keep_checking(address, path, breaker, tls))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _keep_checking(address: tuple[str, int], path: str, breaker: Breaker, tls: ssl.SSLContext | None) -> None:
+    while True:
+        breaker.checked(well=await is_well(address, path, tls))
+        await asyncio.sleep(PERIOD_S)
+
+
+async def is_well(address: tuple[str, int], path: str, tls: ssl.SSLContext | None) -> bool:
+    """Ask once."""
+    host, port = address
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls, limit=_MAX_LINE)
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode("ascii"))
+                status, _ = wire.status_line((await reader.readuntil(b"\r\n"))[:-2])
+            finally:
+                writer.transport.abort()
+    except (OSError, WireError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return False
+    return status in _WELL

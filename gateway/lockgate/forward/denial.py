@@ -1,0 +1,114 @@
+"""What a service says instead of accepting a WebSocket, for the client to hear."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+from lockgate.edge.wire import WireError
+from lockgate.forward.answer import AnswerHead, AnswerReader, HeadReader
+from lockgate.forward.service_side import Answered, ServiceSide
+
+MAX_BODY_BYTES: Final = 16 * 1024
+_CLIENTS_FAULT: Final = range(400, 500)
+
+
+class Denial(NamedTuple):
+    """A service's answer that the client gets in place of a socket.
+
+    Attributes:
+        head: of the answer.
+        body: whole.
+    """
+
+    head: AnswerHead
+    body: bytes
+
+    def answer(self, request_id: str, date: str) -> bytes:
+        """All of the client's answer; its connection ends with it."""
+        dated = "" if self.head.dated else f"Date: {date}\r\n"
+        own = f"X-Request-Id: {request_id}\r\n{dated}Content-Length: {len(self.body)}\r\nConnection: close\r\n\r\n"
+        return self.head.lines + own.encode("ascii") + self.body
+
+
+async def read_denial(answered: Answered, side: ServiceSide, heads: HeadReader) -> Denial | None:
+    """Read the rest of an answer that opens no socket.
+
+    Args:
+        answered: what has come of it.
+        side: where the rest comes from.
+        heads: reads heads of this service.
+
+    Returns:
+        What the client gets; `None` for what is not the client's fault (4xx), or too long.
+
+    Raises:
+        WireError: not an answer that we accept.
+    """
+    reader = _Reader(heads)
+    side.start(reader, b"".join(answered))
+    return await reader.denial
+
+
+class _Reader:
+    """A `Receiver` of the connection, and the `AnswerSink` of what came over it."""
+
+    def __init__(self, heads: HeadReader) -> None:
+        self.denial: asyncio.Future[Denial | None] = asyncio.get_running_loop().create_future()
+        self._reader = AnswerReader(heads)
+        self._reader.expect("GET", self)
+        self._head: AnswerHead | None = None
+        self._body = b""
+
+    def from_service(self, data: bytes) -> None:
+        """A piece of the answer."""
+        if self.denial.done():
+            return
+        try:
+            self._reader.feed(data)
+        except WireError as error:
+            self._fail(error)
+
+    def service_lost(self) -> None:
+        """The service closed: that may be the end of the answer, or come too early."""
+        if self.denial.done():
+            return
+        try:
+            self._reader.end_of_stream()
+        except WireError as error:
+            self._fail(error)
+
+    def service_slow(self, *, slow: bool) -> None:
+        """Nothing more is sent to it."""
+
+    def answer_begins(self, head: AnswerHead) -> None:
+        """The head was read."""
+        self._head = head
+        if head.status not in _CLIENTS_FAULT:
+            self._settle(None)
+
+    def answer_continues(self, data: bytes) -> None:
+        """A piece of the body."""
+        self._body += data
+        if len(self._body) > MAX_BODY_BYTES:
+            self._settle(None)
+
+    def answer_ends(self) -> None:
+        """The answer is complete."""
+        if self._head is None:
+            raise RuntimeError("an answer that ends before it begins")
+        self._settle(Denial(self._head, self._body))
+
+    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+        """All of it came in one piece."""
+        self.answer_begins(head)
+        self.answer_continues(body)
+        self.answer_ends()
+
+    def _settle(self, denial: Denial | None) -> None:
+        if not self.denial.done():
+            self.denial.set_result(denial)
+
+    def _fail(self, error: WireError) -> None:
+        if not self.denial.done():
+            self.denial.set_exception(error)

@@ -1,0 +1,426 @@
+"""One forwarded request: from the client's connection to a service's and back, driven by what happens on the two.
+
+    reading      the request's body is being collected, and the pipeline has not decided yet
+    connecting   let in; waiting for a connection to the service
+    sending      the head is sent; the rest of a large body follows as it comes
+    answering    the answer is being relayed
+    done         the answer is complete, or a problem was answered; `refused` and `aborted` end here, too
+
+Only `_MOVES` says which state may follow which. A callback that comes when its time is over finds the state changed.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+from lockgate.admission.ended import Watch, Watches
+from lockgate.admission.gate import Admitted
+from lockgate.admission.overtime import Overtime
+from lockgate.clock import Clock
+from lockgate.edge.connection import ClientConnection
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.ticker import Ticker
+from lockgate.errors import Reason, Refusal
+from lockgate.forward.answer import AnswerHead
+from lockgate.forward.outbound import BUFFERED_BODY
+from lockgate.forward.pool import UpstreamConnection, UpstreamPool
+from lockgate.forward.service import Service
+
+NOBODY: Final = Admitted(None, "")
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+GRANTED: Final = "Access-Control-Allow-Origin:"
+LONG_S: Final = 1.0
+"""An answer that takes longer than this is watched: it does not outlive a token that is revoked."""
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+class State(Enum):
+    """Where an exchange stands."""
+
+    __hash__ = object.__hash__  # `Enum` hashes names, in Python; this is looked up four times a request
+
+    READING = auto()
+    CONNECTING = auto()
+    SENDING = auto()
+    ANSWERING = auto()
+    DONE = auto()
+
+
+# CPython 3.11 takes ten times as long to find a member in its class as a name in the module.
+READING, CONNECTING, SENDING, ANSWERING, DONE = State
+
+_MOVES: Final[dict[State, tuple[State, ...]]] = {
+    READING: (CONNECTING, DONE),
+    CONNECTING: (SENDING, DONE),
+    SENDING: (ANSWERING, CONNECTING, DONE),
+    ANSWERING: (DONE,),
+    DONE: (),
+}
+
+
+class Exchange:
+    """Carries one request to a service and its answer back.
+
+    Args:
+        request: the client's.
+        client: its connection.
+        ticker: the worker's coarse clock, for deadlines.
+        clock: the time, for signatures.
+        watches: of what outlives one moment.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_began",
+        "_body",
+        "_body_read",
+        "_buffered",
+        "_client",
+        "_clock",
+        "_connection",
+        "_event_stream",
+        "_head",
+        "_overtime",
+        "_pool",
+        "_relay_chunked",
+        "_request",
+        "_retried",
+        "_service",
+        "_sized",
+        "_state",
+        "_status",
+        "_streaming",
+        "_ticker",
+        "_timeout_s",
+        "_watch",
+        "_watches",
+    )
+
+    def __init__(
+        self, request: InboundRequest, client: ClientConnection, ticker: Ticker, clock: Clock, watches: Watches
+    ) -> None:
+        self._request = request
+        self._client = client
+        self._ticker = ticker
+        self._clock = clock
+        self._state = READING
+        self._admitted = NOBODY
+        self._service: Service | None = None
+        self._timeout_s = 0.0
+        self._pool: UpstreamPool | None = None
+        self._connection: UpstreamConnection | None = None
+        self._body: list[bytes] = []
+        self._buffered = 0
+        self._body_read = not request.has_body
+        self._streaming = False
+        self._retried = False
+        self._head: bytes | None = None
+        self._relay_chunked = False
+        self._status = 0
+        self._began = 0.0
+        self._event_stream = False
+        self._watches = watches
+        self._watch: Watch | None = None
+        self._sized = False
+        self._overtime: Overtime | None = None
+
+    @property
+    def over(self) -> bool:
+        """Nobody waits for this exchange any more."""
+        return self._state is DONE
+
+    # --- decided by the pipeline -------------------------------------------------------------------------------
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with a problem."""
+        if self._state is not DONE:
+            self._move(DONE)
+            self._release()
+            self._client.refuse(refusal)
+
+    def forward(self, service: Service, admitted: Admitted, timeout_s: float) -> None:
+        """Send the request to a service, as soon as its body is at hand or too large to wait for.
+
+        Args:
+            service: where to.
+            admitted: who was let in, and how they stand to the rate limits.
+            timeout_s: how long the service may be silent.
+        """
+        if self._state is DONE:
+            return
+        self._service, self._admitted, self._timeout_s = service, admitted, timeout_s
+        if not self._body_read:
+            self._client.send_continue()
+        self._send_when_ready()
+
+    # --- the client's connection -------------------------------------------------------------------------------
+
+    def body(self, data: bytes) -> None:
+        """A piece of the request's body."""
+        if self._streaming and self._connection is not None:
+            self._connection.send_body(self._framed(data))
+            return
+        self._body.append(data)
+        self._buffered += len(data)
+        if self._buffered > BUFFERED_BODY:
+            self._client.pause_body()
+            self._send_when_ready()
+
+    def body_complete(self) -> None:
+        """The body was read."""
+        self._body_read = True
+        if self._streaming and self._connection is not None:
+            if self._request.headers.chunked:
+                self._connection.send_body(_LAST_CHUNK)
+            self._connection.complete_request()
+            self._await_service()
+        elif self._service is not None:
+            self._send_when_ready()
+
+    def client_gone(self) -> None:
+        """The client went away."""
+        if self._state is not DONE:
+            self._move(DONE)
+            self._release()
+
+    def pause_sending(self) -> None:
+        """The client reads slower than the service answers."""
+        if self._connection is not None:
+            self._connection.pause_answer()
+
+    def resume_sending(self) -> None:
+        """The client caught up."""
+        if self._connection is not None:
+            self._connection.resume_answer()
+            self._await_service()
+
+    def timed_out(self) -> None:
+        """The service was silent for too long."""
+        if self._pool is not None:
+            self._pool.breaker.failed()
+        self._fail(Reason.UPSTREAM_TIMEOUT)
+
+    # --- the pool ----------------------------------------------------------------------------------------------
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """There is a connection: send."""
+        service, pool = self._service, self._pool
+        if service is None or pool is None:
+            raise RuntimeError("a connection for an exchange that asked for none")
+        self._move(SENDING)
+        self._connection = connection
+        request = self._request
+        # More may have arrived than a digest covers before there was a connection; then it is not covered.
+        whole = b"".join(self._body) if self._body_read and self._buffered <= BUFFERED_BODY else None
+        head = service.requests.head(
+            request,
+            self._admitted.identity,
+            host=service.host_for(request, pool),
+            body=whole,
+            forward_authorization=service.forward_authorization,
+            now=self._clock.now(),
+        )
+        if whole is not None:
+            connection.send(self, request.method, head + whole if whole else head, complete=True)
+        else:
+            self._streaming = True
+            pieces = [head, *map(self._framed, self._body)]
+            self._body.clear()
+            if self._body_read and request.headers.chunked:
+                pieces.append(_LAST_CHUNK)
+            connection.send(self, request.method, b"".join(pieces), complete=self._body_read)
+            self._client.resume_body()
+        if self._body_read:
+            self._await_service()
+
+    def not_connected(self, reason: Reason) -> None:
+        """There will be no connection."""
+        self._fail(reason)
+
+    # --- the service's connection ------------------------------------------------------------------------------
+
+    def answer_begins(self, head: AnswerHead) -> None:
+        """Make the head of the client's answer; it goes out together with the first piece of the body."""
+        self._move(ANSWERING)
+        self._status = head.status
+        client, request = self._client, self._request
+        if not self._body_read:
+            client.keep_alive = False  # the rest of the body would be taken for the next request
+        framing = head.length_line
+        if not framing and head.has_body(request.method):
+            self._relay_chunked = request.http11
+            client.unframed = not request.http11
+            if request.http11:
+                framing = b"Transfer-Encoding: chunked\r\n"
+            else:
+                client.keep_alive = False
+        if not client.keep_alive:
+            framing += b"Connection: close\r\n"
+        elif not request.http11:
+            framing += b"Connection: keep-alive\r\n"
+        self._head = self._head_for_client(head, framing)
+        self._began = self._ticker.now
+        self._sized = head.content_length is not None
+        if head.event_stream:
+            self._event_stream = client.endless = True
+            self._timeout_s = self._watches.stream_idle_s
+            self._watch_over()
+
+    def answer_continues(self, data: bytes) -> None:
+        """Relay a piece of the body."""
+        if self._relay_chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        elif self._watch is None:
+            if self._ticker.now - self._began >= LONG_S:
+                self._watch_over()
+        elif self._overtime is not None:
+            self._overtime.sent += len(data)
+        self._await_service()
+        self._client.write(data)
+
+    def answer_pauses(self) -> None:
+        """Nothing more has come with the head: it goes out alone. An event stream may say nothing for long."""
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._await_service()
+            self._client.write(head)
+
+    def answer_ends(self) -> None:
+        """The answer is complete."""
+        self._connection = None
+        self._move(DONE)
+        tail = _LAST_CHUNK if self._relay_chunked else b""
+        if self._head is not None:
+            tail, self._head = self._head + tail, None
+        if tail:
+            self._client.write(tail)
+        self._client.finish(self._status)
+
+    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+        """The same as the three before, with nothing to keep from one to the next."""
+        client = self._client
+        if head.event_stream or not (self._body_read and client.keep_alive and self._request.http11):
+            self.answer_begins(head)
+            if body:
+                self.answer_continues(body)
+            self.answer_ends()
+            return
+        self._connection = None
+        self._move(DONE)
+        client.write_whole(self._head_for_client(head, head.length_line) + body)
+        client.finish(head.status)
+
+    def answer_failed(self, reason: Reason, *, stale: bool) -> None:
+        """The service broke off; once, and only where that cannot do harm, the request is sent again."""
+        self._connection = None
+        replayable = self._body_read and not self._streaming and self._request.method in IDEMPOTENT
+        if stale and replayable and not self._retried and self._pool is not None:
+            self._retried = True
+            self._move(CONNECTING)
+            self._pool.borrow(self, fresh=True)
+            return
+        self._fail(reason)
+
+    def pause_request_body(self) -> None:
+        """The service reads slower than the client sends."""
+        if not self._body_read:
+            self._client.pause_body()
+            self._await_service()
+
+    def resume_request_body(self) -> None:
+        """It caught up."""
+        self._client.resume_body()
+
+    # --- an answer that goes on --------------------------------------------------------------------------------
+
+    def _watch_over(self) -> None:
+        """See to it that the answer ends with its token, and an event stream with the node.
+
+        A plain answer was asked for with a good token: it may finish when that merely runs out, where it has an end.
+        """
+        if self._event_stream or self._admitted.claims is not None:
+            service = self._service
+            if not self._event_stream and (self._sized or (service is not None and service.finish_unsized)):
+                self._overtime = self._watches.overtime()
+            self._watch = self._watches.watch(self._admitted.claims, self._ended, self._overtime)
+
+    def _ended(self, refusal: Refusal) -> None:
+        """The token is no longer good, or the node stops. No event is the last: a stream of them may end in order."""
+        if self._state is DONE or (refusal.reason is Reason.DRAINING and not self._event_stream):
+            return
+        if self._event_stream and self._relay_chunked:
+            head, self._head = self._head or b"", None
+            self._move(DONE)
+            self._release()
+            self._client.keep_alive = False
+            self._client.write(head + _LAST_CHUNK)
+            self._client.finish(self._status, refusal.reason)
+        else:
+            self._move(DONE)
+            self._release()
+            self._client.abort(refusal.reason)
+
+    # -----------------------------------------------------------------------------------------------------------
+
+    def _send_when_ready(self) -> None:
+        if self._state is not READING or self._service is None:
+            return
+        if self._body_read or self._buffered > BUFFERED_BODY or self._declared_large():
+            pool = self._service.choose()
+            if isinstance(pool, Refusal):
+                self.refuse(pool)
+                return
+            self._move(CONNECTING)
+            if not self._body_read:
+                self._client.pause_body()
+            self._pool = pool
+            pool.borrow(self)
+            if self._state is CONNECTING:
+                self._await_service()
+
+    def _declared_large(self) -> bool:
+        length = self._request.headers.content_length
+        return length is not None and length > BUFFERED_BODY
+
+    def _head_for_client(self, head: AnswerHead, framing: bytes) -> bytes:
+        own = f"X-Request-Id: {self._request.request_id}\r\n{self._admitted.limits}{self._client.cors}"
+        if head.exposed and GRANTED in own:
+            own += head.exposed  # browsers join it with the list of the gateway's
+        if not head.dated:
+            own = f"{own}Date: {self._ticker.date}\r\n"
+        return b"%b%b%b\r\n" % (head.lines, own.encode("ascii"), framing)
+
+    def _framed(self, data: bytes) -> bytes:
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._request.headers.chunked else data
+
+    def _await_service(self) -> None:
+        """The service has `timeout_s` from now to do something."""
+        self._client.deadline = self._ticker.now + self._timeout_s
+
+    def _fail(self, reason: Reason) -> None:
+        if self._state is DONE:
+            return
+        begun = self._state is ANSWERING and self._head is None
+        self._move(DONE)
+        self._release()
+        if begun:
+            self._client.abort(reason)  # a short answer must not look complete
+        else:
+            self._client.refuse(Refusal(reason))
+
+    def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.cancel()
+        elif self._pool is not None:
+            self._pool.leave(self)
+
+    def _move(self, state: State) -> None:
+        if state not in _MOVES[self._state]:
+            raise RuntimeError(f"an exchange cannot go from {self._state.name} to {state.name}")
+        self._state = state
+        if state is DONE and self._watch is not None:
+            self._watch.cancel()

@@ -1,0 +1,183 @@
+"""The opening handshake of a WebSocket (RFC 6455 section 4), as far as it can be judged from bytes alone.
+
+What the client asks for goes on to the service with its own key, so that the service's answer is the client's answer.
+Two things of it are for the gateway only and are taken out: a token among the subprotocols, and a ticket in the query.
+Extensions are not offered: a compressed message would have to be inflated here to be bounded.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from typing import Final, NamedTuple
+
+from lockgate.edge import wire
+from lockgate.edge.headers import WEBSOCKET
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.wire import Field, WireError
+from lockgate.errors import Reason, Refusal
+from lockgate.forward.answer import MAX_FIELDS, MAX_HEAD_BYTES, parse
+from lockgate.identity.bearer import bearer
+from lockgate.identity.ticket import without_tickets
+from lockgate.policy.routes import Route
+
+NEUTRAL_PROTOCOL: Final = b"lockgate"
+"""Offered beside a token by a client that speaks no subprotocol: browsers insist on one being chosen."""
+TOKEN_PROTOCOL: Final = b"lockgate.bearer."
+
+_VERSION: Final = b"13"
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")
+_KEY_SUFFIX: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+_NOT_FORWARDED: Final = ("sec-websocket-protocol:", "sec-websocket-extensions:")
+_SWITCHING: Final = 101
+
+
+class Handshake(NamedTuple):
+    """What a client asks for.
+
+    Attributes:
+        request: as the service may see it: without ticket and token, with the fields of an upgrade.
+        key: its Sec-WebSocket-Key.
+        protocols: the subprotocols it offers to the service.
+        neutral: it also offers the one that the gateway itself may choose.
+        token: from the subprotocols.
+        ticket: from the query.
+    """
+
+    request: InboundRequest
+    key: bytes
+    protocols: tuple[bytes, ...]
+    neutral: bool
+    token: bytes | None
+    ticket: str | None
+
+    @property
+    def carries_token(self) -> bool:
+        """A token comes with it in one of the ways that pages have."""
+        return self.token is not None or self.ticket is not None
+
+
+class Declined(NamedTuple):
+    """The service answered, but did not accept.
+
+    Attributes:
+        status: of its answer.
+    """
+
+    status: int
+
+
+def read(request: InboundRequest, route: Route) -> Handshake | Refusal:
+    """Check a handshake, and take what is the gateway's out of it. Whose page asks has to be looked at besides.
+
+    Args:
+        request: one whose Upgrade is `websocket`.
+        route: of its path.
+    """
+    refusal = _malformed(request, route)
+    if refusal is not None:
+        return refusal
+    try:
+        offered = _protocols(request.headers.values(b"sec-websocket-protocol"))
+    except WireError as error:
+        return Refusal(error.reason)
+    tokens = [one.removeprefix(TOKEN_PROTOCOL) for one in offered if one.startswith(TOKEN_PROTOCOL)]
+    query, tickets = without_tickets(request.query)
+    if len(tokens) + len(tickets) + (bearer(request.headers.authorization) is not None) > 1:
+        return Refusal(Reason.REPEATED_CREDENTIALS)
+    protocols = tuple(one for one in offered if one != NEUTRAL_PROTOCOL and not one.startswith(TOKEN_PROTOCOL))
+    return Handshake(
+        request=_for_service(request, query, protocols),
+        key=request.headers.values(b"sec-websocket-key")[0],
+        protocols=protocols,
+        neutral=NEUTRAL_PROTOCOL in offered,
+        token=tokens[0] if tokens else None,
+        ticket=tickets[0] if tickets else None,
+    )
+
+
+def accepted(head: bytes, handshake: Handshake) -> bytes | Declined:
+    """Read the service's answer strictly.
+
+    Args:
+        head: with the empty line that ends it.
+        handshake: what was asked for.
+
+    Returns:
+        The lines of the client's answer, each ended by CRLF, without the empty line; or that the service declined.
+
+    Raises:
+        WireError: not an answer that we accept, or to something else than was asked.
+    """
+    answer = parse(head)
+    if answer.status != _SWITCHING:
+        return Declined(answer.status)
+    _, _, block = head[:-2].partition(b"\r\n")
+    found = wire.fields(block, max_fields=MAX_FIELDS, max_field_bytes=MAX_HEAD_BYTES)
+    options = [option.strip(b" \t").lower() for value in _values(found, b"connection") for option in value.split(b",")]
+    chosen = _values(found, b"sec-websocket-protocol")
+    if (
+        [value.lower() for value in _values(found, b"upgrade")] != [WEBSOCKET]
+        or b"upgrade" not in options
+        or _values(found, b"sec-websocket-accept") != [_accept(handshake.key)]
+        or _values(found, b"sec-websocket-extensions")
+        # A 101 has no body (RFC 9110 section 8.6, RFC 9112 section 6.1): what follows is frames.
+        or answer.content_length is not None
+        or answer.chunked
+        or len(chosen) > 1
+        or not set(chosen) <= set(handshake.protocols)
+    ):
+        raise WireError(Reason.UPSTREAM_BROKE)
+    neutral = b"sec-websocket-protocol: %b\r\n" % NEUTRAL_PROTOCOL if handshake.neutral and not chosen else b""
+    return b"%b%bUpgrade: websocket\r\nConnection: Upgrade\r\n" % (answer.lines, neutral)
+
+
+def _malformed(request: InboundRequest, route: Route) -> Refusal | None:
+    """RFC 6455 section 4.2.1; a body on an upgrade is nobody's (R-91)."""
+    facts = request.headers
+    if request.method != "GET":
+        return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", "GET"),))
+    if request.path not in route.sockets or not request.http11 or request.has_body:
+        return Refusal(Reason.UPGRADE_REFUSED)
+    if facts.values(b"sec-websocket-version") != [_VERSION]:
+        return Refusal(Reason.SOCKET_VERSION, headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
+    keys = facts.values(b"sec-websocket-key")
+    if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
+        return Refusal(Reason.UPGRADE_REFUSED)
+    return None
+
+
+def is_one(request: InboundRequest) -> bool:
+    """Whether it is a handshake, or what a front proxy left of one: Upgrade and Connection are between it and a client.
+
+    Browsers send the key with each handshake, and no page can keep them from it.
+    """
+    return request.headers.upgrade or bool(request.headers.values(b"sec-websocket-key"))
+
+
+def _protocols(values: list[bytes]) -> tuple[bytes, ...]:
+    if not values:
+        return ()
+    offered = tuple(one.strip(b" \t") for value in values for one in value.split(b","))
+    if not all(wire.is_token(one) for one in offered) or len(set(offered)) != len(offered):
+        raise WireError(Reason.MALFORMED_HEADER)
+    return offered
+
+
+def _for_service(request: InboundRequest, query: str | None, protocols: tuple[bytes, ...]) -> InboundRequest:
+    facts = request.headers
+    kept = [line for line in facts.forwardable.split("\r\n") if line and not line.startswith(_NOT_FORWARDED)]
+    if protocols:
+        kept.append(f"Sec-WebSocket-Protocol: {b', '.join(protocols).decode('latin-1')}")
+    kept += ["Upgrade: websocket", "Connection: Upgrade"]
+    forwardable = "".join(line + "\r\n" for line in kept)
+    return request._replace(query=query, headers=facts._replace(forwardable=forwardable))
+
+
+def _accept(key: bytes) -> bytes:
+    return base64.b64encode(hashlib.sha1(key + _KEY_SUFFIX, usedforsecurity=False).digest())
+
+
+def _values(found: list[Field], name: bytes) -> list[bytes]:
+    return [value for field, value in found if field == name]

@@ -1,0 +1,83 @@
+"""Which upstreams are worth trying: a circuit breaker for each address, and an optional active check.
+
+    closed       requests go there; `failures` in a row open the breaker
+    open         nobody is sent there for a while, doubling from `ejected_s` up to `ejected_max_s`
+    half open    one request at a time may try; its success closes the breaker, its failure opens it for longer
+
+A failure is one of the connection: refused, timed out, broken off, not HTTP. What a service answers is its business:
+a 500 is an answer, and does not eject anybody.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lockgate.edge.ticker import Ticker
+
+FAILURES: Final = 5
+EJECTED_S: Final = 1.0
+EJECTED_MAX_S: Final = 30.0
+
+
+class Breaker:
+    """The breaker of one upstream address in one worker.
+
+    Args:
+        ticker: the worker's coarse clock.
+    """
+
+    def __init__(self, ticker: Ticker) -> None:
+        self._ticker = ticker
+        self._failures = 0
+        self._ejected_s = EJECTED_S
+        self._open_until: float | None = None
+        self._probing_until = 0.0
+        self._checked_well = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody is sent there now, but for probes."""
+        return self._open_until is not None or not self._checked_well
+
+    def permits(self) -> bool:
+        """Whether a request may go there now; where it does so as a probe, no other may until it has ended."""
+        if self._open_until is None:
+            return self._checked_well
+        now = self._ticker.now
+        if now < self._open_until or now < self._probing_until:
+            return False
+        # A probe that never ends must not keep the breaker open for ever.
+        self._probing_until = now + self._ejected_s
+        return True
+
+    def succeeded(self) -> None:
+        """The upstream answered."""
+        if self._failures or self._open_until is not None:
+            self._failures = 0
+            self._open_until = None
+            self._probing_until = 0.0
+            self._ejected_s = EJECTED_S
+
+    def failed(self) -> None:
+        """The upstream did not answer."""
+        self._failures += 1
+        if self._open_until is not None:
+            if self._ticker.now < self._open_until:
+                return  # it was under way when the breaker opened, and tells nothing new
+            self._ejected_s = min(2 * self._ejected_s, EJECTED_MAX_S)
+        elif self._failures < FAILURES:
+            return
+        self._open_until = self._ticker.now + self._ejected_s
+        self._probing_until = 0.0
+
+    def checked(self, *, well: bool) -> None:
+        """What the active check found."""
+        self._checked_well = well
+        if well:
+            self.succeeded()
+
+    def retry_after_s(self) -> int:
+        """Whole seconds until a request has a chance again; at least 1."""
+        if self._open_until is None:
+            return 1
+        return max(1, int(self._open_until - self._ticker.now) + 1)

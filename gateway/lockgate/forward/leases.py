@@ -1,0 +1,116 @@
+"""How many sockets a user has open, on all nodes together.
+
+Each open socket holds a lease in Redis, which its node renews. A node that was killed renews nothing: its leases run
+out, by the store's own clock, and nobody has to know that it is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Coroutine
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+from lockgate.edge.ticker import Ticker
+from lockgate.errors import StoreUnavailableError
+from lockgate.stores.layout import SOCKET_LEASE_MS, UserKeys
+from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.script import Script
+
+RENEW_S: Final = 10.0
+"""Seconds between renewals: two of them may fail before a lease runs out."""
+_NO_LIMIT: Final = -1
+
+_log = logging.getLogger("lockgate.forward")
+
+
+class Lease(NamedTuple):
+    """One open socket of a user.
+
+    Attributes:
+        id: no other lease has it, on any node.
+    """
+
+    sub: str
+    id: str
+
+
+class Leases:
+    """The leases of one worker.
+
+    Args:
+        redis: where all nodes keep theirs.
+        per_user: how many sockets a user may have open.
+        ticker: the worker's coarse clock.
+    """
+
+    def __init__(self, redis: RedisClient, per_user: int, ticker: Ticker) -> None:
+        self._redis = redis
+        self._per_user = per_user
+        self._script = Script(redis, files(__package__).joinpath("lease.lua").read_text(encoding="utf-8"))
+        self._held: dict[str, set[str]] = {}
+        self._renewed = ticker.now
+        self._tasks: set[asyncio.Task[None]] = set()
+        ticker.listen(self._look)
+
+    async def take(self, sub: str) -> Lease | None:
+        """A lease for one more socket of a user; `None` where there are too many.
+
+        Raises:
+            StoreUnavailableError: nobody can say how many there are.
+        """
+        lease = Lease(sub, secrets.token_hex(8))
+        self._held.setdefault(sub, set()).add(lease.id)
+        taken = False
+        try:
+            taken = bool(await self._run(sub, self._per_user, lease.id))
+        finally:
+            if not taken:
+                self.release(lease)  # what was written, and not confirmed, must not count either
+        return lease if taken else None
+
+    def release(self, lease: Lease) -> None:
+        """The socket is over. Where Redis is away, the lease runs out by itself."""
+        held = self._held.get(lease.sub, set())
+        held.discard(lease.id)
+        if not held:
+            self._held.pop(lease.sub, None)
+        self._spawn(self._give_back(lease.sub, {lease.id}))
+
+    async def close(self) -> None:
+        """Give back whatever is still held."""
+        held, self._held = self._held, {}
+        for sub, ids in held.items():
+            self._spawn(self._give_back(sub, ids))
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _look(self, now: float) -> None:
+        if self._held and now - self._renewed >= RENEW_S:
+            self._renewed = now
+            self._spawn(self._renew())
+
+    async def _renew(self) -> None:
+        """What was forgotten (by a store that came back empty, say) is written anew: it is open, so it counts."""
+        try:
+            for sub in list(self._held):
+                ids = self._held.get(sub)
+                if ids:
+                    await self._run(sub, _NO_LIMIT, *ids)
+        except StoreUnavailableError as error:
+            _log.debug("leases of sockets were not renewed (%s)", error)
+
+    async def _give_back(self, sub: str, ids: set[str]) -> None:
+        with contextlib.suppress(StoreUnavailableError), store_errors():
+            await self._redis.zrem(UserKeys.of(sub).sockets, *ids)
+
+    async def _run(self, sub: str, limit: int, *ids: str) -> Any:  # noqa: ANN401 - redis-py's
+        return await self._script(keys=[UserKeys.of(sub).sockets], args=[SOCKET_LEASE_MS, limit, *ids])
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,105 @@
+"""A handshake with the service: it is asked for a WebSocket, and either there is one, or there is an answer instead."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import NamedTuple
+
+from lockgate.admission.gate import Admitted
+from lockgate.edge.wire import WireError
+from lockgate.errors import Reason, Refusal
+from lockgate.forward.denial import Denial, read_denial
+from lockgate.forward.handshake import Declined, Handshake, accepted
+from lockgate.forward.pool import UpstreamPool
+from lockgate.forward.service import Service
+from lockgate.forward.service_side import Answered, ServiceSide
+
+
+class Entry(NamedTuple):
+    """A handshake that the pipeline let through.
+
+    Attributes:
+        handshake: as the service may see it.
+        admitted: who asked.
+        service: where to.
+    """
+
+    handshake: Handshake
+    admitted: Admitted
+    service: Service
+
+
+class Accepted(NamedTuple):
+    """The service has opened a WebSocket.
+
+    Attributes:
+        side: the connection to it; whoever gets this has to end it.
+        lines: of the client's answer, each ended by CRLF, without the empty line.
+        rest: what the service sent behind its own answer.
+    """
+
+    side: ServiceSide
+    lines: bytes
+    rest: bytes
+
+
+async def ask_service(
+    entry: Entry, sides: set[ServiceSide], *, now: float, timeout_s: float
+) -> Accepted | Denial | Refusal:
+    """Ask the service for a WebSocket.
+
+    Args:
+        entry: who asks for what.
+        sides: the connections to services that are open.
+        now: Unix seconds, for the signature.
+        timeout_s: how long all of it may take.
+
+    Returns:
+        An open socket; or why there is none, in the service's words or in ours.
+    """
+    pool = entry.service.choose()
+    if isinstance(pool, Refusal):
+        return pool
+    try:
+        async with asyncio.timeout(timeout_s):
+            outcome = await _shake_hands(entry, pool, sides, now)
+    except WireError as error:
+        pool.breaker.failed()
+        return Refusal(Reason.LINK_REFUSED if error.reason is Reason.LINK_REFUSED else Reason.UPSTREAM_BROKE)
+    except OSError as error:
+        pool.breaker.failed()
+        return Refusal(Reason.UPSTREAM_TIMEOUT if isinstance(error, TimeoutError) else Reason.UPSTREAM_REFUSED)
+    pool.breaker.succeeded()
+    return outcome
+
+
+async def _shake_hands(
+    entry: Entry, pool: UpstreamPool, sides: set[ServiceSide], now: float
+) -> Accepted | Denial | Refusal:
+    side = await pool.dial(partial(ServiceSide, sides))
+    kept = False
+    try:
+        answered = await _answer_of(entry, pool, side, now)
+        lines = accepted(answered.head, entry.handshake)
+        if isinstance(lines, Declined):
+            denial = await read_denial(answered, side, pool.heads)
+            return denial or Refusal(Reason.SOCKET_DECLINED, note=f"status {lines.status}")
+        kept = True
+        return Accepted(side, lines, answered.rest)
+    finally:
+        if not kept:
+            side.abort()
+
+
+async def _answer_of(entry: Entry, pool: UpstreamPool, side: ServiceSide, now: float) -> Answered:
+    head = entry.service.requests.head(
+        entry.handshake.request,
+        entry.admitted.identity,
+        host=entry.service.host_for(entry.handshake.request, pool),
+        body=b"",
+        forward_authorization=entry.service.forward_authorization,
+        now=now,
+    )
+    side.write(head)
+    return await side.answered

@@ -1,0 +1,130 @@
+"""The request as the service gets it: built anew from parsed parts, the gateway's own fields after the client's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.wire import Field
+from lockgate.identity.model import Identity
+from lockgate.observe.tracing import Sampler
+from lockgate_trust import MAX_DIGEST_BODY, Body, Covered, LinkKey, Signer, content_digest, cover
+
+BUFFERED_BODY: Final = MAX_DIGEST_BODY
+"""A body of at most this many bytes is read whole before it is sent, and its digest is signed."""
+
+NOBODY: Final[Covered] = cover(())
+# Read from the enumeration once: Python 3.11 takes longer for that than a comparison of strings.
+_NO_BODY: Final = Body.NONE
+_STREAMED: Final = Body.STREAMED
+
+
+class OutboundRequests:
+    """Makes the heads of requests to one service.
+
+    Args:
+        key: the link key to the service.
+        sampler: says which requests are traced.
+    """
+
+    def __init__(self, key: LinkKey, sampler: Sampler) -> None:
+        self._signer = Signer(key)
+        self._sampler = sampler
+
+    def head(  # noqa: PLR0913 - everything a head is made of
+        self,
+        request: InboundRequest,
+        identity: Identity | None,
+        *,
+        host: str,
+        body: bytes | None,
+        forward_authorization: bool,
+        now: float,
+    ) -> bytes:
+        """Build and sign one head.
+
+        Args:
+            request: the client's; of its fields, only those that a service may see are taken over.
+            identity: who was let in; for nobody in particular the identity headers are absent.
+            host: the address of the upstream.
+            body: the whole body, empty for none; `None` where it is streamed. The signature says which, so an attacker
+                between gateway and service cannot add a body to a request.
+            forward_authorization: hand the client's Authorization on.
+            now: Unix seconds.
+        """
+        facts = request.headers
+        digest, digest_line, credentials = None, "", ""
+        said = _STREAMED if body is None else _NO_BODY
+        if body:
+            digest = content_digest(body)
+            digest_line = f"content-digest: {digest}\r\n"
+        if forward_authorization and facts.authorization:
+            credentials = f"authorization: {facts.authorization[0].decode('latin-1')}\r\n"
+        traceparent, (signature_input, signature) = self._sign(request, request.path, identity, digest, said, now)
+        trace = request.trace
+        state = f"tracestate: {trace.state}\r\n" if trace is not None and trace.state else ""
+        asked = f"X-Forwarded-Host: {request.host}\r\n" if request.host else ""
+        # One text, encoded once: it is made for every request. What a client sent is bytes, and latin-1 keeps them.
+        return (
+            f"{request.method} {request.target} HTTP/1.1\r\nHost: {host}\r\n{facts.forwardable}{credentials}"
+            f"{asked}X-Forwarded-For: {request.client}\r\n"
+            f"X-Forwarded-Proto: {request.scheme}\r\n{_framing(request, body)}x-request-id: {request.request_id}\r\n"
+            f"traceparent: {traceparent}\r\n{state}{'' if identity is None else identity.header_lines}{digest_line}"
+            f"Signature-Input: {signature_input}\r\nSignature: {signature}\r\n\r\n"
+        ).encode("latin-1")
+
+    def identity_fields(
+        self, request: InboundRequest, identity: Identity | None, *, path: str, now: float
+    ) -> list[Field]:
+        """The signed identity alone, for a request that a front proxy forwards; its body is signed as not seen.
+
+        Args:
+            request: with the method and query that the service will see.
+            identity: who was let in; `None` for nobody in particular.
+            path: as the service will see it.
+            now: Unix seconds.
+
+        Returns:
+            Names and values, without `x-request-id`, which every answer carries anyway.
+        """
+        traceparent, (signature_input, signature) = self._sign(request, path, identity, None, Body.UNSEEN, now)
+        covered = NOBODY if identity is None else identity.covered
+        return [
+            *((name.encode("ascii"), value.encode("ascii")) for name, value in covered.headers),
+            (b"traceparent", traceparent.encode("ascii")),
+            (b"signature-input", signature_input.encode("ascii")),
+            (b"signature", signature.encode("ascii")),
+        ]
+
+    def _sign(  # noqa: PLR0913, PLR0917 - what a signature covers
+        self, request: InboundRequest, path: str, identity: Identity | None, digest: str | None, body: Body, now: float
+    ) -> tuple[str, tuple[str, str]]:
+        """The values of traceparent, and of Signature-Input and Signature."""
+        # W3C Trace Context: the own id is the trace id, and the second half of it the id of the gateway's span.
+        own_id, trace = request.own_id, request.trace
+        recorded = self._sampler.takes(own_id)
+        if trace is None:
+            traceparent = f"00-{own_id}-{own_id[16:]}-{'01' if recorded else '00'}"
+        else:
+            traceparent = f"{trace.parent[:36]}{own_id[16:]}-01" if recorded else trace.parent
+        return traceparent, self._signer.sign(
+            method=request.method,
+            path=path,
+            query=request.query or "",
+            request_id=request.request_id,
+            traceparent=traceparent,
+            covered=NOBODY if identity is None else identity.covered,
+            content_digest=digest,
+            body=body,
+            now=now,
+        )
+
+
+def _framing(request: InboundRequest, body: bytes | None) -> str:
+    """Exactly one of Content-Length and chunked, computed from what will be sent (RFC 9112 section 6)."""
+    if body is None:
+        length = request.headers.content_length
+        return "Transfer-Encoding: chunked\r\n" if length is None else f"Content-Length: {length}\r\n"
+    if body or request.headers.content_length is not None or request.headers.chunked:
+        return f"Content-Length: {len(body)}\r\n"
+    return ""

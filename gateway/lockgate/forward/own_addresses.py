@@ -1,0 +1,66 @@
+"""Addresses of services in what they say of where something is: a client gets the gateway's instead.
+
+A service that does not know its public address redirects to the one it was asked at. A path alone leads the client to
+where it asked, so nothing here is taken from a request. What names any other address passes as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from lockgate.settings import upstream_address
+
+_WHOLE: Final = frozenset({b"location", b"content-location"})
+NAMING: Final = _WHOLE | {b"refresh", b"link"}
+"""The fields that hold addresses."""
+_REFRESH: Final = re.compile(rb"([^;,]*[;,][ \t]*url[ \t]*=[ \t]*[\"']?)(.*)", re.IGNORECASE)
+_TARGET: Final = re.compile(rb"<([^<>]*)>")
+_DEFAULT_PORTS: Final = frozenset({80, 443})
+_SLASHES: Final = b"/\\\t "
+"""What a browser reads as a slash, or not at all: two of them would begin another host's name."""
+
+
+class OwnAddresses:
+    """The addresses of some upstreams, however a URL spells them.
+
+    Args:
+        upstreams: `http://host:port` or `https://host:port`. A service does not know the scheme it is spoken to by,
+            so both are theirs; a default port may be missing.
+        prefix: a path that a front proxy takes off before the gateway sees it; without a slash at its end.
+    """
+
+    def __init__(self, upstreams: Iterable[str], prefix: str = "") -> None:
+        hosts = b"|".join(map(_authority, upstreams))
+        self._own = re.compile(rb"(?:https?:)?//(?:" + hosts + rb")(?=[/?#]|$)", re.IGNORECASE) if hosts else None
+        self._prefix = prefix.encode("ascii")
+
+    def mapped(self, name: bytes, value: bytes) -> bytes:
+        """The value of a field with each URL that begins with one of the addresses made a path.
+
+        Args:
+            name: of the field, lower case; one of `NAMING`.
+            value: of the field.
+        """
+        if name in _WHOLE:
+            return self._path(value)
+        if name == b"refresh":
+            match = _REFRESH.fullmatch(value)
+            return value if match is None else match[1] + self._path(match[2])
+        return _TARGET.sub(lambda target: b"<%b>" % self._path(target[1]), value)
+
+    def _path(self, url: bytes) -> bytes:
+        match = None if self._own is None else self._own.match(url)
+        if match is None:
+            return url
+        return b"%b/%b" % (self._prefix, url[match.end() :].lstrip(_SLASHES))
+
+
+def _authority(url: str) -> bytes:
+    host, port = upstream_address(url)
+    name = re.escape(f"[{host}]" if ":" in host else host)
+    return f"{name}:{port}".encode() if port not in _DEFAULT_PORTS else f"{name}(?::{port}|:)?".encode()
+
+
+NONE: Final = OwnAddresses(())

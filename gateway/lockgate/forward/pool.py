@@ -1,0 +1,373 @@
+"""Connections to one upstream address, kept and shared; bounded, so that one slow service cannot use up the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
+
+from lockgate.edge.ticker import Ticker
+from lockgate.edge.wire import WireError
+from lockgate.errors import Reason
+from lockgate.forward.answer import AnswerReader, AnswerSink, HeadReader
+from lockgate.forward.arrived import arrived
+from lockgate.forward.check import checking
+from lockgate.forward.health import Breaker
+from lockgate.settings import UpstreamSettings, upstream_address
+
+SEND_AHEAD: Final = 256 * 1024
+
+SomeProtocol = TypeVar("SomeProtocol", bound=asyncio.Protocol)
+
+
+class Borrower(Protocol):
+    """Who waits for a connection."""
+
+    @property
+    def over(self) -> bool:
+        """Nobody needs the connection any more."""
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """Here it is; it has to be used at once."""
+
+    def not_connected(self, reason: Reason) -> None:
+        """There will be none."""
+
+
+class Sender(AnswerSink, Protocol):
+    """Who uses a connection for one request and answer."""
+
+    def answer_failed(self, reason: Reason, *, stale: bool) -> None:
+        """There will be no (complete) answer.
+
+        Args:
+            reason: why.
+            stale: the connection had been used before and was closed without a byte of an answer: the service may
+                never have seen the request.
+        """
+
+    def answer_pauses(self) -> None:
+        """A piece of the answer was read, and it is not complete."""
+
+    def pause_request_body(self) -> None:
+        """The service reads slower than the client sends."""
+
+    def resume_request_body(self) -> None:
+        """It caught up."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to a service: one request at a time, and back to the pool only after a complete exchange."""
+
+    def __init__(self, pool: UpstreamPool) -> None:
+        self._pool = pool
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
+        self._sender: Sender | None = None
+        self._reader = AnswerReader(pool.heads)
+        self._request_complete = True
+        self._paused = False
+        self._used = False
+        self.idle_since = 0.0
+
+    # --- for the exchange --------------------------------------------------------------------------------------
+
+    def send(self, sender: Sender, method: str, data: bytes, *, complete: bool) -> None:
+        """Send a request.
+
+        Args:
+            sender: gets the answer.
+            method: of the request.
+            data: its head, with as much of its body as is at hand.
+            complete: the body is complete with that.
+        """
+        self._sender = sender
+        self._reader.expect(method, sender)
+        self._request_complete = complete
+        if complete:
+            self._pool.write(self._transport, data)
+        else:
+            self._transport.write(data)  # more is to follow it
+
+    def send_body(self, data: bytes) -> None:
+        """Send more of the body, framed already."""
+        self._transport.write(data)
+
+    def complete_request(self) -> None:
+        """The body is complete."""
+        self._request_complete = True
+
+    def pause_answer(self) -> None:
+        """Read no more of the answer for now."""
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume_answer(self) -> None:
+        """Read on."""
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more: the connection is in no state to be used again."""
+        self._discard()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self._transport.close()
+
+    # --- what the event loop calls -----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected."""
+        self._transport = transport  # type: ignore[assignment]  # a TCP transport
+        self._transport.set_write_buffer_limits(high=SEND_AHEAD)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the answer."""
+        reader, sender = self._reader, self._sender
+        if sender is None:
+            self._discard()  # nobody asked
+            return
+        try:
+            reader.feed(data)
+        except WireError as error:
+            self._fail(Reason.LINK_REFUSED if error.reason is Reason.LINK_REFUSED else Reason.UPSTREAM_BROKE)
+            return
+        if reader.finished:
+            self._release()
+        elif reader.begun:
+            sender.answer_pauses()
+
+    def eof_received(self) -> None:
+        """The service closed its side."""
+        if self._sender is None:
+            self._discard()
+            return
+        try:
+            self._reader.end_of_stream()
+        except WireError:
+            self._fail(Reason.UPSTREAM_BROKE)
+            return
+        self._release()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; the answer may have come before, and not be read yet."""
+        del exc
+        for data in arrived(self._transport) if self._in_use() else ():
+            if data:
+                self.data_received(data)
+            else:
+                self.eof_received()
+            if not self._in_use():
+                return
+        self._fail(Reason.UPSTREAM_BROKE)
+
+    def pause_writing(self) -> None:
+        """The service does not read fast enough."""
+        if self._sender is not None:
+            self._sender.pause_request_body()
+
+    def resume_writing(self) -> None:
+        """It caught up."""
+        if self._sender is not None:
+            self._sender.resume_request_body()
+
+    # --- the end of an exchange --------------------------------------------------------------------------------
+
+    def _in_use(self) -> bool:
+        return self._sender is not None
+
+    def _release(self) -> None:
+        self._sender = None
+        self._pool.breaker.succeeded()
+        if not self._reader.reusable or not self._request_complete or self._transport.is_closing():
+            # An early answer leaves a request half sent; such a connection would mix up the next one.
+            self._discard()
+            return
+        if self._paused:
+            self.resume_answer()
+        self._used = True
+        self._pool.give_back(self)
+
+    def _discard(self) -> None:
+        """Never again: the pool must not hand it out in the time it takes to close, either."""
+        self._sender = None
+        self._transport.abort()
+        self._pool.lost(self)
+
+    def _fail(self, reason: Reason) -> None:
+        sender, reader = self._sender, self._reader
+        self._discard()
+        if sender is not None and not reader.finished:
+            stale = self._used and reader.silent
+            if not stale:
+                self._pool.breaker.failed()
+            sender.answer_failed(reason, stale=stale)
+
+
+class UpstreamPool:
+    """The connections of one worker to one upstream address.
+
+    Args:
+        url: `http://host:port` or `https://host:port`.
+        settings: how many connections, and how long they are kept.
+        ticker: the worker's coarse clock.
+        heads: reads the heads of answers.
+        tls: how to speak TLS to it; `None` for plain HTTP.
+
+    Attributes:
+        breaker: whether the address is worth trying.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        settings: UpstreamSettings,
+        ticker: Ticker,
+        heads: HeadReader,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.url = url
+        self._tls = tls
+        self.host = url.partition("://")[2]
+        self.heads = heads
+        self._address = upstream_address(url)
+        self._settings = settings
+        self._ticker = ticker
+        self._idle: deque[UpstreamConnection] = deque()
+        self._connections: set[UpstreamConnection] = set()
+        self._connecting: set[asyncio.Task[None] | None] = set()
+        self._waiting: deque[Borrower] = deque()
+        self._outgoing: list[tuple[asyncio.WriteTransport, bytes]] = []
+        self.breaker = Breaker(ticker)
+        ticker.listen(self._close_stale)
+
+    @property
+    def load(self) -> int:
+        """Connections in use, and requests waiting for one."""
+        return len(self._connections) - len(self._idle) + len(self._waiting)
+
+    def borrow(self, borrower: Borrower, *, fresh: bool = False) -> None:
+        """Get a connection, maybe before this returns.
+
+        Args:
+            borrower: is told.
+            fresh: a new one, because a kept one turned out to be closed.
+        """
+        if self._idle and not fresh:
+            borrower.connected(self._idle.pop())
+            return
+        # Who waits for a connection that may still be opened is not one of those who wait for another's.
+        if len(self._waiting) >= self._settings.waiting + self._settings.connections - len(self._connections):
+            borrower.not_connected(Reason.UPSTREAM_BUSY)
+            return
+        self._waiting.append(borrower)
+        self._grow()
+
+    def write(self, transport: asyncio.WriteTransport, data: bytes) -> None:
+        """Send a whole request, together with all others of this turn of the event loop.
+
+        Written one by one, between the work for each, every request would find the service asleep again, and waking it
+        up is the dearest part of a write. What was given up in the meantime is not sent.
+        """
+        if not self._outgoing:
+            asyncio.get_running_loop().call_soon(self._write_all)
+        self._outgoing.append((transport, data))
+
+    def _write_all(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        for transport, data in outgoing:
+            if not transport.is_closing():
+                transport.write(data)
+
+    def leave(self, borrower: Borrower) -> None:
+        """The borrower does not need a connection any more."""
+        if borrower in self._waiting:
+            self._waiting.remove(borrower)
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """A connection has carried a complete exchange."""
+        waiting = self._next_waiting() if self._waiting else None
+        if waiting is not None:
+            waiting.connected(connection)
+            return
+        connection.idle_since = self._ticker.now
+        self._idle.append(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """A connection is gone; somebody who waits may need another. May be told more than once."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+            if connection in self._idle:
+                self._idle.remove(connection)
+            self._grow()
+
+    def checking(self, path: str) -> contextlib.AbstractAsyncContextManager[None]:
+        """Check the address actively for as long as the context lasts; see `check.checking`."""
+        return checking(self._address, path, self.breaker, self._tls)
+
+    async def close(self) -> None:
+        """Close everything."""
+        for task in list(self._connecting):
+            if task is not None:
+                task.cancel()
+        for connection in list(self._connections):
+            connection.close()
+
+    def _grow(self) -> None:
+        """Open connections for those who wait, as far as the bound allows."""
+        while (
+            len(self._waiting) > len(self._connecting)
+            and len(self._connections) + len(self._connecting) < self._settings.connections
+        ):
+            task = asyncio.get_running_loop().create_task(self._connect())
+            self._connecting.add(task)
+
+    async def dial(self, make: Callable[[], SomeProtocol]) -> SomeProtocol:
+        """A connection for what is not one request and one answer; it is not kept here.
+
+        Raises:
+            OSError: the address cannot be reached; `TimeoutError`: not in time.
+        """
+        host, port = self._address
+        async with asyncio.timeout(self._settings.connect_s):
+            _, connection = await asyncio.get_running_loop().create_connection(make, host, port, ssl=self._tls)
+        return connection
+
+    async def _connect(self) -> None:
+        task = asyncio.current_task()
+        try:
+            connection = await self.dial(self._make)
+        except OSError as error:
+            self._connecting.discard(task)
+            self.breaker.failed()
+            waiting = self._next_waiting()
+            if waiting is not None:
+                timed_out = isinstance(error, TimeoutError)
+                waiting.not_connected(Reason.UPSTREAM_TIMEOUT if timed_out else Reason.UPSTREAM_REFUSED)
+            self._grow()
+            return
+        self._connecting.discard(task)
+        self._connections.add(connection)
+        self.give_back(connection)
+
+    def _make(self) -> UpstreamConnection:
+        return UpstreamConnection(self)
+
+    def _next_waiting(self) -> Borrower | None:
+        while self._waiting:
+            borrower = self._waiting.popleft()
+            if not borrower.over:
+                return borrower
+        return None
+
+    def _close_stale(self, now: float) -> None:
+        oldest = now - self._settings.idle_s
+        for connection in list(itertools.takewhile(lambda one: one.idle_since < oldest, self._idle)):
+            self._idle.remove(connection)
+            connection.close()

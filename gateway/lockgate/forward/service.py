@@ -1,0 +1,76 @@
+"""A service behind the gateway: its addresses, and the key its requests are signed with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from lockgate.edge.request import InboundRequest
+from lockgate.errors import Reason, Refusal
+from lockgate.forward.outbound import OutboundRequests
+from lockgate.forward.pool import UpstreamPool
+from lockgate.observe.tracing import NONE, Sampler
+from lockgate_trust import LinkKey
+
+
+class Service:
+    """Where requests of one route go.
+
+    Args:
+        pools: one for each upstream address.
+        key: the link key to the service.
+        forward_authorization: hand the client's Authorization on.
+        preserve_host: the service gets the client's Host instead of its own address.
+        finish_unsized: an answer without a length may finish after its token has expired, too.
+        sampler: says which requests are traced.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a route says, by name
+        self,
+        pools: Sequence[UpstreamPool],
+        key: LinkKey,
+        *,
+        forward_authorization: bool,
+        preserve_host: bool = False,
+        finish_unsized: bool = False,
+        sampler: Sampler = NONE,
+    ) -> None:
+        self._pools = tuple(pools)
+        self._sampler = sampler
+        self.requests = OutboundRequests(key, sampler)
+        self.forward_authorization = forward_authorization
+        self.finish_unsized = finish_unsized
+        self._preserve_host = preserve_host
+
+    def use(self, key: LinkKey) -> None:
+        """Sign with this key from now on."""
+        self.requests = OutboundRequests(key, self._sampler)
+
+    def host_for(self, request: InboundRequest, pool: UpstreamPool) -> str:
+        """The Host of a request to one of the upstreams; a client that sent none (HTTP/1.0) has none to keep."""
+        return request.host if self._preserve_host and request.host else pool.host
+
+    def choose(self) -> UpstreamPool | Refusal:
+        """The less loaded of two random upstreams: nearly as even as the least loaded of all, without a herd.
+
+        Ejected ones are left out; where all are, nobody waits for a time-out to be told so.
+        """
+        pools = self._pools
+        if len(pools) == 1:
+            pool = pools[0]
+            return pool if pool.breaker.permits() else self._all_ejected()
+        working = [pool for pool in pools if not pool.breaker.is_open]
+        if len(working) < len(pools):
+            ejected = [pool for pool in pools if pool.breaker.is_open and pool.breaker.permits()]
+            if ejected:
+                return ejected[0]  # somebody has to find out whether it is back
+            if not working:
+                return self._all_ejected()
+            if len(working) == 1:
+                return working[0]
+        one, other = random.sample(working, 2)
+        return one if one.load <= other.load else other
+
+    def _all_ejected(self) -> Refusal:
+        wait_s = min(pool.breaker.retry_after_s() for pool in self._pools)
+        return Refusal(Reason.UPSTREAM_EJECTED, headers=(("Retry-After", str(wait_s)),))

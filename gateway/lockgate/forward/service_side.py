@@ -1,0 +1,143 @@
+"""The connection to a service that carries one WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple, Protocol
+
+from lockgate.edge import wire
+from lockgate.edge.wire import END_OF_HEAD, WireError
+from lockgate.errors import Reason
+from lockgate.forward.answer import MAX_HEAD_BYTES
+
+CLOSE_S: Final = 5.0
+"""How long the service may take to close after the end."""
+
+
+class Answered(NamedTuple):
+    """The service's answer to the handshake.
+
+    Attributes:
+        head: with the empty line that ends it.
+        rest: what came with it.
+    """
+
+    head: bytes
+    rest: bytes
+
+
+class Receiver(Protocol):
+    """Who gets what the service sends."""
+
+    def from_service(self, data: bytes) -> None:
+        """Bytes of frames."""
+
+    def service_lost(self) -> None:
+        """The connection is gone, and nobody said so before."""
+
+    def service_slow(self, *, slow: bool) -> None:
+        """The service reads slower than it is sent to; or it caught up."""
+
+
+class ServiceSide(asyncio.Protocol):
+    """First the answer to a handshake, then bytes for a receiver, then nothing but the end.
+
+    Args:
+        connected: has it for as long as it is connected.
+
+    Attributes:
+        answered: done when the head of the answer has come; fails with `WireError` or `ConnectionError`.
+    """
+
+    def __init__(self, connected: set[ServiceSide]) -> None:
+        self._connected = connected
+        self.answered: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
+        self._buffer = b""
+        self._receiver: Receiver | None = None
+        self._reading = True
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- for the socket ----------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+        self._transport.write(data)
+
+    def start(self, receiver: Receiver, rest: bytes) -> None:
+        """The handshake is over: from here on the bytes are the receiver's."""
+        self._receiver = receiver
+        self.resume_reading()
+        if rest:
+            receiver.from_service(rest)
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        if self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def finish(self) -> None:
+        """The last frame was sent: let the service close, for a while; what it still sends is of no interest."""
+        self._receiver = None
+        self.resume_reading()
+        self._timer = asyncio.get_running_loop().call_later(CLOSE_S, self._transport.abort)
+
+    def abort(self) -> None:
+        """Break off."""
+        self._receiver = None
+        self.answered.cancel()
+        self._transport.abort()
+
+    # --- what the event loop calls -----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected."""
+        self._transport = transport  # type: ignore[assignment]  # a TCP transport
+        self._connected.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the service."""
+        if self._receiver is not None:
+            self._receiver.from_service(data)
+        elif not self.answered.done():
+            self._read_answer(self._buffer + data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        del exc
+        self._connected.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.answered.done():
+            self.answered.set_exception(ConnectionResetError())
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.service_lost()
+
+    def pause_writing(self) -> None:
+        """The service does not read fast enough."""
+        if self._receiver is not None:
+            self._receiver.service_slow(slow=True)
+
+    def resume_writing(self) -> None:
+        """It caught up."""
+        if self._receiver is not None:
+            self._receiver.service_slow(slow=False)
+
+    def _read_answer(self, data: bytes) -> None:
+        end = data.find(END_OF_HEAD)
+        if 0 <= end <= MAX_HEAD_BYTES:
+            end += len(END_OF_HEAD)
+            self.pause_reading()
+            self.answered.set_result(Answered(data[:end], data[end:]))
+        elif len(data) > MAX_HEAD_BYTES or wire.has_stray_line_end(data):
+            self.answered.set_exception(WireError(Reason.UPSTREAM_BROKE))
+        else:
+            self._buffer = data

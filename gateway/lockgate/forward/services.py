@@ -1,0 +1,98 @@
+"""All services behind the gateway, and the connections to them; made from the route table, once for each worker."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
+
+from lockgate.edge.ticker import Ticker
+from lockgate.forward.answer import HeadReader
+from lockgate.forward.own_addresses import OwnAddresses
+from lockgate.forward.pool import UpstreamPool
+from lockgate.forward.service import Service
+from lockgate.forward.tls import tls_towards
+from lockgate.observe.tracing import Sampler
+from lockgate.policy.routes import Route, RouteTable
+from lockgate.settings import UpstreamSettings
+from lockgate_trust import LinkKeys
+
+
+class Services:
+    """The services, by route, and one connection pool for each address that routes name.
+
+    Args:
+        routes: the route table.
+        settings: how services are talked to.
+        links: the link keys.
+        ticker: the worker's coarse clock.
+        sampler: says which requests are traced.
+        prefix: a path that clients see before every other, see `OwnAddresses`.
+
+    Attributes:
+        by_route: the service of each route, by the route's name.
+        pools: the connections to each address, by its URL.
+    """
+
+    def __init__(  # noqa: PLR0913 - the last by name
+        self,
+        routes: RouteTable,
+        settings: UpstreamSettings,
+        links: LinkKeys,
+        ticker: Ticker,
+        sampler: Sampler,
+        *,
+        prefix: str = "",
+    ) -> None:
+        self._routes = routes.routes
+        self._settings = settings
+        self._ticker = ticker
+        self._prefix = prefix
+        self.pools: dict[str, UpstreamPool] = {}
+        self.by_route: Mapping[str, Service] = MappingProxyType(
+            {route.name: self._service(route, links, sampler) for route in self._routes}
+        )
+
+    def use(self, links: LinkKeys) -> None:
+        """Sign with these keys from now on."""
+        for route in self._routes:
+            self.by_route[route.name].use(links.outbound(route.service))
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Check addresses for as long as the context lasts where a route asks for it; close connections at its end."""
+        async with contextlib.AsyncExitStack() as stack:
+            for pool in self.pools.values():
+                stack.push_async_callback(pool.close)
+            for route in self._routes:
+                for url in route.upstreams if route.health else ():
+                    await stack.enter_async_context(self.pools[url].checking(route.health or "/"))
+            yield
+
+    def load(self) -> int:
+        """Requests at services, and waiting for a connection to one."""
+        return sum(pool.load for pool in self.pools.values())
+
+    def states(self) -> dict[str, str]:
+        """`up` or `down` for each address, as this worker has found it."""
+        return {url: "down" if pool.breaker.is_open else "up" for url, pool in self.pools.items()}
+
+    def _service(self, route: Route, links: LinkKeys, sampler: Sampler) -> Service:
+        pools = [self._pool(url) for url in route.upstreams]
+        key = links.outbound(route.service)
+        return Service(
+            pools,
+            key,
+            forward_authorization=route.forward_authorization,
+            preserve_host=route.preserve_host,
+            finish_unsized=route.finish_unsized,
+            sampler=sampler,
+        )
+
+    def _pool(self, url: str) -> UpstreamPool:
+        if url not in self.pools:
+            tls = tls_towards([url], self._settings)
+            together = [other for route in self._routes if url in route.upstreams for other in route.upstreams]
+            heads = HeadReader(OwnAddresses(together, self._prefix))
+            self.pools[url] = UpstreamPool(url, self._settings, self._ticker, heads, tls)
+        return self.pools[url]

@@ -1,0 +1,347 @@
+"""A WebSocket through the gateway: the handshake as any request, then messages both ways, then one end for both sides.
+
+    opening   the pipeline decides; then the service is asked. Only when it has accepted, the client gets its 101;
+              a service that does not, and says that it is the client's fault (4xx), is heard by the client
+    open      whole messages are relayed; the client's token may be renewed in-band
+    over      both sides were told
+
+Close codes of the two ends pass through. The gateway's own are: 4401 the token has expired, or a renewal was refused;
+4403 the token was revoked; 1012 this node stops; 1014 the service broke off; and 1002, 1007 and 1009 for what a client
+may not send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from enum import Enum, auto
+from typing import Final, Protocol
+
+from websockets.frames import CloseCode
+from websockets.protocol import Side
+
+from lockgate.admission.ended import Watch, Watches
+from lockgate.admission.gate import STORE_AWAY
+from lockgate.clock import Clock
+from lockgate.edge import strict_json
+from lockgate.edge.connection import ClientConnection
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.ticker import Ticker
+from lockgate.errors import Reason, Refusal, StoreUnavailableError
+from lockgate.forward.denial import Denial
+from lockgate.forward.frames import Closed, Event, Failed, Frames, Message
+from lockgate.forward.leases import Lease, Leases
+from lockgate.forward.opening import Accepted, Entry, ask_service
+from lockgate.forward.service_side import ServiceSide
+from lockgate.identity.model import VerifiedClaims
+from lockgate.policy.routes import Route
+from lockgate.settings import SocketSettings
+
+TOKEN_EXPIRED: Final = 4401
+TOKEN_REVOKED: Final = 4403
+RENEWAL: Final = b'{"lockgate"'
+"""A client's text message that begins like this is for the gateway; it is never forwarded."""
+
+_CODES: Final = {
+    Reason.TOKEN_EXPIRED: (TOKEN_EXPIRED, "token expired"),
+    Reason.DRAINING: (CloseCode.SERVICE_RESTART, "restarting"),
+}
+_REVOKED: Final = (TOKEN_REVOKED, "token revoked")
+
+_log = logging.getLogger("lockgate.forward")
+
+
+class Door(Protocol):
+    """The pipeline, as a socket needs it."""
+
+    async def open_socket(self, request: InboundRequest, route: Route) -> Entry | Refusal:
+        """Take a handshake through the stages.
+
+        Raises:
+            StoreUnavailableError: a ticket could not be looked up.
+        """
+
+    async def renew(self, token: str, route: Route, current: VerifiedClaims) -> VerifiedClaims | Refusal:
+        """Take another token of the same user and session through the stages."""
+
+
+class Sockets:
+    """What the sockets of one worker share.
+
+    Args:
+        settings: how much one may cost.
+        leases: how many a user has.
+        watches: ends them with their tokens.
+        ticker: the worker's coarse clock.
+        clock: the time.
+
+    Attributes:
+        sides: the connections to services.
+    """
+
+    def __init__(
+        self, settings: SocketSettings, leases: Leases, watches: Watches, ticker: Ticker, clock: Clock
+    ) -> None:
+        self.settings = settings
+        self.leases = leases
+        self.watches = watches
+        self.ticker = ticker
+        self.clock = clock
+        self.sides: set[ServiceSide] = set()
+
+    async def close(self) -> None:
+        """Break off what is left when the worker ends."""
+        for side in list(self.sides):
+            side.abort()
+        await self.leases.close()
+
+
+class _State(Enum):
+    OPENING = auto()
+    OPEN = auto()
+    OVER = auto()
+
+
+class Socket:
+    """One WebSocket, from handshake to end. A `Handler` of the client's connection.
+
+    Args:
+        request: the handshake.
+        client: the client's connection.
+        route: of the request.
+        door: lets it in.
+        sockets: what all of a worker share.
+    """
+
+    def __init__(
+        self, request: InboundRequest, client: ClientConnection, route: Route, door: Door, sockets: Sockets
+    ) -> None:
+        self._request = request
+        self._client = client
+        self._route = route
+        self._door = door
+        self._sockets = sockets
+        self._state = _State.OPENING
+        self._lease: Lease | None = None
+        self._watch: Watch | None = None
+        self._side: ServiceSide | None = None
+        self._slow_since: float | None = None
+        self._service_slow = False
+        limit = sockets.settings.message_bytes
+        self._to_client = Frames(Side.SERVER, client.write, limit)
+        self._to_service = Frames(Side.CLIENT, self._write_to_service, limit)
+        client.keep_alive = False  # what follows a handshake is never another request
+        self._task = asyncio.get_running_loop().create_task(self._open())
+
+    # --- the client's connection -------------------------------------------------------------------------------
+
+    def body(self, data: bytes) -> None:
+        """Bytes from the client: frames, once the socket is open."""
+        if self._state is _State.OPEN:
+            for event in self._to_client.feed(data):
+                self._from_client(event)
+
+    def body_complete(self) -> None:
+        """Nothing to do: a handshake has no body."""
+
+    def client_gone(self) -> None:
+        """The client went away without a word."""
+        self._end(CloseCode.GOING_AWAY)
+
+    def pause_sending(self) -> None:
+        """The client reads slower than the service sends. Its pings would only add to what it does not read."""
+        self._slow_since = self._sockets.ticker.now
+        self._adjust_flow()
+
+    def resume_sending(self) -> None:
+        """The client caught up."""
+        self._slow_since = None
+        self._adjust_flow()
+
+    def timed_out(self) -> None:
+        """Time to see whether both ends are still there; who is not read from cannot show it."""
+        now, ping_s = self._sockets.ticker.now, self._sockets.settings.ping_s
+        self._client.deadline = now + ping_s
+        if self._slow_since is not None:
+            if now - self._slow_since >= ping_s:
+                self._break_off()
+        elif not self._to_service.ping():
+            self._end(CloseCode.BAD_GATEWAY, "service does not answer")
+        elif not self._service_slow and not self._to_client.ping():
+            self._break_off()
+
+    # --- the service's connection ------------------------------------------------------------------------------
+
+    def from_service(self, data: bytes) -> None:
+        """Frames from the service."""
+        for event in self._to_service.feed(data):
+            if self._state is not _State.OPEN:
+                return
+            match event:
+                case Message():
+                    self._to_client.send(event)
+                case Closed(code, reason):
+                    self._end(code, reason)
+                case Failed():
+                    self._end(CloseCode.BAD_GATEWAY, "service failed")
+
+    def service_lost(self) -> None:
+        """The service broke off."""
+        self._end(CloseCode.BAD_GATEWAY, "service failed")
+
+    def service_slow(self, *, slow: bool) -> None:
+        """The service reads slower than the client sends; or it caught up."""
+        self._service_slow = slow
+        self._adjust_flow()
+
+    # --- opening -----------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        try:
+            refusal = await self._establish()
+        except StoreUnavailableError as error:
+            refusal = Refusal(Reason.STORE_AWAY, note=str(error))
+        except Exception:  # noqa: BLE001 - the border: whatever fails inside is one 500 outside
+            _log.exception("a WebSocket could not be opened", extra={"request_id": self._request.request_id})
+            refusal = Refusal(Reason.INTERNAL)
+        if refusal is None or self._state is not _State.OPENING:
+            return
+        self._over()
+        if isinstance(refusal, Refusal):
+            self._client.refuse(refusal)
+        else:
+            self._client.write(refusal.answer(self._request.request_id, self._sockets.ticker.date))
+            self._client.finish(refusal.head.status)
+
+    async def _establish(self) -> Refusal | Denial | None:
+        entry = await self._door.open_socket(self._request, self._route)
+        if isinstance(entry, Refusal):
+            return entry
+        claims, sockets = entry.admitted.claims, self._sockets
+        if claims is not None:
+            self._lease = await sockets.leases.take(claims.bearer.sub)
+            if self._lease is None:
+                return Refusal(Reason.TOO_MANY_SOCKETS, headers=(("Retry-After", "1"),))
+        outcome = await ask_service(entry, sockets.sides, now=sockets.clock.now(), timeout_s=self._route.timeout_s)
+        if not isinstance(outcome, Accepted):
+            return outcome
+        self._start(outcome, claims)
+        return None
+
+    def _start(self, opened: Accepted, claims: VerifiedClaims | None) -> None:
+        sockets, side = self._sockets, opened.side
+        if self._state is not _State.OPENING:
+            side.abort()
+            return
+        self._side = side
+        self._state = _State.OPEN
+        self._watch = sockets.watches.watch(claims, self._ended)
+        self._client.deadline = sockets.ticker.now + sockets.settings.ping_s
+        own = f"X-Request-Id: {self._request.request_id}\r\nDate: {sockets.ticker.date}\r\n\r\n"
+        self._client.upgrade(opened.lines + own.encode("ascii"))
+        if self._state is _State.OPEN:
+            side.start(self, opened.rest)
+
+    # --- open --------------------------------------------------------------------------------------------------
+
+    def _from_client(self, event: Event) -> None:
+        if self._state is not _State.OPEN:
+            return
+        match event:
+            case Message(data, True) if data.startswith(RENEWAL):
+                self._begin_renewal(data)
+            case Message():
+                self._to_service.send(event)
+            case Closed(code, reason):
+                self._end(code, reason)
+            case Failed():
+                self._end(CloseCode.GOING_AWAY)
+
+    def _begin_renewal(self, data: bytes) -> None:
+        if not self._task.done():
+            self._end(CloseCode.POLICY_VIOLATION, "one renewal at a time")
+            return
+        self._task = asyncio.get_running_loop().create_task(self._renew(data))
+
+    async def _renew(self, data: bytes) -> None:
+        """Go on with another token, or end: who sends a bad one is not to stay."""
+        token, watch = _renewal_token(data), self._watch
+        if token is None or watch is None or watch.claims is None:
+            self._end(TOKEN_EXPIRED, "renewal refused")
+            return
+        outcome = await self._door.renew(token, self._route, watch.claims)
+        if self._state is not _State.OPEN:
+            return
+        if outcome is STORE_AWAY:
+            self._tell({"lockgate": "unavailable"})
+        elif isinstance(outcome, Refusal):
+            self._end(TOKEN_EXPIRED, "renewal refused")
+        else:
+            watch.renew(outcome)
+            self._tell({"lockgate": "renewed", "expires_in": int(outcome.exp - self._sockets.clock.now())})
+
+    def _tell(self, words: dict[str, str | int]) -> None:
+        self._to_client.send(Message(json.dumps(words, separators=(",", ":")).encode("ascii"), text=True))
+
+    def _write_to_service(self, data: bytes) -> None:
+        if self._side is not None:
+            self._side.write(data)
+
+    def _adjust_flow(self) -> None:
+        if self._state is not _State.OPEN or self._side is None:
+            return
+        client_slow = self._slow_since is not None
+        if client_slow:
+            self._side.pause_reading()
+        else:
+            self._side.resume_reading()
+        if client_slow or self._service_slow:
+            self._client.pause_body()
+        else:
+            self._client.resume_body()
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
+    def _ended(self, refusal: Refusal) -> None:
+        """The token is no longer good, or the node stops."""
+        self._end(*_CODES.get(refusal.reason, _REVOKED))
+
+    def _end(self, code: int, reason: str = "") -> None:
+        """Close both sides; whichever closed already is not told again."""
+        if self._state is _State.OPEN:
+            self._to_client.close(code, reason)
+            self._to_service.close(code, reason)
+        self._over()
+
+    def _break_off(self) -> None:
+        """The client is not there any more, or does not read: it cannot be told."""
+        self._to_service.close(CloseCode.GOING_AWAY)
+        self._over()
+        self._client.abort(Reason.REQUEST_TIMEOUT)
+
+    def _over(self) -> None:
+        if self._state is _State.OVER:
+            return
+        self._state = _State.OVER
+        if self._task is not asyncio.current_task():
+            self._task.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._lease is not None:
+            self._sockets.leases.release(self._lease)
+        if self._side is not None:
+            self._side.finish()
+        self._client.end_upgraded()
+
+
+def _renewal_token(data: bytes) -> str | None:
+    """The token of `{"lockgate":"renew","token":"…"}`; `None` for anything else."""
+    try:
+        words = strict_json.loads(data, max_depth=1)
+    except strict_json.StrictJsonError:
+        return None
+    if not isinstance(words, dict) or set(words) != {"lockgate", "token"} or words["lockgate"] != "renew":
+        return None
+    token = words["token"]
+    return token if isinstance(token, str) else None

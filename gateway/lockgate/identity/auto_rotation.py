@@ -1,0 +1,95 @@
+"""Replaces keys by age: what somebody would do with `lockgate keys rotate` and `retire`, done by the gateway itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from lockgate.clock import Clock
+from lockgate.errors import LockgateError
+from lockgate.identity.key_desk import TryLock
+from lockgate.identity.keystore import KeyStore
+from lockgate.identity.keystore_changes import KeyChange
+from lockgate.observe.audit import Audit
+from lockgate.settings import Settings
+
+PERIOD_S: Final = 4.9
+"""At every tenth tick of the coarse clock."""
+
+ACTOR: Final = "rotation"
+"""Who did it, in the audit trail."""
+
+_log = logging.getLogger("lockgate.keys")
+
+
+class AutoRotation:
+    """Takes signing keys and refresh secrets through their states, on one node at a time.
+
+    Link keys are left to the command, because the other end of a link may hold a copy of the file.
+
+    Args:
+        settings: say where the keys are, which all nodes share, and how old an active one gets.
+        try_lock: among all nodes.
+        audit: is told of each change.
+        clock: the time.
+    """
+
+    def __init__(self, settings: Settings, try_lock: TryLock, audit: Audit, clock: Clock) -> None:
+        self._changes: list[KeyChange] = []
+        self._store = KeyStore(settings, self._changes.append)
+        self._rotate_after_s = settings.keys.rotate_after_s
+        self._try_lock = try_lock
+        self._audit = audit
+        self._clock = clock
+        self._polled = clock.monotonic()
+        self._task: asyncio.Task[None] | None = None
+        self._problem: str | None = None
+
+    def poll(self, now: float) -> None:
+        """At each tick of the coarse clock, with the monotonic time."""
+        if now - self._polled >= PERIOD_S and (self._task is None or self._task.done()):
+            self._polled = now
+            self._task = asyncio.get_running_loop().create_task(self._attempt())
+
+    async def step(self) -> list[str]:
+        """Do what is due now, if anything; told in words.
+
+        Raises:
+            LockgateError: the keys cannot be read or written, or the lock cannot be asked for.
+        """
+        if not await asyncio.to_thread(self._is_due):
+            return []
+        try:
+            async with self._try_lock() as alone:
+                # Looked at again under the lock: another node may have been quicker.
+                return await asyncio.to_thread(self._advance) if alone else []
+        finally:
+            while self._changes:
+                self._changes.pop(0).record(self._audit, actor=ACTOR)
+
+    async def close(self) -> None:
+        """Begin nothing more; a step that is being made is finished."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def _attempt(self) -> None:
+        try:
+            for told in await self.step():
+                _log.info("rotation by age: %s", told)
+        except LockgateError as error:
+            if str(error) != self._problem:
+                _log.error("rotation by age: %s", error)
+            self._problem = str(error)
+        else:
+            self._problem = None
+
+    def _is_due(self) -> bool:
+        now = self._clock.now()
+        groups = (self._store.signing(), self._store.refresh())
+        return any(self._store.is_due(group, now, self._rotate_after_s) for group in groups)
+
+    def _advance(self) -> list[str]:
+        now = self._clock.now()
+        groups = (self._store.signing(), self._store.refresh())
+        return [told for group in groups for told in self._store.advance(group, now, self._rotate_after_s)]

@@ -1,0 +1,82 @@
+"""Makes access tokens (RFC 9068)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jwt import api_jwt
+
+from lockgate.clock import Clock
+from lockgate.identity.keyring import KeyRing
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a token is for.
+
+    Attributes:
+        sub: the user.
+        sid: the session.
+        epoch: the user's logout-everywhere counter now; a later one makes the token worthless.
+        auth_time: when the user proved who they are (Unix seconds); `None` where no user did (RFC 9068 section 2.2.1).
+        amr: how they did (RFC 8176).
+    """
+
+    sub: str
+    sid: str
+    client_id: str
+    epoch: int
+    roles: Sequence[str]
+    scopes: Sequence[str]
+    auth_time: int | None
+    amr: Sequence[str]
+
+
+class Issuer:
+    """Signs access tokens with the active key of a ring, the one it was given last.
+
+    Args:
+        ring: the keys.
+        issuer: `iss`.
+        audience: `aud`.
+        life_s: how long a token lives, in whole seconds.
+        clock: the time.
+    """
+
+    def __init__(self, ring: KeyRing, *, issuer: str, audience: str, life_s: int, clock: Clock) -> None:
+        self._issuer = issuer
+        self._audience = audience
+        self.life_s = life_s
+        self._clock = clock
+        self.use(ring)
+
+    def use(self, ring: KeyRing) -> None:
+        """Sign with this ring's active key from now on."""
+        self._key = ring.active
+
+    def now(self) -> float:
+        """The time by the clock that tokens are issued by, Unix seconds."""
+        return self._clock.now()
+
+    def issue(self, subject: Subject) -> str:
+        """Make a token that is valid from now on, with a `jti` of 128 random bits."""
+        now = int(self._clock.now())
+        authenticated = {"auth_time": subject.auth_time, "amr": list(subject.amr)}
+        claims = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": subject.sub,
+            "client_id": subject.client_id,
+            "iat": now,
+            "exp": now + self.life_s,
+            "jti": secrets.token_urlsafe(16),
+            "sid": subject.sid,
+            "scope": " ".join(subject.scopes),
+            "roles": list(subject.roles),
+            "epoch": subject.epoch,
+            **(authenticated if subject.auth_time is not None else {}),
+        }
+        header = {"typ": "at+jwt", "kid": self._key.kid}
+        return api_jwt.encode(claims, self._key.private, algorithm=self._key.alg, headers=header)

@@ -1,0 +1,76 @@
+"""The three stages of trust in who is asking, as three types.
+
+`UnverifiedToken` is text that merely looks like a token. `VerifiedClaims` were signed by us and are meant for us, but
+may have been revoked since. `Identity` is what admission let in; only an `Identity` is ever forwarded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NewType
+
+from lockgate_trust import Covered
+
+UnverifiedToken = NewType("UnverifiedToken", str)
+"""Passed the format gate; nothing in it may be believed, looked up or logged (RFC 8725 section 3.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Somebody who was let in.
+
+    Attributes:
+        sub: the user.
+        sid: the session the token belongs to.
+        jti: the token.
+        roles: what the user is.
+        scopes: what the token allows.
+        auth_time: when the user proved who they are (Unix seconds); `None` where no user did.
+        covered: the signed part of the identity headers that depends on the token alone, computed once.
+        header_lines: the same as lines of a request head, each ended by CRLF.
+    """
+
+    sub: str
+    sid: str
+    jti: str
+    client_id: str
+    roles: tuple[str, ...]
+    scopes: frozenset[str]
+    auth_time: int | None
+    amr: tuple[str, ...]
+    covered: Covered = field(repr=False)
+    header_lines: str = field(repr=False)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it may do less than its user: a session limited to scopes, or a client in its own name.
+
+        The issuer leaves the roles out of such a token, and an account has one role at least.
+        """
+        return not self.roles
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedClaims:
+    """The claims of an access token whose signature, issuer, audience and times were checked (RFC 9068 section 4).
+
+    Attributes:
+        exp: Unix seconds after which the token is dead, before leeway.
+        not_before: Unix seconds from which it may be used, before leeway: the later of `iat` and `nbf`.
+        epoch: the user's logout-everywhere counter when the token was issued.
+        bearer: the identity it stands for, once admission says that nothing of it was revoked.
+    """
+
+    exp: float
+    not_before: float
+    epoch: int
+    bearer: Identity
+    question: tuple[bytes, bytes, bytes]
+    """The Redis keys that tell whether it was revoked: token, session, epoch."""
+    kid: str = ""
+    """Of the key that signed it, so that what is open can end with the key; empty where no key did."""
+
+
+def admit(claims: VerifiedClaims) -> Identity:
+    """Turn claims into an identity. Only admission calls this, after the answer of the store."""
+    return claims.bearer

@@ -1,0 +1,299 @@
+"""Keys that change on disk, in a worker that runs on.
+
+About once a second a thread looks at the files from outside. What has changed is read whole, checked as at the start,
+and then all that holds keys is given the new ones in one callback of the event loop, so that no request sees a mixture.
+Files that cannot be used change nothing: the last good keys stay, the log says why, and `/readyz` shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from lockgate.clock import Clock
+from lockgate.errors import ConfigurationError
+from lockgate.identity import keyring
+from lockgate.identity.keyring import KeyRing
+from lockgate.identity.keystore_files import (
+    LINKS_FOLDER,
+    REFRESH_FILE,
+    RING_FILE,
+    SIGNING_FOLDER,
+    Stamp,
+    read_private,
+    stamp,
+)
+from lockgate.settings import Settings
+from lockgate_trust import LinkKeyError, LinkKeys
+
+POLL_S: Final = 0.9
+"""At every second tick of the coarse clock: its ticks are half a second apart, give or take a little."""
+GATEWAY: Final = "gateway"
+"""The gateway's name at its end of a link."""
+COOL_DOWN_S: Final = 10
+"""Tokens with unknown keys make us look again at most this often: anybody can send such a token."""
+
+T = TypeVar("T")
+_log = logging.getLogger("lockgate.keys")
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Generic[T]):
+    """Where keys come from.
+
+    Attributes:
+        name: for the log.
+        read: reads and checks all of it, or raises `ConfigurationError` without naming a secret.
+        files: what to look at; a file that is named here and missing may appear later.
+        same: whether two readings are the same keys, so that nothing has to be dropped.
+        describe: them for the log, without a secret.
+    """
+
+    name: str
+    read: Callable[[], T]
+    files: Callable[[], Iterable[Path]]
+    same: Callable[[T, T], bool]
+    describe: Callable[[T], str]
+
+
+class Live(Generic[T]):
+    """The last good reading of a source.
+
+    Attributes:
+        name: of the source.
+        value: the keys.
+        problem: what is wrong with the files now, or `None`; for the log and for people, without a secret.
+
+    Raises:
+        ConfigurationError: there is no good reading to begin with.
+    """
+
+    def __init__(self, source: Source[T]) -> None:
+        self.name = source.name
+        self._source = source
+        self._listeners: list[Callable[[T], None]] = []
+        # Looked at before it is read: a change in between is then found at the next look.
+        self._seen: Stamp | None = stamp(source.files())
+        self.value = source.read()
+        self.problem: str | None = None
+
+    def listen(self, listener: Callable[[T], None]) -> None:
+        """Call `listener` with each new reading. It must not fail."""
+        self._listeners.append(listener)
+
+    def changed(self, *, thorough: bool) -> T | None:
+        """A new good reading, or `None`. Blocks: for a thread.
+
+        Args:
+            thorough: read also where the files look the same, as they may for a while on a network file system.
+        """
+        # Twice, because files that are being changed may not fit each other at the first glance.
+        for _ in range(2):
+            found = stamp(self._source.files())
+            if found == self._seen and not thorough:
+                return None
+            try:
+                value = self._source.read()
+            except ConfigurationError as error:
+                problem = str(error)
+                # Not remembered as seen, so that it is tried again: what was wrong may be no file that is looked at.
+                self._seen = None
+                if stamp(self._source.files()) != found:
+                    continue
+                self._complain(problem)
+                return None
+            if self.problem is not None:
+                _log.info("%s: the files are in order again", self._source.name)
+            self._seen, self.problem = found, None
+            return None if self._source.same(value, self.value) else value
+        return None
+
+    def swap(self, value: T) -> None:
+        """Use these from now on, everywhere."""
+        self.value = value
+        for listener in self._listeners:
+            listener(value)
+        _log.info("%s reloaded: %s", self._source.name, self._source.describe(value))
+
+    def _complain(self, problem: str) -> None:
+        if problem != self.problem:
+            _log.error("%s cannot be reloaded, the last good one stays in use: %s", self._source.name, problem)
+        self.problem = problem
+
+
+class LiveKeys:
+    """The keys of a worker: the ring, and the gateway's link keys. A fault in one does not keep the other back.
+
+    Args:
+        ring: the keys of tokens.
+        links: the keys of identity headers.
+        clock: the time.
+        tls: the private keys of the gateway's own certificates, which are looked at and not handed on.
+
+    Raises:
+        ConfigurationError: one of them cannot be read.
+    """
+
+    def __init__(
+        self, ring: Source[KeyRing], links: Source[LinkKeys], clock: Clock, tls: Source[None] | None = None
+    ) -> None:
+        self.ring = Live(ring)
+        self.links = Live(links)
+        self._tls = Live(tls or tls_source(()))
+        self._clock = clock
+        self._polled = clock.monotonic()
+        self._hurried = self._polled - COOL_DOWN_S
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keys")
+        self._looking: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
+        self._on_refused: list[Callable[[str, str], None]] = []
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the files now, or `None`."""
+        return self.ring.problem or self.links.problem or self._tls.problem
+
+    def listen_refused(self, listener: Callable[[str, str], None]) -> None:
+        """Call `listener` with what was not taken, and why, once for each thing that is wrong. It must not fail."""
+        self._on_refused.append(listener)
+
+    def poll(self, now: float) -> None:
+        """At each tick of the coarse clock, with the monotonic time."""
+        if now - self._polled >= POLL_S and self._start(thorough=False):
+            self._polled = now
+
+    def hurry(self) -> None:
+        """Somebody has sent a token with a key that is not in the ring: perhaps it is new, and we are late."""
+        now = self._clock.monotonic()
+        if now - self._hurried >= COOL_DOWN_S and self._start(thorough=True):
+            self._hurried = now
+
+    async def look(self, *, thorough: bool = False) -> None:
+        """Look at the files, and use what is new; when this returns, that has happened."""
+        async with self._one_at_a_time:
+            await self._look_at(self.ring, thorough=thorough)
+            await self._look_at(self.links, thorough=False)
+            await self._look_at(self._tls, thorough=False)
+
+    async def _look_at(self, live: Live[T], *, thorough: bool) -> None:
+        known = live.problem
+        changed = partial(live.changed, thorough=thorough)
+        value = await asyncio.get_running_loop().run_in_executor(self._thread, changed)
+        if value is not None:
+            live.swap(value)
+        if live.problem is not None and live.problem != known:
+            for listener in self._on_refused:
+                listener(live.name, live.problem)
+
+    async def close(self) -> None:
+        """Look no more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self, *, thorough: bool) -> bool:
+        if self._looking is not None and not self._looking.done():
+            return False
+        self._looking = asyncio.get_running_loop().create_task(self.look(thorough=thorough))
+        self._looking.add_done_callback(_report)
+        return True
+
+
+def live_keys(settings: Settings, clock: Clock) -> LiveKeys:
+    """The keys that the settings name.
+
+    Raises:
+        ConfigurationError: they cannot be read, or a link is missing.
+    """
+    directory = settings.keys.directory
+    links = link_source(directory / LINKS_FOLDER, settings.services)
+    return LiveKeys(ring_source(directory), links, clock, tls_source(tls_keys(settings)))
+
+
+def ring_source(directory: Path) -> Source[KeyRing]:
+    """The signing keys and refresh secrets of a folder."""
+    return Source(
+        "key ring",
+        lambda: keyring.load(directory),
+        # The private keys, too: one may have become readable by others.
+        lambda: (
+            directory / RING_FILE,
+            directory / REFRESH_FILE,
+            *sorted((directory / SIGNING_FOLDER).glob("*.pem")),
+        ),
+        _same_ring,
+        _describe_ring,
+    )
+
+
+def link_source(folder: Path, services: Iterable[str]) -> Source[LinkKeys]:
+    """The gateway's link keys in a folder, to these services at least."""
+    return Source(
+        "link keys",
+        lambda: _load_links(folder, services),
+        lambda: sorted({*folder.glob(f"{GATEWAY}--*.json"), *folder.glob(f"*--{GATEWAY}.json")}),
+        lambda _one, _other: False,
+        repr,
+    )
+
+
+def tls_source(paths: Collection[Path]) -> Source[None]:
+    """Private keys of certificates that the gateway shows to others: read once, at start, and looked at after that.
+
+    Args:
+        paths: of PEM files with private keys.
+    """
+
+    def read() -> None:
+        for path in paths:
+            read_private(path)
+
+    return Source("private keys for TLS", read, lambda: paths, lambda _one, _other: True, repr)
+
+
+def tls_keys(settings: Settings) -> tuple[Path, ...]:
+    """Where the private keys of the gateway's certificates are: the one for services, and the one for Redis."""
+    url = settings.redis_url.get_secret_value() if settings.redis_url is not None else ""
+    options = dict(parse_qsl(urlsplit(url).query))
+    # redis-py looks for the key beside the certificate where it is not given one of its own.
+    for_redis = options.get("ssl_keyfile") or options.get("ssl_certfile")
+    paths = (settings.upstream.cert_file, Path(for_redis) if for_redis else None)
+    return tuple(path for path in paths if path is not None)
+
+
+def _load_links(folder: Path, services: Iterable[str]) -> LinkKeys:
+    try:
+        links = LinkKeys.load(folder, GATEWAY)
+        for service in services:
+            links.outbound(service)
+    except LinkKeyError as error:
+        raise ConfigurationError(f"link keys: {error}; `lockgate keys init` makes what is missing") from error
+    return links
+
+
+def _same_ring(one: KeyRing, other: KeyRing) -> bool:
+    """Whether two rings hold the same keys in the same roles. A `kid` is made from its key."""
+    return (one.active.kid, one.verifying.keys(), one.refresh_secrets) == (
+        other.active.kid,
+        other.verifying.keys(),
+        other.refresh_secrets,
+    )
+
+
+def _describe_ring(ring: KeyRing) -> str:
+    """A ring in words, without a secret."""
+    return f"{ring.active.kid} signs, {', '.join(ring.verifying)} verify, {len(ring.refresh_secrets)} refresh secret(s)"
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    # A fault of ours while looking: the keys in use stay, and the next look is tried as if nothing had been.
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("looking for changed keys failed", exc_info=error)

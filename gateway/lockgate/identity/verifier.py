@@ -1,0 +1,316 @@
+"""From a token to claims that can be believed: signature, then claims, then times.
+
+The one public way is `Verifier.verify`. It is strict where PyJWT is lenient: the header and the payload are read by
+`strict_json`, the algorithm comes from the key, and a claim of the wrong JSON type is no claim.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jwt.api_jws import PyJWS
+from jwt.exceptions import PyJWTError
+
+from lockgate.clock import Clock
+from lockgate.edge import strict_json
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.keyring import KeyRing, VerificationKey
+from lockgate.identity.model import Identity, UnverifiedToken, VerifiedClaims
+from lockgate_trust import cover, token_headers
+from lockgate_trust.caller import MAX_SECONDS
+
+ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")
+MAX_JSON_DEPTH: Final = 16
+MAX_TEXT: Final = 256
+MAX_AUDIENCES: Final = 16
+MAX_KID: Final = 128
+# A header with one of these asks for something this verifier does not do: extensions (RFC 7515 section 4.1.11),
+# detached payloads (RFC 7797), compression, encryption, or a key of the sender's choice (RFC 8725 section 3.10).
+_FORBIDDEN_HEADERS: Final = frozenset({"crit", "b64", "zip", "enc", "jwk", "jku", "x5u", "x5c"})
+_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
+_LATEST: Final = 2.0**53
+
+
+@dataclass(frozen=True, slots=True)
+class AccessTokenRules:
+    """What an access token must say to be meant for us.
+
+    Attributes:
+        issuer: `iss`, byte for byte.
+        audience: must be, or be in, `aud`.
+        leeway_s: how far clocks may differ, for `exp`, `nbf` and `iat` alike.
+        max_life_s: `exp - iat` may not be more, however well signed.
+    """
+
+    issuer: str
+    audience: str
+    leeway_s: float
+    max_life_s: float
+
+
+class _Refused(Exception):  # noqa: N818 - not a fault: it ends the list of checks, and never leaves this module
+    def __init__(self, reason: Reason, note: str) -> None:
+        self.refusal = Refusal(reason, note=note)
+
+
+class Verifier:
+    """Verifies access tokens against one key ring at a time.
+
+    A bounded cache remembers tokens whose signature was verified, by the SHA-256 of all of it, because a
+    signature does not change its mind. The times are checked on every call, and the cache belongs to the ring it was
+    filled with: with another ring it starts empty, so an entry cannot outlive its key.
+
+    Args:
+        ring: the keys.
+        rules: what a token must say.
+        clock: the time.
+        cache_size: how many verified tokens are remembered at most; 0 for none.
+        keys_of: the Redis keys that tell whether a token was revoked, from `sub`, `jti` and `sid`.
+        on_unknown_key: told of each token whose `kid` is not in the ring.
+    """
+
+    def __init__(  # noqa: PLR0913 - all but the first three by name
+        self,
+        ring: KeyRing,
+        rules: AccessTokenRules,
+        clock: Clock,
+        *,
+        cache_size: int,
+        keys_of: Callable[[str, str, str], tuple[bytes, bytes, bytes]],
+        on_unknown_key: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_unknown_key = on_unknown_key
+        self._rules = rules
+        self._clock = clock
+        self._cache_size = cache_size
+        self._keys_of = keys_of
+        self._jws = PyJWS(algorithms=list(ALGORITHMS))
+        self.use(ring)
+
+    def use(self, ring: KeyRing) -> None:
+        """Verify against these keys from now on; what the ones before have verified is forgotten."""
+        self._verifying = ring.verifying
+        self._cache: dict[bytes, VerifiedClaims] = {}
+
+    def verify(self, token: UnverifiedToken) -> VerifiedClaims | Refusal:
+        """Check signature, type, issuer, audience and times (RFC 9068 section 4).
+
+        Returns:
+            The claims, or a refusal. Its reason is for the log: clients are told `token_expired` of a token that has no
+            other fault, and `invalid_token` of all others.
+        """
+        digest = hashlib.sha256(b"Bearer " + token.encode("ascii")).digest()
+        remembered = self.recall(digest)
+        if remembered is not None:
+            return remembered
+        claims = self.read(token)
+        if isinstance(claims, Refusal):
+            return claims
+        refusal = self._still_valid(claims)
+        if refusal is None:
+            self._remember(digest, claims)
+        return refusal or claims
+
+    def recall(self, credentials: bytes) -> VerifiedClaims | Refusal | None:
+        """What is known of a token that was verified before; its times are checked again.
+
+        Args:
+            credentials: the SHA-256 of `Bearer <token>`, which the edge has of each request.
+
+        Returns:
+            The claims; a refusal where the token has died since; `None` where nothing is known.
+        """
+        claims = self._cache.get(credentials)
+        if claims is None:
+            return None
+        leeway = self._rules.leeway_s
+        if claims.not_before - leeway <= self._clock.now() < claims.exp + leeway:
+            return claims
+        del self._cache[credentials]
+        return self._still_valid(claims)
+
+    def read(self, token: UnverifiedToken) -> VerifiedClaims | Refusal:
+        """Check everything but the times: a node whose clock differs may still, or soon, accept the token.
+
+        For revocation only, which has to hold on every node; nobody is let in by this.
+        """
+        try:
+            return self._verify(token)
+        except _Refused as refused:
+            return refused.refusal
+
+    def _verify(self, token: UnverifiedToken) -> VerifiedClaims:
+        head, body, signature = token.split(".")
+        header = _json_object(head)
+        key = self._key_for(header)
+        for part in (body, signature):
+            _decode(part)
+        try:
+            payload = self._jws.decode(token, key.public, algorithms=[key.alg])
+        except PyJWTError as error:
+            raise _Refused(Reason.TOKEN_BAD_SIGNATURE, type(error).__name__) from error
+        kind = header.get("typ")
+        if not isinstance(kind, str) or kind.lower() not in _TYPES:
+            raise _Refused(Reason.TOKEN_WRONG_TYPE, "typ is not at+jwt")
+        return self._claims(_parse_object(payload), key.kid)
+
+    def _key_for(self, header: Mapping[str, Any]) -> VerificationKey:
+        if not _FORBIDDEN_HEADERS.isdisjoint(header):
+            raise _Refused(Reason.TOKEN_MALFORMED, "a header parameter that is not understood")
+        kid = header.get("kid")
+        if not isinstance(kid, str) or len(kid) > MAX_KID:
+            raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "no kid")
+        key = self._verifying.get(kid)
+        if key is None:
+            self._on_unknown_key()
+            raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "kid is not in the ring")
+        if header.get("alg") != key.alg:
+            raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "alg is not the key's")
+        return key
+
+    def _claims(self, payload: Mapping[str, Any], kid: str) -> VerifiedClaims:
+        rules = self._rules
+        if payload.get("iss") != rules.issuer:
+            raise _Refused(Reason.TOKEN_BAD_CLAIMS, "another issuer")
+        if not _has_audience(payload.get("aud"), rules.audience):
+            raise _Refused(Reason.TOKEN_WRONG_AUDIENCE, "another audience")
+        if "cnf" in payload:
+            raise _Refused(Reason.TOKEN_BAD_CLAIMS, "bound to a key, sent as plain bearer")
+        exp, iat = _time(payload, "exp"), _time(payload, "iat")
+        nbf = _time(payload, "nbf") if "nbf" in payload else iat
+        if exp - iat > rules.max_life_s + rules.leeway_s:
+            raise _Refused(Reason.TOKEN_BAD_CLAIMS, "lives too long")
+        sub, sid, jti = _text(payload, "sub"), _text(payload, "sid"), _text(payload, "jti")
+        epoch = payload.get("epoch")
+        if type(epoch) is not int or not 0 <= epoch < _LATEST:
+            raise _Refused(Reason.TOKEN_BAD_CLAIMS, "epoch is not a counter")
+        bearer = _identity(
+            sub=sub,
+            sid=sid,
+            jti=jti,
+            client_id=_text(payload, "client_id"),
+            roles=_words_of_list(payload.get("roles")),
+            scopes=_words_of_string(payload.get("scope")),
+            auth_time=int(_time(payload, "auth_time", MAX_SECONDS)) if "auth_time" in payload else None,
+            amr=_words_of_list(payload.get("amr")),
+        )
+        return VerifiedClaims(
+            exp=exp,
+            not_before=max(iat, nbf),
+            epoch=epoch,
+            bearer=bearer,
+            question=self._keys_of(sub, jti, sid),
+            kid=kid,
+        )
+
+    def _still_valid(self, claims: VerifiedClaims) -> Refusal | None:
+        now, leeway = self._clock.now(), self._rules.leeway_s
+        # First, because "expired" is said of a token that has no other fault.
+        if now < claims.not_before - leeway:
+            return Refusal(Reason.TOKEN_NOT_YET_VALID)
+        return Refusal(Reason.TOKEN_EXPIRED) if now >= claims.exp + leeway else None
+
+    def _remember(self, digest: bytes, claims: VerifiedClaims) -> None:
+        if self._cache_size == 0:
+            return
+        if len(self._cache) >= self._cache_size:
+            # Oldest first: dicts keep their order, and tokens that live equally long die in the order they came.
+            del self._cache[next(iter(self._cache))]
+        self._cache[digest] = claims
+
+
+def _decode(part: str) -> bytes:
+    """Decode base64url without padding, refusing non-zero unused bits, so that one token has one spelling."""
+    try:
+        data = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    except ValueError as error:
+        raise _Refused(Reason.TOKEN_MALFORMED, "not base64url") from error
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != part.encode("ascii"):
+        raise _Refused(Reason.TOKEN_MALFORMED, "unused bits are set")
+    return data
+
+
+def _json_object(part: str) -> dict[str, Any]:
+    return _parse_object(_decode(part))
+
+
+def _parse_object(data: bytes) -> dict[str, Any]:
+    try:
+        value = strict_json.loads(data, max_depth=MAX_JSON_DEPTH)
+    except strict_json.StrictJsonError as error:
+        raise _Refused(Reason.TOKEN_MALFORMED, str(error)) from error
+    if not isinstance(value, dict):
+        raise _Refused(Reason.TOKEN_MALFORMED, "not a JSON object")
+    return value
+
+
+def _has_audience(claim: object, audience: str) -> bool:
+    if isinstance(claim, list):
+        return len(claim) <= MAX_AUDIENCES and all(isinstance(one, str) for one in claim) and audience in claim
+    return claim == audience
+
+
+def _time(payload: Mapping[str, Any], name: str, latest: float = _LATEST) -> float:
+    """A NumericDate (RFC 7519 section 2): a JSON number, so neither text nor `true`."""
+    value = payload.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= latest:
+        raise _Refused(Reason.TOKEN_BAD_CLAIMS, f"{name} is not a date")
+    return float(value)
+
+
+def _text(payload: Mapping[str, Any], name: str) -> str:
+    """A claim that will stand in a header, a log and a Redis key: short, and without control characters."""
+    value = payload.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable():
+        raise _Refused(Reason.TOKEN_BAD_CLAIMS, f"{name} is not short printable text")
+    return value
+
+
+def _words_of_string(claim: object) -> frozenset[str]:
+    """The scopes of a space-separated string (RFC 8693 section 4.2); of anything else, none."""
+    if not isinstance(claim, str):
+        return frozenset()
+    return frozenset(word for word in claim.split(" ") if _is_word(word))
+
+
+def _words_of_list(claim: object) -> tuple[str, ...]:
+    """The members of a list of words; of anything else, none: what is malformed grants nothing."""
+    if not isinstance(claim, list) or not all(isinstance(word, str) and _is_word(word) for word in claim):
+        return ()
+    return tuple(claim)
+
+
+def _is_word(text: str) -> bool:
+    return 0 < len(text) <= MAX_TEXT and text.isascii() and text.isprintable() and " " not in text
+
+
+def _identity(  # noqa: PLR0913 - the claims of one token, by name
+    *,
+    sub: str,
+    sid: str,
+    jti: str,
+    client_id: str,
+    roles: tuple[str, ...],
+    scopes: frozenset[str],
+    auth_time: int | None,
+    amr: tuple[str, ...],
+) -> Identity:
+    present = token_headers(
+        user_id=sub, roles=frozenset(roles), scopes=scopes, session_id=sid, token_id=jti, auth_time=auth_time
+    )
+    return Identity(
+        sub=sub,
+        sid=sid,
+        jti=jti,
+        client_id=client_id,
+        roles=roles,
+        scopes=scopes,
+        auth_time=auth_time,
+        amr=amr,
+        covered=cover(present),
+        header_lines="".join(f"{name}: {value}\r\n" for name, value in present),
+    )

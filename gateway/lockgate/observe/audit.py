@@ -1,0 +1,182 @@
+"""The audit trail: who did what, when, from where, and how it ended; without a secret in it.
+
+Each event is one JSON line in the log, written before anything else, and one entry of a capped stream in Redis, for
+people to look at. The line does not depend on Redis; the stream does, and a request waits for neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final, Protocol, TextIO
+
+from lockgate.clock import Clock
+from lockgate.errors import LockgateError
+
+MAX_WAITING: Final = 10_000
+"""Events that wait for Redis to come back; the oldest go first, and the log has them all."""
+BATCH: Final = 500
+MAX_TEXT: Final = 256
+SOME: Final = 5
+OFTEN: Final = 20
+MACHINE: Final = "client:"
+"""How the `sub` of a client in its own name begins. Administrators register clients."""
+SOME_WINDOW_S: Final = 60
+MAX_RATIONED: Final = 10_000
+"""Of how many repeatable events a worker remembers the count; the oldest are forgotten first."""
+
+
+class Event(StrEnum):
+    """What can happen. Names are stable: people search for them."""
+
+    LOGIN = "login"
+    LOGIN_REFUSED = "login.refused"
+    REFRESH = "refresh"
+    REFRESH_REFUSED = "refresh.refused"
+    REFRESH_REUSED = "refresh.reused"
+    REFRESH_UNCONFIRMED = "refresh.unconfirmed"
+    REVOKE = "revoke"
+    LOGOUT = "logout"
+    LOGOUT_ALL = "logout.all"
+    SESSION_ENDED = "session.ended"
+    PASSWORD_CHANGED = "password.changed"  # noqa: S105 - the name of an event
+    PASSWORD_REFUSED = "password.refused"  # noqa: S105 - the name of an event
+    USER_BLOCKED = "user.blocked"
+    USER_UNBLOCKED = "user.unblocked"
+    CLIENT_ADDED = "client.added"
+    CLIENT_REMOVED = "client.removed"
+    CLIENT_TOKEN = "client.token"  # noqa: S105 - the name of an event
+    CLIENT_REFUSED = "client.refused"
+    ROLE_GRANTED = "role.granted"
+    ROLE_REVOKED = "role.revoked"
+    KEY_PUBLISHED = "key.published"
+    KEY_ACTIVATED = "key.activated"
+    KEY_PASSIVE = "key.passive"
+    KEY_RETIRED = "key.retired"
+    KEY_REMOVED = "key.removed"
+    KEYS_REFUSED = "keys.refused"
+
+
+class Trail(Protocol):
+    """Keeps events for people to look at."""
+
+    async def append(self, entries: Sequence[Mapping[str, str]]) -> None:
+        """Keep them in this order.
+
+        Raises:
+            LockgateError: they were not kept, or not all of them.
+        """
+
+
+class Audit:
+    """Writes the audit trail.
+
+    Args:
+        trail: keeps events.
+        clock: the time.
+        out: takes the log lines; standard output where not given.
+    """
+
+    def __init__(self, trail: Trail, clock: Clock, out: TextIO | None = None) -> None:
+        self._trail = trail
+        self._clock = clock
+        self._out = out
+        self._waiting: deque[dict[str, str]] = deque(maxlen=MAX_WAITING)
+        self._writing: asyncio.Task[None] | None = None
+        self._rationed: dict[tuple[Event, str], tuple[float, int]] = {}
+
+    def record(self, event: Event, **facts: str | None) -> None:
+        """Note an event, in the log and in the trail.
+
+        Of what users do to themselves the trail hears `OFTEN` times in `SOME_WINDOW_S`, for each kind of event, user
+        and worker: anybody can register, and then log in and out as fast as passwords can be checked.
+
+        Args:
+            event: what happened.
+            facts: by name: `sub`, `sid`, `jti`, `client_id`, `client` (a digest of what no client is called), `actor`
+                (who did it, where that is not `sub`), `address`, `request_id`, `reason`, `account` (a digest of the
+                name that was typed), `role`; of a key its `group`, `kid` and `alg`; `worker` (where it happened, where
+                that is not everywhere). Empty ones are left out. None is a token, password, cookie, captcha answer or
+                key.
+        """
+        user = facts.get("sub")
+        if user and not facts.get("actor") and not user.startswith(MACHINE):
+            self.record_some(event, user, facts, most=OFTEN)
+        else:
+            self._keep(self.log(event, **facts))
+
+    def record_some(self, event: Event, about: str, facts: Mapping[str, str | None], *, most: int = SOME) -> None:
+        """Note an event in the log, and in the trail unless there were many of the kind: it can be repeated at will.
+
+        Args:
+            event: what happened.
+            about: whom or what it is about; counted together with the event.
+            facts: as for `record`.
+            most: how many of them this worker's trail hears of in `SOME_WINDOW_S`.
+        """
+        entry = self.log(event, **facts)
+        now, key = self._clock.now(), (event, about)
+        since, kept = self._rationed.pop(key, (now, 0))
+        if now >= since + SOME_WINDOW_S:
+            since, kept = now, 0
+        is_kept = kept < most
+        self._rationed[key] = since, kept + is_kept
+        if len(self._rationed) > MAX_RATIONED:
+            del self._rationed[next(iter(self._rationed))]
+        if is_kept:
+            self._keep(entry)
+
+    def _keep(self, entry: dict[str, str]) -> None:
+        self._waiting.append(entry)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    def log(self, event: Event, **facts: str | None) -> dict[str, str]:
+        """Note an event in the log alone: one that anybody can bring about as often as they like.
+
+        The trail is capped. Whoever can fill it can make it forget.
+
+        Returns:
+            The entry.
+        """
+        moment = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")
+        known = {name: value[:MAX_TEXT] for name, value in facts.items() if value}
+        entry = {"time": moment, "event": str(event), **known}
+        self._write_line(entry)
+        return entry
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not in the trail yet."""
+        return len(self._waiting)
+
+    async def flush(self) -> None:
+        """Wait until what was recorded so far is in the trail, or has failed to get there."""
+        if self._writing is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._writing
+
+    def _write_line(self, entry: Mapping[str, str]) -> None:
+        """One JSON line, whatever a client sent: JSON escapes control characters."""
+        out = self._out or sys.stdout
+        out.write(json.dumps({"log": "audit", **entry}) + "\n")
+        out.flush()
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
+            try:
+                await self._trail.append(batch)
+            except LockgateError as error:
+                # They stay where they are; the next event tries again.
+                self._write_line({"event": "trail.failed", "reason": str(error)})
+                return
+            for entry in batch:
+                if self._waiting and self._waiting[0] is entry:
+                    self._waiting.popleft()

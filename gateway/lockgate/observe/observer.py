@@ -1,0 +1,58 @@
+"""Tells metrics, access log and tracing how each request ended."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lockgate.errors import Reason
+from lockgate.observe.access_log import AccessLog
+from lockgate.observe.metrics import Metrics
+from lockgate.observe.request import ObservedRequest
+from lockgate.observe.tracing import Tracing
+
+_ABOUT_ORIGIN: Final = (Reason.ORIGIN_REFUSED, Reason.CROSS_SITE)
+
+
+class RequestObserver:
+    """What the edge calls once for each request.
+
+    Args:
+        metrics: count it.
+        access_log: writes it down; `None` where nobody wants to read it.
+        tracing: makes spans; `None` where there is no collector.
+    """
+
+    def __init__(self, metrics: Metrics, access_log: AccessLog | None, tracing: Tracing | None) -> None:
+        self._metrics = metrics
+        self._access_log = access_log
+        self._tracing = tracing
+
+    def answered(
+        self, request: ObservedRequest, route: str, status: int, seconds: float, reason: Reason | None
+    ) -> None:
+        """A request was answered."""
+        self._metrics.answered(route, status, seconds)
+        if reason is not None:
+            self._metrics.refused(reason)
+        if self._access_log is not None:
+            self._access_log.answered(
+                request_id=request.request_id,
+                own_id=request.own_id,
+                client=request.client,
+                method=request.method,
+                path=request.path,
+                route=route,
+                status=status,
+                seconds=seconds,
+                reason="" if reason is None else reason.name.lower(),
+                origin=request.origin if reason in _ABOUT_ORIGIN else "",
+            )
+
+        if self._tracing is not None:
+            self._tracing.answered(request, route, status, seconds, reason)
+
+    def not_a_request(self, client: str, reason: Reason) -> None:
+        """Bytes were refused."""
+        self._metrics.refused(reason)
+        if self._access_log is not None:
+            self._access_log.refused(client=client, reason=reason.name.lower())

@@ -1,0 +1,152 @@
+"""Runs a worker: uvicorn with our protocol class for everybody, and a second listener for operators."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator
+from typing import Final
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from lockgate.app import ADMISSION_TIMEOUT_S, Worker
+from lockgate.clock import SystemClock
+from lockgate.edge.asgi import AsgiCall
+from lockgate.edge.connection import Edge
+from lockgate.edge.protocol import NO_BODY, STATE_KEY, EdgeProtocol
+from lockgate.endpoints import operations
+from lockgate.errors import ConfigurationError
+from lockgate.observe import logs
+from lockgate.observe.metrics import Metrics
+from lockgate.observe.observer import RequestObserver
+from lockgate.settings import ServerSettings, Settings
+
+BACKLOG: Final = 2048
+IN_FLIGHT_OBJECTS: Final = 10_000
+"""Objects made and not yet given up, after which the garbage collector looks at the youngest."""
+
+_log = logging.getLogger("lockgate")
+
+
+def serve(settings: Settings, listener: socket.socket, *, admission_timeout_s: float = ADMISSION_TIMEOUT_S) -> None:
+    """Run one worker on a listening socket until SIGTERM, SIGINT or SIGQUIT, then drain; main thread only.
+
+    Args:
+        settings: the configuration.
+        listener: listens already.
+        admission_timeout_s: as the worker takes it.
+
+    Raises:
+        ConfigurationError: it cannot start as it is configured.
+    """
+    logs.configure()
+    worker = Worker(settings, SystemClock(), admission_timeout_s)
+    config = uvicorn.Config(
+        _no_application,
+        http=EdgeProtocol,
+        ws="none",
+        loop="uvloop",
+        lifespan="off",  # opened in `_Server._serve` instead, where a failure can be told in one line
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=int(settings.server.drain_s),
+        backlog=BACKLOG,
+    )
+    _Server(config, worker, settings).run(sockets=[listener])
+
+
+@contextlib.asynccontextmanager
+async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIterator[None]:
+    """Keep the operations listener open, if there is to be one: the same strict edge, another application, no routes.
+
+    Raises:
+        ConfigurationError: its address cannot be listened on.
+    """
+    where = settings.operations
+    if where.port is None:
+        yield
+        return
+    app = operations.application(worker.metrics, worker.checks)
+    edge = Edge(
+        ServerSettings(),
+        settings.limits,
+        worker.ticker,
+        begin=lambda request, client: AsgiCall(app, request, client, worker.ticker),
+        observer=RequestObserver(Metrics({}), None, None),
+        bodies=lambda _: NO_BODY,
+        oauth=lambda _: False,
+    )
+    config, server_state, state = uvicorn.Config(app), ServerState(), {STATE_KEY: edge}
+    try:
+        server = await asyncio.get_running_loop().create_server(
+            lambda: EdgeProtocol(config, server_state, state), where.host, where.port
+        )
+    except OSError as error:
+        raise ConfigurationError(f"operations: {where.host}:{where.port}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        server.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with a worker that is open while it serves, and is told first that it is going to stop."""
+
+    def __init__(self, config: uvicorn.Config, worker: Worker, settings: Settings) -> None:
+        super().__init__(config)
+        self._worker = worker
+        self._settings = settings
+
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        # Within uvicorn's handling of signals: one that comes while the worker opens stops it in order, too.
+        async with self._worker.running(), listening_for_operators(self._worker, self._settings):
+            self._listen_for_signals()
+            await super()._serve(sockets)
+
+    def _listen_for_signals(self) -> None:
+        """What uvicorn has no use for. What the parent wants ignored stays so (`nohup`)."""
+        loop = asyncio.get_running_loop()
+        for number, handle in ((signal.SIGHUP, self._look_at_keys), (signal.SIGQUIT, self._stop)):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, handle)
+
+    def _look_at_keys(self) -> None:
+        _log.warning("SIGHUP: keys are looked at; they reload by themselves, routes need a restart")
+        self._worker.keys.hurry()
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.lifespan.state[STATE_KEY] = self._worker.edge
+        _spare_the_collector()
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._worker.drain()
+        await super().shutdown(sockets)
+
+
+def _spare_the_collector() -> None:
+    """What is there before the first request stays, so the garbage collector need not walk through it again and again.
+
+    A full collection would stop every request for as long as that takes. And requests in flight are not garbage: the
+    threshold is above what a busy worker holds at one moment.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(IN_FLIGHT_OBJECTS, *gc.get_threshold()[1:])
+
+
+async def _no_application(*_: object) -> None:
+    """What uvicorn wants to have. Requests come through `EdgeProtocol`, never through here."""
+    raise RuntimeError("requests go through the edge protocol")

@@ -1,0 +1,156 @@
+"""A captcha of our own: six digits to read or to hear, made by any node and checked by any other.
+
+The digits follow from the captcha's id and a secret that is not in Redis, so each node can draw them and none has to
+keep them. Redis holds nothing but the fact that a captcha has not been used yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import secrets
+import sys
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from lockgate.errors import CaptchaUnavailableError
+from lockgate.stores.layout import captcha_key
+from lockgate.stores.redis import RedisClient, store_errors
+
+Kind = Literal["png", "wav"]
+
+LIFE_S: Final = 300
+DIGITS: Final = 6
+MAX_ANSWER: Final = 2048
+"""Characters; what a hosted captcha hands out is that long, ours are six."""
+_ID_BYTES: Final = 16
+_ID_CHARACTERS: Final = 22
+_PURPOSE: Final = b"lockgate captcha\0"
+_QUEUE_WAIT_S: Final = 2.0
+_DRAW_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class CaptchaAnswer:
+    """What somebody says that a captcha shows.
+
+    Attributes:
+        id: of the captcha; for a hosted one whatever its provider needs.
+        answer: theirs.
+    """
+
+    id: str
+    answer: str
+
+
+class CaptchaCheck(Protocol):
+    """Judges answers. Ours is `Captchas`; a hosted captcha is another implementation."""
+
+    async def solved(self, given: CaptchaAnswer, address: str) -> bool:
+        """Whether the answer is right, given for the first time, and from somebody at this address.
+
+        Raises:
+            StoreUnavailableError, CaptchaUnavailableError: nobody can tell; the caller refuses.
+        """
+
+
+class Captchas:
+    """Makes, draws and checks captchas.
+
+    Args:
+        redis: remembers which are unused.
+        keys: secrets; the first makes the digits, each is tried when they are checked.
+    """
+
+    def __init__(self, redis: RedisClient, keys: Sequence[bytes]) -> None:
+        self._redis = redis
+        self.use(keys)
+        self._drawing = asyncio.Semaphore(1)
+
+    def use(self, keys: Sequence[bytes]) -> None:
+        """Go on with other secrets; captchas that were made with one that is gone can no longer be solved."""
+        self._keys = tuple(keys)
+
+    async def create(self) -> str:
+        """A new captcha; its id.
+
+        Raises:
+            StoreUnavailableError: it could not be remembered.
+        """
+        made = secrets.token_urlsafe(_ID_BYTES)
+        with store_errors():
+            await self._redis.set(captcha_key(made), "1", ex=LIFE_S)
+        return made
+
+    async def draw(self, captcha: str, kind: Kind) -> bytes | None:
+        """A captcha as a PNG picture or as WAV sound; `None` where it is unknown, used or too old.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+            CaptchaUnavailableError: too many are being drawn, or it cannot be drawn.
+        """
+        if len(captcha) != _ID_CHARACTERS:
+            return None
+        with store_errors():
+            if not await self._redis.exists(captcha_key(captcha)):
+                return None
+        try:
+            async with asyncio.timeout(_QUEUE_WAIT_S):
+                await self._drawing.acquire()
+        except TimeoutError:
+            raise CaptchaUnavailableError("too many are being drawn") from None
+        try:
+            return await _run(kind, digits(self._keys[0], captcha))
+        finally:
+            self._drawing.release()
+
+    async def solved(self, given: CaptchaAnswer, address: str) -> bool:
+        """Whether the answer is right; the captcha is used up by asking. Ours is bound to no address."""
+        del address
+        if len(given.id) != _ID_CHARACTERS or len(given.answer) > MAX_ANSWER:
+            return False
+        with store_errors():
+            unused = await self._redis.getdel(captcha_key(given.id))
+        answer = _typed_digits(given.answer).encode("utf-8", "replace")
+        right = [hmac.compare_digest(digits(key, given.id).encode("ascii"), answer) for key in self._keys]
+        return unused is not None and any(right)
+
+
+def digits(key: bytes, captcha: str) -> str:
+    """What a captcha shows."""
+    mac = hmac.new(key, _PURPOSE + captcha.encode("ascii", "replace"), hashlib.sha256).digest()
+    return str(int.from_bytes(mac, "big") % 10**DIGITS).zfill(DIGITS)
+
+
+def _typed_digits(answer: str) -> str:
+    """An answer without white space, and with the decimal digits of any script as ASCII ones."""
+    return "".join(str(unicodedata.decimal(char, char)) for char in answer if not char.isspace())
+
+
+async def _run(kind: Kind, text: str) -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "lockgate.sessions.drawing",
+        kind,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(_DRAW_S):
+            drawn, _ = await process.communicate(text.encode("ascii"))
+    except TimeoutError:
+        raise CaptchaUnavailableError("drawing takes too long") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode != 0 or not drawn:
+        raise CaptchaUnavailableError("it cannot be drawn")
+    return drawn

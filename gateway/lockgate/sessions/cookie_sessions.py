@@ -1,0 +1,343 @@
+"""Sessions that a browser holds by a cookie alone: what the cookie stands for is an access token that never leaves.
+
+Redis holds that token for as long as it lives, sealed with a key that only the cookie gives. A worker that meets a
+cookie opens it once, has the verifier judge it like one that came in `Authorization`, and from then on asks admission
+about it like about any other: so what ends a token ends a cookie's, on every node, with the next request. When the
+token is old, the account is read again and the next one is made, as at a refresh (R-147). The cookie stays the same:
+no answer but those to a login and to a logout says anything of it, so no race can take it away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from lockgate.admission.gate import STORE_AWAY, Link
+from lockgate.admission.link import AWAY, call_back
+from lockgate.clock import Clock
+from lockgate.edge.headers import HeaderFacts
+from lockgate.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
+from lockgate.identity.bearer import format_gate
+from lockgate.identity.model import UnverifiedToken, VerifiedClaims
+from lockgate.identity.session_cookie import NAMES, CookieCodec, Mode, SessionCookie
+from lockgate.identity.verifier import Verifier
+from lockgate.observe.audit import Audit, Event
+from lockgate.sessions.access import AccessTokens
+from lockgate.sessions.accounts import Account, Accounts
+from lockgate.sessions.families import Families, Outcome, Session
+from lockgate.stores.layout import UserKeys
+
+MAX_KNOWN: Final = 10_000
+"""How many cookies a worker remembers the token of."""
+FRESH_SHARE: Final = 0.8
+"""Of a token's life; then the next one is made while requests go on with this one."""
+RETRY_S: Final = 5.0
+"""Until that is tried again, where it did not succeed."""
+_NONCE_BYTES: Final = 12
+
+_REFUSED: Final = {Outcome.UNKNOWN: Reason.COOKIE_UNKNOWN, Outcome.EXPIRED: Reason.COOKIE_EXPIRED}
+
+_log = logging.getLogger("lockgate.sessions")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a browser is told of the session it holds.
+
+    Attributes:
+        expires_in: until the account is read again, seconds.
+        refresh_expires_in: until the session ends in any case, seconds.
+    """
+
+    session_id: str
+    expires_in: int
+    refresh_expires_in: int
+    scope: str
+
+
+@dataclass(slots=True)
+class _Known:
+    """The token of a cookie, as this worker met it.
+
+    Attributes:
+        credentials: by which the verifier remembers it.
+        renew_at: Unix seconds from which on the next one is wanted.
+    """
+
+    credentials: bytes
+    renew_at: float
+
+
+class _Renewed(NamedTuple):
+    token: UnverifiedToken
+    held: Held
+
+
+class CookieSessions:
+    """Finds the token that a session cookie stands for.
+
+    Args:
+        mode: whether there are cookies, and of which kind.
+        link: to Redis, which holds sealed tokens. Admission's: a node that has just started is asked for the tokens of
+            all its users at once, which is one write there, and a connection for each with a client.
+        families: know sessions.
+        accounts: know users.
+        access: makes access tokens.
+        verifier: judges them.
+        keys: of cookies; the first makes, each reads.
+        clock: the time.
+        audit: is told when a session goes on, or is refused.
+
+    Attributes:
+        mode: as given.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts that a session touches
+        self,
+        *,
+        mode: Mode,
+        link: Link,
+        families: Families,
+        accounts: Accounts,
+        access: AccessTokens,
+        verifier: Verifier,
+        keys: Sequence[bytes],
+        clock: Clock,
+        audit: Audit,
+    ) -> None:
+        self.mode = mode
+        self._name = NAMES[mode]
+        self._link = link
+        self._families = families
+        self._accounts = accounts
+        self._access = access
+        self._verifier = verifier
+        self._codec = CookieCodec(keys)
+        self._clock = clock
+        self._audit = audit
+        self._known: dict[bytes, _Known] = {}
+        self._renewals: dict[bytes, asyncio.Task[_Renewed | Refusal]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def use(self, keys: Sequence[bytes]) -> None:
+        """Make and read cookies with these keys from now on; what is known by others is forgotten."""
+        self._codec.use(keys)
+        self._known.clear()
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        tasks = [*self._tasks, *self._renewals.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- without waiting ---------------------------------------------------------------------------------------------
+
+    def presented(self, facts: HeaderFacts) -> bytes | Refusal | None:
+        """The value of a request's session cookie; `None` where it has none, or none counts here."""
+        values = [value for name, value in facts.session_cookies if name == self._name]
+        if len(values) > 1:
+            return Refusal(Reason.REPEATED_CREDENTIALS)
+        return values[0] if values else None
+
+    def read(self, value: bytes) -> SessionCookie | Refusal:
+        """What a cookie says."""
+        return self._codec.read(value) or Refusal(Reason.COOKIE_MALFORMED)
+
+    def recall(self, value: bytes, request_id: str) -> VerifiedClaims | None:
+        """The claims of a cookie's token where this worker has them and they are still good.
+
+        Args:
+            value: of the cookie.
+            request_id: of the request, for what it may set off.
+        """
+        known = self._known.get(value)
+        if known is None:
+            return None
+        claims = self._verifier.recall(known.credentials)
+        if not isinstance(claims, VerifiedClaims):
+            del self._known[value]
+            return None
+        now = self._clock.now()
+        if now >= known.renew_at:
+            known.renew_at = now + RETRY_S
+            cookie = SessionCookie(value, claims.bearer.sub, claims.bearer.sid)
+            self._begin_task(self._catch_up(cookie, request_id))
+        return claims
+
+    # --- with Redis --------------------------------------------------------------------------------------------------
+
+    async def begin(self, session: Session, account: Account) -> tuple[SessionCookie, Held]:
+        """The cookie of a session that has just begun.
+
+        Raises:
+            StoreUnavailableError: what it stands for could not be stored.
+        """
+        cookie = self._codec.make(session.sub, session.sid)
+        return cookie, (await self._issue(cookie, session, account)).held
+
+    async def claims(self, cookie: SessionCookie, request_id: str) -> VerifiedClaims | Refusal:
+        """The claims of a cookie's token, wherever that has to come from. Raises nothing: what is away is a 503."""
+        try:
+            token = await self.token(cookie, request_id)
+        except StoreUnavailableError:
+            return STORE_AWAY
+        except AccountsUnavailableError as error:
+            return Refusal(Reason.ACCOUNTS_AWAY, note=str(error))
+        except Exception:  # noqa: BLE001 - the border: whoever waits here has to get an answer
+            _log.exception("what a cookie stands for could not be found", extra={"request_id": request_id})
+            return Refusal(Reason.INTERNAL)
+        return token if isinstance(token, Refusal) else self._verifier.verify(token)
+
+    def when_known(
+        self, cookie: SessionCookie, request_id: str, decide: Callable[[VerifiedClaims | Refusal], None]
+    ) -> None:
+        """The same as `claims`, for callers that cannot wait: `decide` is called once, in a later tick."""
+
+        async def find() -> None:
+            call_back(decide, await self.claims(cookie, request_id))
+
+        self._begin_task(find())
+
+    async def token(self, cookie: SessionCookie, request_id: str) -> UnverifiedToken | Refusal:
+        """A cookie's token; where there is none in Redis any more, the account is read and one is made.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+            AccountsUnavailableError: the users service did not give an answer.
+        """
+        token = await self._look(cookie)
+        if token is not None:
+            return token
+        renewed = await self._go_on(cookie, request_id)
+        return renewed if isinstance(renewed, Refusal) else renewed.token
+
+    async def refresh(self, cookie: SessionCookie, request_id: str) -> Held | Refusal:
+        """Read the account again and make the next token, however old this one is.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+            AccountsUnavailableError: the users service did not give an answer.
+        """
+        renewed = await self._go_on(cookie, request_id)
+        return renewed if isinstance(renewed, Refusal) else renewed.held
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _begin_task(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself keeps no hold of it
+        task.add_done_callback(self._tasks.discard)
+
+    async def _catch_up(self, cookie: SessionCookie, request_id: str) -> None:
+        """Get the next token while requests go on with this one: another node's, or else a new one."""
+        try:
+            await self._look(cookie)
+            known = self._known.get(cookie.value)
+            claims = None if known is None else self._verifier.recall(known.credentials)
+            if not isinstance(claims, VerifiedClaims) or self._clock.now() >= self._renew_at(claims.exp):
+                await self._go_on(cookie, request_id)
+        except (StoreUnavailableError, AccountsUnavailableError) as error:
+            _log.debug("a session was not renewed ahead of time (%s)", type(error).__name__)
+
+    async def _go_on(self, cookie: SessionCookie, request_id: str) -> _Renewed | Refusal:
+        """Go on with a session: one attempt of this worker at a time, however many wait for it."""
+        task = self._renewals.get(cookie.value)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._renew(cookie, request_id))
+            self._renewals[cookie.value] = task
+            task.add_done_callback(lambda _: self._renewals.pop(cookie.value))
+        # Who gives up waiting does not take the attempt away from the others.
+        return await asyncio.shield(task)
+
+    async def _renew(self, cookie: SessionCookie, request_id: str) -> _Renewed | Refusal:
+        sub, sid = cookie.sub, cookie.sid
+        # Before anybody else is asked: a cookie whose session has ended costs the users service nothing.
+        if not await self._families.lives(sub, sid):
+            return Refusal(Reason.COOKIE_UNKNOWN)
+        account = await self._accounts.find(sub, request_id)
+        if account is None:
+            return await self._close_session(cookie, Reason.COOKIE_CLOSED, request_id)
+        session = await self._families.resume(sub, sid)
+        if isinstance(session, Outcome):
+            return Refusal(_REFUSED[session])
+        if session.password_version != account.password_version:
+            return await self._close_session(cookie, Reason.COOKIE_OUTDATED, request_id)
+        self._audit.record(Event.REFRESH, sub=sub, sid=sid, client_id=session.client_id, request_id=request_id)
+        return await self._issue(cookie, session, account)
+
+    async def _close_session(self, cookie: SessionCookie, reason: Reason, request_id: str) -> Refusal:
+        await self._families.end(cookie.sub, cookie.sid)
+        self._audit.record(
+            Event.REFRESH_REFUSED, sub=cookie.sub, sid=cookie.sid, reason=reason.name.lower(), request_id=request_id
+        )
+        return Refusal(reason)
+
+    async def _issue(self, cookie: SessionCookie, session: Session, account: Account) -> _Renewed:
+        text, scope = self._access.issue(session, account)
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = nonce + AESGCM(_sealing_key(cookie)).encrypt(nonce, text.encode("ascii"), None)
+        await self._ask((b"SET", UserKeys.of(cookie.sub).held(cookie.sid), sealed, b"EX", self._access.life_s))
+        token = UnverifiedToken(text)
+        self._remember(cookie, token)
+        return _Renewed(token, Held(session.sid, self._access.life_s, self._access.rest_s(session), scope))
+
+    async def _look(self, cookie: SessionCookie) -> UnverifiedToken | None:
+        """The token that Redis holds for a cookie, if it is still good."""
+        sealed = await self._ask((b"GET", UserKeys.of(cookie.sub).held(cookie.sid)))
+        if not isinstance(sealed, bytes):
+            return None
+        nonce, box = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        try:
+            text = AESGCM(_sealing_key(cookie)).decrypt(nonce, box, None)
+        except (InvalidTag, ValueError):
+            return None
+        token = format_gate(text)
+        return None if isinstance(token, Refusal) or not self._remember(cookie, token) else token
+
+    async def _ask(self, command: tuple[Any, ...]) -> Any:  # noqa: ANN401 - Redis has many types
+        """One command.
+
+        Raises:
+            StoreUnavailableError: there was no answer in time, or an error.
+        """
+        answered: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
+        self._link.ask([command], partial(_settle, answered))
+        replies = await answered
+        if replies is None or replies[0] is AWAY:
+            raise StoreUnavailableError("no answer")
+        return replies[0]
+
+    def _remember(self, cookie: SessionCookie, token: UnverifiedToken) -> bool:
+        """Have the verifier judge a token, and remember whose it is; whether it is good."""
+        claims = self._verifier.verify(token)
+        if isinstance(claims, Refusal) or (claims.bearer.sub, claims.bearer.sid) != (cookie.sub, cookie.sid):
+            return False
+        known = self._known
+        if cookie.value not in known and len(known) >= MAX_KNOWN:
+            del known[next(iter(known))]
+        credentials = hashlib.sha256(b"Bearer " + token.encode("ascii")).digest()
+        known[cookie.value] = _Known(credentials, self._renew_at(claims.exp))
+        return True
+
+    def _renew_at(self, exp: float) -> float:
+        return exp - (1 - FRESH_SHARE) * self._access.life_s
+
+
+def _settle(answered: asyncio.Future[list[Any] | None], replies: list[Any] | None) -> None:
+    if not answered.done():
+        answered.set_result(replies)
+
+
+def _sealing_key(cookie: SessionCookie) -> bytes:
+    """A digest of the cookie, which is in nobody's hands but the browser's."""
+    return hashlib.sha256(b"lockgate session cookie key\0" + cookie.value).digest()

@@ -1,0 +1,212 @@
+"""OAuth for clients that have a secret: tokens in their own name, and what a token is good for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lockgate.errors import Reason, Refusal, StoreUnavailableError
+from lockgate.identity.bearer import format_gate
+from lockgate.identity.issuer import Issuer, Subject
+from lockgate.identity.model import Identity, VerifiedClaims
+from lockgate.identity.verifier import Verifier
+from lockgate.observe.audit import Audit, Event
+from lockgate.sessions.access import AccessTokens
+from lockgate.sessions.accounts import Accounts
+from lockgate.sessions.clients import Client, Clients
+from lockgate.sessions.families import Families
+from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
+from lockgate.sessions.service import Visitor
+from lockgate.settings import TokenSettings
+from lockgate.stores.layout import UserKeys
+from lockgate.stores.redis import RedisClient, store_errors
+
+StillWelcome = Callable[[VerifiedClaims], Awaitable[Identity | Refusal]]
+"""Admission's question about a token."""
+
+INACTIVE: dict[str, Any] = {"active": False}
+REFRESH_TOKEN: Final = "refresh_token"  # noqa: S105 - a type, as RFC 7009 section 2.1 has it
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """What a client has shown: its name, and a secret unless it is a public one."""
+
+    client_id: str
+    secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What a grant without a user gives out (RFC 6749 section 4.4.3): no refresh token."""
+
+    access_token: str
+    expires_in: int
+    scope: str
+
+
+class Grants:
+    """Authenticates clients, gives them tokens, and tells them about tokens.
+
+    Args:
+        redis: knows epochs.
+        accounts: know users.
+        access: knows what sessions may do.
+        clients: know secrets.
+        families: know sessions.
+        refresh_tokens: read them.
+        issuer: makes access tokens.
+        verifier: reads them.
+        welcome: asks admission.
+        token: who issues, for whom.
+        audit: is told of everything but introspection.
+
+    Methods raise `StoreUnavailableError` or `AccountsUnavailableError` where nothing can be promised.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts that a grant touches
+        self,
+        *,
+        redis: RedisClient,
+        accounts: Accounts,
+        access: AccessTokens,
+        clients: Clients,
+        families: Families,
+        refresh_tokens: RefreshTokens,
+        issuer: Issuer,
+        verifier: Verifier,
+        welcome: StillWelcome,
+        token: TokenSettings,
+        audit: Audit,
+    ) -> None:
+        self._redis = redis
+        self._accounts = accounts
+        self._access = access
+        self._clients = clients
+        self._families = families
+        self._refresh_tokens = refresh_tokens
+        self._issuer = issuer
+        self._verifier = verifier
+        self._welcome = welcome
+        self._token = token
+        self._audit = audit
+
+    async def authenticate(self, shown: ClientCredentials | None, visitor: Visitor) -> Client | Refusal | None:
+        """The client that calls; `None` for nobody in particular, which is the public client.
+
+        A client that names itself without a secret is the public one or refused.
+        """
+        if shown is None or (shown.secret is None and shown.client_id == self._token.client_id):
+            return None
+        client = await self._clients.authenticate(shown.client_id, shown.secret) if shown.secret is not None else None
+        if client is not None:
+            return client
+        return await self._unknown_or_wrong(shown.client_id, visitor)
+
+    def turn_away(self, refusal: Refusal, visitor: Visitor) -> Refusal:
+        """Note that a client was refused which has shown nothing that it could be known by."""
+        self._audit.log(Event.CLIENT_REFUSED, reason=refusal.reason.name.lower(), **visitor.facts)
+        return refusal
+
+    async def _unknown_or_wrong(self, client_id: str, visitor: Visitor) -> Refusal:
+        """Note that the name or the secret of a client was wrong, without writing down a secret in the name's place."""
+        if not await self._clients.exists(client_id):
+            client = hashlib.sha256(client_id.encode("utf-8", "replace")).hexdigest()[:32]
+            self._audit.log(Event.CLIENT_REFUSED, client=client, reason="unknown", **visitor.facts)
+            return Refusal(Reason.CLIENT_REFUSED)
+        # Whoever knows the name of a client can do that as often as they like.
+        words = {"client_id": client_id, "reason": "wrong", **visitor.facts}
+        self._audit.record_some(Event.CLIENT_REFUSED, client_id, words, most=1)
+        return Refusal(Reason.CLIENT_REFUSED)
+
+    async def client_credentials(self, client: Client, scope: str, visitor: Visitor) -> AccessToken | Refusal:
+        """A token in a client's own name (RFC 6749 section 4.4).
+
+        Args:
+            client: who has authenticated.
+            scope: what it asks for; empty for everything it may.
+            visitor: who calls.
+        """
+        wanted = frozenset(scope.split()) or client.scopes
+        if not wanted <= client.scopes:
+            self._audit.record(
+                Event.CLIENT_REFUSED, client_id=client.client_id, reason="scope_invalid", **visitor.facts
+            )
+            return Refusal(Reason.SCOPE_INVALID)
+        with store_errors():
+            epoch = int(await self._redis.get(UserKeys.of(client.sub).epoch) or 0)
+        # Looked at after the epoch: a client that is being removed is either found gone, or its token dies with it.
+        if not await self._clients.knows(client):
+            self._audit.record(Event.CLIENT_REFUSED, client_id=client.client_id, reason="removed", **visitor.facts)
+            return Refusal(Reason.CLIENT_REFUSED)
+        scopes = sorted(wanted)
+        text = self._issuer.issue(
+            Subject(
+                sub=client.sub,
+                sid=new_sid(),
+                client_id=client.client_id,
+                epoch=epoch,
+                roles=(),
+                scopes=scopes,
+                auth_time=None,
+                amr=(),
+            )
+        )
+        self._audit.record(Event.CLIENT_TOKEN, sub=client.sub, client_id=client.client_id, **visitor.facts)
+        return AccessToken(text, self._issuer.life_s, " ".join(scopes))
+
+    async def introspect(self, token: str, client: Client, visitor: Visitor) -> dict[str, Any]:
+        """What a token is good for now (RFC 7662 section 2.2); of anything else, that it is not active and no more.
+
+        Any client may ask about an access token, but only a session's own client about its refresh token.
+        """
+        claim = self._refresh_tokens.read(token)
+        if claim is not None:
+            return await self._refresh_token(claim, client, visitor)
+        unverified = format_gate(token.encode("utf-8", "replace"))
+        claims = unverified if isinstance(unverified, Refusal) else self._verifier.verify(unverified)
+        if isinstance(claims, Refusal):
+            return INACTIVE
+        identity = await self._welcome(claims)
+        if isinstance(identity, Refusal):
+            if identity.reason is Reason.STORE_AWAY:
+                raise StoreUnavailableError("admission")
+            return INACTIVE
+        return {
+            "active": True,
+            "scope": " ".join(sorted(identity.scopes)),
+            "client_id": identity.client_id,
+            "sub": identity.sub,
+            "exp": int(claims.exp),
+            "iat": int(claims.not_before),
+            "aud": self._token.audience,
+            "iss": self._token.issuer,
+            "jti": identity.jti,
+            "token_type": "Bearer",
+        }
+
+    async def _refresh_token(self, claim: RefreshClaim, client: Client, visitor: Visitor) -> dict[str, Any]:
+        """What a refresh with this token would find and give, without doing it.
+
+        It is for the gateway alone (`aud`), and of another type than what resources take.
+        """
+        session = await self._families.current(claim)
+        if session is None or session.client_id != client.client_id:
+            return INACTIVE
+        account = await self._accounts.find(session.sub, visitor.request_id)
+        if account is None or account.password_version != session.password_version:
+            return INACTIVE
+        return {
+            "active": True,
+            "scope": " ".join(self._access.scopes(session, account)),
+            "client_id": session.client_id,
+            "sub": session.sub,
+            "exp": round(self._issuer.now() + session.expires - session.read_at),
+            "iat": int(session.created),
+            "aud": self._token.issuer,
+            "iss": self._token.issuer,
+            "jti": f"{session.sid}.{session.generation}",
+            "token_type": REFRESH_TOKEN,
+        }

@@ -1,0 +1,227 @@
+"""What operators do to users, sessions, tokens and clients; the same for the admin calls and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from lockgate.errors import AccountsUnavailableError, OnlyShutOutError, Reason, Refusal, UserIdNeededError
+from lockgate.observe.audit import Audit, Event
+from lockgate.sessions.accounts import AccountRecord, Accounts, Unacceptable
+from lockgate.sessions.clients import Client, Clients, is_client_id, own_sub
+from lockgate.sessions.families import Families
+from lockgate.sessions.overview import SessionView, sessions_of
+from lockgate.sessions.service import Visitor
+from lockgate.settings import TokenSettings
+from lockgate.stores.redis import RedisClient
+
+
+class Operators:
+    """Blocks and unblocks users, grants roles, ends sessions, revokes tokens, registers clients.
+
+    Args:
+        redis: where sessions are.
+        accounts: know who may log in.
+        families: know sessions.
+        clients: know OAuth clients.
+        audit: is told of everything.
+        token: says which client has no secret.
+
+    `actor` is who did it, for the audit trail. Methods raise `StoreUnavailableError` or `AccountsUnavailableError`
+    where nothing can be promised; doing it again does no harm.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts that an operator touches
+        self,
+        *,
+        redis: RedisClient,
+        accounts: Accounts,
+        families: Families,
+        clients: Clients,
+        audit: Audit,
+        token: TokenSettings,
+    ) -> None:
+        self._redis = redis
+        self._accounts = accounts
+        self._families = families
+        self._clients = clients
+        self._audit = audit
+        self._token = token
+
+    async def find(self, user: str, visitor: Visitor) -> AccountRecord | None:
+        """An account by its id or its name."""
+        return await self._accounts.record(user, visitor.request_id)
+
+    async def sub_of(self, user: str, visitor: Visitor) -> str | None:
+        """The id of a user who is named by id or name, or `None`: there is none.
+
+        An id that Redis has sessions of is known without the users service, so that they can be ended while it is
+        away. One that has the form of an id is taken as one where the service gives no answer.
+
+        Raises:
+            UserIdNeededError: it gives none, and this is a name.
+        """
+        if await self._families.known(user):
+            return user
+        try:
+            found = await self._accounts.record(user, visitor.request_id)
+        except AccountsUnavailableError as error:
+            if _is_uuid(user):
+                return user
+            raise UserIdNeededError(str(error)) from error
+        return found.sub if found else None
+
+    async def block(self, sub: str, actor: str, visitor: Visitor) -> bool:
+        """Shut a user out, from the next request on, on every node; whether there is one.
+
+        First here, then at the users service: should that be away, the user is logged out at least.
+
+        Raises:
+            OnlyShutOutError: it is.
+        """
+        await self._families.shut_out(sub)
+        try:
+            known = await self._accounts.set_status(sub, "blocked", visitor.request_id)
+        except AccountsUnavailableError as error:
+            raise self._only_shut_out(sub, actor, visitor, error) from error
+        if not known:
+            return False
+        self._audit.record(Event.USER_BLOCKED, sub=sub, actor=actor, **visitor.facts)
+        return True
+
+    async def unblock(self, sub: str, actor: str, visitor: Visitor) -> bool:
+        """Let a user log in again; whether there is one."""
+        if not await self._accounts.set_status(sub, "active", visitor.request_id):
+            return False
+        await self._families.let_in_again(sub)
+        self._audit.record(Event.USER_UNBLOCKED, sub=sub, actor=actor, **visitor.facts)
+        return True
+
+    async def grant_role(self, sub: str, role: str, actor: str, visitor: Visitor) -> tuple[str, ...] | Refusal:
+        """Give a user a role, which tokens tell from the next login or refresh on; all roles then, or why not."""
+        found = await self._accounts.record(sub, visitor.request_id)
+        if found is None:
+            return Refusal(Reason.NOT_FOUND)
+        if role in found.roles:
+            return found.roles
+        roles = (*found.roles, role)
+        refusal = await self._set_roles(sub, roles, visitor)
+        if refusal is not None:
+            return refusal
+        self._audit.record(Event.ROLE_GRANTED, sub=sub, role=role, actor=actor, **visitor.facts)
+        return roles
+
+    async def revoke_role(self, sub: str, role: str, actor: str, visitor: Visitor) -> tuple[str, ...] | Refusal:
+        """Take a role from a user; the roles that are left, or why not.
+
+        Everything the user has ends before, and no session begins until logins that have seen the old roles are over:
+        from here on, nobody holds a token that tells of the role. The user logs in again.
+
+        Raises:
+            OnlyShutOutError: the users service is away. The user is shut out also where it could not say whether they
+                have the role: it was to end at once.
+        """
+        try:
+            found = await self._accounts.record(sub, visitor.request_id)
+        except AccountsUnavailableError as error:
+            await self._families.shut_out(sub)
+            raise self._only_shut_out(sub, actor, visitor, error) from error
+        if found is None:
+            return Refusal(Reason.NOT_FOUND)
+        if role not in found.roles:
+            return found.roles
+        left = tuple(one for one in found.roles if one != role)
+        if not left:
+            return Refusal(Reason.ROLE_LAST)
+        await self._families.shut_out(sub)
+        try:
+            refusal = await self._set_roles(sub, left, visitor)
+        except AccountsUnavailableError as error:
+            raise self._only_shut_out(sub, actor, visitor, error) from error
+        if refusal is not None:
+            return refusal
+        await self._families.let_in_again(sub, after_s=self._accounts.timeout_s)
+        self._audit.record(Event.ROLE_REVOKED, sub=sub, role=role, actor=actor, **visitor.facts)
+        return left
+
+    async def sessions(self, sub: str) -> list[SessionView]:
+        """The live sessions of a user."""
+        return await sessions_of(self._redis, sub)
+
+    async def end_session(self, sub: str, sid: str, actor: str, visitor: Visitor) -> bool:
+        """End one session; whether there was one."""
+        if await self._families.client_of(sub, sid) is None:
+            return False
+        await self._families.end(sub, sid)
+        self._audit.record(Event.SESSION_ENDED, sub=sub, sid=sid, actor=actor, **visitor.facts)
+        return True
+
+    async def end_sessions(self, sub: str, actor: str, visitor: Visitor) -> None:
+        """End everything a user has: sessions, access tokens, sockets. They can log in again."""
+        await self._families.end_all(sub)
+        self._audit.record(Event.LOGOUT_ALL, sub=sub, actor=actor, **visitor.facts)
+
+    async def revoke(self, sub: str, jti: str, actor: str, visitor: Visitor) -> None:
+        """Put an access token on the blocklist by its id, for as long as any token could still live."""
+        await self._families.block_token(sub, jti)
+        self._audit.record(Event.REVOKE, sub=sub, jti=jti, actor=actor, **visitor.facts)
+
+    def _only_shut_out(
+        self, sub: str, actor: str, visitor: Visitor, fault: AccountsUnavailableError
+    ) -> OnlyShutOutError:
+        """Note that the user was logged out, though the users service gave no answer."""
+        reason = Reason.ACCOUNTS_AWAY.name.lower()
+        self._audit.record(Event.LOGOUT_ALL, sub=sub, actor=actor, reason=reason, **visitor.facts)
+        return OnlyShutOutError(str(fault))
+
+    async def _set_roles(self, sub: str, roles: tuple[str, ...], visitor: Visitor) -> Refusal | None:
+        outcome = await self._accounts.set_roles(sub, roles, visitor.request_id)
+        if isinstance(outcome, Unacceptable):
+            return Refusal(Reason.ROLE_UNKNOWN)
+        return None if outcome else Refusal(Reason.NOT_FOUND)
+
+    async def clients(self) -> list[Client]:
+        """The registered clients."""
+        return await self._clients.all()
+
+    async def add_client(
+        self, client_id: str, scopes: Iterable[str], actor: str, visitor: Visitor
+    ) -> tuple[Client, str] | None:
+        """Register a client; it and its secret, or `None`: the name is taken."""
+        if client_id == self._token.client_id or await self._clients.exists(client_id):
+            return None
+        # A removal that got no further than the name has left what must not come back to life with it.
+        await self._end_everything_of(client_id)
+        added = await self._clients.add(client_id, scopes)
+        if added is not None:
+            self._audit.record(Event.CLIENT_ADDED, client_id=client_id, actor=actor, **visitor.facts)
+        return added
+
+    async def remove_client(self, client_id: str, actor: str, visitor: Visitor) -> bool:
+        """Remove a client, and end all it has: tokens in its own name, and the sessions of users that it has begun.
+
+        Whether there was one.
+        """
+        if not is_client_id(client_id):
+            # Nothing has such a name; it may be a secret that was mistaken for one, and is kept nowhere.
+            return False
+        removed = await self._clients.remove(client_id)
+        if client_id != self._token.client_id:
+            # Also where there was none: the first attempt may have got no further.
+            await self._end_everything_of(client_id)
+        if removed:
+            self._audit.record(Event.CLIENT_REMOVED, client_id=client_id, actor=actor, **visitor.facts)
+        return removed
+
+    async def _end_everything_of(self, client_id: str) -> None:
+        """End what a client has that is not registered any more, so that no more can begin than is under way."""
+        await self._families.end_all(own_sub(client_id))
+        await self._families.end_made_by(client_id)
+
+
+def _is_uuid(user: str) -> bool:
+    """Whether this has the form of an id of the users service, whose names are shorter."""
+    try:
+        return str(UUID(user)) == user
+    except ValueError:
+        return False

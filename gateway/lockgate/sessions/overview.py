@@ -1,0 +1,66 @@
+"""What sessions a user has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lockgate.stores.layout import UserKeys
+from lockgate.stores.redis import RedisClient, store_errors
+
+_FIELDS: Final = ("created", "used", "ends", "client_id", "address", "agent", "epoch")
+_MS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """A session, as its user sees it.
+
+    Attributes:
+        created, last_used, ends: Unix seconds.
+        address, agent: where it was begun from.
+    """
+
+    session_id: str
+    created: float
+    last_used: float
+    ends: float
+    client_id: str
+    address: str
+    agent: str
+
+
+async def sessions_of(redis: RedisClient, sub: str) -> list[SessionView]:
+    """The live sessions of a user, the latest used first.
+
+    Raises:
+        StoreUnavailableError: Redis did not answer.
+    """
+    keys = UserKeys.of(sub)
+    with store_errors():
+        members: list[Any] = await redis.zrange(keys.sessions, 0, -1)
+        sids: list[str] = [member.decode("ascii") for member in members]
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.get(keys.epoch)
+            for sid in sids:
+                pipe.hmget(keys.session(sid), _FIELDS)
+            epoch, *found = await pipe.execute()
+    views = [
+        _view(sid, values)
+        for sid, values in zip(sids, found, strict=True)
+        if values[0] is not None and int(values[-1]) >= int(epoch or 0)
+    ]
+    return sorted(views, key=lambda view: view.last_used, reverse=True)
+
+
+def _view(sid: str, values: list[Any]) -> SessionView:
+    created, used, ends, client_id, address, agent, _ = values
+    return SessionView(
+        session_id=sid,
+        created=int(created) / _MS,
+        last_used=int(used) / _MS,
+        ends=int(ends) / _MS,
+        client_id=client_id.decode(),
+        address=address.decode(),
+        agent=agent.decode(),
+    )

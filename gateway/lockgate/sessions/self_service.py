@@ -1,0 +1,88 @@
+"""What users do with their own sessions and password, beyond logging in and out."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.model import Identity
+from lockgate.observe.audit import Audit, Event
+from lockgate.sessions.accounts import Account, Accounts, Unacceptable
+from lockgate.sessions.captcha import CaptchaAnswer
+from lockgate.sessions.families import Families
+from lockgate.sessions.guard import PasswordGuard
+from lockgate.sessions.overview import SessionView, sessions_of
+from lockgate.sessions.service import Visitor
+from lockgate.stores.redis import RedisClient
+
+
+class SelfService:
+    """A user's own sessions and password.
+
+    Args:
+        redis: where sessions are.
+        families: end them.
+        accounts: change passwords.
+        guard: stands before passwords.
+        audit: is told of everything.
+
+    Methods raise `StoreUnavailableError` or `AccountsUnavailableError` where nothing can be promised.
+    """
+
+    def __init__(
+        self, *, redis: RedisClient, families: Families, accounts: Accounts, guard: PasswordGuard, audit: Audit
+    ) -> None:
+        self._redis = redis
+        self._families = families
+        self._accounts = accounts
+        self._guard = guard
+        self._audit = audit
+
+    async def sessions(self, identity: Identity) -> list[SessionView]:
+        """The user's live sessions."""
+        return await sessions_of(self._redis, identity.sub)
+
+    async def end(self, identity: Identity, sid: str, visitor: Visitor) -> Refusal | None:
+        """End one of the user's own sessions; another user's is not found.
+
+        A limited token ends its own session and is told nothing of others, not even whether they exist. The session of
+        a client in its own name has no entry in Redis.
+        """
+        if sid != identity.sid:
+            if identity.is_limited:
+                return Refusal(Reason.BEYOND_SESSION)
+            if await self._families.client_of(identity.sub, sid) is None:
+                return Refusal(Reason.NOT_FOUND)
+        await self._families.end(identity.sub, sid)
+        self._audit.record(Event.SESSION_ENDED, sub=identity.sub, sid=sid, **visitor.facts)
+        return None
+
+    async def change_password(
+        self, identity: Identity, current: str, new: str, visitor: Visitor, captcha: CaptchaAnswer | None
+    ) -> Refusal | None:
+        """Give the user another password, and end every session but this one.
+
+        The current password is guarded like that of a login, and counts with it: otherwise a stolen access token
+        would be a way to guess it.
+        """
+        account = await self._accounts.find(identity.sub, visitor.request_id)
+        if account is None:
+            return self._refused(identity, Refusal(Reason.PASSWORD_REFUSED), visitor)
+        change = partial(self._accounts.change_password, identity.sub, current, new, visitor.request_id)
+        outcome: Account | Unacceptable | Refusal | None = await self._guard.check(
+            account.username, visitor.address, captcha, change
+        )
+        if isinstance(outcome, Unacceptable):
+            return self._refused(identity, Refusal(Reason.PASSWORD_UNACCEPTABLE), visitor)
+        if not isinstance(outcome, Account):
+            return self._refused(identity, outcome or Refusal(Reason.PASSWORD_REFUSED), visitor)
+        await self._families.end_others(identity.sub, identity.sid, outcome.password_version)
+        self._audit.record(Event.PASSWORD_CHANGED, sub=identity.sub, sid=identity.sid, **visitor.facts)
+        return None
+
+    def _refused(self, identity: Identity, refusal: Refusal, visitor: Visitor) -> Refusal:
+        # A user can have this as often as they like: after a few guesses no password is looked at any more.
+        whose = {"sub": identity.sub, "sid": identity.sid}
+        words = {**whose, "reason": refusal.reason.name.lower(), **visitor.facts}
+        self._audit.record_some(Event.PASSWORD_REFUSED, identity.sub, words)
+        return refusal

@@ -1,0 +1,320 @@
+"""What a user can do with a session: begin it, go on, end it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.bearer import format_gate
+from lockgate.identity.model import Identity
+from lockgate.identity.session_cookie import SessionCookie
+from lockgate.identity.verifier import Verifier
+from lockgate.observe.audit import Audit, Event
+from lockgate.sessions.access import AccessTokens
+from lockgate.sessions.accounts import Account, Accounts
+from lockgate.sessions.captcha import CaptchaAnswer
+from lockgate.sessions.clients import Client, Clients
+from lockgate.sessions.cookie_sessions import CookieSessions, Held
+from lockgate.sessions.families import Families, Outcome, Session
+from lockgate.sessions.guard import PasswordGuard
+from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
+from lockgate.sessions.throttle import account_digest
+from lockgate.settings import TokenSettings
+from lockgate.stores.script import UnconfirmedError
+
+MAX_AGENT = 200
+
+_LATER = (("Retry-After", "1"),)
+"""By then, the others have the successor."""
+
+_REFUSED = {
+    Outcome.UNKNOWN: Reason.REFRESH_UNKNOWN,
+    Outcome.EXPIRED: Reason.REFRESH_EXPIRED,
+    Outcome.REUSED: Reason.REFRESH_REUSED,
+    Outcome.CROWDED: Reason.REFRESH_CROWDED,
+    Outcome.FOREIGN: Reason.REFRESH_FOREIGN,
+    Outcome.SCOPE: Reason.SCOPE_INVALID,
+}
+_KNOCKED = frozenset(
+    {Reason.CAPTCHA_REQUIRED, Reason.LOGIN_THROTTLED, Reason.REFRESH_MALFORMED, Reason.REFRESH_UNKNOWN}
+)
+"""Why those are refused of whom nothing was looked at. Anybody can have as many of these refusals as they like."""
+_REPEATABLE = frozenset({Reason.REFRESH_FOREIGN, Reason.REFRESH_CROWDED, Reason.SCOPE_INVALID})
+"""Why a good refresh token is refused and stays as good as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a login or refresh gives out (RFC 6749 section 5.1).
+
+    Attributes:
+        expires_in: of the access token, seconds.
+        refresh_expires_in: until the session ends if the refresh token is not used, seconds.
+    """
+
+    access_token: str
+    expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
+    session_id: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Where a call came from.
+
+    Attributes:
+        address: of the client.
+        agent: its User-Agent; kept for the user to recognise a session, never believed.
+        request_id: of the call.
+    """
+
+    address: str
+    agent: str
+    request_id: str
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the audit trail says of the call."""
+        return {"address": self.address, "request_id": self.request_id}
+
+
+class Sessions:
+    """Login, refresh, revoke, logout.
+
+    Args:
+        accounts: knows passwords and roles.
+        clients: know which of them there are still.
+        families: knows sessions.
+        refresh_tokens: makes and reads refresh tokens.
+        access: makes access tokens.
+        cookies: keep them for browsers that hold a cookie.
+        verifier: reads them.
+        token: how long things live.
+        guard: stands before passwords.
+        audit: is told of everything.
+
+    Methods raise `StoreUnavailableError` or `AccountsUnavailableError` where nothing can be promised.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts that a session touches
+        self,
+        *,
+        accounts: Accounts,
+        clients: Clients,
+        families: Families,
+        refresh_tokens: RefreshTokens,
+        access: AccessTokens,
+        cookies: CookieSessions,
+        verifier: Verifier,
+        token: TokenSettings,
+        guard: PasswordGuard,
+        audit: Audit,
+    ) -> None:
+        self._accounts = accounts
+        self._clients = clients
+        self._families = families
+        self._refresh_tokens = refresh_tokens
+        self._access = access
+        self._cookies = cookies
+        self._verifier = verifier
+        self._token = token
+        self._guard = guard
+        self._audit = audit
+
+    async def login(
+        self,
+        username: str,
+        password: str,
+        visitor: Visitor,
+        *,
+        captcha: CaptchaAnswer | None = None,
+        client: Client | None = None,
+    ) -> Tokens | Refusal:
+        """Begin a session. Every failure looks the same.
+
+        Args:
+            username: in any spelling.
+            password: as typed.
+            visitor: who calls.
+            captcha: solved for this attempt.
+            client: that the session is for and that alone can refresh it; the public one where not given.
+        """
+        begun = await self._begin(username, password, visitor, captcha, client)
+        return begun if isinstance(begun, Refusal) else self._tokens(*begun)
+
+    async def login_by_cookie(
+        self,
+        username: str,
+        password: str,
+        visitor: Visitor,
+        *,
+        captcha: CaptchaAnswer | None = None,
+        client: Client | None = None,
+    ) -> tuple[SessionCookie, Held] | Refusal:
+        """The same for a browser, which gets a cookie and no token."""
+        begun = await self._begin(username, password, visitor, captcha, client, by_cookie=True)
+        return begun if isinstance(begun, Refusal) else await self._cookies.begin(*begun)
+
+    async def _begin(  # noqa: PLR0913 - what a login consists of
+        self,
+        username: str,
+        password: str,
+        visitor: Visitor,
+        captcha: CaptchaAnswer | None,
+        client: Client | None,
+        *,
+        by_cookie: bool = False,
+    ) -> tuple[Session, Account] | Refusal:
+        look = partial(self._accounts.check_password, username, password, visitor.request_id)
+        account = await self._guard.check(username, visitor.address, captcha, look)
+        if not isinstance(account, Account):
+            return self._login_refused(account or Refusal(Reason.LOGIN_REFUSED), username, visitor)
+        session = await self._families.begin(
+            sub=account.sub,
+            sid=new_sid(),
+            client_id=client.client_id if client else self._token.client_id,
+            address=visitor.address,
+            agent=visitor.agent[:MAX_AGENT],
+            password_version=account.password_version,
+            scope=" ".join(sorted(client.scopes)) if client else None,
+            by_cookie=by_cookie,
+        )
+        if session is None:
+            return self._login_refused(Refusal(Reason.LOGIN_REFUSED, note="blocked meanwhile"), username, visitor)
+        if client is not None and not await self._clients.knows(client):
+            # Looked at after the session has begun: whoever removes a client ends the sessions that he finds.
+            await self._families.end(session.sub, session.sid)
+            return self._login_refused(Refusal(Reason.CLIENT_REFUSED, note="removed meanwhile"), username, visitor)
+        self._audit.record(Event.LOGIN, sub=session.sub, sid=session.sid, client_id=session.client_id, **visitor.facts)
+        for sid in session.made_room:
+            self._audit.record(Event.SESSION_ENDED, sub=session.sub, sid=sid, reason="too_many", **visitor.facts)
+        return session, account
+
+    async def refresh(
+        self, token: str, visitor: Visitor, *, client: Client | None = None, scope: str = ""
+    ) -> Tokens | Refusal:
+        """Go on with a session: a new access token and the next refresh token.
+
+        The account is read first, so that a users service that is away costs nobody a generation.
+
+        Args:
+            token: the refresh token.
+            visitor: who calls.
+            client: who has authenticated; nobody has where not given.
+            scope: what the session shall be narrowed to (RFC 6749 section 6); empty leaves it as it is.
+        """
+        claim = self._refresh_tokens.read(token)
+        if claim is None:
+            return self._refresh_refused(Reason.REFRESH_MALFORMED, None, visitor)
+        account = await self._account_of(claim, visitor)
+        if isinstance(account, Reason):
+            return self._refresh_refused(account, claim, visitor)
+        wanted = set(scope.split())
+        if not wanted <= self._access.granted(account):
+            return self._refresh_refused(Reason.SCOPE_INVALID, claim, visitor)
+        client_id = client.client_id if client else self._token.client_id
+        try:
+            session = await self._families.rotate(
+                claim,
+                client_id=client_id,
+                address=visitor.address,
+                agent=visitor.agent[:MAX_AGENT],
+                scope=" ".join(sorted(wanted)),
+            )
+        except UnconfirmedError:
+            self._audit.record(Event.REFRESH_UNCONFIRMED, sub=claim.sub, sid=claim.sid, **visitor.facts)
+            raise
+        if isinstance(session, Outcome):
+            return self._refresh_refused(_REFUSED[session], claim, visitor)
+        if session.password_version != account.password_version:
+            await self._families.end(claim.sub, claim.sid)
+            return self._refresh_refused(Reason.PASSWORD_OUTDATED, claim, visitor)
+        self._audit.record(
+            Event.REFRESH, sub=session.sub, sid=session.sid, client_id=session.client_id, **visitor.facts
+        )
+        return self._tokens(session, account)
+
+    async def _account_of(self, claim: RefreshClaim, visitor: Visitor) -> Account | Reason:
+        """Whose session it is, or why it cannot go on."""
+        # Before anybody else is asked: the token of a session that has ended costs the users service nothing.
+        if not await self._families.lives(claim.sub, claim.sid):
+            return Reason.REFRESH_UNKNOWN
+        account = await self._accounts.find(claim.sub, visitor.request_id)
+        if account is None:
+            await self._families.end(claim.sub, claim.sid)
+            return Reason.ACCOUNT_CLOSED
+        return account
+
+    async def revoke(self, token: str, visitor: Visitor, *, client: Client | None = None) -> None:
+        """Make a token worthless (RFC 7009): a refresh token with its whole session, an access token by itself.
+
+        A token that is not ours needs nothing; neither does one of another client than the one that has authenticated,
+        and nobody in particular is the public client (RFC 7009 section 2.1). When this returns, no worker accepts the
+        token, and nothing that it began goes on. The trail hears of what that changed; a dead token can be revoked for
+        ever.
+        """
+        whose = client.client_id if client else self._token.client_id
+        claim = self._refresh_tokens.read(token)
+        if claim is not None:
+            # Also where Redis has lost the session: its access tokens may be out there still.
+            if await self._families.client_of(claim.sub, claim.sid) in (whose, None):
+                note = self._audit.record if await self._families.end(claim.sub, claim.sid) else self._audit.log
+                note(Event.REVOKE, sub=claim.sub, sid=claim.sid, **visitor.facts)
+            return
+        unverified = format_gate(token.encode("utf-8", "replace"))
+        if isinstance(unverified, Refusal):
+            return
+        claims = self._verifier.read(unverified)  # whatever this node's clock says of it; others may differ
+        if isinstance(claims, Refusal) or claims.bearer.client_id != whose:
+            return
+        changed = await self._families.block_token(claims.bearer.sub, claims.bearer.jti, claims.exp)
+        note = self._audit.record if changed else self._audit.log
+        note(Event.REVOKE, sub=claims.bearer.sub, jti=claims.bearer.jti, **visitor.facts)
+
+    async def logout(self, identity: Identity, visitor: Visitor) -> None:
+        """End this session."""
+        await self._families.end(identity.sub, identity.sid)
+        self._audit.record(Event.LOGOUT, sub=identity.sub, sid=identity.sid, **visitor.facts)
+
+    async def replace(self, cookie: SessionCookie, visitor: Visitor) -> None:
+        """End the session of a cookie that came along with a login: it is never taken over (R-130)."""
+        note = self._audit.record if await self._families.end(cookie.sub, cookie.sid) else self._audit.log
+        note(Event.SESSION_ENDED, sub=cookie.sub, sid=cookie.sid, reason="replaced", **visitor.facts)
+
+    async def logout_all(self, identity: Identity, visitor: Visitor) -> None:
+        """End every session of this user."""
+        await self._families.end_all(identity.sub)
+        self._audit.record(Event.LOGOUT_ALL, sub=identity.sub, sid=identity.sid, **visitor.facts)
+
+    def _login_refused(self, refusal: Refusal, username: str, visitor: Visitor) -> Refusal:
+        note = self._audit.log if refusal.reason in _KNOCKED else self._audit.record
+        reason = refusal.reason.name.lower()
+        note(Event.LOGIN_REFUSED, reason=reason, account=account_digest(username), **visitor.facts)
+        return refusal
+
+    def _refresh_refused(self, reason: Reason, claim: RefreshClaim | None, visitor: Visitor) -> Refusal:
+        event = Event.REFRESH_REUSED if reason is Reason.REFRESH_REUSED else Event.REFRESH_REFUSED
+        whose = {"sub": claim.sub, "sid": claim.sid} if claim else {}
+        words: dict[str, str | None] = {"reason": reason.name.lower(), **whose, **visitor.facts}
+        if reason in _KNOCKED:
+            self._audit.log(event, **words)
+        elif claim is not None and reason in _REPEATABLE:
+            self._audit.record_some(event, claim.sub, words)
+        else:
+            self._audit.record(event, **words)
+        return Refusal(reason, headers=_LATER if reason is Reason.REFRESH_CROWDED else ())
+
+    def _tokens(self, session: Session, account: Account) -> Tokens:
+        access_token, scope = self._access.issue(session, account)
+        refresh_token = self._refresh_tokens.make(RefreshClaim(session.sub, session.sid, session.generation))
+        return Tokens(
+            access_token=access_token,
+            expires_in=self._access.life_s,
+            refresh_token=refresh_token,
+            refresh_expires_in=self._access.refresh_life_s(session),
+            session_id=session.sid,
+            scope=scope,
+        )

@@ -1,0 +1,189 @@
+"""How many attempts at a password there may be: for one account, from one address, and from everybody together.
+
+Nobody can lock anybody else out: what a victim of guessing gets to see is a captcha. An address that goes on without
+solving one is sent away for a while; whoever shares it, and solves one, is not. A success takes back its own attempt
+and no other, so that guesses at one account cannot be paid for with logins to another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+import unicodedata
+from collections import deque
+from enum import Enum
+from importlib.resources import files
+from typing import Final
+
+from lockgate.edge.client_address import network
+from lockgate.errors import Reason, Refusal, StoreUnavailableError
+from lockgate.settings import LoginSettings
+from lockgate.stores.layout import allowance_key, login_keys
+from lockgate.stores.redis import RedisClient
+from lockgate.stores.script import Script
+
+REFRESH_WINDOW_S: Final = 60
+"""Also of revocations."""
+ATTEMPT_LIFE_S: Final = 120
+"""How long an attempt can be taken back: longer than one takes, and than Redis is usually away."""
+MAX_OWED: Final = 1000
+"""Attempts that a worker has still to take back; more than can be under way."""
+_MS: Final = 1000
+
+
+class Attempt(Enum):
+    """What becomes of an attempt."""
+
+    GO = "go"
+    CAPTCHA = "captcha"
+    WAIT = "wait"
+
+
+class Throttle:
+    """Counts attempts at passwords, in Redis, for all nodes.
+
+    Args:
+        redis: where the counters are.
+        login: how many are allowed.
+
+    Methods raise `StoreUnavailableError`: without counters no password is looked at. An attempt that ended so may have
+    been counted, or is counted later by a Redis that was frozen. It is taken back with the next attempt at this worker
+    that Redis responds to.
+    """
+
+    def __init__(self, redis: RedisClient, login: LoginSettings) -> None:
+        self._login = login
+        self._script = Script(redis, _source("throttle.lua"))
+        self._owed: deque[tuple[str, str, str]] = deque(maxlen=MAX_OWED)
+
+    async def enter(self, username: str, address: str, *, solved: bool, attempt: str = "") -> Refusal | None:
+        """Count an attempt, and say whether it may be made.
+
+        Args:
+            username: as it was typed.
+            address: of the client.
+            solved: a captcha was solved for this attempt.
+            attempt: its name, by which it can be taken back; made here where not given.
+
+        Returns:
+            `None` if it may; else `CAPTCHA_REQUIRED`, or `LOGIN_THROTTLED` with Retry-After.
+        """
+        await self._pay_back()
+        attempt = attempt or new_attempt()
+        try:
+            code, wait_ms = await self._run("take", username, address, attempt, solved=solved)
+        except StoreUnavailableError:
+            self._owed.append((username, address, attempt))
+            raise
+        outcome = Attempt(code.decode("ascii"))
+        if outcome is Attempt.GO:
+            return None
+        if outcome is Attempt.CAPTCHA:
+            return Refusal(Reason.CAPTCHA_REQUIRED, note="wrong answer" if solved else "none given")
+        return Refusal(Reason.LOGIN_THROTTLED, headers=used_up(self._login.address_limit, wait_ms))
+
+    async def take_back(self, username: str, address: str, attempt: str) -> None:
+        """The attempt succeeded, or its client was told of no outcome: it does not count."""
+        try:
+            await self._run("give", username, address, attempt)
+        except StoreUnavailableError:
+            self._owed.append((username, address, attempt))
+            raise
+
+    async def _pay_back(self) -> None:
+        """Take back what could not be taken back when it was due."""
+        while self._owed:
+            # Out of the others' hands while it is under way: those that come meanwhile pay the next one.
+            owed = self._owed.popleft()
+            try:
+                await self._run("give", *owed)
+            except BaseException:
+                self._owed.appendleft(owed)
+                raise
+
+    async def _run(
+        self, what: str, username: str, address: str, attempt: str, *, solved: bool = False
+    ) -> tuple[bytes, int]:
+        login = self._login
+        code, wait_ms = await self._script(
+            keys=login_keys(account_digest(username), network(address), attempt),
+            args=[
+                what,
+                login.window_s * _MS,
+                int(solved),
+                login.account_attempts,
+                login.address_attempts,
+                login.all_attempts,
+                login.address_limit,
+                ATTEMPT_LIFE_S * _MS,
+            ],
+        )
+        return code, wait_ms
+
+
+class Allowance:
+    """How much work an address may ask for that costs us more than it costs them.
+
+    Args:
+        redis: where the counters are.
+        name: of the kind of work.
+        limit: how much in one window.
+        window_s: seconds.
+    """
+
+    def __init__(self, redis: RedisClient, *, name: str, limit: int, window_s: int) -> None:
+        self._name = name
+        self._limit = limit
+        self._window_s = window_s
+        self._script = Script(redis, _source("allowance.lua"))
+
+    async def spend(self, address: str, cost: int = 1) -> Refusal | None:
+        """Take from what an address may have; a refusal with Retry-After where it is used up.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+        """
+        wait_ms = await self._script(
+            keys=[allowance_key(self._name, network(address))],
+            args=[self._window_s * _MS, self._limit, cost],
+        )
+        if not wait_ms:
+            return None
+        return Refusal(Reason.RATE_LIMITED, headers=used_up(self._limit, wait_ms), note=self._name)
+
+
+def new_attempt() -> str:
+    """A name for an attempt."""
+    return secrets.token_hex(8)
+
+
+def account_digest(username: str) -> str:
+    """What stands for an account in counters and in the audit trail: the same for every spelling of its name.
+
+    A digest, because people type passwords where the name belongs. The form that is hashed (NFKC, case folded,
+    trimmed) is the one in which the users service looks names up.
+    """
+    form = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold()).strip()
+    return hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def used_up(limit: int, wait_ms: int) -> tuple[tuple[str, str], ...]:
+    """The fields of an answer to whoever is over a limit: the same as of a route's rate limit.
+
+    Args:
+        limit: how much there may be.
+        wait_ms: until there may be more.
+    """
+    # Whole seconds, at least one (RFC 9110 section 10.2.3).
+    wait_s = str(max(1, math.ceil(wait_ms / _MS)))
+    return (
+        ("RateLimit-Limit", str(limit)),
+        ("RateLimit-Remaining", "0"),
+        ("RateLimit-Reset", wait_s),
+        ("Retry-After", wait_s),
+    )
+
+
+def _source(name: str) -> str:
+    return files("lockgate.sessions").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,83 @@
+"""One-time tickets: for a browser's WebSocket, which cannot send an Authorization field.
+
+A ticket stands for an access token, once, for 30 seconds. What Redis holds is the token, sealed with a key that only
+the ticket gives: whoever reads Redis can use nothing, and whoever writes to it cannot make an identity up, because the
+token that comes out is verified like any other.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+from importlib.resources import files
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.model import UnverifiedToken
+from lockgate.sessions.throttle import used_up
+from lockgate.stores.layout import TICKET_LIFE_S, UserKeys, ticket_key
+from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.script import Script
+
+_SECRET_BYTES: Final = 32
+_TICKET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_NONCE: Final = bytes(12)
+"""Constant, because a key seals one token only (NIST SP 800-38D section 8)."""
+
+
+class Tickets:
+    """Gives tickets out and takes them back.
+
+    Args:
+        redis: where they are.
+        most: how many a user may have in `TICKET_LIFE_S`.
+
+    Methods raise `StoreUnavailableError` where Redis did not answer.
+    """
+
+    def __init__(self, redis: RedisClient, most: int) -> None:
+        self._redis = redis
+        self._most = most
+        source = files("lockgate.sessions").joinpath("ticket.lua").read_text(encoding="utf-8")
+        self._make_room = Script(redis, source)
+
+    async def issue(self, token: UnverifiedToken, sub: str) -> str | Refusal:
+        """A ticket for a token of `sub` that was let in just now; good for `TICKET_LIFE_S`, once.
+
+        Returns:
+            The ticket; a refusal with Retry-After where the user has had too many.
+        """
+        secret = secrets.token_bytes(_SECRET_BYTES)
+        name, key = _derived(secret)
+        wait_ms = await self._make_room(keys=[UserKeys.of(sub).tickets], args=[name, TICKET_LIFE_S * 1000, self._most])
+        if wait_ms:
+            return Refusal(Reason.TOO_MANY_TICKETS, headers=used_up(self._most, wait_ms))
+        sealed = AESGCM(key).encrypt(_NONCE, token.encode("ascii"), None)
+        with store_errors():
+            await self._redis.set(name, sealed, ex=TICKET_LIFE_S)
+        return base64.urlsafe_b64encode(secret).rstrip(b"=").decode("ascii")
+
+    async def redeem(self, ticket: str) -> bytes | None:
+        """The token of a ticket, worth nothing from now on; `None` for one that is unknown, used or too old."""
+        if _TICKET.fullmatch(ticket) is None:
+            return None
+        name, key = _derived(base64.urlsafe_b64decode(f"{ticket}="))
+        with store_errors():
+            sealed = await self._redis.getdel(name)
+        if not isinstance(sealed, bytes):
+            return None
+        try:
+            return AESGCM(key).decrypt(_NONCE, sealed, None)
+        except InvalidTag:
+            return None
+
+
+def _derived(secret: bytes) -> tuple[str, bytes]:
+    """Name and key: two digests of the secret, of which neither tells the other."""
+    name = hashlib.sha256(b"lockgate ticket name\0" + secret).hexdigest()
+    return ticket_key(name), hashlib.sha256(b"lockgate ticket key\0" + secret).digest()

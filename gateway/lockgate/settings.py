@@ -1,0 +1,495 @@
+"""One frozen settings object. Only `load` reads the environment and a configuration file.
+
+Precedence, highest first: environment (`LOCKGATE_` and `__` between levels, for example `LOCKGATE_TOKEN__ISSUER`;
+`REDIS_URL` is also known by its plain name; see `lockgate.environment`), the TOML file, the defaults below.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from lockgate import environment
+from lockgate.clock import DEFAULT_LEEWAY_S, MAX_LEEWAY_S
+from lockgate.errors import ConfigurationError
+from lockgate.origin import normalized
+
+AddressField: TypeAlias = Literal[
+    "x-forwarded-for",
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "x-azure-clientip",
+    "x-envoy-external-address",
+]
+"""Fields in which proxies and load balancers give the client's address."""
+type_name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+DEFAULT_FILE = Path("lockgate.toml")
+KIB = 1024
+MAX_PORT = 65535
+
+
+_HOST_AND_PORT: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+
+
+_HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\]")
+_FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,64}")
+CREDENTIAL_FIELDS: Final = frozenset({"authorization", "set-cookie", "set-cookie2", "cookie"})
+"""Header fields that no page may read, whoever offers them."""
+_ISSUER: Final = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?$"
+"""A URL without query and fragment (RFC 8414 section 2), of https but for trying out."""
+
+
+def upstream_address(url: str) -> tuple[str, int]:
+    """Host and port of `http://host:port` or `https://host:port`; an upstream address is nothing more than that.
+
+    Raises:
+        ValueError: there is another scheme, a path, a query, user information, or no valid port.
+    """
+    match = _HOST_AND_PORT.fullmatch(url)
+    if match is None or not 0 < int(match[2]) <= MAX_PORT:
+        raise ValueError("an upstream is http(s)://host:port and nothing more")
+    return match[1].strip("[]"), int(match[2])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine and no other can reach it."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _plain_address(url: str) -> str:
+    upstream_address(url)
+    return url
+
+
+def _lower_case(text: object) -> object:
+    return text.lower() if isinstance(text, str) else text
+
+
+def _host_name(text: str) -> str:
+    name = text.lower().removesuffix(".")
+    if _HOST_NAME.fullmatch(name) is None:
+        raise ValueError(f"{text!r} is no host name; one is such as api.example, without scheme, port, path and '*'")
+    return f"[{IPv6Address(name[1:-1])}]" if name.startswith("[") else name
+
+
+def _exposed_name(name: str) -> str:
+    if _FIELD_NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is no name of a header field; one is such as X-Total-Count")
+    if name.lower() in CREDENTIAL_FIELDS:
+        raise ValueError(f"{name!r} holds credentials, which no page may read")
+    return name
+
+
+Upstreams = Annotated[tuple[Annotated[str, AfterValidator(_plain_address)], ...], Field(min_length=1)]
+
+Origin = Annotated[str, AfterValidator(normalized)]
+Origins = tuple[Origin, ...]
+ExposedName = Annotated[str, AfterValidator(_exposed_name)]
+PREFLIGHT_AGE_S: Final = 600
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _network(text: object) -> object:
+    """What is no network is told with the one that was probably meant."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ip_network(text, strict=False)
+    except ValueError as error:
+        raise ValueError("no address or network, such as '10.0.0.0/8'") from error
+    raise ValueError(f"it has bits beyond its network, which would be '{meant}'")
+
+
+class ServerSettings(_Section):
+    """Where the gateway listens, and for whom."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=MAX_PORT)] = 8080
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
+    """Host names served here, without port; empty: every valid one."""
+    public_url: Annotated[str, Field(pattern=_ISSUER, max_length=256)] | None = None
+    """The address that clients use, for absolute addresses in responses; `token.issuer` where not given. No address is
+    ever built from `Host` or from what a proxy says."""
+    trusted_proxies: tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...] = ()
+    """Peers whose X-Forwarded-* fields are believed; nobody by default."""
+    forwarded_from: Annotated[AddressField, BeforeValidator(_lower_case)] = "x-forwarded-for"
+    """The one field in which a trusted proxy gives the client's address; the other fields of this kind are dropped."""
+    forwarded_host: bool = False
+    """Whether a trusted proxy's `X-Forwarded-Host` is the host that the client asked; off, it is dropped."""
+    allowed_origins: Origins = ()
+    """Whose pages may read answers, use a session cookie and open WebSockets, unless a route says otherwise; nobody's
+    by default."""
+    session_cookie: Literal["off", "secure", "localhost"] = "off"
+    """Whether a login may give a browser a cookie instead of tokens. `localhost`: one that browsers take over plain
+    HTTP, for a gateway that only its own machine reaches."""
+    openapi: Literal["admin", "everybody"] = "admin"
+    """Who may read the description of all calls, `/openapi.json`."""
+    drain_s: Annotated[float, Field(gt=0)] = 20
+    """How long a node that was told to stop waits for requests in flight."""
+
+    @model_validator(mode="after")
+    def _plain_cookies_stay_on_this_machine(self) -> Self:
+        if self.session_cookie == "localhost" and (not is_loopback(self.host) or self.trusted_proxies):
+            raise ValueError('session_cookie = "localhost" needs a loopback host and no trusted_proxies; use "secure"')
+        return self
+
+
+class LimitSettings(_Section):
+    """How much one client may send, and how slowly (bytes, seconds)."""
+
+    head_bytes: int = 32 * KIB
+    field_bytes: int = 16 * KIB
+    fields: int = 100
+    target_bytes: int = 8 * KIB
+    body_bytes: int = 10 * KIB * KIB
+    own_body_bytes: int = 16 * KIB
+    """For calls answered by the gateway itself, such as a login."""
+    head_s: float = 10
+    body_idle_s: float = 30
+    body_rate: Annotated[int, Field(ge=1)] = 500
+    """Bytes per second, in each `body_idle_s`: a request body that comes slower is given up."""
+    body_total_s: float = 30
+    """How long the body of a call that the gateway answers itself may take in all; a forwarded one has its rate."""
+    after_expiry_s: Annotated[float, Field(ge=0, le=900)] = 900
+    """How long a response with a `Content-Length` may go on after its token has merely run out, at `body_rate` or
+    faster. A token that is revoked, a session that ends and a key that is removed cut it off all the same."""
+    keep_alive_s: float = 15
+    connections: int = 10_000
+    connections_per_peer: int = 1_000
+    """These two are counted by each worker for itself."""
+
+
+class TokenSettings(_Section):
+    """What an access token says, and how long it and its session live (seconds)."""
+
+    issuer: Annotated[str, Field(pattern=_ISSUER, max_length=256)] = "http://127.0.0.1:8080"
+    audience: Annotated[str, Field(min_length=1, max_length=256)] = "lockgate"
+    client_id: Annotated[str, Field(min_length=1, max_length=256)] = "lockgate-login"
+    """The client that logs in with a password when the request names none."""
+    access_life_s: Annotated[int, Field(ge=30, le=3600)] = 300
+    leeway_s: Annotated[int, Field(ge=0, le=MAX_LEEWAY_S)] = DEFAULT_LEEWAY_S
+    refresh_idle_s: Annotated[int, Field(ge=60)] = 14 * 86_400
+    refresh_absolute_s: Annotated[int, Field(ge=60)] = 30 * 86_400
+    refresh_grace_s: Annotated[int, Field(ge=0, le=30)] = 10
+    """How long a refresh whose answer was lost may be asked again, by the clock of Redis; 0: not at all."""
+    sessions_per_user: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """A login beyond that ends the user's oldest session."""
+    tickets_per_user: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """How many tickets a user may have in the 30 seconds that one is good for."""
+    signature_cache: Annotated[int, Field(ge=0)] = 10_000
+    """How many verified signatures a worker remembers."""
+
+    @model_validator(mode="after")
+    def _idle_within_absolute(self) -> Self:
+        if self.refresh_idle_s > self.refresh_absolute_s:
+            raise ValueError("refresh_idle_s is longer than refresh_absolute_s")
+        return self
+
+
+class UpstreamSettings(_Section):
+    """How the gateway talks to services (seconds, counts)."""
+
+    connect_s: float = 2
+    idle_s: float = 30
+    """How long an unused connection to a service is kept; below the service's own keep-alive time-out."""
+    connections: Annotated[int, Field(ge=1)] = 256
+    """Connections to one upstream address from one worker."""
+    waiting: Annotated[int, Field(ge=0)] = 1024
+    """Requests that may wait for one of them; one more is answered 503."""
+    ca_file: Path | None = None
+    """Who certifies services that are spoken to by https://; the system's authorities where not given."""
+    cert_file: Path | None = None
+    """The gateway's own certificate (chain and key in one PEM file), for services that ask for one (mTLS)."""
+    stream_idle_s: Annotated[float, Field(gt=0)] = 120
+    """How long an event stream may be silent; other answers have their route's `timeout_s`."""
+
+
+class SocketSettings(_Section):
+    """How much one WebSocket may cost (bytes, seconds, counts)."""
+
+    message_bytes: Annotated[int, Field(ge=1)] = KIB * KIB
+    """A larger message, whole or in fragments, closes the socket with 1009."""
+    ping_s: Annotated[float, Field(gt=0)] = 20
+    """Seconds between pings; who has not sent a byte from one to the next is taken for dead."""
+    per_user: Annotated[int, Field(ge=1)] = 32
+    """Open sockets of one user, on all nodes together."""
+
+
+def _absolute(prefix: str) -> str:
+    if not prefix.startswith("/"):
+        raise ValueError("a prefix begins with a slash")
+    return prefix
+
+
+class RouteSettings(_Section):
+    """One `[[route]]`: which paths go to which service, and who may ask."""
+
+    name: type_name
+    prefix: Annotated[str, AfterValidator(_absolute), Field(max_length=1024)]
+    """Whatever a path may hold; `/files` stands for `/files` and everything below it."""
+    upstreams: Upstreams
+    service: type_name | None = None
+    """Whose link key signs; the route's name where not given."""
+    auth: Literal["required", "optional", "public"] = "required"
+    methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    rate: tuple[str, ...] = ()
+    """`<count>/<s|min|h> per <user|address|route>`; one or several."""
+    public_write: bool = False
+    """The explicit word that a route needs where anybody may use unsafe methods."""
+    encoded_slashes: bool = False
+    """Take `%2F` in a path, and hand it on as it is: for names with slashes in them. Off, such a path is 400."""
+    timeout_s: Annotated[float, Field(gt=0)] = 10
+    health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = None
+    """A path to GET every few seconds from each upstream; one that does not answer 2xx gets no requests."""
+    body_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Instead of `limits.body_bytes`."""
+    body_rate: Annotated[int, Field(ge=1)] | None = None
+    """Instead of `limits.body_rate`."""
+    finish_unsized: bool = False
+    """Responses without `Content-Length` may go on for `limits.after_expiry_s`, too; event streams never."""
+    preserve_host: bool = False
+    """Give the service the client's `Host` instead of its own address; it is in `X-Forwarded-Host` either way."""
+    forward_authorization: bool = False
+    """Hand the client's Authorization on to the service; off, so that services never see a token."""
+    websocket: tuple[str, ...] = ()
+    """Paths where a WebSocket may be opened; anywhere else it is refused."""
+    allowed_origins: Origins | None = None
+    """Instead of `server.allowed_origins`."""
+    expose_headers: tuple[ExposedName, ...] = ()
+    """What a page of an allowed origin may read of answers, beyond the usual fields and those the service names."""
+    preflight_age_s: Annotated[int, Field(ge=0, le=86_400)] = PREFLIGHT_AGE_S
+    """How long a browser may remember what it was told of a path before it asks again."""
+
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def target(self) -> str:
+        """The service's name, as its link keys have it."""
+        return self.service or self.name
+
+
+class AccountSettings(_Section):
+    """Who checks passwords."""
+
+    service: type_name = "users"
+    timeout_s: float = 5
+
+
+class OperationsSettings(_Section):
+    """The listener for operators: metrics and health. Off unless it has a port."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=MAX_PORT)] | None = None
+    """Of the first worker; each further one listens on the next port, because each counts for itself."""
+
+
+class LogSettings(_Section):
+    """What is written down."""
+
+    access: bool = True
+    """A JSON line on standard output for each request."""
+
+
+class LoginSettings(_Section):
+    """How many attempts at a password there may be in one window, before a captcha is asked for; how many refreshes."""
+
+    window_s: Annotated[int, Field(ge=60, le=86_400)] = 900
+    account_attempts: Annotated[int, Field(ge=1)] = 5
+    """Failures at one account, from wherever, before each further attempt needs a captcha."""
+    address_attempts: Annotated[int, Field(ge=1)] = 20
+    """The same from one address, at whatever accounts."""
+    all_attempts: Annotated[int, Field(ge=1)] = 2000
+    """The same from everybody together."""
+    address_limit: Annotated[int, Field(ge=1)] = 100
+    """Attempts from one address before it has to wait where it does not solve a captcha."""
+    refresh_limit: Annotated[int, Field(ge=1)] = 1200
+    """Refreshes, and tokens for clients, that an address may ask for in a minute: as many as 6,000 users behind one
+    address need whose tokens live five minutes."""
+
+
+class AuditSettings(_Section):
+    """The audit trail."""
+
+    length: Annotated[int, Field(ge=1000)] = 100_000
+    """About how many events Redis keeps; the log has them all."""
+
+
+class StoreSettings(_Section):
+    """How sure a write to Redis has to be."""
+
+    wait_replicas: Annotated[int, Field(ge=0, le=5)] = 0
+    """How many replicas have to confirm a change to a session, or the end of one, before it is answered 200; where
+    fewer do, the answer is 503. With 0 a master that dies may take its last changes with it."""
+
+
+class TracingSettings(_Section):
+    """Where spans go. Off unless there is an endpoint."""
+
+    endpoint: str | None = None
+    """An OTLP/HTTP collector, for example `http://127.0.0.1:4318/v1/traces`."""
+    share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Of the requests that are recorded."""
+    timeout_s: Annotated[float, Field(gt=0)] = 10
+
+
+class KeySettings(_Section):
+    """Where the key ring lies, and how its keys follow one another."""
+
+    directory: Path = Path("keys")
+    publish_delay_s: Annotated[int, Field(ge=3, le=86_400)] = 300
+    """How long a new key is only published before it signs: by then every node, every service and every reader of the
+    key set has it. The key set may be cached for less than that."""
+    rotate_after_s: Annotated[int, Field(ge=0)] = 0
+    """Signing keys and refresh secrets that are this old are replaced by the gateway itself; 0: by command only."""
+
+
+class Settings(_Section):
+    """Everything that can be configured, as one frozen value."""
+
+    server: ServerSettings = ServerSettings()
+    limits: LimitSettings = LimitSettings()
+    token: TokenSettings = TokenSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
+    websocket: SocketSettings = SocketSettings()
+    accounts: AccountSettings = AccountSettings()
+    login: LoginSettings = LoginSettings()
+    audit: AuditSettings = AuditSettings()
+    store: StoreSettings = StoreSettings()
+    keys: KeySettings = KeySettings()
+    operations: OperationsSettings = OperationsSettings()
+    log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
+    redis_url: SecretStr | None = None
+    roles: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Which scopes a role grants."""
+    route: tuple[RouteSettings, ...] = ()
+    upstreams: dict[str, Upstreams] = Field(default_factory=dict)
+    """Addresses by service, instead of those its routes name: the same file then serves a laptop and a cluster."""
+
+    def addresses(self, service: str) -> tuple[str, ...]:
+        """Base URLs of a service's upstreams, in the order they are configured; empty for an unknown service."""
+        if service in self.upstreams:
+            return self.upstreams[service]
+        return tuple(dict.fromkeys(url for route in self.route if route.target == service for url in route.upstreams))
+
+    def upstreams_of(self, route: RouteSettings) -> tuple[str, ...]:
+        """Base URLs that a route leads to: its own, or those of its service where these are configured."""
+        return self.upstreams.get(route.target, route.upstreams)
+
+    @property
+    def public_url(self) -> str:
+        """The address that clients use, without a slash at its end."""
+        return (self.server.public_url or self.token.issuer).rstrip("/")
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """Every scope that can be granted."""
+        return frozenset(scope for scopes in self.roles.values() for scope in scopes)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Every service the gateway calls, hence every link key it needs."""
+        return tuple(dict.fromkeys([self.accounts.service, *(route.target for route in self.route)]))
+
+
+def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the configuration.
+
+    Args:
+        file: a TOML file; `lockgate.toml` of the working folder where not given.
+        environ: the variables; those of this process where not given.
+
+    Raises:
+        ConfigurationError: the file is missing or not TOML, or a value is not acceptable. The text names the setting
+            or the variable, what is wrong with it and what would be right, never a value (it may be a secret).
+    """
+    path = file or DEFAULT_FILE
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
+    told = environment.read(os.environ if environ is None else environ, Settings, content)
+    try:
+        settings = Settings(**_merged(content, told.content))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = tuple(str(part) for part in first["loc"])
+        said = str(first["msg"]).removeprefix("Value error, ")
+        wrong = _unknown_setting(place) if first["type"] == "extra_forbidden" else said
+        if place[0] == "route" and len(place) > 1:
+            wrong = f"{_route_called(content, int(place[1]))}: {wrong}"
+        raise ConfigurationError(f"{_named(path, place, told)}: {wrong}") from error
+    for service in settings.upstreams.keys() - set(settings.services):
+        wrong = f"no route leads to a service {service}; {environment.suggestion(service, settings.services)}"
+        raise ConfigurationError(f"{_named(path, ('upstreams', service), told)}: {wrong}")
+    return settings
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two configurations as one; of what both have, the second counts."""
+    merged = dict(below)
+    for name, value in above.items():
+        under = below.get(name)
+        both = isinstance(value, Mapping) and isinstance(under, Mapping)
+        merged[name] = _merged(under, value) if both else value  # type: ignore[arg-type]  # as `both` says
+    return merged
+
+
+def _named(path: Path, place: tuple[str, ...], told: environment.Read) -> str:
+    """The variable that set it, or the file and where in it."""
+    return told.variable(place) or f"{path}: {'.'.join(place)}"
+
+
+def _route_called(content: Mapping[str, Any], index: int) -> str:
+    """A route by its name, where it has one: nobody counts them from zero."""
+    name = content["route"][index].get("name") if isinstance(content["route"][index], Mapping) else None
+    return f"route {name!r}" if isinstance(name, str) else f"route number {index + 1}"
+
+
+def _unknown_setting(place: tuple[str, ...]) -> str:
+    """What to say of a key that is none."""
+    known: Any = Settings
+    for part in place[:-1]:
+        if not part.isdecimal():
+            known = RouteSettings if part == "route" else known.model_fields[part].annotation
+    return f"there is no such setting; {environment.suggestion(place[-1], known.model_fields)}"

@@ -1,0 +1,50 @@
+"""Who is asking, as endpoints receive it: a frozen `Caller`, never the request."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from lockgate_shop.kit.problems import CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE, RefusedError, refuse
+from lockgate_trust import Caller, caller_of
+
+
+def known_caller(scope: Mapping[str, Any]) -> Caller | None:
+    """The verified caller of a request; None on an open path."""
+    try:
+        return caller_of(scope)
+    except RuntimeError:
+        return None
+
+
+def caller(request: Request) -> Caller:
+    """The caller that the signature vouches for; perhaps an anonymous one, whose `user_id` is None."""
+    return caller_of(request.scope)
+
+
+CallerDep = Annotated[Caller, Depends(caller)]
+
+
+def require_user(asking: CallerDep) -> str:
+    """The id of the user who is asking.
+
+    Raises:
+        RefusedError: the caller is anonymous.
+    """
+    if asking.user_id is None:
+        refuse(CREDENTIALS_REQUIRED)
+    return asking.user_id
+
+
+UserId = Annotated[str, Depends(require_user)]
+
+
+def require_scope(scope: str) -> Callable[[Caller], None]:
+    """A dependency that lets only users pass whose token holds `scope`."""
+
+    def check(asking: CallerDep) -> None:
+        require_user(asking)
+        if scope not in asking.scopes:
+            raise RefusedError(INSUFFICIENT_SCOPE, note=f"needs {scope}")
+
+    return check

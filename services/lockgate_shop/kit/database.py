@@ -1,0 +1,241 @@
+"""One service's own database: SQLite or PostgreSQL behind the same two kinds of transaction."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import structlog
+from sqlalchemy import DateTime, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.types import TypeDecorator
+
+from lockgate_shop.kit.errors import ConfigurationError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from sqlalchemy.engine import Connection, Dialect
+
+    from lockgate_shop.kit.settings import ServiceSettings
+
+T = TypeVar("T")
+
+log = structlog.get_logger("service")
+
+PATIENCE_S: Final = 5
+"""How long SQLite waits for another writer, and PostgreSQL for a connection or a statement."""
+MIGRATION_PATIENCE_S: Final = 300
+"""The same during a migration: of this process, or of another one that holds the lock."""
+_WAL_TRIES: Final = 20
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time on every engine; SQLite by itself would drop the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times, and store UTC."""
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise TypeError("a stored time needs a zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        del dialect
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class Database:
+    """The pool of connections to one database, and one to a replica where there is one.
+
+    Args:
+        settings: the URLs and the limits of each pool.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.is_postgres = make_url(settings.database_url).get_backend_name() == "postgresql"
+        self._faults = _faults_of(self.is_postgres)
+        self._settings = settings
+        self._engine = _engine(settings, settings.database_url, patience_s=PATIENCE_S)
+        replica = settings.database_replica_url
+        self._replica = _engine(settings, replica, patience_s=PATIENCE_S, read_only=True) if replica else None
+        # SQLite upgrades a reading transaction to a writing one only when nobody wrote in between, and otherwise
+        # fails at once: so writers say so at BEGIN, and wait there.
+        self._writer = self._engine.execution_options(writes=True)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that only reads.
+
+        Raises:
+            StoreUnavailableError: the database is away, or no connection became free in time.
+        """
+        with self._translated():
+            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+                yield session
+
+    async def read_lagging(self, ask: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """Ask something that may be answered from a replica, and so may be a moment old; never who may do what.
+
+        Never for a person who can change it: whoever writes expects to read what they wrote. A replica that is away is
+        stood in for by the database itself.
+
+        Args:
+            ask: reads, and returns what it read; perhaps called twice.
+
+        Raises:
+            StoreUnavailableError: as `read`.
+        """
+        if self._replica is not None:
+            try:
+                async with AsyncSession(self._replica, expire_on_commit=False) as session:
+                    return await ask(session)
+            except self._faults as error:
+                log.warning("replica_unavailable", fault=type(error).__name__)
+        async with self.read() as session:
+            return await ask(session)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that is committed at the end of the block, and rolled back when the block raises.
+
+        Raises:
+            StoreUnavailableError: as `read`.
+        """
+        with self._translated():
+            async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+                yield session
+
+    @asynccontextmanager
+    async def migrating(self) -> AsyncIterator[AsyncConnection]:
+        """A writing transaction on a connection of its own, which may take as long as a migration does.
+
+        Raises:
+            StoreUnavailableError: as `read`.
+        """
+        engine = _engine(self._settings, self._settings.database_url, patience_s=MIGRATION_PATIENCE_S)
+        try:
+            with self._translated():
+                async with engine.execution_options(writes=True).begin() as connection:
+                    yield connection
+        finally:
+            await engine.dispose()
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The pool itself, for reading what is not a model's; its exceptions are not translated."""
+        return self._engine
+
+    async def check(self) -> None:
+        """Ask the database something cheap.
+
+        Raises:
+            StoreUnavailableError: it does not answer.
+        """
+        async with self.read() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+        if self._replica is not None:
+            await self._replica.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except self._faults as error:
+            raise StoreUnavailableError(type(error).__name__) from error
+
+
+def _faults_of(postgres: bool) -> tuple[type[Exception], ...]:  # noqa: FBT001 - which engine, not a switch
+    """The exceptions that mean "the database is away", as opposed to "this statement is wrong"."""
+    common = (OperationalError, InterfaceError, DisconnectionError, PoolTimeoutError, OSError)
+    if not postgres:
+        return common
+    # 0.1 s at start that a service on SQLite does not pay.
+    import asyncpg  # type: ignore[import-untyped] # noqa: PLC0415 - as said
+
+    return (*common, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError)
+
+
+def _engine(settings: ServiceSettings, url: str, *, patience_s: float, read_only: bool = False) -> AsyncEngine:
+    common: dict[str, Any] = {
+        "pool_size": settings.pool_size,
+        "max_overflow": 0,
+        "pool_timeout": settings.pool_wait_s,
+        "hide_parameters": True,  # an error must not carry a password hash into a log
+    }
+    if make_url(url).get_backend_name() == "postgresql":
+        limits: dict[str, Any] = {"timeout": PATIENCE_S, "command_timeout": patience_s}
+        if read_only:
+            limits["server_settings"] = {"default_transaction_read_only": "on"}
+        return create_async_engine(url, pool_pre_ping=True, connect_args=limits, **common)
+    if not read_only:
+        _make_file(url)
+    engine = create_async_engine(url, connect_args={"timeout": patience_s}, **common)
+    event.listen(engine.sync_engine, "connect", _sqlite_connected)
+    event.listen(engine.sync_engine, "begin", _sqlite_begin)
+    if read_only:
+        event.listen(engine.sync_engine, "connect", _sqlite_read_only)
+    return engine
+
+
+def _make_file(url: str) -> None:
+    file = make_url(url).database
+    if file and file != ":memory:":
+        try:
+            Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Made here, so that nobody else can read it; SQLite gives the files beside it the same mode.
+            os.close(os.open(file, os.O_RDONLY | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise ConfigurationError(f"no folder or file can be made for the database: {error.strerror}") from error
+
+
+def _sqlite_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the driver's connection, by SQLAlchemy's hook
+    # The driver would begin transactions by itself, late, and commit before DDL; `_sqlite_begin` does it instead.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    _switch_to_wal(cursor)
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:  # noqa: ANN401 - as `_sqlite_connected`
+    # Of several that do this to a new file at once, some fail without waiting; so these wait for the others' lock.
+    for _ in range(_WAL_TRIES):
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("COMMIT")
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode = WAL")
+
+
+def _sqlite_read_only(connection: Any, _: object) -> None:  # noqa: ANN401 - as `_sqlite_connected`
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.close()
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

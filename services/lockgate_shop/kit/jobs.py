@@ -1,0 +1,163 @@
+"""Jobs: work that is done after the answer, by another process, also when one that did it is killed.
+
+A queue in Redis, kept by streaq. A job is a name and a UUID, nothing more: what it is about, how far it is and how it
+ended stands in the service's database, so that a job that is done twice is done once, and one that Redis forgot can be
+asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from uuid import UUID
+
+import structlog
+
+from lockgate_shop.kit.errors import ServiceError, StoreUnavailableError
+from lockgate_shop.kit.redis_address import read
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+log = structlog.get_logger("service")
+
+Job: TypeAlias = "Callable[[UUID], Awaitable[None]]"
+"""Does one piece of work. A `ServiceError` out of it means: again, a little later. It says itself when to give up."""
+
+PUT_WITHIN_S: Final = 2
+JOB_WITHIN: Final = timedelta(minutes=10)
+RETRY_S: Final = 5
+MAX_TRIES: Final = 20
+"""The queue's own limit, for a job that does not even get to say that it gives up."""
+
+
+class Queue:
+    """Where jobs are put.
+
+    Args:
+        redis_url: where the queue is.
+        name: of the queue.
+    """
+
+    def __init__(self, redis_url: str, name: str) -> None:
+        self._redis_url = redis_url
+        self._name = name
+
+    async def put(self, job: str, job_id: UUID) -> None:
+        """Have a job done; one that is waiting or under way already is not done once more.
+
+        Raises:
+            StoreUnavailableError: Redis did not take it.
+        """
+        # 0.7 s of imports the first time, which a service that puts no job does not pay; off the event loop.
+        await asyncio.to_thread(importlib.import_module, "streaq")
+        queue = _queue(self._redis_url, self._name)
+        try:
+            # A connection of its own for each: jobs are rare, and coredis ties a pool to the task that opened it.
+            async with asyncio.timeout(PUT_WITHIN_S), queue:
+                task = queue.enqueue_unsafe(job, str(job_id))
+                task.id = job_id.hex
+                await task
+        except (OSError, TimeoutError, _redis_error(), ExceptionGroup) as error:
+            raise StoreUnavailableError(f"queue: {type(error).__name__}") from error
+
+
+def worker(
+    redis_url: str, name: str, jobs: Mapping[str, Job], *, each_minute: Callable[[], Awaitable[None]], idle_s: float
+) -> Any:  # noqa: ANN401 - a streaq Worker, imported where it is needed
+    """What does the jobs of a queue, by `await worker.run_async()`, until SIGTERM or SIGINT.
+
+    Args:
+        redis_url: where the queue is.
+        name: of the queue.
+        jobs: by name.
+        each_minute: done once a minute by one of all workers.
+        idle_s: a worker that gave no sign of life for so long is taken for dead, and its jobs are given to others.
+    """
+    retry = importlib.import_module("streaq").StreaqRetry
+    made = _queue(redis_url, name, idle_timeout=idle_s, grace_period=round(idle_s), concurrency=4)
+
+    def task(job: Job) -> Callable[[str], Awaitable[None]]:
+        async def run(job_id: str) -> None:
+            try:
+                await job(UUID(job_id))
+            except ServiceError as error:
+                log.warning("job_postponed", job=job_id, fault=str(error))
+                raise retry(delay=RETRY_S) from error
+
+        return run
+
+    async def tick() -> None:
+        try:
+            await each_minute()
+        except ServiceError as error:
+            log.warning("sweep_postponed", fault=str(error))
+
+    for job_name, job in jobs.items():
+        made.task(name=job_name, timeout=JOB_WITHIN, max_tries=MAX_TRIES, silent=True)(task(job))
+    made.cron("* * * * *", name="each_minute", timeout=timedelta(seconds=50), silent=True)(tick)
+    return made
+
+
+@contextlib.asynccontextmanager
+async def answering(host: str, port: int, check: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Answer probes of a process that has no other HTTP: 200 to everything, 503 while `check` raises a ServiceError."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+            async with asyncio.timeout(PUT_WITHIN_S):
+                await reader.readuntil(b"\r\n\r\n")
+                try:
+                    await check()
+                    status = b"200 OK"
+                except ServiceError:
+                    status = b"503 Service Unavailable"
+                writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, host, port):
+        yield
+
+
+def _queue(redis_url: str, name: str, **options: object) -> Any:  # noqa: ANN401 - as `worker`
+    kind = importlib.import_module("streaq").Worker
+    return kind(
+        **_store(redis_url),
+        # In braces: in a Cluster all keys of one queue are in one slot.
+        queue_name=f"{{{name}}}",
+        # Its default is pickle: whoever can write to Redis could run code in the workers.
+        serializer=_written,
+        deserializer=json.loads,
+        **options,
+    )
+
+
+def _store(redis_url: str) -> dict[str, Any]:
+    """Where the queue is, as streaq wants to be told."""
+    found = read(redis_url)
+    options = {**found.login, **found.secured}
+    if found.cluster:
+        return {"cluster_nodes": list(found.hosts), "redis_kwargs": options}
+    if found.master is not None:
+        return {
+            "sentinel_nodes": list(found.hosts),
+            "sentinel_master": found.master,
+            "sentinel_kwargs": {**found.secured, **found.sentinel_login},
+            "redis_kwargs": {**options, "db": found.db},
+        }
+    # Read by coredis, which leaves what is percent-coded as it is unless it is told.
+    return {"redis_url": redis_url, "redis_kwargs": {"decode_components": True}}
+
+
+def _written(value: Any) -> bytes:  # noqa: ANN401 - a job's name and id; or an exception, as the result of a job
+    return json.dumps(value, default=lambda unknown: type(unknown).__name__).encode()
+
+
+def _redis_error() -> type[Exception]:
+    error: type[Exception] = importlib.import_module("coredis.exceptions").RedisError
+    return error

@@ -1,0 +1,166 @@
+"""The app factory: what every service answers the same way, around the routes that are its own."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute, APIWebSocketRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from lockgate_shop.kit import openapi
+from lockgate_shop.kit.body import BodyGate
+from lockgate_shop.kit.clock import Clock
+from lockgate_shop.kit.database import Database
+from lockgate_shop.kit.envelope import Envelope, refused, request_id_of
+from lockgate_shop.kit.head import HeadAsGet
+from lockgate_shop.kit.links import OPEN_PATHS, LinkGate, LinkTable
+from lockgate_shop.kit.migrations import Schema, migrate
+from lockgate_shop.kit.problems import (
+    ANY_PROBLEM,
+    BY_STATUS,
+    INTERNAL,
+    INVALID_FIELDS,
+    Problem,
+    RefusedError,
+    field_errors,
+    problem_answer,
+)
+from lockgate_trust import LEEWAY_S, IdentityMiddleware, LinkKeys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a service is made of.
+
+    Attributes:
+        schema: its tables; also tells its name.
+        database: opened (and brought up to date) when the app starts, closed when it stops.
+        routers: its routes.
+        links: who may call them. Each route must be covered.
+        state: what its dependencies find on `app.state`.
+        draining: told, in this order, that the process is to stop: what would go on for ever ends now.
+        closing: what to close when the app stops, in this order, before the database.
+    """
+
+    schema: Schema
+    database: Database
+    routers: Sequence[APIRouter]
+    links: LinkTable
+    state: dict[str, object]
+    draining: Sequence[Callable[[], None]] = ()
+    closing: Sequence[Callable[[], Awaitable[None]]] = ()
+
+
+def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock, leeway_s: float = LEEWAY_S) -> FastAPI:
+    """A service as an ASGI app; its lifespan migrates the database.
+
+    From the outside in: the signature; one answer and one log line for each request; the link table; the body; HEAD
+    as GET; and only then the routes.
+
+    Args:
+        parts: what it is made of.
+        keys: its link keys.
+        clock: the time.
+        leeway_s: by how much the clocks of its callers may differ from that.
+
+    Raises:
+        RuntimeError: a route is in no rule of the link table.
+    """
+    app = FastAPI(
+        title=f"Lockgate {parts.schema.service}",
+        lifespan=_lifespan(parts),
+        redirect_slashes=False,
+        openapi_url=None,
+        generate_unique_id_function=openapi.operation_id,
+        responses=ANY_PROBLEM,
+        # Its log records of refused input hold the input.
+        telemetry={"logs": False},
+        exception_handlers={
+            RefusedError: _answer_refusal,
+            RequestValidationError: _answer_invalid,
+            HTTPException: _answer_framework,
+        },
+    )
+    app.state.database = parts.database
+    app.state.draining = parts.draining
+    for name, value in parts.state.items():
+        setattr(app.state, name, value)
+    routers = [*parts.routers, openapi.router]
+    links = LinkTable({**parts.links.rules, openapi.PATH: openapi.READERS})
+    for router in routers:
+        app.include_router(router)
+    app.include_router(_health(parts.database, keys))
+    _check_covered(routers, links)
+    # The last one added is the outermost.
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(BodyGate)
+    app.add_middleware(LinkGate, table=links)
+    app.add_middleware(Envelope)
+    app.add_middleware(IdentityMiddleware, keys=keys, clock=clock, open_paths=OPEN_PATHS, leeway_s=leeway_s)
+    return app
+
+
+def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            await migrate(parts.database, parts.schema)
+            yield
+        finally:
+            for close in (*parts.closing, parts.database.close):
+                await close()
+
+    return lifespan
+
+
+def _health(database: Database, keys: LinkKeys) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/healthz")
+    async def alive() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get("/readyz")
+    async def ready() -> dict[str, str]:
+        await database.check()
+        # The reason stands in the log: it names files, and everybody may ask.
+        warning = {"keys": "warning: they cannot be reloaded, the last good ones are in use"} if keys.problem else {}
+        return {"status": "ready", "database": "ok", **warning}
+
+    return router
+
+
+def _check_covered(routers: Sequence[APIRouter], links: LinkTable) -> None:
+    for route in (route for router in routers for route in router.routes):
+        if not isinstance(route, (APIRoute, APIWebSocketRoute)) or not links.covers(route.path):
+            raise RuntimeError(f"no rule says who may call {getattr(route, 'path', route)}")
+
+
+async def _answer_refusal(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RefusedError) or request.scope["type"] == "websocket":
+        raise error  # a handshake is refused by the envelope
+    return refused(request.scope, error)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return problem_answer(
+        INVALID_FIELDS,
+        request_id=request_id_of(request.scope),
+        members={"errors": field_errors(error.errors())},
+    )
+
+
+async def _answer_framework(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    problem: Problem = BY_STATUS.get(error.status_code, INTERNAL)
+    headers = dict(error.headers or {})
+    if "GET" in headers.get("Allow", "").split(", "):
+        headers["Allow"] += ", HEAD"
+    return problem_answer(problem, request_id=request_id_of(request.scope), headers=headers)

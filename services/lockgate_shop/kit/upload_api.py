@@ -1,0 +1,63 @@
+"""Uploads, as clients announce and see them; the same in every service that takes files."""
+
+from datetime import datetime
+from typing import Annotated, Final, Literal, Self
+from uuid import UUID
+
+from pydantic import Field
+
+from lockgate_shop.kit.api import Answer, Body, Line
+from lockgate_shop.kit.objects import SignedPut
+from lockgate_shop.kit.uploads import UploadColumns, UploadStatus
+
+PICTURE_LIFE: Final = "private, max-age=240"
+"""For a redirection to a signed address: less than the address itself is good for."""
+
+ContentType = Annotated[str, Field(min_length=3, max_length=100, examples=["image/png"])]
+Size = Annotated[int, Field(strict=True, ge=1, le=10**12, description="In bytes.")]
+FileName = Annotated[Line, Field(max_length=255)]
+
+
+class UploadBody(Body):
+    """A file that is about to be stored."""
+
+    content_type: ContentType
+    size: Size
+
+
+class UploadAnswer(Answer):
+    """A file, or one that is about to be; unconfirmed ones are gone at `expires_at`."""
+
+    id: UUID
+    purpose: str
+    filename: str | None
+    content_type: str
+    size: int
+    status: Literal["pending", "confirmed"]
+    created_at: datetime
+    expires_at: datetime | None
+
+    @classmethod
+    def of(cls, upload: UploadColumns, **more: object) -> Self:
+        """What the owner of `upload` sees."""
+        expires_at = upload.expires_at if upload.status == UploadStatus.PENDING else None
+        return cls.model_validate({**vars(upload), "expires_at": expires_at, **more})
+
+
+class PutAnswer(Answer):
+    """The request that stores the file: with these header fields, to the letter, and without any credentials."""
+
+    method: Literal["PUT"] = "PUT"
+    url: str
+    headers: dict[str, str]
+
+
+class BegunAnswer(UploadAnswer):
+    """An upload that is taken note of, and how to store its bytes before it is confirmed."""
+
+    put: PutAnswer
+
+    @classmethod
+    def begun(cls, upload: UploadColumns, put: SignedPut) -> Self:
+        """What the owner is told."""
+        return cls.of(upload, put=PutAnswer(url=put.url, headers=put.headers))

@@ -1,0 +1,140 @@
+"""The routes of the cart: one for each user, the same on every node."""
+
+from typing import Annotated, Final, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+
+from lockgate_shop.kit.api import Answer, Body, from_state
+from lockgate_shop.kit.caller import CallerDep, UserId
+from lockgate_shop.kit.problems import CREDENTIALS_REQUIRED, STORE_AWAY, UPSTREAM_AWAY, documented, granted
+from lockgate_shop.orders.carts import CART_CHANGED, CART_FULL, Cart, Carts, Change
+from lockgate_shop.orders.items import Items, Money, SomeItems, SomeQuantities, by_product
+from lockgate_shop.orders.stock import Quote, Stock
+
+router: Final = APIRouter(prefix="/orders/cart")
+
+REFUSALS: Final = documented(CREDENTIALS_REQUIRED, STORE_AWAY)
+CHANGE_REFUSALS: Final = documented(CREDENTIALS_REQUIRED, CART_FULL, CART_CHANGED, STORE_AWAY)
+
+
+def _carts(request: Request) -> Carts:
+    return from_state(Carts, "carts", request)
+
+
+def _stock(request: Request) -> Stock:
+    return from_state(Stock, "stock", request)
+
+
+CartsDep = Annotated[Carts, Depends(_carts)]
+StockDep = Annotated[Stock, Depends(_stock)]
+IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=200)]
+
+
+class CartBody(Body):
+    """All that the cart is to hold; each product once."""
+
+    items: Items
+
+
+class CartChangeBody(Body):
+    """Quantities of some products; 0 takes one out."""
+
+    items: SomeQuantities
+
+
+class MergeBody(Body):
+    """A cart that was filled before the login, under an id that the client made up for this one merge."""
+
+    merge_id: UUID
+    items: SomeItems
+
+
+class CartItem(Answer):
+    """So many of one product."""
+
+    product_id: UUID
+    quantity: int
+
+
+class CartAnswer(Answer):
+    """A cart. Prices are those of the moment and not part of it: see its quote."""
+
+    items: list[CartItem]
+
+    @classmethod
+    def of(cls, cart: Cart) -> Self:
+        """What the owner of `cart` sees."""
+        return cls(items=[CartItem(product_id=key, quantity=quantity) for key, quantity in cart.items.items()])
+
+
+class QuoteLine(Answer):
+    """What one product costs now, and whether there is enough of it; without a price when it is not for sale."""
+
+    product_id: UUID
+    quantity: int
+    available: bool
+    name: str | None
+    unit_price: Money | None
+
+
+class QuoteAnswer(Answer):
+    """The cart at the prices of now. Nothing is promised; `total` is null where the cart could not be bought."""
+
+    items: list[QuoteLine]
+    total: Money | None
+
+    @classmethod
+    def of(cls, quote: Quote) -> Self:
+        """What the owner of the cart sees."""
+        return cls.model_validate(quote.model_dump())
+
+
+def _answer(cart: Cart, response: Response) -> CartAnswer:
+    response.headers["ETag"] = cart.etag
+    return CartAnswer.of(cart)
+
+
+@router.get("", responses=REFUSALS)
+async def read_cart(user: UserId, carts: CartsDep, response: Response) -> CartAnswer:
+    """One's own cart, perhaps an empty one."""
+    return _answer(await carts.read(user), response)
+
+
+@router.get("/quote", responses=documented(CREDENTIALS_REQUIRED, STORE_AWAY, UPSTREAM_AWAY))
+async def quote_cart(user: UserId, caller: CallerDep, carts: CartsDep, stock: StockDep) -> QuoteAnswer:
+    """One's own cart at the prices of now."""
+    cart = await carts.read(user)
+    return QuoteAnswer.of(await stock.quote(caller, cart.items))
+
+
+@router.put("", responses=CHANGE_REFUSALS)
+async def replace_cart(
+    user: UserId, body: CartBody, carts: CartsDep, response: Response, if_match: IfMatch = None
+) -> CartAnswer:
+    """Hold these items and no others. The last one who writes wins, but not over an `If-Match` that fails."""
+    return await _changed(carts, user, if_match, lambda cart: cart.having(by_product(body.items)), response)
+
+
+@router.patch("", responses=CHANGE_REFUSALS)
+async def change_cart(
+    user: UserId, body: CartChangeBody, carts: CartsDep, response: Response, if_match: IfMatch = None
+) -> CartAnswer:
+    """Set the quantities of some products; the others stay, also those that somebody else sets meanwhile."""
+    return await _changed(carts, user, if_match, lambda cart: cart.changed(by_product(body.items)), response)
+
+
+@router.delete("", status_code=204, responses=documented(CREDENTIALS_REQUIRED, CART_CHANGED, STORE_AWAY))
+async def empty_cart(user: UserId, carts: CartsDep, if_match: IfMatch = None) -> None:
+    """Take everything out."""
+    granted(await carts.change(user, lambda cart: cart.having({}), if_match=if_match))
+
+
+@router.post("/merge", responses=documented(CREDENTIALS_REQUIRED, CART_FULL, STORE_AWAY))
+async def merge_cart(user: UserId, body: MergeBody, carts: CartsDep, response: Response) -> CartAnswer:
+    """Add a guest's cart to one's own, once: a `merge_id` that was merged already changes nothing any more."""
+    return await _changed(carts, user, None, lambda cart: cart.merged(body.merge_id, by_product(body.items)), response)
+
+
+async def _changed(carts: Carts, user: str, if_match: str | None, change: Change, response: Response) -> CartAnswer:
+    return _answer(granted(await carts.change(user, change, if_match=if_match)), response)

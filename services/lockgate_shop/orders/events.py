@@ -1,0 +1,33 @@
+"""What happens to orders, as told to those who listen."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import structlog
+
+from lockgate_shop.kit.clock import Clock, moment
+from lockgate_shop.kit.errors import StoreUnavailableError
+
+if TYPE_CHECKING:
+    from lockgate_shop.kit.events import Feed
+    from lockgate_shop.orders.models import Order
+
+log = structlog.get_logger("service")
+
+
+class OrderEvents:
+    """Tells an order's owner, on whatever node they listen, that it has changed."""
+
+    def __init__(self, feed: Feed, clock: Clock) -> None:
+        self._feed = feed
+        self._clock = clock
+
+    async def changed(self, order: Order) -> None:
+        """Tell it. The change itself is done and stays so: while Redis is away nobody is told, and that is logged."""
+        data = {"order_id": str(order.id), "status": str(order.status), "at": moment(self._clock).isoformat()}
+        try:
+            await self._feed.publish(order.user_id, json.dumps(data, separators=(",", ":")))
+        except StoreUnavailableError as error:
+            log.warning("event_lost", order=str(order.id), fault=str(error))

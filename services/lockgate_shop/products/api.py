@@ -1,0 +1,187 @@
+"""The public routes of the products service: the catalogue."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Self
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import AfterValidator, Field, StringConstraints
+
+from lockgate_shop.kit.api import DEFAULT_PAGE, Answer, Body, Line, from_state
+from lockgate_shop.kit.caller import CallerDep, require_scope
+from lockgate_shop.kit.etags import NOT_MODIFIED, IfNoneMatch, validated
+from lockgate_shop.kit.paging import BAD_CURSOR, MAX_CURSOR, MAX_LIMIT
+from lockgate_shop.kit.problems import (
+    CREDENTIALS_REQUIRED,
+    INSUFFICIENT_SCOPE,
+    NOT_FOUND,
+    Problem,
+    documented,
+    granted,
+    refuse,
+)
+from lockgate_shop.products.catalogue import Catalogue, NewProduct
+from lockgate_shop.products.models import Product
+from lockgate_shop.products.store import Filter
+
+router: Final = APIRouter(prefix="/products")
+
+MAX_MINOR: Final = 10**12
+MAX_STOCK: Final = 10**9
+CURRENCY_REQUIRED: Final = Problem(400, "currency_required", "Prices are compared in one currency; say which")
+
+
+def _catalogue(request: Request) -> Catalogue:
+    return from_state(Catalogue, "catalogue", request)
+
+
+CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
+WRITE_SCOPE: Final = "products:write"
+MAY_WRITE: Final = [Depends(require_scope(WRITE_SCOPE))]
+WRITE_REFUSALS: Final = documented(CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE, NOT_FOUND)
+
+
+def _lines(text: str) -> str:
+    if not all(character.isprintable() or character == "\n" for character in text):
+        raise ValueError("control characters")
+    return text
+
+
+Name = Annotated[Line, Field(max_length=120)]
+Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(_lines)]
+Stock = Annotated[int, Field(strict=True, ge=0, le=MAX_STOCK)]
+
+
+class Money(Body):
+    """An amount in the currency's smallest unit (cents), never a fraction."""
+
+    amount: Annotated[int, Field(strict=True, ge=0, le=MAX_MINOR)]
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")]
+
+
+class NewProductBody(Body):
+    """A product to put into the catalogue."""
+
+    name: Name
+    description: Description = ""
+    price: Money
+    stock: Stock = 0
+
+
+class ProductChangeBody(Body):
+    """What of a product is to change; what is left out stays. `stock` sets what is left, as counted on the shelf."""
+
+    name: Name = ""
+    description: Description = ""
+    price: Money = Money(amount=0, currency="XXX")
+    stock: Stock = 0
+
+    def columns(self) -> dict[str, Any]:
+        """The columns that were given, and their values."""
+        values = {name: getattr(self, name) for name in self.model_fields_set - {"price"}}
+        if "price" in self.model_fields_set:
+            values |= {"price_minor": self.price.amount, "currency": self.price.currency}
+        return values
+
+
+class ProductAnswer(Answer):
+    """A product, as everybody sees it."""
+
+    id: UUID
+    name: str
+    description: str
+    price: Money
+    stock: int
+    image: str | None
+    """Where the picture is; another address when it is another picture."""
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, product: Product) -> Self:
+        """What everybody sees of `product`."""
+        price = Money(amount=product.price_minor, currency=product.currency)
+        image = f"/products/{product.id}/image?v={product.image_id}" if product.image_id else None
+        return cls.model_validate({**vars(product), "price": price, "image": image})
+
+
+def _rendered(product: Product) -> bytes:
+    return ProductAnswer.of(product).model_dump_json().encode()
+
+
+class ProductsAnswer(Answer):
+    """A page of the catalogue; `next` is given back as `after` for the one behind it."""
+
+    items: list[ProductAnswer]
+    next: str | None
+
+
+class ListQuery(Body):
+    """Which products are wanted."""
+
+    q: Annotated[Line | None, Field(max_length=100, description="Words of the name or the description.")] = None
+    currency: Annotated[str | None, Field(pattern="^[A-Z]{3}$")] = None
+    min_price: Annotated[int | None, Field(ge=0, le=MAX_MINOR, description="In the currency's smallest unit.")] = None
+    max_price: Annotated[int | None, Field(ge=0, le=MAX_MINOR, description="In the currency's smallest unit.")] = None
+    in_stock: bool | None = None
+    limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_PAGE
+    after: Annotated[str | None, Field(max_length=MAX_CURSOR, description="`next` of the page before.")] = None
+
+    def filter(self) -> Filter:
+        """The same as the store takes it."""
+        return Filter(
+            words=tuple((self.q or "").split()),
+            currency=self.currency,
+            min_price=self.min_price,
+            max_price=self.max_price,
+            in_stock=self.in_stock,
+        )
+
+
+@router.get("", response_model=ProductsAnswer, responses={**NOT_MODIFIED, **documented(BAD_CURSOR, CURRENCY_REQUIRED)})
+async def list_products(
+    query: Annotated[ListQuery, Query()], asking: CallerDep, catalogue: CatalogueDep, if_none_match: IfNoneMatch = None
+) -> Response:
+    """The catalogue by name, or what of it is wanted."""
+    if query.currency is None and (query.min_price, query.max_price) != (None, None):
+        refuse(CURRENCY_REQUIRED)
+    page = granted(
+        await catalogue.page(query.filter(), query.limit, query.after, may_lag=WRITE_SCOPE not in asking.scopes)
+    )
+    answer = ProductsAnswer(items=[ProductAnswer.of(product) for product in page.items], next=page.next)
+    return validated(answer.model_dump_json().encode(), if_none_match)
+
+
+@router.get("/{product_id}", response_model=ProductAnswer, responses={**NOT_MODIFIED, **documented(NOT_FOUND)})
+async def read_product(
+    product_id: UUID, asking: CallerDep, catalogue: CatalogueDep, if_none_match: IfNoneMatch = None
+) -> Response:
+    """One product."""
+    if WRITE_SCOPE in asking.scopes:
+        return validated(_rendered(granted(await catalogue.read(product_id))), if_none_match)
+    return validated(granted(await catalogue.read_cached(product_id, _rendered)), if_none_match)
+
+
+@router.post("", status_code=201, dependencies=MAY_WRITE, responses=WRITE_REFUSALS)
+async def add_product(body: NewProductBody, catalogue: CatalogueDep) -> ProductAnswer:
+    """Put a product into the catalogue."""
+    wanted = NewProduct(
+        name=body.name,
+        description=body.description,
+        price_minor=body.price.amount,
+        currency=body.price.currency,
+        stock=body.stock,
+    )
+    return ProductAnswer.of(await catalogue.add(wanted))
+
+
+@router.patch("/{product_id}", dependencies=MAY_WRITE, responses=WRITE_REFUSALS)
+async def change_product(product_id: UUID, body: ProductChangeBody, catalogue: CatalogueDep) -> ProductAnswer:
+    """Change a product."""
+    return ProductAnswer.of(granted(await catalogue.change(product_id, body.columns())))
+
+
+@router.delete("/{product_id}", status_code=204, dependencies=MAY_WRITE, responses=WRITE_REFUSALS)
+async def withdraw_product(product_id: UUID, catalogue: CatalogueDep) -> None:
+    """Take a product out of the catalogue."""
+    granted(await catalogue.withdraw(product_id))

@@ -1,0 +1,57 @@
+"""The public routes for images of products."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import RedirectResponse
+
+from lockgate_shop.kit.api import from_state
+from lockgate_shop.kit.problems import NOT_FOUND, documented, granted
+from lockgate_shop.kit.upload_api import PICTURE_LIFE, BegunAnswer, UploadAnswer, UploadBody
+from lockgate_shop.kit.uploads import NOT_UPLOADED, TOO_LARGE, TOO_MANY_PENDING, TYPE_REFUSED, UPLOAD_DIFFERS
+from lockgate_shop.products.api import MAY_WRITE, WRITE_REFUSALS
+from lockgate_shop.products.images import Images
+
+router: Final = APIRouter(prefix="/products/{product_id}/image", responses=documented(NOT_FOUND))
+
+
+def _images(request: Request) -> Images:
+    return from_state(Images, "images", request)
+
+
+ImagesDep = Annotated[Images, Depends(_images)]
+
+
+@router.get("", status_code=302, response_class=RedirectResponse)
+async def show_image(product_id: UUID, images: ImagesDep) -> RedirectResponse:
+    """To where the image can be seen."""
+    location = granted(await images.address(product_id))
+    return RedirectResponse(location, status_code=302, headers={"Cache-Control": PICTURE_LIFE})
+
+
+@router.post(
+    "/uploads",
+    status_code=201,
+    dependencies=MAY_WRITE,
+    responses={**WRITE_REFUSALS, **documented(TYPE_REFUSED, TOO_LARGE, TOO_MANY_PENDING)},
+)
+async def begin_image(product_id: UUID, body: UploadBody, images: ImagesDep) -> BegunAnswer:
+    """Announce an image (at most 10 MB), and learn where to store it: with `PUT`, and confirmed, within 15 minutes."""
+    return BegunAnswer.begun(*granted(await images.begin(product_id, body.content_type, body.size)))
+
+
+@router.post(
+    "/uploads/{upload_id}/confirm",
+    dependencies=MAY_WRITE,
+    responses={**WRITE_REFUSALS, **documented(NOT_UPLOADED, UPLOAD_DIFFERS)},
+)
+async def confirm_image(product_id: UUID, upload_id: UUID, images: ImagesDep) -> UploadAnswer:
+    """Say that an image has been stored; it is shown from now on. Doing so again changes nothing."""
+    return UploadAnswer.of(granted(await images.confirm(product_id, upload_id)))
+
+
+@router.delete("", status_code=204, dependencies=MAY_WRITE, responses=WRITE_REFUSALS)
+async def remove_image(product_id: UUID, images: ImagesDep) -> None:
+    """Show no image any more."""
+    granted(await images.remove(product_id))

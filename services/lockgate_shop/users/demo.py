@@ -1,0 +1,25 @@
+"""Demo users, for a stack on somebody's own machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lockgate_shop.users.accounts import Accounts, Registration
+from lockgate_shop.users.models import Role
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+PASSWORD: Final = "correct-horse-battery"  # noqa: S105 - printed by `lockgate dev`, and good for nothing else
+USERS: Final = {
+    "alice": ("Alice Liddell", (Role.CUSTOMER,)),
+    "bob": ("Bob Cratchit", (Role.CUSTOMER,)),
+    "admin": ("Ada Admin", (Role.CUSTOMER, Role.ADMIN)),
+}
+
+
+async def seed(app: FastAPI) -> None:
+    """Register those of the demo users whose names are free."""
+    accounts: Accounts = app.state.accounts
+    for username, (display_name, roles) in USERS.items():
+        await accounts.register(Registration(username=username, password=PASSWORD, display_name=display_name), roles)
