@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt import api_jwt
 
 from lockgate.clock import SystemClock
-from lockgate.identity import keyring
 from lockgate.identity.issuer import Issuer, Subject
+from lockgate.keys import keyring
 
 ISSUER: Final = "http://127.0.0.1:8080"
 AUDIENCE: Final = "lockgate"

@@ -10,12 +10,12 @@ from typing import Final
 
 from lockgate.clock import SystemClock
 from lockgate.errors import Refusal
-from lockgate.identity import keyring
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.issuer import Issuer, Subject
-from lockgate.identity.keyring import KeyRing
 from lockgate.identity.model import UnverifiedToken
 from lockgate.identity.verifier import AccessTokenRules, Verifier
+from lockgate.keys import keyring
+from lockgate.keys.keyring import KeyRing
 from lockgate.stores.layout import admission_keys
 
 ALGORITHMS: Final = ("EdDSA", "ES256", "RS256")

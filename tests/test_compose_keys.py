@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from lockgate.identity import keyring
+from lockgate.keys import keyring
 from lockgate_trust import LinkKeyError, LinkKeys
 from tests.support.compose import PASSWORDS, resolved, written
 from tests.support.stack import ROOT

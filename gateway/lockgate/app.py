@@ -33,11 +33,11 @@ from lockgate.forward.leases import Leases
 from lockgate.forward.services import Services
 from lockgate.forward.tls import tls_towards
 from lockgate.forward.websocket import Sockets
-from lockgate.identity.auto_rotation import AutoRotation
 from lockgate.identity.issuer import Issuer
-from lockgate.identity.reload import live_keys
 from lockgate.identity.session_cookie import NAMES
 from lockgate.identity.verifier import AccessTokenRules, Verifier
+from lockgate.keys.auto_rotation import AutoRotation
+from lockgate.keys.reload import live_keys
 from lockgate.observe.access_log import AccessLog
 from lockgate.observe.audit import Event
 from lockgate.observe.metrics import Gauges, Metrics

@@ -14,8 +14,8 @@ from lockgate.endpoints import admin, auth, captcha, login, metadata, oauth, ses
 from lockgate.endpoints.asking import store_of
 from lockgate.endpoints.browser import Browser
 from lockgate.identity.issuer import Issuer
-from lockgate.identity.key_desk import KeyDesk
 from lockgate.identity.verifier import Verifier
+from lockgate.keys.administration import KeyDesk
 from lockgate.observe.audit import Audit
 from lockgate.pipeline import Pipeline
 from lockgate.policy.origins import Origins

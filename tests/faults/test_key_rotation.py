@@ -17,9 +17,9 @@ import pytest_asyncio
 from websockets.asyncio.client import ClientConnection, connect
 
 from lockgate.clock import SystemClock
-from lockgate.identity import keyring
-from lockgate.identity.keystore import Group, KeyStore
-from lockgate.identity.keystore_states import Did
+from lockgate.keys import keyring
+from lockgate.keys.states import Did
+from lockgate.keys.store import Group, KeyStore
 from lockgate.settings import Settings
 from lockgate_trust import LiveLinkKeys, SignatureRefused, verify
 from tests.gateway.forward.sockets import PATH, closed, socket_service

@@ -14,8 +14,8 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from lockgate.identity.keystore import Group, KeyStore
-from lockgate.identity.keystore_states import Did
+from lockgate.keys.states import Did
+from lockgate.keys.store import Group, KeyStore
 from lockgate_trust import LinkKey, LinkKeys, signed_headers
 from tests.support import examples
 from tests.support import node as nodes

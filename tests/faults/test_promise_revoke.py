@@ -24,7 +24,7 @@ import pytest_asyncio
 
 from lockgate.cli import addresses
 from lockgate.clock import SystemClock
-from lockgate.identity import keyring
+from lockgate.keys import keyring
 from tests.gateway.cli.processes import CONFIG, started
 from tests.gateway.cli.test_serve import heard
 from tests.support import node as nodes

@@ -29,7 +29,7 @@ from lockgate.cli import keys, redis_server
 from lockgate.clock import SystemClock
 from lockgate.edge.protocol import STATE_KEY, EdgeProtocol
 from lockgate.errors import Reason
-from lockgate.identity import keyring
+from lockgate.keys import keyring
 from lockgate.server import listening_for_operators, serve
 from lockgate.settings import Settings
 from lockgate_trust import LinkKeys

@@ -11,7 +11,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lockgate.clock import Clock
-from lockgate.identity.keyring import SigningKey
+from lockgate.keys.keyring import SigningKey
 from lockgate.settings import TokenSettings
 
 ABSENT: Final = object()

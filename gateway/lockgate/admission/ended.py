@@ -23,8 +23,8 @@ from lockgate.admission.overtime import NO_OVERTIME, Overtime, OvertimeBounds
 from lockgate.clock import Clock
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal, StoreRefusedError
-from lockgate.identity.keyring import KeyRing
 from lockgate.identity.model import VerifiedClaims
+from lockgate.keys.keyring import KeyRing
 from lockgate.stores.faults import REDIS_FAULTS, told
 from lockgate.stores.layout import ENDED_CHANNEL
 from lockgate.stores.redis import RedisClient, pubsub

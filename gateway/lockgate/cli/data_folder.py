@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from lockgate.errors import ConfigurationError
-from lockgate.identity.keystore_files import ignore_in_git
+from lockgate.keys.files import ignore_in_git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,10 +13,10 @@ import typer
 from lockgate.cli.table import table
 from lockgate.clock import SystemClock
 from lockgate.errors import ConfigurationError, LockgateError, shown
-from lockgate.identity import keyring, keystore_check
-from lockgate.identity.keystore import SIGNING, Group, KeyStore
-from lockgate.identity.keystore_changes import changes
-from lockgate.identity.keystore_files import (
+from lockgate.keys import check as key_check
+from lockgate.keys import keyring
+from lockgate.keys.changes import changes
+from lockgate.keys.files import (
     LINKS_FOLDER,
     hand_over,
     ignore_in_git,
@@ -24,8 +24,9 @@ from lockgate.identity.keystore_files import (
     make_folder,
     timestamp,
 )
-from lockgate.identity.keystore_states import Did, Turn
-from lockgate.identity.reload import GATEWAY, tls_keys
+from lockgate.keys.reload import GATEWAY, tls_keys
+from lockgate.keys.states import Did, Turn
+from lockgate.keys.store import SIGNING, Group, KeyStore
 from lockgate_trust import LinkKeyError, create_link, link_path
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lockgate.clock import Clock
-    from lockgate.identity.keystore_changes import KeyChange
-    from lockgate.identity.keystore_states import Entry
+    from lockgate.keys.changes import KeyChange
+    from lockgate.keys.states import Entry
     from lockgate.settings import Settings
 
 _SEEN_WITHIN_S: Final = 2
@@ -199,7 +200,7 @@ def check(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> N
     Raises:
         KeysNeedCareError: something is.
     """
-    found = keystore_check.check(_opened(settings), (clock or SystemClock()).now(), tls_keys(settings))
+    found = key_check.check(_opened(settings), (clock or SystemClock()).now(), tls_keys(settings))
     lines = [*(f"problem: {text}" for text in found.problems), *(f"hint: {text}" for text in found.hints)]
     answer = {"ok": not found.problems, "problems": found.problems, "hints": found.hints}
     _say(answer, lines if found.problems else [*lines, "every key is in order"], as_json=as_json)
@@ -282,7 +283,7 @@ def _copies(group: Group) -> str:
 
 def _warn(store: KeyStore, now: float) -> None:
     """Whoever changed the folder should know when it is not in order: gateways then go on with their last good keys."""
-    for problem in keystore_check.check(store, now).problems:
+    for problem in key_check.check(store, now).problems:
         typer.echo(f"problem: {problem}", err=True)
 
 

@@ -14,8 +14,8 @@ from lockgate.cli.trail import finish
 from lockgate.clock import SystemClock
 from lockgate.errors import ConfigurationError, LockgateError, shown
 from lockgate.forward.tls import tls_towards
-from lockgate.identity.keystore_files import LINKS_FOLDER, join_readers
-from lockgate.identity.reload import link_source
+from lockgate.keys.files import LINKS_FOLDER, join_readers
+from lockgate.keys.reload import link_source
 from lockgate.observe.audit import Audit
 from lockgate.sessions.accounts import Accounts
 from lockgate.sessions.clients import Clients

@@ -16,17 +16,17 @@ from lockgate.cli.operating import show
 from lockgate.clock import SystemClock
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import format_gate
-from lockgate.identity.keystore_files import join_readers
-from lockgate.identity.reload import ring_source
 from lockgate.identity.verifier import AccessTokenRules, Verifier
+from lockgate.keys.files import join_readers
+from lockgate.keys.reload import ring_source
 from lockgate.sessions.families import Families
 from lockgate.sessions.refresh_token import RefreshTokens
 from lockgate.stores.layout import admission_keys
 from lockgate.stores.redis import connect, store_errors
 
 if TYPE_CHECKING:
-    from lockgate.identity.keyring import KeyRing
     from lockgate.identity.model import VerifiedClaims
+    from lockgate.keys.keyring import KeyRing
     from lockgate.sessions.refresh_token import RefreshClaim
     from lockgate.settings import Settings
 

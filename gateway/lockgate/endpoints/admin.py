@@ -13,8 +13,8 @@ from lockgate.endpoints import admin_clients, admin_keys, admin_users
 from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
 from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import done
-from lockgate.identity.key_desk import KeyDesk
 from lockgate.identity.model import Identity
+from lockgate.keys.administration import KeyDesk
 from lockgate.pipeline import Pipeline
 from lockgate.policy.routes import Route
 from lockgate.sessions.operators import Operators

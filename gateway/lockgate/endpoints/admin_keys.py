@@ -10,9 +10,9 @@ from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
 from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import RefusedError, described
 from lockgate.errors import Reason, Refusal
-from lockgate.identity.key_desk import KeyDesk, Step
-from lockgate.identity.keystore_files import timestamp
 from lockgate.identity.model import Identity
+from lockgate.keys.administration import KeyDesk, Step
+from lockgate.keys.files import timestamp
 from lockgate.pipeline import Pipeline
 
 NO_STORE: Final = dict(SECURITY_HEADERS)

@@ -9,8 +9,8 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from lockgate.edge.answers import NO_GUESSING
-from lockgate.identity.jwks import jwks
-from lockgate.identity.keyring import KeyRing
+from lockgate.keys.jwks import jwks
+from lockgate.keys.keyring import KeyRing
 
 MAX_AGE_S: Final = 60
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from jwt import api_jwt
 
 from lockgate.clock import Clock
-from lockgate.identity.keyring import KeyRing
+from lockgate.keys.keyring import KeyRing
 
 
 @dataclass(frozen=True, slots=True)

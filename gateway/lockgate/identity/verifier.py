@@ -18,8 +18,8 @@ from jwt.exceptions import PyJWTError
 from lockgate.clock import Clock
 from lockgate.edge import strict_json
 from lockgate.errors import Reason, Refusal
-from lockgate.identity.keyring import KeyRing, VerificationKey
 from lockgate.identity.model import Identity, UnverifiedToken, VerifiedClaims
+from lockgate.keys.keyring import KeyRing, VerificationKey
 from lockgate_trust import cover, token_headers
 from lockgate_trust.caller import MAX_SECONDS
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from lockgate.cli import keys
-from lockgate.identity import keyring
-from lockgate.identity.keystore import KeyStore
+from lockgate.keys import keyring
+from lockgate.keys.store import KeyStore
 from lockgate.settings import Settings
 from tests.gateway.cli.processes import CONFIG, called
 from tests.support.clock import ManualClock

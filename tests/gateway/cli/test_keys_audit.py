@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from lockgate.identity import keyring
+from lockgate.keys import keyring
 from tests.gateway.cli.processes import CONFIG, called
 from tests.support import upstream as upstreams
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from lockgate.identity import keyring
+from lockgate.keys import keyring
 from lockgate.stores.layout import KEYS_LOCK
 from tests.gateway.endpoints.test_admin import ada, status
 from tests.support.shop import Shop, code

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from lockgate.identity import keyring
+from lockgate.keys import keyring
 from lockgate.sessions.captcha import digits
 from tests.support import shop as shops
 from tests.support.shop import PASSWORD, Shop, code

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from lockgate.cli import keys
-from lockgate.identity.keystore import KeyStore
+from lockgate.keys.store import KeyStore
 from tests.support.shop import Shop, bearer, code
 
 CUSTOMER = "alice"

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from lockgate.errors import Reason, Refusal
-from lockgate.identity import keyring
+from lockgate.keys import keyring
 from lockgate.sessions.captcha import digits
 from lockgate.sessions.clients import Clients
 from lockgate.sessions.families import Families

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from lockgate.identity import keyring
-from lockgate.identity.keystore import KeyStore
+from lockgate.keys import keyring
+from lockgate.keys.store import KeyStore
 from tests.gateway.forward.sockets import (
     SocketService,
     closed,

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from lockgate.identity import keyring
-from lockgate.identity.keyring import KeyRing, PrivateKey
+from lockgate.keys import keyring
+from lockgate.keys.keyring import KeyRing, PrivateKey
 from tests.gateway.identity.rig import Gate, Signer, generate, write_ring
 from tests.support.clock import ManualClock
 

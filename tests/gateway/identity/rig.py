@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from lockgate.clock import Clock
 from lockgate.errors import Refusal
-from lockgate.identity import keyring
 from lockgate.identity.bearer import format_gate
-from lockgate.identity.keyring import KeyRing, PrivateKey
 from lockgate.identity.model import VerifiedClaims
 from lockgate.identity.verifier import AccessTokenRules, Verifier
+from lockgate.keys import keyring
+from lockgate.keys.keyring import KeyRing, PrivateKey
 from lockgate.stores.layout import admission_keys
 from tests.support.tokens import ABSENT, base64url, encoded
 

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from lockgate.errors import Reason, Refusal
-from lockgate.identity.keyring import KeyRing
 from lockgate.identity.verifier import MAX_TEXT, AccessTokenRules
+from lockgate.keys.keyring import KeyRing
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 from lockgate.settings import TokenSettings
 from tests.gateway.identity.rig import AUDIENCE, ISSUER, LEEWAY_S, LIFE_S, RULES, Gate, Signer, accepted

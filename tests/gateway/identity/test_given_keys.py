@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from lockgate.cli import keys
-from lockgate.identity import keyring
-from lockgate.identity.keystore import KeyStore
+from lockgate.keys import keyring
+from lockgate.keys.store import KeyStore
 from lockgate.settings import Settings
 from tests.support.accounts import GROUP, NOBODY, give, needs_root, open_folder, said_by
 from tests.support.stack import ROOT
@@ -28,15 +28,15 @@ import json
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from lockgate.clock import SystemClock
-from lockgate.identity import keystore_check
-from lockgate.identity.keystore import KeyStore
-from lockgate.identity.reload import live_keys
+from lockgate.keys import check
+from lockgate.keys.store import KeyStore
+from lockgate.keys.reload import live_keys
 from lockgate.settings import Settings
 """
 TELL = """
 settings = Settings(**json.loads({content!r}))
 live = live_keys(settings, SystemClock())
-problems = keystore_check.check(KeyStore(settings), 2e9).problems
+problems = check.check(KeyStore(settings), 2e9).problems
 print(json.dumps([live.ring.value.active.kid, live.links.value.outbound("orders").key_id, problems]))
 """
 
@@ -113,7 +113,7 @@ try:
     live_keys(settings, SystemClock())
 except Exception as error:
     print(type(error).__name__, error)
-print(keystore_check.check(KeyStore(settings), 2e9).problems)
+print(check.check(KeyStore(settings), 2e9).problems)
 """
     said, checked = said_by(IMPORTS, program).splitlines()
     assert said.startswith("ConfigurationError ")

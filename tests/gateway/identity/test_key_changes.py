@@ -10,9 +10,9 @@ from redis.asyncio import Redis
 
 from lockgate.cli import keys
 from lockgate.errors import ConfigurationError
-from lockgate.identity import keyring
-from lockgate.identity.keystore import KeyStore
-from lockgate.identity.keystore_changes import KeyChange
+from lockgate.keys import keyring
+from lockgate.keys.changes import KeyChange
+from lockgate.keys.store import KeyStore
 from lockgate.settings import Settings
 from lockgate.stores.trail import AuditTrail
 from tests.gateway.identity.rig import write_private

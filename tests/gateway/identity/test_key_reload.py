@@ -13,9 +13,9 @@ import pytest
 
 from lockgate.endpoints.well_known import PublishedKeys
 from lockgate.errors import ConfigurationError
-from lockgate.identity import keyring, reload
-from lockgate.identity.keyring import KeyRing
-from lockgate.identity.keystore import KeyStore
+from lockgate.keys import keyring, reload
+from lockgate.keys.keyring import KeyRing
+from lockgate.keys.store import KeyStore
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens
 from lockgate_trust import Refused, SignatureRefused, Verified, verify
 from tests.gateway.identity.rig import write_private

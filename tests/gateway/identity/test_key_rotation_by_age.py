@@ -12,8 +12,8 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from lockgate.errors import StoreUnavailableError
-from lockgate.identity import keyring
-from lockgate.identity.auto_rotation import PERIOD_S, AutoRotation
+from lockgate.keys import keyring
+from lockgate.keys.auto_rotation import PERIOD_S, AutoRotation
 from lockgate.observe.audit import Audit
 from lockgate.settings import Settings
 from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS

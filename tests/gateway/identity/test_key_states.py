@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate.identity import keystore_states
-from lockgate.identity.keystore_states import Did, Entry, State, Timing
+from lockgate.keys import states
+from lockgate.keys.states import Did, Entry, State, Timing
 
 NOW = 1_800_000_000.0
 SIGNING = Timing(publish_s=300, keep_s=600)
@@ -24,7 +24,7 @@ def fresh(name: str = "new", now: float = NOW) -> Entry:
     return key(name, State.NEXT, now)
 
 
-def states(entries: tuple[Entry, ...]) -> dict[str, str]:
+def states_of(entries: tuple[Entry, ...]) -> dict[str, str]:
     return {entry.key_id: str(entry.state) for entry in entries}
 
 
@@ -32,67 +32,67 @@ FIRST: tuple[Entry, ...] = (key("a", State.ACTIVE, NOW - 10_000),)
 
 
 def test_a_new_key_is_published_before_it_signs() -> None:
-    turn = keystore_states.rotate(FIRST, SIGNING, NOW, fresh)
+    turn = states.rotate(FIRST, SIGNING, NOW, fresh)
     assert (turn.did, turn.key_id, turn.next_at) == (Did.PUBLISHED, "new", NOW + 300)
-    assert states(turn.entries) == {"a": "active", "new": "next"}
+    assert states_of(turn.entries) == {"a": "active", "new": "next"}
 
 
 @pytest.mark.parametrize("passed", [0, 299.999])
 def test_a_published_key_waits_until_everybody_knows_it(passed: float) -> None:
     published = (*FIRST, fresh())
-    turn = keystore_states.rotate(published, SIGNING, NOW + passed, fresh)
+    turn = states.rotate(published, SIGNING, NOW + passed, fresh)
     assert (turn.did, turn.next_at) == (Did.WAITING, NOW + 300)
     assert turn.entries == published
 
 
 def test_after_that_it_signs_and_the_one_before_it_only_verifies() -> None:
-    turn = keystore_states.rotate((*FIRST, fresh()), SIGNING, NOW + 300, fresh)
+    turn = states.rotate((*FIRST, fresh()), SIGNING, NOW + 300, fresh)
     assert (turn.did, turn.key_id, turn.next_at) == (Did.ACTIVATED, "new", NOW + 300 + 600)
-    assert states(turn.entries) == {"new": "active", "a": "passive"}
+    assert states_of(turn.entries) == {"new": "active", "a": "passive"}
     assert turn.entries[0].key_id == "new"
     assert {entry.since for entry in turn.entries} == {NOW + 300}
 
 
 @pytest.mark.parametrize("entries", [FIRST, (*FIRST, fresh("other"))])
 def test_in_an_emergency_nobody_waits(entries: tuple[Entry, ...]) -> None:
-    turn = keystore_states.rotate(entries, SIGNING, NOW, fresh, at_once=True)
+    turn = states.rotate(entries, SIGNING, NOW, fresh, at_once=True)
     assert turn.did is Did.ACTIVATED
-    assert states(turn.entries)["a"] == "passive"
+    assert states_of(turn.entries)["a"] == "passive"
 
 
 @pytest.mark.parametrize(("passed", "left"), [(599.999, {"b", "a"}), (600, {"b"})])
 def test_a_passive_key_is_kept_until_all_it_has_signed_is_dead(passed: float, left: set[str]) -> None:
     entries = (key("b", State.ACTIVE), key("a", State.PASSIVE))
-    assert set(states(keystore_states.retire(entries, SIGNING, NOW + passed))) == left
+    assert set(states_of(states.retire(entries, SIGNING, NOW + passed))) == left
 
 
 def test_an_active_or_published_key_never_gets_too_old_to_keep() -> None:
     entries = (key("a", State.ACTIVE, 0), key("b", State.NEXT, 0))
-    assert keystore_states.retire(entries, SIGNING, NOW) == entries
+    assert states.retire(entries, SIGNING, NOW) == entries
 
 
 def test_a_link_drops_its_old_key_before_it_gets_a_third() -> None:
     full = (key("b", State.ACTIVE), key("a", State.PASSIVE))
-    early = keystore_states.rotate(full, LINK, NOW + 399, fresh)
+    early = states.rotate(full, LINK, NOW + 399, fresh)
     assert (early.did, early.entries, early.next_at) == (Did.WAITING, full, NOW + 400)
-    late = keystore_states.rotate(full, LINK, NOW + 400, fresh)
-    assert (late.did, late.key_id, states(late.entries)) == (Did.RETIRED, "a", {"b": "active"})
+    late = states.rotate(full, LINK, NOW + 400, fresh)
+    assert (late.did, late.key_id, states_of(late.entries)) == (Did.RETIRED, "a", {"b": "active"})
 
 
 def test_when_the_active_key_is_removed_the_next_one_signs() -> None:
     entries = (key("a", State.ACTIVE), key("old", State.PASSIVE), fresh("b"))
-    assert states(keystore_states.remove(entries, "a", NOW, fresh)) == {"b": "active", "old": "passive"}
+    assert states_of(states.remove(entries, "a", NOW, fresh)) == {"b": "active", "old": "passive"}
 
 
 def test_when_the_active_key_is_removed_and_there_is_no_next_one_a_new_one_signs() -> None:
     # A passive key was made passive for a reason, and may be as old as the one that was lost.
     entries = (key("a", State.ACTIVE), key("old", State.PASSIVE))
-    assert states(keystore_states.remove(entries, "a", NOW, fresh)) == {"new": "active", "old": "passive"}
+    assert states_of(states.remove(entries, "a", NOW, fresh)) == {"new": "active", "old": "passive"}
 
 
 def test_when_another_key_is_removed_the_active_one_goes_on() -> None:
     entries = (key("a", State.ACTIVE), fresh("b"))
-    assert states(keystore_states.remove(entries, "b", NOW, fresh)) == {"a": "active"}
+    assert states_of(states.remove(entries, "b", NOW, fresh)) == {"a": "active"}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_when_another_key_is_removed_the_active_one_goes_on() -> None:
     ],
 )
 def test_a_rotation_by_age_knows_when_there_is_something_to_do(entries: tuple[Entry, ...], *, due: bool) -> None:
-    assert keystore_states.is_due(entries, SIGNING, NOW, rotate_after_s=1000) is due
+    assert states.is_due(entries, SIGNING, NOW, rotate_after_s=1000) is due
 
 
 steps = st.lists(
@@ -126,19 +126,19 @@ def test_whatever_is_done_in_whatever_order_one_key_signs_and_none_does_before_i
         before, make = entries, lambda now=now: fresh(next(names), now)
         match what:
             case "rotate" | "now":
-                entries = keystore_states.rotate(entries, timing, now, make, at_once=what == "now").entries
+                entries = states.rotate(entries, timing, now, make, at_once=what == "now").entries
             case "retire":
-                entries = keystore_states.retire(entries, timing, now)
+                entries = states.retire(entries, timing, now)
             case _:
                 name = entries[0 if what == "remove active" else -1].key_id
-                entries = keystore_states.remove(entries, name, now, make)
-                assert name not in states(entries)
+                entries = states.remove(entries, name, now, make)
+                assert name not in states_of(entries)
         assert [entry.state for entry in entries].count(State.ACTIVE) == 1
         assert entries[0].state is State.ACTIVE
         assert timing.most is None or len(entries) <= timing.most
         for old in before:
-            if what == "rotate" and old.state is State.NEXT and states(entries)[old.key_id] == "active":
+            if what == "rotate" and old.state is State.NEXT and states_of(entries)[old.key_id] == "active":
                 assert now >= old.since + timing.publish_s
-            if old.key_id not in states(entries) and not what.startswith("remove"):
+            if old.key_id not in states_of(entries) and not what.startswith("remove"):
                 assert old.state is State.PASSIVE
                 assert now >= old.since + timing.keep_s

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from lockgate.cli import keys
 from lockgate.errors import ConfigurationError
-from lockgate.identity import keyring, keystore_check
-from lockgate.identity.keystore import Group, KeyStore
-from lockgate.identity.keystore_states import Did, State, active
+from lockgate.keys import check, keyring
+from lockgate.keys.states import Did, State, active
+from lockgate.keys.store import Group, KeyStore
 from lockgate.settings import Settings
 from lockgate_trust import LinkKeys
 from tests.gateway.identity.rig import pem, write_private
@@ -52,7 +52,7 @@ def ids(store: KeyStore, group: Group) -> dict[str, State]:
 
 
 def problems(store: KeyStore) -> tuple[str, ...]:
-    return keystore_check.check(store, NOW).problems
+    return check.check(store, NOW).problems
 
 
 def content(path: Path) -> dict[str, Any]:
@@ -300,7 +300,7 @@ def test_a_check_finds_weak_keys_all_of_them_and_the_gateway_does_not_start_with
 def test_a_check_tells_of_a_private_key_that_nobody_lists_and_of_what_is_due(store: KeyStore, folder: Path) -> None:
     write_private(folder / "signing" / "stray.pem", pem(ed25519.Ed25519PrivateKey.generate()))
     store.rotate(store.signing(), NOW)
-    found = keystore_check.check(store, NOW + PUBLISH_S)
+    found = check.check(store, NOW + PUBLISH_S)
     assert found.problems == ()
     assert any("stray.pem" in hint for hint in found.hints)
     assert any("may be activated" in hint for hint in found.hints)

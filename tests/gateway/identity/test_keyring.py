@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa, x25519
 
 from lockgate.errors import ConfigurationError
-from lockgate.identity import keyring
-from lockgate.identity.jwks import jwks
-from lockgate.identity.keyring import KeyRing, PrivateKey
+from lockgate.keys import keyring
+from lockgate.keys.jwks import jwks
+from lockgate.keys.keyring import KeyRing, PrivateKey
 from tests.gateway.identity.rig import generate, pem, write_private, write_ring
 
 ROOT = Path(__file__).parents[3]
@@ -74,7 +74,7 @@ def test_a_ring_that_is_there_is_kept(tmp_path: Path) -> None:
 @pytest.mark.process
 def test_of_several_processes_one_makes_the_ring(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
-    script = "import sys; from pathlib import Path; from lockgate.identity import keyring; sys.stdin.read(1);"
+    script = "import sys; from pathlib import Path; from lockgate.keys import keyring; sys.stdin.read(1);"
     script += "print(keyring.create(Path(sys.argv[1])), keyring.load(Path(sys.argv[1])).active.kid)"
     makers = [
         subprocess.Popen(  # noqa: S603 - our own code

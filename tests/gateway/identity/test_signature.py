@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lockgate.errors import Reason, Refusal
-from lockgate.identity.keyring import KeyRing, PrivateKey
+from lockgate.keys.keyring import KeyRing, PrivateKey
 from lockgate.stores.layout import admission_keys
 from tests.gateway.identity.rig import Gate, Signer, accepted, generate
 from tests.support.clock import ManualClock

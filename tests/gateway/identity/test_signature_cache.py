@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from lockgate.errors import Reason, Refusal
-from lockgate.identity import keyring
 from lockgate.identity.bearer import format_gate
-from lockgate.identity.keyring import KeyRing, PrivateKey
 from lockgate.identity.model import VerifiedClaims
 from lockgate.identity.verifier import Verifier
+from lockgate.keys import keyring
+from lockgate.keys.keyring import KeyRing, PrivateKey
 from lockgate.stores.layout import admission_keys
 from tests.gateway.identity.rig import LEEWAY_S, LIFE_S, RULES, Gate, Signer, accepted, generate, write_ring
 from tests.gateway.identity.test_signature import refused

@@ -20,7 +20,7 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from lockgate.errors import Reason, Refusal
-from lockgate.identity.keyring import KeyRing, SigningKey, VerificationKey, algorithm_of
+from lockgate.keys.keyring import KeyRing, SigningKey, VerificationKey, algorithm_of
 from tests.gateway.identity.rig import Gate, generate
 from tests.support.clock import ManualClock
 

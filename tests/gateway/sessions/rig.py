@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 from lockgate.admission.gate import Admission
 from lockgate.admission.links import link_to
 from lockgate.errors import Refusal
-from lockgate.identity import keyring
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.issuer import Issuer, Subject
-from lockgate.identity.keyring import KeyRing
 from lockgate.identity.verifier import AccessTokenRules, Verifier
+from lockgate.keys import keyring
+from lockgate.keys.keyring import KeyRing
 from lockgate.sessions.families import Families, Outcome, Session
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 from lockgate.settings import TokenSettings

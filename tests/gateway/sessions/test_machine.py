@@ -26,8 +26,8 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
-from lockgate.identity import keyring
-from lockgate.identity.keyring import KeyRing, VerificationKey
+from lockgate.keys import keyring
+from lockgate.keys.keyring import KeyRing, VerificationKey
 from lockgate.sessions.families import MAX_REPEATS, Outcome
 from lockgate.sessions.refresh_token import RefreshClaim
 from lockgate.settings import TokenSettings

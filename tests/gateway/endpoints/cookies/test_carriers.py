@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 
 from lockgate.cli import configuration
 from lockgate.errors import ConfigurationError
-from lockgate.identity import keyring
 from lockgate.identity.session_cookie import CookieCodec
+from lockgate.keys import keyring
 from lockgate.stores.layout import UserKeys
 from tests.gateway.endpoints.cookies.pages import EVIL, LISTED, NAME, SERVER, Page, forwarded
 from tests.gateway.endpoints.rig import CREDENTIALS, Caller, problem

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from lockgate.identity.keystore import KeyStore
+from lockgate.keys.store import KeyStore
 from lockgate.stores.layout import UserKeys
 from tests.gateway.endpoints.cookies.pages import EVIL, NAME, Page, account_reads
 from tests.gateway.endpoints.rig import CREDENTIALS, PASSWORD, Caller, Users, problem

@@ -8,9 +8,9 @@ from typing import Final
 
 from lockgate.clock import Clock
 from lockgate.errors import LockgateError
-from lockgate.identity.key_desk import TryLock
-from lockgate.identity.keystore import KeyStore
-from lockgate.identity.keystore_changes import KeyChange
+from lockgate.keys.administration import TryLock
+from lockgate.keys.changes import KeyChange
+from lockgate.keys.store import KeyStore
 from lockgate.observe.audit import Audit
 from lockgate.settings import Settings
 

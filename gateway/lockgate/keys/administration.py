@@ -11,9 +11,9 @@ from typing import Final
 
 from lockgate.clock import Clock
 from lockgate.errors import ConfigurationError, Reason, Refusal
-from lockgate.identity.keystore import SIGNING, KeysFixedError, KeyStore
-from lockgate.identity.keystore_changes import KeyChange
-from lockgate.identity.keystore_states import Turn
+from lockgate.keys.changes import KeyChange
+from lockgate.keys.states import Turn
+from lockgate.keys.store import SIGNING, KeysFixedError, KeyStore
 from lockgate.observe.audit import Audit
 from lockgate.settings import Settings
 

@@ -7,7 +7,7 @@ On disk (`keys/`, see its README):
     refresh.json           {"keys": [{"id", "secret", "state", "since"}]}; the first makes refresh tokens, each checks
     links/                 link keys, see `lockgate_trust.keys`
 
-This module reads what a running gateway needs of it; `keystore` changes it.
+This module reads what a running gateway needs of it; `store` changes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from lockgate.clock import Clock, SystemClock
 from lockgate.errors import ConfigurationError
-from lockgate.identity.keystore_files import (
+from lockgate.keys.files import (
     REFRESH_FILE,
     RING_FILE,
     SIGNING_FOLDER,
@@ -41,7 +41,7 @@ from lockgate.identity.keystore_files import (
     timestamp,
     write_private,
 )
-from lockgate.identity.keystore_states import State
+from lockgate.keys.states import State
 
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lockgate.errors import ConfigurationError
-from lockgate.identity import keyring, keystore_states
-from lockgate.identity.keystore import Group, KeyStore
-from lockgate.identity.keystore_files import LINKS_FOLDER, SIGNING_FOLDER, read_private
-from lockgate.identity.keystore_states import Entry, State
+from lockgate.keys import keyring, states
+from lockgate.keys.files import LINKS_FOLDER, SIGNING_FOLDER, read_private
+from lockgate.keys.states import Entry, State
+from lockgate.keys.store import Group, KeyStore
 from lockgate_trust import LinkKeyError, LinkKeys
 
 
@@ -115,5 +115,5 @@ def _due(group: Group, entries: tuple[Entry, ...], now: float) -> Iterator[str]:
     for entry in entries:
         if entry.state is State.NEXT and now >= entry.since + group.timing.publish_s:
             yield f"{group.name}: key {entry.key_id} may be activated; run `lockgate keys rotate`"
-    if len(keystore_states.retire(entries, group.timing, now)) < len(entries):
+    if len(states.retire(entries, group.timing, now)) < len(entries):
         yield f"{group.name}: passive keys are over; run `lockgate keys retire`"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from lockgate.identity.keystore_states import Entry, State
+from lockgate.keys.states import Entry, State
 from lockgate.observe.audit import Audit, Event
 
 _REACHED: Final = {

@@ -19,9 +19,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from lockgate.clock import Clock
 from lockgate.errors import ConfigurationError
-from lockgate.identity import keyring
-from lockgate.identity.keyring import KeyRing
-from lockgate.identity.keystore_files import (
+from lockgate.keys import keyring
+from lockgate.keys.files import (
     LINKS_FOLDER,
     REFRESH_FILE,
     RING_FILE,
@@ -30,6 +29,7 @@ from lockgate.identity.keystore_files import (
     read_private,
     stamp,
 )
+from lockgate.keys.keyring import KeyRing
 from lockgate.settings import Settings
 from lockgate_trust import LinkKeyError, LinkKeys
 

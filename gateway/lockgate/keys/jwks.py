@@ -8,7 +8,7 @@ from typing import Any
 
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from lockgate.identity.keyring import KeyRing, VerificationKey
+from lockgate.keys.keyring import KeyRing, VerificationKey
 
 _TO_JWK: dict[str, Callable[[Any], str]] = {
     "EdDSA": OKPAlgorithm.to_jwk,

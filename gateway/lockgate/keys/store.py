@@ -1,6 +1,6 @@
 """Changes the keys on disk: one step of a rotation at a time, each written whole.
 
-Three kinds of files, one set of rules (`keystore_states`): the signing keys, the secrets of refresh tokens, and the
+Three kinds of files, one set of rules (`states`): the signing keys, the secrets of refresh tokens, and the
 keys of each link. Running gateways and services notice a changed file by themselves (`reload`, `lockgate_trust.live`).
 """
 
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from lockgate.errors import ConfigurationError, shown
-from lockgate.identity import keyring, keystore_files, keystore_states
-from lockgate.identity.keystore_changes import KeyChange, changes
-from lockgate.identity.keystore_files import LINKS_FOLDER, REFRESH_FILE, RING_FILE, SIGNING_FOLDER
-from lockgate.identity.keystore_states import Entry, State, Timing, Turn
+from lockgate.keys import files, keyring, states
+from lockgate.keys.changes import KeyChange, changes
+from lockgate.keys.files import LINKS_FOLDER, REFRESH_FILE, RING_FILE, SIGNING_FOLDER
+from lockgate.keys.states import Entry, State, Timing, Turn
 from lockgate.settings import Settings
 from lockgate_trust import LIFETIME_S
 from lockgate_trust.keys import MAX_KEYS_PER_LINK
@@ -113,7 +113,7 @@ class KeyStore:
         Raises:
             ConfigurationError: its file cannot be read, or does not hold exactly one active key and no id twice.
         """
-        document = keystore_files.read_document(group.path)
+        document = files.read_document(group.path)
         return _entries(group, document)
 
     def listing(self) -> list[dict[str, str]]:
@@ -128,7 +128,7 @@ class KeyStore:
                 "kid": entry.key_id,
                 "alg": entry.members.get("alg", "HMAC"),
                 "state": str(entry.state),
-                "since": keystore_files.timestamp(entry.since),
+                "since": files.timestamp(entry.since),
             }
             for group in self.groups()
             for entry in self.read(group)
@@ -149,8 +149,8 @@ class KeyStore:
         """
         with self._changing(group) as (entries, write):
             _check_wish(group, entries, alg)
-            chosen = alg or keystore_states.active(entries).members.get("alg")
-            turn = keystore_states.rotate(entries, group.timing, now, lambda: group.make(now, chosen), at_once=at_once)
+            chosen = alg or states.active(entries).members.get("alg")
+            turn = states.rotate(entries, group.timing, now, lambda: group.make(now, chosen), at_once=at_once)
             write(turn.entries)
         return turn
 
@@ -161,7 +161,7 @@ class KeyStore:
             ConfigurationError: the file cannot be read or written.
         """
         with self._changing(group) as (entries, write):
-            left = keystore_states.retire(entries, group.timing, now)
+            left = states.retire(entries, group.timing, now)
             write(left)
         return [entry.key_id for entry in entries if entry not in left]
 
@@ -180,9 +180,9 @@ class KeyStore:
             if removed is None:
                 raise ConfigurationError(f"no key has the id {shown(key_id)}")
             alg = removed.members.get("alg")
-            left = keystore_states.remove(entries, key_id, now, lambda: group.make(now, alg))
+            left = states.remove(entries, key_id, now, lambda: group.make(now, alg))
             write(left, removed=key_id)
-        return group, keystore_states.active(left)
+        return group, states.active(left)
 
     def advance(self, group: Group, now: float, rotate_after_s: float) -> list[str]:
         """What a rotation by age has to do now, if anything; told in words.
@@ -191,13 +191,13 @@ class KeyStore:
             ConfigurationError: the file cannot be read or written.
         """
         with self._changing(group) as (entries, write):
-            if not keystore_states.is_due(entries, group.timing, now, rotate_after_s):
+            if not states.is_due(entries, group.timing, now, rotate_after_s):
                 return []
-            left = keystore_states.retire(entries, group.timing, now)
+            left = states.retire(entries, group.timing, now)
             told = [f"{group.name} key {entry.key_id} retired" for entry in entries if entry not in left]
-            if keystore_states.is_due(left, group.timing, now, rotate_after_s):
-                alg = keystore_states.active(left).members.get("alg")
-                turn = keystore_states.rotate(left, group.timing, now, lambda: group.make(now, alg))
+            if states.is_due(left, group.timing, now, rotate_after_s):
+                alg = states.active(left).members.get("alg")
+                turn = states.rotate(left, group.timing, now, lambda: group.make(now, alg))
                 left = turn.entries
                 told.append(f"{group.name} key {turn.key_id} {turn.did}")
             write(left)
@@ -209,7 +209,7 @@ class KeyStore:
         Raises:
             ConfigurationError: the file cannot be read.
         """
-        return keystore_states.is_due(self.read(group), group.timing, now, rotate_after_s)
+        return states.is_due(self.read(group), group.timing, now, rotate_after_s)
 
     def _holder(self, key_id: str) -> Group:
         """The group with a key of that id. Files that cannot be read must not keep a key in another from going."""
@@ -226,8 +226,8 @@ class KeyStore:
     def _changing(self, group: Group) -> Iterator[tuple[tuple[Entry, ...], Write]]:
         """The keys of a group, and what writes them anew; nobody else changes them meanwhile."""
         try:
-            with keystore_files.locked(self.directory):
-                document = keystore_files.read_document(group.path)
+            with files.locked(self.directory):
+                document = files.read_document(group.path)
                 before = _entries(group, document)
                 yield before, partial(self._write, group, document, before)
         except OSError as error:
@@ -277,7 +277,7 @@ def _check_wish(group: Group, entries: Sequence[Entry], alg: str | None) -> None
 
 def _entries(group: Group, document: object) -> tuple[Entry, ...]:
     found = tuple(
-        _entry(group, raw, first=number == 0) for number, raw in enumerate(keystore_files.entries(group.path, document))
+        _entry(group, raw, first=number == 0) for number, raw in enumerate(files.entries(group.path, document))
     )
     if len({entry.key_id for entry in found}) != len(found):
         raise ConfigurationError(f"{group.path}: a key is listed twice")
@@ -287,13 +287,13 @@ def _entries(group: Group, document: object) -> tuple[Entry, ...]:
 
 
 def _entry(group: Group, raw: dict[str, Any], *, first: bool) -> Entry:
-    key_id = keystore_files.member(raw, group.id_member, group.path)
+    key_id = files.member(raw, group.id_member, group.path)
     # Files of secrets written by hand need not name states: the first one signs, the others verify.
     state = raw.get("state", State.ACTIVE if first else State.PASSIVE)
     if state not in list(State):
         raise ConfigurationError(f"{group.path}: the state of a key is one of {', '.join(sorted(State))}")
     members = {name: value for name, value in raw.items() if name not in {group.id_member, "state", "since"}}
-    return Entry(key_id, State(state), keystore_files.since(raw, group.path), members)
+    return Entry(key_id, State(state), files.since(raw, group.path), members)
 
 
 def _write(group: Group, document: object, after: Sequence[Entry]) -> None:
@@ -302,9 +302,9 @@ def _write(group: Group, document: object, after: Sequence[Entry]) -> None:
             group.id_member: entry.key_id,
             **entry.members,
             "state": entry.state,
-            "since": keystore_files.timestamp(entry.since),
+            "since": files.timestamp(entry.since),
         }
         for entry in after
     ]
     rest = document if isinstance(document, dict) else {}
-    keystore_files.write_private(group.path, keystore_files.as_json({**rest, "keys": raw}))
+    files.write_private(group.path, files.as_json({**rest, "keys": raw}))
