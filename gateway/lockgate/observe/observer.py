@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from lockgate.edge.request import InboundRequest
 from lockgate.errors import Reason
 from lockgate.observe.access_log import AccessLog
 from lockgate.observe.metrics import Metrics
-from lockgate.observe.request import ObservedRequest
 from lockgate.observe.tracing import Tracing
 
 _ABOUT_ORIGIN: Final = (Reason.ORIGIN_REFUSED, Reason.CROSS_SITE)
@@ -27,9 +27,7 @@ class RequestObserver:
         self._access_log = access_log
         self._tracing = tracing
 
-    def answered(
-        self, request: ObservedRequest, route: str, status: int, seconds: float, reason: Reason | None
-    ) -> None:
+    def answered(self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None) -> None:
         """A request was answered."""
         self._metrics.answered(route, status, seconds)
         if reason is not None:

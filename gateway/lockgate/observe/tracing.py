@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lockgate.clock import Clock
+from lockgate.edge.request import InboundRequest
 from lockgate.errors import ConfigurationError, Reason
-from lockgate.observe.request import ObservedRequest
 from lockgate.settings import TracingSettings
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ class Tracing:
         self._sampler = sampler
         self._clock = clock
 
-    def answered(
-        self, request: ObservedRequest, route: str, status: int, seconds: float, reason: Reason | None
-    ) -> None:
+    def answered(self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None) -> None:
         """Record a request that has ended; the arguments are those of `edge.handler.Observer.answered`."""
         if not self._sampler.takes(request.own_id):
             return
