@@ -22,11 +22,11 @@ import uvloop
 from redis.asyncio import Redis
 
 from lockgate.admission.gate import Admission
-from lockgate.admission.links import link_to
 from lockgate.cli import redis_server
 from lockgate.clock import SystemClock
 from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.stores.layout import admission_keys
+from lockgate.stores.links import link_to
 from lockgate_trust import cover
 
 QUESTIONS: Final = 20_000

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
-from lockgate.admission.ended import EndedChannel, Watches
 from lockgate.admission.gate import Admission
-from lockgate.admission.links import link_to
+from lockgate.admission.open_tokens import EndedChannel, Watches
 from lockgate.admission.overtime import OvertimeBounds
 from lockgate.auth_parts import AuthParts, Given
 from lockgate.clock import Clock
@@ -53,6 +52,7 @@ from lockgate.sessions.tickets import Tickets
 from lockgate.settings import Settings
 from lockgate.stores.check import StoreCheck
 from lockgate.stores.layout import admission_keys
+from lockgate.stores.links import link_to
 from lockgate.stores.redis import connect
 from lockgate_trust import LinkKeys
 

@@ -14,8 +14,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 
-from lockgate.admission.ended import Watches
 from lockgate.admission.gate import Admission, Verdict
+from lockgate.admission.open_tokens import Watches
 from lockgate.clock import Clock
 from lockgate.edge.connection import ClientConnection
 from lockgate.edge.handler import Handler

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from lockgate.admission.link import AWAY, Away, call_back
-from lockgate.admission.rate import Limit, Tally, Window, Windows, subject
+from lockgate.admission.rate import Tally, Window, Windows, subject
 from lockgate.clock import Clock
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity, VerifiedClaims, admit
+from lockgate.policy.limits import Limit
 from lockgate.stores.layout import KEYS_OF_A_QUESTION
+from lockgate.stores.link import AWAY, Away, call_back
 
 STORE_AWAY = Refusal(Reason.STORE_AWAY, headers=(("Retry-After", "1"),))
 

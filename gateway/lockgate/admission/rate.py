@@ -9,49 +9,16 @@ worker asks for it once; after that a request costs one INCRBY, shared by all re
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 from lockgate.edge.client_address import network
-from lockgate.errors import ConfigurationError, Reason, Refusal
+from lockgate.errors import Reason, Refusal
+from lockgate.policy.limits import Limit
 from lockgate.stores.layout import rate_key
 
-Per = Literal["user", "address", "route"]
-
-_TEXT: Final = re.compile(r"([1-9][0-9]{0,8})/(s|min|h) per (user|address|route)")
-_SECONDS: Final = {"s": 1, "min": 60, "h": 3600}
 MAX_WINDOWS: Final = 100_000
 """How many counters a worker keeps in mind; forgetting one costs a question more, and no exactness."""
-
-
-class Limit(NamedTuple):
-    """One rate limit of one route.
-
-    Attributes:
-        route: the route's name.
-        requests: how many.
-        window_s: in how many seconds.
-        per: for each of whom.
-    """
-
-    route: str
-    requests: int
-    window_s: int
-    per: Per
-
-
-def parse(text: str, route: str) -> Limit:
-    """Read `300/min per user`.
-
-    Raises:
-        ConfigurationError: not of the form `<count>/<s|min|h> per <user|address|route>`.
-    """
-    match = _TEXT.fullmatch(text)
-    if match is None:
-        raise ConfigurationError(f"route {route!r}: a rate is <count>/<s|min|h> per <user|address|route>")
-    per: Per = match[3]  # type: ignore[assignment]  # the expression allows these three only
-    return Limit(route, int(match[1]), _SECONDS[match[2]], per)
 
 
 def subject(limit: Limit, sub: str | None, client: str) -> str:

@@ -14,8 +14,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-from lockgate.admission.ended import Watch, Watches
 from lockgate.admission.gate import Admitted
+from lockgate.admission.open_tokens import Watch, Watches
 from lockgate.admission.overtime import Overtime
 from lockgate.clock import Clock
 from lockgate.edge.connection import ClientConnection

@@ -21,8 +21,8 @@ from typing import Final, Protocol
 from websockets.frames import CloseCode
 from websockets.protocol import Side
 
-from lockgate.admission.ended import Watch, Watches
 from lockgate.admission.gate import STORE_AWAY
+from lockgate.admission.open_tokens import Watch, Watches
 from lockgate.clock import Clock
 from lockgate.edge import strict_json
 from lockgate.edge.connection import ClientConnection

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import quote
 
-from lockgate.admission.rate import Limit, parse
 from lockgate.edge.draining import BodyBounds
 from lockgate.edge.path import ENCODED_SLASH, ROOT, SERVER_WIDE, canonical_path
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import WireError
 from lockgate.errors import ConfigurationError, Reason, Refusal
+from lockgate.policy.limits import Limit, parse_limit
 from lockgate.settings import PREFLIGHT_AGE_S, LimitSettings, RouteSettings, Settings
 
 OWN_PREFIXES: Final = (
@@ -185,7 +185,7 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
         auth=entry.auth,
         required=required,
         allow=", ".join(sorted(entry.methods)),
-        limits=tuple(parse(text, entry.name) for text in entry.rate),
+        limits=tuple(parse_limit(text, entry.name) for text in entry.rate),
         timeout_s=entry.timeout_s,
         health=entry.health,
         bodies=_bodies(entry, settings.limits),

@@ -22,7 +22,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from lockgate.admission.gate import STORE_AWAY, Link
-from lockgate.admission.link import AWAY, call_back
 from lockgate.clock import Clock
 from lockgate.edge.headers import HeaderFacts
 from lockgate.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
@@ -35,6 +34,7 @@ from lockgate.sessions.access import AccessTokens
 from lockgate.sessions.accounts import Account, Accounts
 from lockgate.sessions.families import Families, Outcome, Session
 from lockgate.stores.layout import UserKeys
+from lockgate.stores.link import AWAY, call_back
 
 MAX_KNOWN: Final = 10_000
 """How many cookies a worker remembers the token of."""

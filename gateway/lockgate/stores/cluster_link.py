@@ -18,10 +18,10 @@ from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError
 
-from lockgate.admission.link import AWAY, CONNECT_S, Callback, Command, RedisLink, Replies, call_back
 from lockgate.stores.cluster import ClusterClient
 from lockgate.stores.faults import REDIS_FAULTS
 from lockgate.stores.layout import KEYS_OF_A_QUESTION
+from lockgate.stores.link import AWAY, CONNECT_S, Callback, Command, RedisLink, Replies, call_back
 from lockgate.stores.sentinel import RENEW_S
 
 HOPS: Final = 4

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from lockgate.admission.cluster_link import ClusterLink
-from lockgate.admission.link import RedisLink
-from lockgate.admission.sentinel_link import SentinelLink
+from lockgate.stores.cluster_link import ClusterLink
+from lockgate.stores.link import RedisLink
 from lockgate.stores.redis import RedisClient
 from lockgate.stores.sentinel import MasterPool
+from lockgate.stores.sentinel_link import SentinelLink
 
 StoreLink = RedisLink | ClusterLink
 

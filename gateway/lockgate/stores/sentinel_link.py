@@ -12,9 +12,9 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
-from lockgate.admission.link import Callback, Command, RedisLink, Replies, call_back
 from lockgate.stores.faults import REDIS_FAULTS
 from lockgate.stores.layout import PROBES
+from lockgate.stores.link import Callback, Command, RedisLink, Replies, call_back
 from lockgate.stores.sentinel import RENEW_S, Address, MasterPool
 
 CANCEL_AGAIN_S: Final = 0.1

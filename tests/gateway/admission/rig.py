@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from redis.asyncio import Redis
 
 from lockgate.admission.gate import Admission, Verdict
-from lockgate.admission.links import StoreLink, link_to
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.stores.layout import admission_keys
+from lockgate.stores.links import StoreLink, link_to
 from lockgate.stores.redis import RedisClient
 from lockgate_trust import cover
 from tests.support.clock import ManualClock

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
-from lockgate.admission.cluster_link import ClusterLink
 from lockgate.admission.gate import Admitted
-from lockgate.admission.link import AWAY
-from lockgate.admission.rate import Limit
 from lockgate.errors import Reason
+from lockgate.policy.limits import Limit
+from lockgate.stores.cluster_link import ClusterLink
 from lockgate.stores.layout import UserKeys, rate_key
+from lockgate.stores.link import AWAY
 from lockgate.stores.redis import RedisClient, connect
 from tests.gateway.admission.rig import WITHIN_S, claims, gate, opened, reason, together
 from tests.support.clock import ManualClock

@@ -16,8 +16,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 
-from lockgate.admission.link import RedisLink
-from lockgate.admission.links import StoreLink
+from lockgate.stores.link import RedisLink
+from lockgate.stores.links import StoreLink
 from tests.gateway.admission.rig import WITHIN_S, opened
 from tests.support.raw import POLL_S, until
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from lockgate.admission.links import StoreLink
+from lockgate.stores.links import StoreLink
 from tests.gateway.admission.rig import WITHIN_S, opened
 
 TIMEOUT_S = 0.4

@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from lockgate.admission.rate import Limit, Window, parse, subject
+from lockgate.admission.rate import Window, subject
 from lockgate.errors import ConfigurationError
+from lockgate.policy.limits import Limit, parse_limit
 from lockgate.stores.layout import UserKeys
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
@@ -36,7 +37,7 @@ def window(**changes: Any) -> Window:  # noqa: ANN401 - any field
     ],
 )
 def test_a_rate_is_read_as_it_is_written(text: str, limit: Limit) -> None:
-    assert parse(text, "r") == limit
+    assert parse_limit(text, "r") == limit
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_a_rate_is_read_as_it_is_written(text: str, limit: Limit) -> None:
 )
 def test_any_other_rate_is_a_configuration_error_that_names_the_route(text: str) -> None:
     with pytest.raises(ConfigurationError, match="route 'r'"):
-        parse(text, "r")
+        parse_limit(text, "r")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from lockgate.admission.gate import Admission
-from lockgate.admission.links import link_to
 from lockgate.errors import Refusal
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.issuer import Issuer, Subject
@@ -17,6 +16,7 @@ from lockgate.sessions.families import Families, Outcome, Session
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import admission_keys
+from lockgate.stores.links import link_to
 from lockgate.stores.redis import RedisClient
 from tests.support.clock import ManualClock
 
