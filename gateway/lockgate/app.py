@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
+from lockgate.accounts.call_limiter import FULL
+from lockgate.accounts.users import Accounts
 from lockgate.admission.gate import Admission
 from lockgate.admission.open_tokens import EndedChannel, Watches
 from lockgate.admission.overtime import OvertimeBounds
@@ -45,8 +47,6 @@ from lockgate.observe.tracing import NONE, Sampler, Tracing
 from lockgate.pipeline import Pipeline
 from lockgate.policy.origins import Origins
 from lockgate.policy.routes import RouteTable, is_own
-from lockgate.sessions.accounts import Accounts
-from lockgate.sessions.lane import FULL
 from lockgate.sessions.refresh_token import RefreshTokens
 from lockgate.sessions.tickets import Tickets
 from lockgate.settings import Settings

@@ -8,6 +8,11 @@ from functools import partial
 
 from fastapi import Depends, FastAPI
 
+from lockgate.accounts.captcha import Captchas
+from lockgate.accounts.clients import Clients
+from lockgate.accounts.password_guard import PasswordGuard
+from lockgate.accounts.throttle import REFRESH_WINDOW_S, Allowance, Throttle
+from lockgate.accounts.users import Accounts
 from lockgate.admission.gate import Link
 from lockgate.clock import Clock
 from lockgate.endpoints import admin, auth, captcha, login, metadata, oauth, sessions
@@ -20,18 +25,13 @@ from lockgate.observe.audit import Audit
 from lockgate.pipeline import Pipeline
 from lockgate.policy.origins import Origins
 from lockgate.sessions.access import AccessTokens
-from lockgate.sessions.accounts import Accounts
-from lockgate.sessions.captcha import Captchas
-from lockgate.sessions.clients import Clients
 from lockgate.sessions.cookie_sessions import CookieSessions
 from lockgate.sessions.families import Families
 from lockgate.sessions.grants import Grants, StillWelcome
-from lockgate.sessions.guard import PasswordGuard
 from lockgate.sessions.operators import Operators
 from lockgate.sessions.refresh_token import RefreshTokens
 from lockgate.sessions.self_service import SelfService
 from lockgate.sessions.service import Sessions
-from lockgate.sessions.throttle import REFRESH_WINDOW_S, Allowance, Throttle
 from lockgate.settings import Settings
 from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
 from lockgate.stores.lock import try_lock

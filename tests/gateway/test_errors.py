@@ -6,9 +6,10 @@ from http import HTTPStatus
 
 import pytest
 
+from lockgate.accounts import clients
 from lockgate.errors import Reason, shown
 from lockgate.identity import session_cookie
-from lockgate.sessions import clients, refresh_token
+from lockgate.sessions import refresh_token
 
 OAUTH_WORDS = {
     None,

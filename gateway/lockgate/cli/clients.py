@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from lockgate.accounts.clients import is_client_id
 from lockgate.cli.operating import NotFoundError, opened, show, visitor
 from lockgate.cli.table import table
 from lockgate.cli.trail import actor
 from lockgate.endpoints.admin_clients import client_json
 from lockgate.errors import ConfigurationError, LockgateError, shown
-from lockgate.sessions.clients import is_client_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lockgate.accounts.clients import Clients
+from lockgate.accounts.users import Accounts
 from lockgate.cli.trail import finish
 from lockgate.clock import SystemClock
 from lockgate.errors import ConfigurationError, LockgateError, shown
@@ -17,8 +19,6 @@ from lockgate.forward.tls import tls_towards
 from lockgate.keys.files import LINKS_FOLDER, join_readers
 from lockgate.keys.reload import link_source
 from lockgate.observe.audit import Audit
-from lockgate.sessions.accounts import Accounts
-from lockgate.sessions.clients import Clients
 from lockgate.sessions.families import Families
 from lockgate.sessions.operators import Operators
 from lockgate.sessions.service import Visitor

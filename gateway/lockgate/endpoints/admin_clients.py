@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from lockgate.accounts.clients import Client, is_client_id
 from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
 from lockgate.endpoints.bodies import Body, body_of, documented
@@ -13,7 +14,6 @@ from lockgate.endpoints.problems import RefusedError, done, invalid
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.pipeline import Pipeline
-from lockgate.sessions.clients import Client, is_client_id
 from lockgate.sessions.operators import Operators
 
 NO_STORE: Final = dict(SECURITY_HEADERS)

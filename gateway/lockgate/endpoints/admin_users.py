@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 
+from lockgate.accounts.users import AccountRecord
 from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
 from lockgate.endpoints.problems import RefusedError, done
@@ -13,7 +14,6 @@ from lockgate.endpoints.sessions import as_json
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.pipeline import Pipeline
-from lockgate.sessions.accounts import AccountRecord
 from lockgate.sessions.operators import Operators
 
 NO_STORE: Final = dict(SECURITY_HEADERS)

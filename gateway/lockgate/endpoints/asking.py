@@ -11,16 +11,16 @@ from urllib.parse import unquote_plus
 from fastapi import Request
 from pydantic import ConfigDict, Field, model_validator
 
+from lockgate.accounts.clients import Client
+from lockgate.accounts.throttle import Allowance
 from lockgate.endpoints.bodies import Body
 from lockgate.endpoints.problems import BASIC, RefusedError, inbound
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import has_scheme, is_joined, scheme_of
 from lockgate.identity.model import Identity
 from lockgate.pipeline import Pipeline
-from lockgate.sessions.clients import Client
 from lockgate.sessions.grants import ClientCredentials, Grants
 from lockgate.sessions.service import Visitor
-from lockgate.sessions.throttle import Allowance
 
 ADMIN: Final = "admin"
 """The role that the calls of `/admin` ask for."""

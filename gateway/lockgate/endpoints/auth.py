@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from lockgate.accounts.throttle import Allowance
 from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.endpoints.asking import OAuthBody, client_of, identity_of, visitor_of, within
 from lockgate.endpoints.bodies import FORM, JSON, body_of, documented
@@ -20,7 +21,6 @@ from lockgate.identity.model import Identity
 from lockgate.pipeline import Pipeline
 from lockgate.sessions.grants import Grants
 from lockgate.sessions.service import Sessions
-from lockgate.sessions.throttle import Allowance
 
 NO_STORE = dict(SECURITY_HEADERS)
 _EITHER = (JSON, FORM)

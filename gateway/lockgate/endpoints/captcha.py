@@ -5,12 +5,12 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from lockgate.accounts.captcha import LIFE_S, Captchas, Kind
+from lockgate.accounts.throttle import Allowance
 from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.endpoints.asking import visitor_of
 from lockgate.endpoints.problems import RefusedError
 from lockgate.errors import Reason, Refusal
-from lockgate.sessions.captcha import LIFE_S, Captchas, Kind
-from lockgate.sessions.throttle import Allowance
 
 PATH: Final = "/auth/captcha"
 ALLOWANCE: Final = 120

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from lockgate.accounts.throttle import Allowance
 from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.endpoints.asking import OAuthBody, client_of, visitor_of, within
 from lockgate.endpoints.bodies import FORM, JSON, Body, body_of, documented
@@ -21,7 +22,6 @@ from lockgate.identity.session_cookie import SessionCookie
 from lockgate.sessions.cookie_sessions import Held
 from lockgate.sessions.grants import Grants
 from lockgate.sessions.service import Sessions, Tokens
-from lockgate.sessions.throttle import Allowance
 
 NO_STORE = dict(SECURITY_HEADERS)
 _EITHER = (JSON, FORM)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from lockgate.accounts.throttle import Allowance
 from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.endpoints.asking import OAuthBody, client_of, introspecting_client_of, known_client_of, visitor_of, within
 from lockgate.endpoints.bodies import FORM, JSON, body_of, documented
@@ -14,7 +15,6 @@ from lockgate.endpoints.problems import invalid, refused
 from lockgate.errors import Reason, Refusal
 from lockgate.sessions.grants import Grants
 from lockgate.sessions.service import Sessions
-from lockgate.sessions.throttle import Allowance
 
 NO_STORE = {**dict(SECURITY_HEADERS), "Pragma": "no-cache"}
 _FORM = (FORM,)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from lockgate.accounts.captcha import MAX_ANSWER, CaptchaAnswer
 from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.endpoints.asking import identity_of, visitor_of
 from lockgate.endpoints.bodies import Body, body_of, documented
@@ -13,7 +14,6 @@ from lockgate.endpoints.problems import described, refused
 from lockgate.errors import Reason
 from lockgate.identity.model import Identity
 from lockgate.pipeline import Pipeline
-from lockgate.sessions.captcha import MAX_ANSWER, CaptchaAnswer
 from lockgate.sessions.overview import SessionView
 from lockgate.sessions.self_service import SelfService
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from lockgate.accounts.users import Account
 from lockgate.identity.issuer import Issuer, Subject
-from lockgate.sessions.accounts import Account
 from lockgate.sessions.families import Session
 
 PASSWORD: Final = "pwd"  # noqa: S105 - an authentication method reference of RFC 8176

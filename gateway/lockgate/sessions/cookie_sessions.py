@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from lockgate.accounts.users import Account, Accounts
 from lockgate.admission.gate import STORE_AWAY, Link
 from lockgate.clock import Clock
 from lockgate.edge.headers import HeaderFacts
@@ -31,7 +32,6 @@ from lockgate.identity.session_cookie import NAMES, CookieCodec, Mode, SessionCo
 from lockgate.identity.verifier import Verifier
 from lockgate.observe.audit import Audit, Event
 from lockgate.sessions.access import AccessTokens
-from lockgate.sessions.accounts import Account, Accounts
 from lockgate.sessions.families import Families, Outcome, Session
 from lockgate.stores.layout import UserKeys
 from lockgate.stores.link import AWAY, call_back

@@ -373,7 +373,7 @@ class Families:
 
 def _source(name: str) -> str:
     """A script, after what all of them share."""
-    folder = files("lockgate.sessions")
+    folder = files(__package__).joinpath("lua")
     return "".join(folder.joinpath(part).read_text(encoding="utf-8") for part in ("sessions.lua", name))
 
 

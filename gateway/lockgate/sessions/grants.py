@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lockgate.accounts.clients import Client, Clients
+from lockgate.accounts.users import Accounts
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.issuer import Issuer, Subject
@@ -14,8 +16,6 @@ from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.identity.verifier import Verifier
 from lockgate.observe.audit import Audit, Event
 from lockgate.sessions.access import AccessTokens
-from lockgate.sessions.accounts import Accounts
-from lockgate.sessions.clients import Client, Clients
 from lockgate.sessions.families import Families
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 from lockgate.sessions.service import Visitor

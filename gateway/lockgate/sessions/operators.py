@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
+from lockgate.accounts.clients import Client, Clients, is_client_id, own_sub
+from lockgate.accounts.users import AccountRecord, Accounts, Unacceptable
 from lockgate.errors import AccountsUnavailableError, OnlyShutOutError, Reason, Refusal, UserIdNeededError
 from lockgate.observe.audit import Audit, Event
-from lockgate.sessions.accounts import AccountRecord, Accounts, Unacceptable
-from lockgate.sessions.clients import Client, Clients, is_client_id, own_sub
 from lockgate.sessions.families import Families
 from lockgate.sessions.overview import SessionView, sessions_of
 from lockgate.sessions.service import Visitor

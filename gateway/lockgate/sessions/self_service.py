@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
+from lockgate.accounts.captcha import CaptchaAnswer
+from lockgate.accounts.password_guard import PasswordGuard
+from lockgate.accounts.users import Account, Accounts, Unacceptable
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.observe.audit import Audit, Event
-from lockgate.sessions.accounts import Account, Accounts, Unacceptable
-from lockgate.sessions.captcha import CaptchaAnswer
 from lockgate.sessions.families import Families
-from lockgate.sessions.guard import PasswordGuard
 from lockgate.sessions.overview import SessionView, sessions_of
 from lockgate.sessions.service import Visitor
 from lockgate.stores.redis import RedisClient

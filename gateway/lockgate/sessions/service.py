@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from lockgate.accounts.captcha import CaptchaAnswer
+from lockgate.accounts.clients import Client, Clients
+from lockgate.accounts.password_guard import PasswordGuard
+from lockgate.accounts.throttle import account_digest
+from lockgate.accounts.users import Account, Accounts
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.model import Identity
@@ -12,14 +17,9 @@ from lockgate.identity.session_cookie import SessionCookie
 from lockgate.identity.verifier import Verifier
 from lockgate.observe.audit import Audit, Event
 from lockgate.sessions.access import AccessTokens
-from lockgate.sessions.accounts import Account, Accounts
-from lockgate.sessions.captcha import CaptchaAnswer
-from lockgate.sessions.clients import Client, Clients
 from lockgate.sessions.cookie_sessions import CookieSessions, Held
 from lockgate.sessions.families import Families, Outcome, Session
-from lockgate.sessions.guard import PasswordGuard
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
-from lockgate.sessions.throttle import account_digest
 from lockgate.settings import TokenSettings
 from lockgate.stores.script import UnconfirmedError
 

@@ -17,9 +17,9 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from lockgate.accounts.throttle import used_up
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import UnverifiedToken
-from lockgate.sessions.throttle import used_up
 from lockgate.stores.layout import TICKET_LIFE_S, UserKeys, ticket_key
 from lockgate.stores.redis import RedisClient, store_errors
 from lockgate.stores.script import Script
@@ -43,7 +43,7 @@ class Tickets:
     def __init__(self, redis: RedisClient, most: int) -> None:
         self._redis = redis
         self._most = most
-        source = files("lockgate.sessions").joinpath("ticket.lua").read_text(encoding="utf-8")
+        source = files(__package__).joinpath("lua", "ticket.lua").read_text(encoding="utf-8")
         self._make_room = Script(redis, source)
 
     async def issue(self, token: UnverifiedToken, sub: str) -> str | Refusal:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from starlette.types import Receive, Scope, Send
 
-from lockgate.sessions.accounts import MAX_WAITING, PASSWORDS_AT_ONCE
+from lockgate.accounts.users import MAX_WAITING, PASSWORDS_AT_ONCE
 from lockgate.settings import Settings
 from tests.gateway.endpoints.rig import Caller, Users, bearer, problem
 from tests.support import node as nodes

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from lockgate.accounts.captcha import digits
 from lockgate.keys import keyring
-from lockgate.sessions.captcha import digits
 from tests.support import shop as shops
 from tests.support.shop import PASSWORD, Shop, code
 from tests.support.store import time_passes_at

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
+from lockgate.accounts.clients import Client, Clients
 from lockgate.errors import Reason, Refusal
-from lockgate.sessions.clients import Client, Clients
 from lockgate.sessions.service import Visitor
 from lockgate.stores.layout import CLIENTS, ENDED_CHANNEL
 from lockgate_shop.users.models import Status

@@ -14,10 +14,10 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
+from lockgate.accounts.captcha import digits
+from lockgate.accounts.clients import Clients
 from lockgate.errors import Reason, Refusal
 from lockgate.keys import keyring
-from lockgate.sessions.captcha import digits
-from lockgate.sessions.clients import Clients
 from lockgate.sessions.families import Families
 from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
 from lockgate.stores.lock import try_lock

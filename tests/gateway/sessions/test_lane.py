@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
+from lockgate.accounts.call_limiter import FULL, LATE, Lane
 from lockgate.errors import AccountsUnavailableError
-from lockgate.sessions.lane import FULL, LATE, Lane
 from tests.support.raw import WITHIN_S, until
 
 AT_ONCE = 2

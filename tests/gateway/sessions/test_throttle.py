@@ -12,12 +12,12 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from lockgate.accounts.call_limiter import FULL, LATE, Lane
+from lockgate.accounts.captcha import CaptchaAnswer, CaptchaCheck
+from lockgate.accounts.password_guard import PasswordGuard
+from lockgate.accounts.throttle import Allowance, Throttle, account_digest
 from lockgate.edge.client_address import network
 from lockgate.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
-from lockgate.sessions.captcha import CaptchaAnswer, CaptchaCheck
-from lockgate.sessions.guard import PasswordGuard
-from lockgate.sessions.lane import FULL, LATE, Lane
-from lockgate.sessions.throttle import Allowance, Throttle, account_digest
 from lockgate.settings import LoginSettings
 from lockgate.stores.redis import connect
 from tests.support.raw import WITHIN_S, until

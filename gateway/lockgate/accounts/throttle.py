@@ -186,4 +186,4 @@ def used_up(limit: int, wait_ms: int) -> tuple[tuple[str, str], ...]:
 
 
 def _source(name: str) -> str:
-    return files("lockgate.sessions").joinpath(name).read_text(encoding="utf-8")
+    return files(__package__).joinpath("lua", name).read_text(encoding="utf-8")

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from lockgate.accounts.captcha import CaptchaAnswer, CaptchaCheck
+from lockgate.accounts.throttle import Throttle, new_attempt
 from lockgate.errors import AccountsUnavailableError, Refusal
-from lockgate.sessions.captcha import CaptchaAnswer, CaptchaCheck
-from lockgate.sessions.throttle import Throttle, new_attempt
 
 T = TypeVar("T")
 

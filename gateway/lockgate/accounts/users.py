@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 import httpx
 
+from lockgate.accounts.call_limiter import Lane
 from lockgate.clock import Clock
 from lockgate.errors import AccountsUnavailableError
-from lockgate.sessions.lane import Lane
 from lockgate_trust import LinkKey, headers, signed_headers
 
 T = TypeVar("T")

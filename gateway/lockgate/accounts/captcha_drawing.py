@@ -1,4 +1,4 @@
-"""Draws a captcha: `python -m lockgate.sessions.drawing png|wav`, digits on stdin, the file on stdout.
+"""Draws a captcha: `python -m lockgate.accounts.captcha_drawing png|wav`, digits on stdin, the file on stdout.
 
 A process of its own: reading six digits aloud is half a second of plain Python, which would hold up every request of a
 worker if it ran in one of its threads. The digits come by a pipe, because arguments can be read by others.

@@ -135,7 +135,7 @@ async def _run(kind: Kind, text: str) -> bytes:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "lockgate.sessions.drawing",
+        "lockgate.accounts.captcha_drawing",
         kind,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
