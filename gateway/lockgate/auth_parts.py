@@ -25,13 +25,13 @@ from lockgate.observe.audit import Audit
 from lockgate.pipeline import Pipeline
 from lockgate.policy.origins import Origins
 from lockgate.sessions.access import AccessTokens
+from lockgate.sessions.administration import Operators
 from lockgate.sessions.cookie_sessions import CookieSessions
-from lockgate.sessions.families import Families
-from lockgate.sessions.grants import Grants, StillWelcome
-from lockgate.sessions.operators import Operators
+from lockgate.sessions.lifecycle import Sessions
+from lockgate.sessions.oauth_clients import Grants, StillWelcome
 from lockgate.sessions.refresh_token import RefreshTokens
 from lockgate.sessions.self_service import SelfService
-from lockgate.sessions.service import Sessions
+from lockgate.sessions.session_store import Families
 from lockgate.settings import Settings
 from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
 from lockgate.stores.lock import try_lock

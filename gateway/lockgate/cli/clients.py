@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from lockgate.accounts.clients import is_client_id
-from lockgate.cli.operating import NotFoundError, opened, show, visitor
+from lockgate.cli.operating import NotFoundError, call, opened, show
 from lockgate.cli.table import table
 from lockgate.cli.trail import actor
 from lockgate.endpoints.admin_clients import client_json
@@ -28,7 +28,7 @@ def add(settings: Settings, client_id: str, scopes: Collection[str], *, as_json:
 
     async def run() -> None:
         async with opened(settings) as operators:
-            added = await operators.add_client(client_id, scopes, actor(), visitor())
+            added = await operators.add_client(client_id, scopes, actor(), call())
         if added is None:
             raise LockgateError(f"there is a client {shown(client_id)} already")
         client, secret = added
@@ -57,7 +57,7 @@ def remove(settings: Settings, client_id: str, *, as_json: bool) -> None:
 
     async def run() -> None:
         async with opened(settings) as operators:
-            removed = await operators.remove_client(client_id, actor(), visitor())
+            removed = await operators.remove_client(client_id, actor(), call())
         if not removed:
             raise NotFoundError(f"there is no client {shown(client_id)}")
         show({"client_id": client_id, "removed": True}, f"{client_id} is gone, and its tokens with it", as_json=as_json)

@@ -19,9 +19,9 @@ from lockgate.forward.tls import tls_towards
 from lockgate.keys.files import LINKS_FOLDER, join_readers
 from lockgate.keys.reload import link_source
 from lockgate.observe.audit import Audit
-from lockgate.sessions.families import Families
-from lockgate.sessions.operators import Operators
-from lockgate.sessions.service import Visitor
+from lockgate.sessions.administration import Operators
+from lockgate.sessions.call_origin import CallOrigin
+from lockgate.sessions.session_store import Families
 from lockgate.stores.redis import connect
 from lockgate.stores.trail import AuditTrail
 
@@ -35,9 +35,9 @@ class NotFoundError(LockgateError):
     """There is nothing of the name that was given."""
 
 
-def visitor() -> Visitor:
+def call() -> CallOrigin:
     """The command, where a call would say where it comes from."""
-    return Visitor(address="", agent="lockgate", request_id=secrets.token_hex(16))
+    return CallOrigin(address="", agent="lockgate", request_id=secrets.token_hex(16))
 
 
 @contextlib.asynccontextmanager
@@ -83,7 +83,7 @@ async def sub_of(operators: Operators, user: str) -> str:
     Raises:
         NotFoundError: there is no such user.
     """
-    found = await operators.sub_of(user, visitor())
+    found = await operators.sub_of(user, call())
     if found is None:
         raise NotFoundError(f"there is no user {shown(user)}")
     return found

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from lockgate.cli.operating import NotFoundError, opened, show, sub_of, visitor
+from lockgate.cli.operating import NotFoundError, call, opened, show, sub_of
 from lockgate.cli.table import table
 from lockgate.cli.trail import actor
 from lockgate.endpoints.sessions import as_json as session_json
@@ -39,8 +39,8 @@ def end(settings: Settings, user: str, sid: str | None, *, as_json: bool) -> Non
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
             if sid is None:
-                await operators.end_sessions(sub, actor(), visitor())
-            elif not await operators.end_session(sub, sid, actor(), visitor()):
+                await operators.end_sessions(sub, actor(), call())
+            elif not await operators.end_session(sub, sid, actor(), call()):
                 raise NotFoundError(f"{user} has no session {shown(sid)}")
         what = "every session" if sid is None else f"session {sid}"
         show({"sub": sub, "ended": sid or "all"}, f"{what} of {user} has ended, on every node", as_json=as_json)

@@ -19,8 +19,8 @@ from lockgate.identity.bearer import format_gate
 from lockgate.identity.verifier import AccessTokenRules, Verifier
 from lockgate.keys.files import join_readers
 from lockgate.keys.reload import ring_source
-from lockgate.sessions.families import Families
 from lockgate.sessions.refresh_token import RefreshTokens
+from lockgate.sessions.session_store import Families
 from lockgate.stores.layout import admission_keys
 from lockgate.stores.redis import connect, store_errors
 

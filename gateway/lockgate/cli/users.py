@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from lockgate.cli.operating import NotFoundError, opened, show, sub_of, visitor
+from lockgate.cli.operating import NotFoundError, call, opened, show, sub_of
 from lockgate.cli.table import table
 from lockgate.cli.trail import actor
 from lockgate.endpoints.admin_users import account_json
@@ -20,7 +20,7 @@ def find(settings: Settings, user: str, *, as_json: bool) -> None:
 
     async def run() -> None:
         async with opened(settings) as operators:
-            found = await operators.find(user, visitor())
+            found = await operators.find(user, call())
         if found is None:
             raise NotFoundError(f"there is no user {shown(user)}")
         row = (found.sub, found.username, found.status, " ".join(found.roles))
@@ -35,7 +35,7 @@ def block(settings: Settings, user: str, *, as_json: bool) -> None:
     async def run() -> None:
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
-            if not await operators.block(sub, actor(), visitor()):
+            if not await operators.block(sub, actor(), call()):
                 raise NotFoundError(f"there is no user {shown(user)}")
         show({"sub": sub, "status": "blocked"}, f"{user} is shut out, on every node", as_json=as_json)
 
@@ -48,7 +48,7 @@ def unblock(settings: Settings, user: str, *, as_json: bool) -> None:
     async def run() -> None:
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
-            if not await operators.unblock(sub, actor(), visitor()):
+            if not await operators.unblock(sub, actor(), call()):
                 raise NotFoundError(f"there is no user {shown(user)}")
         show({"sub": sub, "status": "active"}, f"{user} may log in again", as_json=as_json)
 
@@ -61,7 +61,7 @@ def grant(settings: Settings, user: str, role: str, *, as_json: bool) -> None:
     async def run() -> None:
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
-            roles = _granted(await operators.grant_role(sub, role, actor(), visitor()), role)
+            roles = _granted(await operators.grant_role(sub, role, actor(), call()), role)
         text = f"{user} is now: {' '.join(roles)}; tokens tell of it from the next login or refresh on"
         show({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
 
@@ -74,7 +74,7 @@ def revoke_role(settings: Settings, user: str, role: str, *, as_json: bool) -> N
     async def run() -> None:
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
-            roles = _granted(await operators.revoke_role(sub, role, actor(), visitor()), role)
+            roles = _granted(await operators.revoke_role(sub, role, actor(), call()), role)
         text = f"{user} is now: {' '.join(roles)}; every session has ended, on every node"
         show({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
 

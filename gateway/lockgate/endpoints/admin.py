@@ -10,14 +10,14 @@ from pydantic import Field
 
 from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.endpoints import admin_clients, admin_keys, admin_users
-from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
+from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import done
 from lockgate.identity.model import Identity
 from lockgate.keys.administration import KeyDesk
 from lockgate.pipeline import Pipeline
 from lockgate.policy.routes import Route
-from lockgate.sessions.operators import Operators
+from lockgate.sessions.administration import Operators
 from lockgate.stores.trail import AuditTrail
 
 NO_STORE: Final = dict(SECURITY_HEADERS)
@@ -77,7 +77,7 @@ def _tokens(operators: Operators, pipeline: Pipeline) -> APIRouter:
         request: Request, asking: admin, body: Annotated[TokenToRevoke, Depends(body_of(TokenToRevoke))]
     ) -> Response:
         """Make one access token worthless, by its id."""
-        await operators.revoke(body.sub, body.jti, asking.sub, visitor_of(request))
+        await operators.revoke(body.sub, body.jti, asking.sub, call_origin_of(request))
         return done(found=True)
 
     return api

@@ -8,13 +8,13 @@ from pydantic import Field
 
 from lockgate.accounts.clients import Client, is_client_id
 from lockgate.edge.answers import SECURITY_HEADERS
-from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
+from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import RefusedError, done, invalid
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.pipeline import Pipeline
-from lockgate.sessions.operators import Operators
+from lockgate.sessions.administration import Operators
 
 NO_STORE: Final = dict(SECURITY_HEADERS)
 
@@ -47,7 +47,7 @@ def router(operators: Operators, pipeline: Pipeline, *, scopes: frozenset[str]) 
         wrong = {"client_id": not is_client_id(body.client_id), "scopes": not scopes.issuperset(body.scopes)}
         if any(wrong.values()):
             raise RefusedError(invalid(*((("body", name), "value_error") for name in wrong if wrong[name])))
-        added = await operators.add_client(body.client_id, body.scopes, asking.sub, visitor_of(request))
+        added = await operators.add_client(body.client_id, body.scopes, asking.sub, call_origin_of(request))
         if added is None:
             raise RefusedError(Refusal(Reason.CLIENT_EXISTS))
         client, secret = added
@@ -56,7 +56,7 @@ def router(operators: Operators, pipeline: Pipeline, *, scopes: frozenset[str]) 
     @api.delete("/{client_id}", status_code=204)
     async def remove_client(request: Request, asking: admin, client_id: str) -> Response:
         """Remove a client; its tokens die at once."""
-        return done(found=await operators.remove_client(client_id, asking.sub, visitor_of(request)))
+        return done(found=await operators.remove_client(client_id, asking.sub, call_origin_of(request)))
 
     return api
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from lockgate.edge.answers import SECURITY_HEADERS
-from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
+from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import RefusedError, described
 from lockgate.errors import Reason, Refusal
@@ -50,7 +50,7 @@ def router(keys: KeyDesk, pipeline: Pipeline) -> APIRouter:
 
         `next_at` is when the step after it may be made.
         """
-        step = await keys.rotate(body.group, actor=asking.sub, **visitor_of(request).facts)
+        step = await keys.rotate(body.group, actor=asking.sub, **call_origin_of(request).audit_fields)
         if isinstance(step, Refusal):
             raise RefusedError(step)
         return JSONResponse(_step_json(step), headers=NO_STORE)

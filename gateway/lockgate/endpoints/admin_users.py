@@ -8,13 +8,13 @@ from fastapi.responses import JSONResponse
 
 from lockgate.accounts.users import AccountRecord
 from lockgate.edge.answers import SECURITY_HEADERS
-from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
+from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.problems import RefusedError, done
 from lockgate.endpoints.sessions import as_json
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.pipeline import Pipeline
-from lockgate.sessions.operators import Operators
+from lockgate.sessions.administration import Operators
 
 NO_STORE: Final = dict(SECURITY_HEADERS)
 _USER: Final = "/users/{user}"
@@ -40,7 +40,7 @@ def _accounts(operators: Operators, pipeline: Pipeline) -> APIRouter:
     async def show(request: Request, asking: admin, user: str) -> Response:
         """An account, by its id or its name."""
         del asking
-        found = await operators.find(user, visitor_of(request))
+        found = await operators.find(user, call_origin_of(request))
         if found is None:
             raise RefusedError(Refusal(Reason.NOT_FOUND))
         return JSONResponse(account_json(found), headers=NO_STORE)
@@ -48,12 +48,12 @@ def _accounts(operators: Operators, pipeline: Pipeline) -> APIRouter:
     @api.post("/block", status_code=204)
     async def block(request: Request, asking: admin, sub: named) -> Response:
         """Shut a user out: from the next request on, on every node, open sockets included."""
-        return done(found=await operators.block(sub, asking.sub, visitor_of(request)))
+        return done(found=await operators.block(sub, asking.sub, call_origin_of(request)))
 
     @api.post("/unblock", status_code=204)
     async def unblock(request: Request, asking: admin, sub: named) -> Response:
         """Let a user log in again."""
-        return done(found=await operators.unblock(sub, asking.sub, visitor_of(request)))
+        return done(found=await operators.unblock(sub, asking.sub, call_origin_of(request)))
 
     return api
 
@@ -66,12 +66,12 @@ def _roles(operators: Operators, pipeline: Pipeline) -> APIRouter:
     @api.put("")
     async def grant(request: Request, asking: admin, sub: named, role: Role) -> Response:
         """Give a user a role; their tokens tell of it from the next login or refresh on."""
-        return _roles_json(sub, await operators.grant_role(sub, role, asking.sub, visitor_of(request)))
+        return _roles_json(sub, await operators.grant_role(sub, role, asking.sub, call_origin_of(request)))
 
     @api.delete("")
     async def revoke(request: Request, asking: admin, sub: named, role: Role) -> Response:
         """Take a role from a user, at once: everything they have ends, and they log in again."""
-        return _roles_json(sub, await operators.revoke_role(sub, role, asking.sub, visitor_of(request)))
+        return _roles_json(sub, await operators.revoke_role(sub, role, asking.sub, call_origin_of(request)))
 
     return api
 
@@ -91,13 +91,13 @@ def _sessions(operators: Operators, pipeline: Pipeline) -> APIRouter:
     @api.delete("", status_code=204)
     async def end_sessions(request: Request, asking: admin, sub: named) -> Response:
         """End everything a user has; they can log in again."""
-        await operators.end_sessions(sub, asking.sub, visitor_of(request))
+        await operators.end_sessions(sub, asking.sub, call_origin_of(request))
         return done(found=True)
 
     @api.delete("/{session_id}", status_code=204)
     async def end_session(request: Request, asking: admin, sub: named, session_id: str) -> Response:
         """End one session."""
-        return done(found=await operators.end_session(sub, session_id, asking.sub, visitor_of(request)))
+        return done(found=await operators.end_session(sub, session_id, asking.sub, call_origin_of(request)))
 
     return api
 
@@ -116,7 +116,7 @@ def _sub_of(operators: Operators) -> Callable[[Request, str], Awaitable[str]]:
     """A dependency: the id of the user that the path names. It raises `RefusedError`: 404 where there is none."""
 
     async def find(request: Request, user: str) -> str:
-        found = await operators.sub_of(user, visitor_of(request))
+        found = await operators.sub_of(user, call_origin_of(request))
         if found is None:
             raise RefusedError(Refusal(Reason.NOT_FOUND))
         return found

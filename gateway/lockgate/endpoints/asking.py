@@ -19,8 +19,8 @@ from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import has_scheme, is_joined, scheme_of
 from lockgate.identity.model import Identity
 from lockgate.pipeline import Pipeline
-from lockgate.sessions.grants import ClientCredentials, Grants
-from lockgate.sessions.service import Visitor
+from lockgate.sessions.call_origin import CallOrigin
+from lockgate.sessions.oauth_clients import ClientCredentials, Grants
 
 ADMIN: Final = "admin"
 """The role that the calls of `/admin` ask for."""
@@ -94,19 +94,19 @@ def within(allowance: Allowance) -> Callable[[Request], Awaitable[None]]:
     """
 
     async def spend(request: Request) -> None:
-        refusal = await allowance.spend(visitor_of(request).address)
+        refusal = await allowance.spend(call_origin_of(request).address)
         if refusal is not None:
             raise RefusedError(refusal)
 
     return spend
 
 
-def visitor_of(request: Request) -> Visitor:
+def call_origin_of(request: Request) -> CallOrigin:
     """Where a call comes from."""
     source = inbound(request)
     agents = source.headers.values(b"user-agent")
     agent = agents[0].decode("latin-1") if agents else ""
-    return Visitor(address=source.client, agent=agent, request_id=source.own_id)
+    return CallOrigin(address=source.client, agent=agent, request_id=source.own_id)
 
 
 async def client_of(request: Request, body: OAuthBody | None, grants: Grants) -> Client | None:
@@ -144,10 +144,10 @@ async def introspecting_client_of(request: Request, body: OAuthBody, grants: Gra
 async def _authenticated(
     request: Request, fields: tuple[bytes, ...], body: OAuthBody | None, grants: Grants
 ) -> Client | None:
-    shown, visitor = _shown(fields, body), visitor_of(request)
+    shown, call = _shown(fields, body), call_origin_of(request)
     if isinstance(shown, Refusal):
-        raise RefusedError(grants.turn_away(shown, visitor))
-    found = await grants.authenticate(shown, visitor)
+        raise RefusedError(grants.turn_away(shown, call))
+    found = await grants.authenticate(shown, call)
     if isinstance(found, Refusal):
         raise RefusedError(found)
     return found
@@ -155,7 +155,7 @@ async def _authenticated(
 
 def _known(client: Client | None, request: Request, grants: Grants) -> Client:
     if client is None:
-        raise RefusedError(grants.turn_away(Refusal(Reason.CLIENT_REFUSED), visitor_of(request)))
+        raise RefusedError(grants.turn_away(Refusal(Reason.CLIENT_REFUSED), call_origin_of(request)))
     return client
 
 

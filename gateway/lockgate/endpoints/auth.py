@@ -12,15 +12,15 @@ from pydantic import Field
 
 from lockgate.accounts.throttle import Allowance
 from lockgate.edge.answers import SECURITY_HEADERS
-from lockgate.endpoints.asking import OAuthBody, client_of, identity_of, visitor_of, within
+from lockgate.endpoints.asking import OAuthBody, call_origin_of, client_of, identity_of, within
 from lockgate.endpoints.bodies import FORM, JSON, body_of, documented
 from lockgate.endpoints.browser import Browser
 from lockgate.endpoints.problems import described, inbound, refused
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.pipeline import Pipeline
-from lockgate.sessions.grants import Grants
-from lockgate.sessions.service import Sessions
+from lockgate.sessions.lifecycle import Sessions
+from lockgate.sessions.oauth_clients import Grants
 
 NO_STORE = dict(SECURITY_HEADERS)
 _EITHER = (JSON, FORM)
@@ -51,7 +51,7 @@ def router(sessions: Sessions, grants: Grants, pipeline: Pipeline, browser: Brow
     async def revoke(request: Request, body: Annotated[Revoke, Depends(body_of(Revoke, media=_EITHER))]) -> Response:
         """Make a token worthless (RFC 7009); 200 also for one that nobody knows, or that is another client's."""
         client = await client_of(request, body, grants)
-        await sessions.revoke(body.token, visitor_of(request), client=client)
+        await sessions.revoke(body.token, call_origin_of(request), client=client)
         return Response(status_code=200, headers=NO_STORE)
 
     @api.post("/logout", status_code=204)
@@ -60,7 +60,7 @@ def router(sessions: Sessions, grants: Grants, pipeline: Pipeline, browser: Brow
         cookie = browser.shown(request)
         identity = await pipeline.admit(inbound(request))
         if not isinstance(identity, Refusal):
-            await sessions.logout(identity, visitor_of(request))
+            await sessions.logout(identity, call_origin_of(request))
         elif cookie is None or identity.reason.status != HTTPStatus.UNAUTHORIZED:
             return refused(request, identity)
         return browser.taken(Response(status_code=204, headers=NO_STORE), cookie)
@@ -68,7 +68,7 @@ def router(sessions: Sessions, grants: Grants, pipeline: Pipeline, browser: Brow
     @api.post("/logout-all", status_code=204, responses=described(Reason.BEYOND_SESSION))
     async def logout_all(request: Request, identity: unlimited) -> Response:
         """End every session of this user."""
-        await sessions.logout_all(identity, visitor_of(request))
+        await sessions.logout_all(identity, call_origin_of(request))
         return browser.taken(Response(status_code=204, headers=NO_STORE), browser.shown(request))
 
     @api.get("/me")

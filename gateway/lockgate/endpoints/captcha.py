@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from lockgate.accounts.captcha import LIFE_S, Captchas, Kind
 from lockgate.accounts.throttle import Allowance
 from lockgate.edge.answers import SECURITY_HEADERS
-from lockgate.endpoints.asking import visitor_of
+from lockgate.endpoints.asking import call_origin_of
 from lockgate.endpoints.problems import RefusedError
 from lockgate.errors import Reason, Refusal
 
@@ -26,7 +26,7 @@ def router(captchas: Captchas, allowance: Allowance) -> APIRouter:
     no_store = dict(SECURITY_HEADERS)
 
     async def spend(request: Request, cost: int) -> None:
-        refusal = await allowance.spend(visitor_of(request).address, cost)
+        refusal = await allowance.spend(call_origin_of(request).address, cost)
         if refusal is not None:
             raise RefusedError(refusal)
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from lockgate.accounts.throttle import Allowance
 from lockgate.edge.answers import SECURITY_HEADERS
-from lockgate.endpoints.asking import OAuthBody, client_of, visitor_of, within
+from lockgate.endpoints.asking import OAuthBody, call_origin_of, client_of, within
 from lockgate.endpoints.bodies import FORM, JSON, Body, body_of, documented
 from lockgate.endpoints.browser import Browser
 from lockgate.endpoints.problems import RefusedError, inbound, refused
@@ -20,8 +20,8 @@ from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import bearer
 from lockgate.identity.session_cookie import SessionCookie
 from lockgate.sessions.cookie_sessions import Held
-from lockgate.sessions.grants import Grants
-from lockgate.sessions.service import Sessions, Tokens
+from lockgate.sessions.lifecycle import Sessions, Tokens
+from lockgate.sessions.oauth_clients import Grants
 
 NO_STORE = dict(SECURITY_HEADERS)
 _EITHER = (JSON, FORM)
@@ -56,14 +56,14 @@ def router(sessions: Sessions, grants: Grants, browser: Browser, allowance: Allo
         The session of a cookie that comes along ends with it: the answer sets another cookie, or takes it away.
         """
         old = browser.to_replace(request, wanted=body.mode == "cookie")
-        client, visitor = await client_of(request, None, grants), visitor_of(request)
+        client, call = await client_of(request, None, grants), call_origin_of(request)
         captcha = body.captcha.given() if body.captcha else None
         log_in = sessions.login_by_cookie if body.mode == "cookie" else sessions.login
-        outcome = await log_in(body.username, body.password, visitor, captcha=captcha, client=client)
+        outcome = await log_in(body.username, body.password, call, captcha=captcha, client=client)
         if isinstance(outcome, Refusal):
             return refused(request, outcome)
         if isinstance(old, SessionCookie):
-            await sessions.replace(old, visitor)
+            await sessions.replace(old, call)
         if isinstance(outcome, Tokens):
             return browser.taken(_told(outcome), old)
         cookie, held = outcome
@@ -84,7 +84,7 @@ def router(sessions: Sessions, grants: Grants, browser: Browser, allowance: Allo
             return _told(await refresh_by(request, cookie))
         body = await read_refresh(request)
         client = await client_of(request, body, grants)
-        outcome = await sessions.refresh(body.refresh_token, visitor_of(request), client=client, scope=body.scope)
+        outcome = await sessions.refresh(body.refresh_token, call_origin_of(request), client=client, scope=body.scope)
         return refused(request, outcome) if isinstance(outcome, Refusal) else _told(outcome)
 
     async def refresh_by(request: Request, cookie: SessionCookie | Refusal) -> Held:

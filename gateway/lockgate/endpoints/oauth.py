@@ -9,12 +9,19 @@ from pydantic import Field
 
 from lockgate.accounts.throttle import Allowance
 from lockgate.edge.answers import SECURITY_HEADERS
-from lockgate.endpoints.asking import OAuthBody, client_of, introspecting_client_of, known_client_of, visitor_of, within
+from lockgate.endpoints.asking import (
+    OAuthBody,
+    call_origin_of,
+    client_of,
+    introspecting_client_of,
+    known_client_of,
+    within,
+)
 from lockgate.endpoints.bodies import FORM, JSON, body_of, documented
 from lockgate.endpoints.problems import invalid, refused
 from lockgate.errors import Reason, Refusal
-from lockgate.sessions.grants import Grants
-from lockgate.sessions.service import Sessions
+from lockgate.sessions.lifecycle import Sessions
+from lockgate.sessions.oauth_clients import Grants
 
 NO_STORE = {**dict(SECURITY_HEADERS), "Pragma": "no-cache"}
 _FORM = (FORM,)
@@ -51,7 +58,7 @@ def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRoute
         """Tokens for a client in its own name, or the next ones of a session (RFC 6749 section 3.2)."""
         if body.grant_type == "client_credentials":
             client = await known_client_of(request, body, grants)
-            granted = await grants.client_credentials(client, body.scope, visitor_of(request))
+            granted = await grants.client_credentials(client, body.scope, call_origin_of(request))
             if isinstance(granted, Refusal):
                 return refused(request, granted)
             return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(granted)}, headers=NO_STORE)
@@ -60,7 +67,9 @@ def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRoute
         if body.refresh_token is None:
             return refused(request, invalid((("body", "refresh_token"), "missing")))
         presenting = await client_of(request, body, grants)
-        outcome = await sessions.refresh(body.refresh_token, visitor_of(request), client=presenting, scope=body.scope)
+        outcome = await sessions.refresh(
+            body.refresh_token, call_origin_of(request), client=presenting, scope=body.scope
+        )
         if isinstance(outcome, Refusal):
             return refused(request, outcome)
         return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(outcome)}, headers=NO_STORE)
@@ -71,6 +80,6 @@ def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRoute
     ) -> Response:
         """What a token is good for now, told to a client that has authenticated (RFC 7662)."""
         client = await introspecting_client_of(request, body, grants)
-        return JSONResponse(await grants.introspect(body.token, client, visitor_of(request)), headers=NO_STORE)
+        return JSONResponse(await grants.introspect(body.token, client, call_origin_of(request)), headers=NO_STORE)
 
     return api

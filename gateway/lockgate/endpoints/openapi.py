@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from lockgate.clock import Clock
 from lockgate.edge.answers import SECURITY_HEADERS
-from lockgate.endpoints.asking import ADMIN, identity_of, visitor_of
+from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.pipeline import Pipeline
 from lockgate.policy.routes import Route, RouteTable
 from lockgate_trust import LinkKeys, headers, signed_headers
@@ -112,7 +112,7 @@ def router(app: FastAPI, descriptions: Descriptions, pipeline: Pipeline, *, to_e
     @api.get(PATH, include_in_schema=False, dependencies=readers)
     async def describe(request: Request) -> Response:
         """The document, as OpenAPI 3.1."""
-        merged = await descriptions.merged(_own(app), visitor_of(request).request_id)
+        merged = await descriptions.merged(_own(app), call_origin_of(request).request_id)
         return JSONResponse(merged, headers=dict(SECURITY_HEADERS))
 
     return api

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lockgate.accounts.captcha import MAX_ANSWER, CaptchaAnswer
 from lockgate.edge.answers import SECURITY_HEADERS
-from lockgate.endpoints.asking import identity_of, visitor_of
+from lockgate.endpoints.asking import call_origin_of, identity_of
 from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import described, refused
 from lockgate.errors import Reason
@@ -55,7 +55,7 @@ def router(own: SelfService, pipeline: Pipeline) -> APIRouter:
     @api.delete("/sessions/{session_id}", status_code=204, responses=limits)
     async def end(request: Request, identity: someone, session_id: str) -> Response:
         """End one of the user's own sessions; with a limited token, only the session of the token."""
-        refusal = await own.end(identity, session_id, visitor_of(request))
+        refusal = await own.end(identity, session_id, call_origin_of(request))
         return Response(status_code=204, headers=NO_STORE) if refusal is None else refused(request, refusal)
 
     @api.post("/password", status_code=204, openapi_extra=documented(Password), responses=limits)
@@ -65,7 +65,7 @@ def router(own: SelfService, pipeline: Pipeline) -> APIRouter:
         """Change the password; every other session of the user ends."""
         captcha = body.captcha.given() if body.captcha else None
         refusal = await own.change_password(
-            identity, body.current_password, body.new_password, visitor_of(request), captcha
+            identity, body.current_password, body.new_password, call_origin_of(request), captcha
         )
         return Response(status_code=204, headers=NO_STORE) if refusal is None else refused(request, refusal)
 

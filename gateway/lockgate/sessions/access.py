@@ -7,7 +7,7 @@ from typing import Final
 
 from lockgate.accounts.users import Account
 from lockgate.identity.issuer import Issuer, Subject
-from lockgate.sessions.families import Session
+from lockgate.sessions.session_store import Session
 
 PASSWORD: Final = "pwd"  # noqa: S105 - an authentication method reference of RFC 8176
 

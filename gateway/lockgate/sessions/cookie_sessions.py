@@ -32,7 +32,7 @@ from lockgate.identity.session_cookie import NAMES, CookieCodec, Mode, SessionCo
 from lockgate.identity.verifier import Verifier
 from lockgate.observe.audit import Audit, Event
 from lockgate.sessions.access import AccessTokens
-from lockgate.sessions.families import Families, Outcome, Session
+from lockgate.sessions.session_store import Families, Outcome, Session
 from lockgate.stores.layout import UserKeys
 from lockgate.stores.link import AWAY, call_back
 

@@ -10,9 +10,9 @@ from lockgate.accounts.users import Account, Accounts, Unacceptable
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.observe.audit import Audit, Event
-from lockgate.sessions.families import Families
+from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.overview import SessionView, sessions_of
-from lockgate.sessions.service import Visitor
+from lockgate.sessions.session_store import Families
 from lockgate.stores.redis import RedisClient
 
 
@@ -42,7 +42,7 @@ class SelfService:
         """The user's live sessions."""
         return await sessions_of(self._redis, identity.sub)
 
-    async def end(self, identity: Identity, sid: str, visitor: Visitor) -> Refusal | None:
+    async def end(self, identity: Identity, sid: str, call: CallOrigin) -> Refusal | None:
         """End one of the user's own sessions; another user's is not found.
 
         A limited token ends its own session and is told nothing of others, not even whether they exist. The session of
@@ -54,35 +54,35 @@ class SelfService:
             if await self._families.client_of(identity.sub, sid) is None:
                 return Refusal(Reason.NOT_FOUND)
         await self._families.end(identity.sub, sid)
-        self._audit.record(Event.SESSION_ENDED, sub=identity.sub, sid=sid, **visitor.facts)
+        self._audit.record(Event.SESSION_ENDED, sub=identity.sub, sid=sid, **call.audit_fields)
         return None
 
     async def change_password(
-        self, identity: Identity, current: str, new: str, visitor: Visitor, captcha: CaptchaAnswer | None
+        self, identity: Identity, current: str, new: str, call: CallOrigin, captcha: CaptchaAnswer | None
     ) -> Refusal | None:
         """Give the user another password, and end every session but this one.
 
         The current password is guarded like that of a login, and counts with it: otherwise a stolen access token
         would be a way to guess it.
         """
-        account = await self._accounts.find(identity.sub, visitor.request_id)
+        account = await self._accounts.find(identity.sub, call.request_id)
         if account is None:
-            return self._refused(identity, Refusal(Reason.PASSWORD_REFUSED), visitor)
-        change = partial(self._accounts.change_password, identity.sub, current, new, visitor.request_id)
+            return self._refused(identity, Refusal(Reason.PASSWORD_REFUSED), call)
+        change = partial(self._accounts.change_password, identity.sub, current, new, call.request_id)
         outcome: Account | Unacceptable | Refusal | None = await self._guard.check(
-            account.username, visitor.address, captcha, change
+            account.username, call.address, captcha, change
         )
         if isinstance(outcome, Unacceptable):
-            return self._refused(identity, Refusal(Reason.PASSWORD_UNACCEPTABLE), visitor)
+            return self._refused(identity, Refusal(Reason.PASSWORD_UNACCEPTABLE), call)
         if not isinstance(outcome, Account):
-            return self._refused(identity, outcome or Refusal(Reason.PASSWORD_REFUSED), visitor)
+            return self._refused(identity, outcome or Refusal(Reason.PASSWORD_REFUSED), call)
         await self._families.end_others(identity.sub, identity.sid, outcome.password_version)
-        self._audit.record(Event.PASSWORD_CHANGED, sub=identity.sub, sid=identity.sid, **visitor.facts)
+        self._audit.record(Event.PASSWORD_CHANGED, sub=identity.sub, sid=identity.sid, **call.audit_fields)
         return None
 
-    def _refused(self, identity: Identity, refusal: Refusal, visitor: Visitor) -> Refusal:
+    def _refused(self, identity: Identity, refusal: Refusal, call: CallOrigin) -> Refusal:
         # A user can have this as often as they like: after a few guesses no password is looked at any more.
         whose = {"sub": identity.sub, "sid": identity.sid}
-        words = {**whose, "reason": refusal.reason.name.lower(), **visitor.facts}
+        words = {**whose, "reason": refusal.reason.name.lower(), **call.audit_fields}
         self._audit.record_some(Event.PASSWORD_REFUSED, identity.sub, words)
         return refusal

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from lockgate.errors import AccountsUnavailableError
 from lockgate.observe.audit import SOME_WINDOW_S
-from lockgate.sessions.service import Visitor
+from lockgate.sessions.call_origin import CallOrigin
 from tests.gateway.endpoints.parties import registered
 from tests.support import shop as shops
 from tests.support import upstream as upstreams
@@ -202,13 +202,13 @@ async def test_a_wrong_secret_of_a_client_is_in_the_trail_once_a_minute(
 
 async def test_a_user_who_was_logged_out_but_not_blocked_is_in_the_trail(shop: Shop) -> None:
     # The users service goes away before it could be told.
-    alice, visitor = bearer(await shop.tokens("alice")), Visitor("192.0.2.1", "", "request-7")
+    alice, call = bearer(await shop.tokens("alice")), CallOrigin("192.0.2.1", "", "request-7")
     sub = (await shop.http.get("/auth/me", headers=alice)).json()["user_id"]
     operators = shop.node.worker.auth._operators  # noqa: SLF001 - the call over HTTP asks for the account before
     with upstreams.nobody() as url:
         shop.node.worker.accounts._addresses = (url,)  # noqa: SLF001 - where nobody listens
         with pytest.raises(AccountsUnavailableError):
-            await operators.block(sub, "ada", visitor)
+            await operators.block(sub, "ada", call)
     assert (await shop.http.get("/auth/me", headers=alice)).status_code == 401
     (event,) = await shop.events("logout.all", "user.blocked")
     assert (event["event"], event["sub"], event["actor"]) == ("logout.all", sub, "ada")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
-from lockgate.sessions.families import MAX_REPEATS
+from lockgate.sessions.session_store import MAX_REPEATS
 from lockgate.stores.layout import UserKeys
 from tests.gateway.endpoints.rig import CREDENTIALS, PASSWORD, Caller, Users, bearer, problem
 from tests.support.raw import Message

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from lockgate.accounts.clients import Client, Clients
 from lockgate.errors import Reason, Refusal
-from lockgate.sessions.service import Visitor
+from lockgate.sessions.call_origin import CallOrigin
 from lockgate.stores.layout import CLIENTS, ENDED_CHANNEL
 from lockgate_shop.users.models import Status
 from tests.gateway.endpoints.parties import REFUSED, active, orders, refresh, registered
@@ -23,7 +23,7 @@ from tests.support.store import time_passes_at
 from tests.support.upstream import Upstream
 
 ALL_SCOPES: Final = ("orders:read", "orders:write", "products:write")
-VISITOR: Final = Visitor(address="192.0.2.7", agent="test", request_id="1")
+VISITOR: Final = CallOrigin(address="192.0.2.7", agent="test", request_id="1")
 FORM: Final = {"content-type": "application/x-www-form-urlencoded"}
 
 

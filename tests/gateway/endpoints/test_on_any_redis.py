@@ -18,7 +18,7 @@ from lockgate.accounts.captcha import digits
 from lockgate.accounts.clients import Clients
 from lockgate.errors import Reason, Refusal
 from lockgate.keys import keyring
-from lockgate.sessions.families import Families
+from lockgate.sessions.session_store import Families
 from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
 from lockgate.stores.lock import try_lock
 from tests.conftest import enter, leave

@@ -12,8 +12,8 @@ from lockgate.identity.issuer import Issuer, Subject
 from lockgate.identity.verifier import AccessTokenRules, Verifier
 from lockgate.keys import keyring
 from lockgate.keys.keyring import KeyRing
-from lockgate.sessions.families import Families, Outcome, Session
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
+from lockgate.sessions.session_store import Families, Outcome, Session
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import admission_keys
 from lockgate.stores.links import link_to

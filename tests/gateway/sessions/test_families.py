@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lockgate.sessions.families import MAX_REPEATS, Outcome
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens
+from lockgate.sessions.session_store import MAX_REPEATS, Outcome
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import ENDED_CHANNEL, UserKeys, ended_life_ms
 from lockgate.stores.redis import RedisClient

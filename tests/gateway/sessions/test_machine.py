@@ -28,8 +28,8 @@ from redis.asyncio import Redis
 
 from lockgate.keys import keyring
 from lockgate.keys.keyring import KeyRing, VerificationKey
-from lockgate.sessions.families import MAX_REPEATS, Outcome
 from lockgate.sessions.refresh_token import RefreshClaim
+from lockgate.sessions.session_store import MAX_REPEATS, Outcome
 from lockgate.settings import TokenSettings
 from tests.gateway.sessions.rig import Node, Pair, paired
 from tests.support.clock import ManualClock

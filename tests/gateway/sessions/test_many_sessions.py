@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from lockgate.sessions.families import Outcome
+from lockgate.sessions.session_store import Outcome
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import ENDED_CHANNEL, UserKeys
 from lockgate.stores.redis import RedisClient, pubsub

@@ -9,9 +9,9 @@ from lockgate.accounts.clients import Client, Clients, is_client_id, own_sub
 from lockgate.accounts.users import AccountRecord, Accounts, Unacceptable
 from lockgate.errors import AccountsUnavailableError, OnlyShutOutError, Reason, Refusal, UserIdNeededError
 from lockgate.observe.audit import Audit, Event
-from lockgate.sessions.families import Families
+from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.overview import SessionView, sessions_of
-from lockgate.sessions.service import Visitor
+from lockgate.sessions.session_store import Families
 from lockgate.settings import TokenSettings
 from lockgate.stores.redis import RedisClient
 
@@ -48,11 +48,11 @@ class Operators:
         self._audit = audit
         self._token = token
 
-    async def find(self, user: str, visitor: Visitor) -> AccountRecord | None:
+    async def find(self, user: str, call: CallOrigin) -> AccountRecord | None:
         """An account by its id or its name."""
-        return await self._accounts.record(user, visitor.request_id)
+        return await self._accounts.record(user, call.request_id)
 
-    async def sub_of(self, user: str, visitor: Visitor) -> str | None:
+    async def sub_of(self, user: str, call: CallOrigin) -> str | None:
         """The id of a user who is named by id or name, or `None`: there is none.
 
         An id that Redis has sessions of is known without the users service, so that they can be ended while it is
@@ -64,14 +64,14 @@ class Operators:
         if await self._families.known(user):
             return user
         try:
-            found = await self._accounts.record(user, visitor.request_id)
+            found = await self._accounts.record(user, call.request_id)
         except AccountsUnavailableError as error:
             if _is_uuid(user):
                 return user
             raise UserIdNeededError(str(error)) from error
         return found.sub if found else None
 
-    async def block(self, sub: str, actor: str, visitor: Visitor) -> bool:
+    async def block(self, sub: str, actor: str, call: CallOrigin) -> bool:
         """Shut a user out, from the next request on, on every node; whether there is one.
 
         First here, then at the users service: should that be away, the user is logged out at least.
@@ -81,37 +81,37 @@ class Operators:
         """
         await self._families.shut_out(sub)
         try:
-            known = await self._accounts.set_status(sub, "blocked", visitor.request_id)
+            known = await self._accounts.set_status(sub, "blocked", call.request_id)
         except AccountsUnavailableError as error:
-            raise self._only_shut_out(sub, actor, visitor, error) from error
+            raise self._only_shut_out(sub, actor, call, error) from error
         if not known:
             return False
-        self._audit.record(Event.USER_BLOCKED, sub=sub, actor=actor, **visitor.facts)
+        self._audit.record(Event.USER_BLOCKED, sub=sub, actor=actor, **call.audit_fields)
         return True
 
-    async def unblock(self, sub: str, actor: str, visitor: Visitor) -> bool:
+    async def unblock(self, sub: str, actor: str, call: CallOrigin) -> bool:
         """Let a user log in again; whether there is one."""
-        if not await self._accounts.set_status(sub, "active", visitor.request_id):
+        if not await self._accounts.set_status(sub, "active", call.request_id):
             return False
         await self._families.let_in_again(sub)
-        self._audit.record(Event.USER_UNBLOCKED, sub=sub, actor=actor, **visitor.facts)
+        self._audit.record(Event.USER_UNBLOCKED, sub=sub, actor=actor, **call.audit_fields)
         return True
 
-    async def grant_role(self, sub: str, role: str, actor: str, visitor: Visitor) -> tuple[str, ...] | Refusal:
+    async def grant_role(self, sub: str, role: str, actor: str, call: CallOrigin) -> tuple[str, ...] | Refusal:
         """Give a user a role, which tokens tell from the next login or refresh on; all roles then, or why not."""
-        found = await self._accounts.record(sub, visitor.request_id)
+        found = await self._accounts.record(sub, call.request_id)
         if found is None:
             return Refusal(Reason.NOT_FOUND)
         if role in found.roles:
             return found.roles
         roles = (*found.roles, role)
-        refusal = await self._set_roles(sub, roles, visitor)
+        refusal = await self._set_roles(sub, roles, call)
         if refusal is not None:
             return refusal
-        self._audit.record(Event.ROLE_GRANTED, sub=sub, role=role, actor=actor, **visitor.facts)
+        self._audit.record(Event.ROLE_GRANTED, sub=sub, role=role, actor=actor, **call.audit_fields)
         return roles
 
-    async def revoke_role(self, sub: str, role: str, actor: str, visitor: Visitor) -> tuple[str, ...] | Refusal:
+    async def revoke_role(self, sub: str, role: str, actor: str, call: CallOrigin) -> tuple[str, ...] | Refusal:
         """Take a role from a user; the roles that are left, or why not.
 
         Everything the user has ends before, and no session begins until logins that have seen the old roles are over:
@@ -122,10 +122,10 @@ class Operators:
                 have the role: it was to end at once.
         """
         try:
-            found = await self._accounts.record(sub, visitor.request_id)
+            found = await self._accounts.record(sub, call.request_id)
         except AccountsUnavailableError as error:
             await self._families.shut_out(sub)
-            raise self._only_shut_out(sub, actor, visitor, error) from error
+            raise self._only_shut_out(sub, actor, call, error) from error
         if found is None:
             return Refusal(Reason.NOT_FOUND)
         if role not in found.roles:
@@ -135,47 +135,47 @@ class Operators:
             return Refusal(Reason.ROLE_LAST)
         await self._families.shut_out(sub)
         try:
-            refusal = await self._set_roles(sub, left, visitor)
+            refusal = await self._set_roles(sub, left, call)
         except AccountsUnavailableError as error:
-            raise self._only_shut_out(sub, actor, visitor, error) from error
+            raise self._only_shut_out(sub, actor, call, error) from error
         if refusal is not None:
             return refusal
         await self._families.let_in_again(sub, after_s=self._accounts.timeout_s)
-        self._audit.record(Event.ROLE_REVOKED, sub=sub, role=role, actor=actor, **visitor.facts)
+        self._audit.record(Event.ROLE_REVOKED, sub=sub, role=role, actor=actor, **call.audit_fields)
         return left
 
     async def sessions(self, sub: str) -> list[SessionView]:
         """The live sessions of a user."""
         return await sessions_of(self._redis, sub)
 
-    async def end_session(self, sub: str, sid: str, actor: str, visitor: Visitor) -> bool:
+    async def end_session(self, sub: str, sid: str, actor: str, call: CallOrigin) -> bool:
         """End one session; whether there was one."""
         if await self._families.client_of(sub, sid) is None:
             return False
         await self._families.end(sub, sid)
-        self._audit.record(Event.SESSION_ENDED, sub=sub, sid=sid, actor=actor, **visitor.facts)
+        self._audit.record(Event.SESSION_ENDED, sub=sub, sid=sid, actor=actor, **call.audit_fields)
         return True
 
-    async def end_sessions(self, sub: str, actor: str, visitor: Visitor) -> None:
+    async def end_sessions(self, sub: str, actor: str, call: CallOrigin) -> None:
         """End everything a user has: sessions, access tokens, sockets. They can log in again."""
         await self._families.end_all(sub)
-        self._audit.record(Event.LOGOUT_ALL, sub=sub, actor=actor, **visitor.facts)
+        self._audit.record(Event.LOGOUT_ALL, sub=sub, actor=actor, **call.audit_fields)
 
-    async def revoke(self, sub: str, jti: str, actor: str, visitor: Visitor) -> None:
+    async def revoke(self, sub: str, jti: str, actor: str, call: CallOrigin) -> None:
         """Put an access token on the blocklist by its id, for as long as any token could still live."""
         await self._families.block_token(sub, jti)
-        self._audit.record(Event.REVOKE, sub=sub, jti=jti, actor=actor, **visitor.facts)
+        self._audit.record(Event.REVOKE, sub=sub, jti=jti, actor=actor, **call.audit_fields)
 
     def _only_shut_out(
-        self, sub: str, actor: str, visitor: Visitor, fault: AccountsUnavailableError
+        self, sub: str, actor: str, call: CallOrigin, fault: AccountsUnavailableError
     ) -> OnlyShutOutError:
         """Note that the user was logged out, though the users service gave no answer."""
         reason = Reason.ACCOUNTS_AWAY.name.lower()
-        self._audit.record(Event.LOGOUT_ALL, sub=sub, actor=actor, reason=reason, **visitor.facts)
+        self._audit.record(Event.LOGOUT_ALL, sub=sub, actor=actor, reason=reason, **call.audit_fields)
         return OnlyShutOutError(str(fault))
 
-    async def _set_roles(self, sub: str, roles: tuple[str, ...], visitor: Visitor) -> Refusal | None:
-        outcome = await self._accounts.set_roles(sub, roles, visitor.request_id)
+    async def _set_roles(self, sub: str, roles: tuple[str, ...], call: CallOrigin) -> Refusal | None:
+        outcome = await self._accounts.set_roles(sub, roles, call.request_id)
         if isinstance(outcome, Unacceptable):
             return Refusal(Reason.ROLE_UNKNOWN)
         return None if outcome else Refusal(Reason.NOT_FOUND)
@@ -185,7 +185,7 @@ class Operators:
         return await self._clients.all()
 
     async def add_client(
-        self, client_id: str, scopes: Iterable[str], actor: str, visitor: Visitor
+        self, client_id: str, scopes: Iterable[str], actor: str, call: CallOrigin
     ) -> tuple[Client, str] | None:
         """Register a client; it and its secret, or `None`: the name is taken."""
         if client_id == self._token.client_id or await self._clients.exists(client_id):
@@ -194,10 +194,10 @@ class Operators:
         await self._end_everything_of(client_id)
         added = await self._clients.add(client_id, scopes)
         if added is not None:
-            self._audit.record(Event.CLIENT_ADDED, client_id=client_id, actor=actor, **visitor.facts)
+            self._audit.record(Event.CLIENT_ADDED, client_id=client_id, actor=actor, **call.audit_fields)
         return added
 
-    async def remove_client(self, client_id: str, actor: str, visitor: Visitor) -> bool:
+    async def remove_client(self, client_id: str, actor: str, call: CallOrigin) -> bool:
         """Remove a client, and end all it has: tokens in its own name, and the sessions of users that it has begun.
 
         Whether there was one.
@@ -210,7 +210,7 @@ class Operators:
             # Also where there was none: the first attempt may have got no further.
             await self._end_everything_of(client_id)
         if removed:
-            self._audit.record(Event.CLIENT_REMOVED, client_id=client_id, actor=actor, **visitor.facts)
+            self._audit.record(Event.CLIENT_REMOVED, client_id=client_id, actor=actor, **call.audit_fields)
         return removed
 
     async def _end_everything_of(self, client_id: str) -> None:

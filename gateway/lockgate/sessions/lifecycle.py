@@ -17,9 +17,10 @@ from lockgate.identity.session_cookie import SessionCookie
 from lockgate.identity.verifier import Verifier
 from lockgate.observe.audit import Audit, Event
 from lockgate.sessions.access import AccessTokens
+from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.cookie_sessions import CookieSessions, Held
-from lockgate.sessions.families import Families, Outcome, Session
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
+from lockgate.sessions.session_store import Families, Outcome, Session
 from lockgate.settings import TokenSettings
 from lockgate.stores.script import UnconfirmedError
 
@@ -59,26 +60,6 @@ class Tokens:
     refresh_expires_in: int
     session_id: str
     scope: str
-
-
-@dataclass(frozen=True, slots=True)
-class Visitor:
-    """Where a call came from.
-
-    Attributes:
-        address: of the client.
-        agent: its User-Agent; kept for the user to recognise a session, never believed.
-        request_id: of the call.
-    """
-
-    address: str
-    agent: str
-    request_id: str
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """What the audit trail says of the call."""
-        return {"address": self.address, "request_id": self.request_id}
 
 
 class Sessions:
@@ -128,7 +109,7 @@ class Sessions:
         self,
         username: str,
         password: str,
-        visitor: Visitor,
+        call: CallOrigin,
         *,
         captcha: CaptchaAnswer | None = None,
         client: Client | None = None,
@@ -138,63 +119,65 @@ class Sessions:
         Args:
             username: in any spelling.
             password: as typed.
-            visitor: who calls.
+            call: where it came from.
             captcha: solved for this attempt.
             client: that the session is for and that alone can refresh it; the public one where not given.
         """
-        begun = await self._begin(username, password, visitor, captcha, client)
+        begun = await self._begin(username, password, call, captcha, client)
         return begun if isinstance(begun, Refusal) else self._tokens(*begun)
 
     async def login_by_cookie(
         self,
         username: str,
         password: str,
-        visitor: Visitor,
+        call: CallOrigin,
         *,
         captcha: CaptchaAnswer | None = None,
         client: Client | None = None,
     ) -> tuple[SessionCookie, Held] | Refusal:
         """The same for a browser, which gets a cookie and no token."""
-        begun = await self._begin(username, password, visitor, captcha, client, by_cookie=True)
+        begun = await self._begin(username, password, call, captcha, client, by_cookie=True)
         return begun if isinstance(begun, Refusal) else await self._cookies.begin(*begun)
 
     async def _begin(  # noqa: PLR0913 - what a login consists of
         self,
         username: str,
         password: str,
-        visitor: Visitor,
+        call: CallOrigin,
         captcha: CaptchaAnswer | None,
         client: Client | None,
         *,
         by_cookie: bool = False,
     ) -> tuple[Session, Account] | Refusal:
-        look = partial(self._accounts.check_password, username, password, visitor.request_id)
-        account = await self._guard.check(username, visitor.address, captcha, look)
+        look = partial(self._accounts.check_password, username, password, call.request_id)
+        account = await self._guard.check(username, call.address, captcha, look)
         if not isinstance(account, Account):
-            return self._login_refused(account or Refusal(Reason.LOGIN_REFUSED), username, visitor)
+            return self._login_refused(account or Refusal(Reason.LOGIN_REFUSED), username, call)
         session = await self._families.begin(
             sub=account.sub,
             sid=new_sid(),
             client_id=client.client_id if client else self._token.client_id,
-            address=visitor.address,
-            agent=visitor.agent[:MAX_AGENT],
+            address=call.address,
+            agent=call.agent[:MAX_AGENT],
             password_version=account.password_version,
             scope=" ".join(sorted(client.scopes)) if client else None,
             by_cookie=by_cookie,
         )
         if session is None:
-            return self._login_refused(Refusal(Reason.LOGIN_REFUSED, note="blocked meanwhile"), username, visitor)
+            return self._login_refused(Refusal(Reason.LOGIN_REFUSED, note="blocked meanwhile"), username, call)
         if client is not None and not await self._clients.knows(client):
             # Looked at after the session has begun: whoever removes a client ends the sessions that he finds.
             await self._families.end(session.sub, session.sid)
-            return self._login_refused(Refusal(Reason.CLIENT_REFUSED, note="removed meanwhile"), username, visitor)
-        self._audit.record(Event.LOGIN, sub=session.sub, sid=session.sid, client_id=session.client_id, **visitor.facts)
+            return self._login_refused(Refusal(Reason.CLIENT_REFUSED, note="removed meanwhile"), username, call)
+        self._audit.record(
+            Event.LOGIN, sub=session.sub, sid=session.sid, client_id=session.client_id, **call.audit_fields
+        )
         for sid in session.made_room:
-            self._audit.record(Event.SESSION_ENDED, sub=session.sub, sid=sid, reason="too_many", **visitor.facts)
+            self._audit.record(Event.SESSION_ENDED, sub=session.sub, sid=sid, reason="too_many", **call.audit_fields)
         return session, account
 
     async def refresh(
-        self, token: str, visitor: Visitor, *, client: Client | None = None, scope: str = ""
+        self, token: str, call: CallOrigin, *, client: Client | None = None, scope: str = ""
     ) -> Tokens | Refusal:
         """Go on with a session: a new access token and the next refresh token.
 
@@ -202,53 +185,53 @@ class Sessions:
 
         Args:
             token: the refresh token.
-            visitor: who calls.
+            call: where it came from.
             client: who has authenticated; nobody has where not given.
             scope: what the session shall be narrowed to (RFC 6749 section 6); empty leaves it as it is.
         """
         claim = self._refresh_tokens.read(token)
         if claim is None:
-            return self._refresh_refused(Reason.REFRESH_MALFORMED, None, visitor)
-        account = await self._account_of(claim, visitor)
+            return self._refresh_refused(Reason.REFRESH_MALFORMED, None, call)
+        account = await self._account_of(claim, call)
         if isinstance(account, Reason):
-            return self._refresh_refused(account, claim, visitor)
+            return self._refresh_refused(account, claim, call)
         wanted = set(scope.split())
         if not wanted <= self._access.granted(account):
-            return self._refresh_refused(Reason.SCOPE_INVALID, claim, visitor)
+            return self._refresh_refused(Reason.SCOPE_INVALID, claim, call)
         client_id = client.client_id if client else self._token.client_id
         try:
             session = await self._families.rotate(
                 claim,
                 client_id=client_id,
-                address=visitor.address,
-                agent=visitor.agent[:MAX_AGENT],
+                address=call.address,
+                agent=call.agent[:MAX_AGENT],
                 scope=" ".join(sorted(wanted)),
             )
         except UnconfirmedError:
-            self._audit.record(Event.REFRESH_UNCONFIRMED, sub=claim.sub, sid=claim.sid, **visitor.facts)
+            self._audit.record(Event.REFRESH_UNCONFIRMED, sub=claim.sub, sid=claim.sid, **call.audit_fields)
             raise
         if isinstance(session, Outcome):
-            return self._refresh_refused(_REFUSED[session], claim, visitor)
+            return self._refresh_refused(_REFUSED[session], claim, call)
         if session.password_version != account.password_version:
             await self._families.end(claim.sub, claim.sid)
-            return self._refresh_refused(Reason.PASSWORD_OUTDATED, claim, visitor)
+            return self._refresh_refused(Reason.PASSWORD_OUTDATED, claim, call)
         self._audit.record(
-            Event.REFRESH, sub=session.sub, sid=session.sid, client_id=session.client_id, **visitor.facts
+            Event.REFRESH, sub=session.sub, sid=session.sid, client_id=session.client_id, **call.audit_fields
         )
         return self._tokens(session, account)
 
-    async def _account_of(self, claim: RefreshClaim, visitor: Visitor) -> Account | Reason:
+    async def _account_of(self, claim: RefreshClaim, call: CallOrigin) -> Account | Reason:
         """Whose session it is, or why it cannot go on."""
         # Before anybody else is asked: the token of a session that has ended costs the users service nothing.
         if not await self._families.lives(claim.sub, claim.sid):
             return Reason.REFRESH_UNKNOWN
-        account = await self._accounts.find(claim.sub, visitor.request_id)
+        account = await self._accounts.find(claim.sub, call.request_id)
         if account is None:
             await self._families.end(claim.sub, claim.sid)
             return Reason.ACCOUNT_CLOSED
         return account
 
-    async def revoke(self, token: str, visitor: Visitor, *, client: Client | None = None) -> None:
+    async def revoke(self, token: str, call: CallOrigin, *, client: Client | None = None) -> None:
         """Make a token worthless (RFC 7009): a refresh token with its whole session, an access token by itself.
 
         A token that is not ours needs nothing; neither does one of another client than the one that has authenticated,
@@ -262,7 +245,7 @@ class Sessions:
             # Also where Redis has lost the session: its access tokens may be out there still.
             if await self._families.client_of(claim.sub, claim.sid) in (whose, None):
                 note = self._audit.record if await self._families.end(claim.sub, claim.sid) else self._audit.log
-                note(Event.REVOKE, sub=claim.sub, sid=claim.sid, **visitor.facts)
+                note(Event.REVOKE, sub=claim.sub, sid=claim.sid, **call.audit_fields)
             return
         unverified = format_gate(token.encode("utf-8", "replace"))
         if isinstance(unverified, Refusal):
@@ -272,33 +255,33 @@ class Sessions:
             return
         changed = await self._families.block_token(claims.bearer.sub, claims.bearer.jti, claims.exp)
         note = self._audit.record if changed else self._audit.log
-        note(Event.REVOKE, sub=claims.bearer.sub, jti=claims.bearer.jti, **visitor.facts)
+        note(Event.REVOKE, sub=claims.bearer.sub, jti=claims.bearer.jti, **call.audit_fields)
 
-    async def logout(self, identity: Identity, visitor: Visitor) -> None:
+    async def logout(self, identity: Identity, call: CallOrigin) -> None:
         """End this session."""
         await self._families.end(identity.sub, identity.sid)
-        self._audit.record(Event.LOGOUT, sub=identity.sub, sid=identity.sid, **visitor.facts)
+        self._audit.record(Event.LOGOUT, sub=identity.sub, sid=identity.sid, **call.audit_fields)
 
-    async def replace(self, cookie: SessionCookie, visitor: Visitor) -> None:
+    async def replace(self, cookie: SessionCookie, call: CallOrigin) -> None:
         """End the session of a cookie that came along with a login: it is never taken over (R-130)."""
         note = self._audit.record if await self._families.end(cookie.sub, cookie.sid) else self._audit.log
-        note(Event.SESSION_ENDED, sub=cookie.sub, sid=cookie.sid, reason="replaced", **visitor.facts)
+        note(Event.SESSION_ENDED, sub=cookie.sub, sid=cookie.sid, reason="replaced", **call.audit_fields)
 
-    async def logout_all(self, identity: Identity, visitor: Visitor) -> None:
+    async def logout_all(self, identity: Identity, call: CallOrigin) -> None:
         """End every session of this user."""
         await self._families.end_all(identity.sub)
-        self._audit.record(Event.LOGOUT_ALL, sub=identity.sub, sid=identity.sid, **visitor.facts)
+        self._audit.record(Event.LOGOUT_ALL, sub=identity.sub, sid=identity.sid, **call.audit_fields)
 
-    def _login_refused(self, refusal: Refusal, username: str, visitor: Visitor) -> Refusal:
+    def _login_refused(self, refusal: Refusal, username: str, call: CallOrigin) -> Refusal:
         note = self._audit.log if refusal.reason in _KNOCKED else self._audit.record
         reason = refusal.reason.name.lower()
-        note(Event.LOGIN_REFUSED, reason=reason, account=account_digest(username), **visitor.facts)
+        note(Event.LOGIN_REFUSED, reason=reason, account=account_digest(username), **call.audit_fields)
         return refusal
 
-    def _refresh_refused(self, reason: Reason, claim: RefreshClaim | None, visitor: Visitor) -> Refusal:
+    def _refresh_refused(self, reason: Reason, claim: RefreshClaim | None, call: CallOrigin) -> Refusal:
         event = Event.REFRESH_REUSED if reason is Reason.REFRESH_REUSED else Event.REFRESH_REFUSED
         whose = {"sub": claim.sub, "sid": claim.sid} if claim else {}
-        words: dict[str, str | None] = {"reason": reason.name.lower(), **whose, **visitor.facts}
+        words: dict[str, str | None] = {"reason": reason.name.lower(), **whose, **call.audit_fields}
         if reason in _KNOCKED:
             self._audit.log(event, **words)
         elif claim is not None and reason in _REPEATABLE:

@@ -16,9 +16,9 @@ from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.identity.verifier import Verifier
 from lockgate.observe.audit import Audit, Event
 from lockgate.sessions.access import AccessTokens
-from lockgate.sessions.families import Families
+from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
-from lockgate.sessions.service import Visitor
+from lockgate.sessions.session_store import Families
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import UserKeys
 from lockgate.stores.redis import RedisClient, store_errors
@@ -93,7 +93,7 @@ class Grants:
         self._token = token
         self._audit = audit
 
-    async def authenticate(self, shown: ClientCredentials | None, visitor: Visitor) -> Client | Refusal | None:
+    async def authenticate(self, shown: ClientCredentials | None, call: CallOrigin) -> Client | Refusal | None:
         """The client that calls; `None` for nobody in particular, which is the public client.
 
         A client that names itself without a secret is the public one or refused.
@@ -103,43 +103,43 @@ class Grants:
         client = await self._clients.authenticate(shown.client_id, shown.secret) if shown.secret is not None else None
         if client is not None:
             return client
-        return await self._unknown_or_wrong(shown.client_id, visitor)
+        return await self._unknown_or_wrong(shown.client_id, call)
 
-    def turn_away(self, refusal: Refusal, visitor: Visitor) -> Refusal:
+    def turn_away(self, refusal: Refusal, call: CallOrigin) -> Refusal:
         """Note that a client was refused which has shown nothing that it could be known by."""
-        self._audit.log(Event.CLIENT_REFUSED, reason=refusal.reason.name.lower(), **visitor.facts)
+        self._audit.log(Event.CLIENT_REFUSED, reason=refusal.reason.name.lower(), **call.audit_fields)
         return refusal
 
-    async def _unknown_or_wrong(self, client_id: str, visitor: Visitor) -> Refusal:
+    async def _unknown_or_wrong(self, client_id: str, call: CallOrigin) -> Refusal:
         """Note that the name or the secret of a client was wrong, without writing down a secret in the name's place."""
         if not await self._clients.exists(client_id):
             client = hashlib.sha256(client_id.encode("utf-8", "replace")).hexdigest()[:32]
-            self._audit.log(Event.CLIENT_REFUSED, client=client, reason="unknown", **visitor.facts)
+            self._audit.log(Event.CLIENT_REFUSED, client=client, reason="unknown", **call.audit_fields)
             return Refusal(Reason.CLIENT_REFUSED)
         # Whoever knows the name of a client can do that as often as they like.
-        words = {"client_id": client_id, "reason": "wrong", **visitor.facts}
+        words = {"client_id": client_id, "reason": "wrong", **call.audit_fields}
         self._audit.record_some(Event.CLIENT_REFUSED, client_id, words, most=1)
         return Refusal(Reason.CLIENT_REFUSED)
 
-    async def client_credentials(self, client: Client, scope: str, visitor: Visitor) -> AccessToken | Refusal:
+    async def client_credentials(self, client: Client, scope: str, call: CallOrigin) -> AccessToken | Refusal:
         """A token in a client's own name (RFC 6749 section 4.4).
 
         Args:
             client: who has authenticated.
             scope: what it asks for; empty for everything it may.
-            visitor: who calls.
+            call: where it came from.
         """
         wanted = frozenset(scope.split()) or client.scopes
         if not wanted <= client.scopes:
             self._audit.record(
-                Event.CLIENT_REFUSED, client_id=client.client_id, reason="scope_invalid", **visitor.facts
+                Event.CLIENT_REFUSED, client_id=client.client_id, reason="scope_invalid", **call.audit_fields
             )
             return Refusal(Reason.SCOPE_INVALID)
         with store_errors():
             epoch = int(await self._redis.get(UserKeys.of(client.sub).epoch) or 0)
         # Looked at after the epoch: a client that is being removed is either found gone, or its token dies with it.
         if not await self._clients.knows(client):
-            self._audit.record(Event.CLIENT_REFUSED, client_id=client.client_id, reason="removed", **visitor.facts)
+            self._audit.record(Event.CLIENT_REFUSED, client_id=client.client_id, reason="removed", **call.audit_fields)
             return Refusal(Reason.CLIENT_REFUSED)
         scopes = sorted(wanted)
         text = self._issuer.issue(
@@ -154,17 +154,17 @@ class Grants:
                 amr=(),
             )
         )
-        self._audit.record(Event.CLIENT_TOKEN, sub=client.sub, client_id=client.client_id, **visitor.facts)
+        self._audit.record(Event.CLIENT_TOKEN, sub=client.sub, client_id=client.client_id, **call.audit_fields)
         return AccessToken(text, self._issuer.life_s, " ".join(scopes))
 
-    async def introspect(self, token: str, client: Client, visitor: Visitor) -> dict[str, Any]:
+    async def introspect(self, token: str, client: Client, call: CallOrigin) -> dict[str, Any]:
         """What a token is good for now (RFC 7662 section 2.2); of anything else, that it is not active and no more.
 
         Any client may ask about an access token, but only a session's own client about its refresh token.
         """
         claim = self._refresh_tokens.read(token)
         if claim is not None:
-            return await self._refresh_token(claim, client, visitor)
+            return await self._refresh_token(claim, client, call)
         unverified = format_gate(token.encode("utf-8", "replace"))
         claims = unverified if isinstance(unverified, Refusal) else self._verifier.verify(unverified)
         if isinstance(claims, Refusal):
@@ -187,7 +187,7 @@ class Grants:
             "token_type": "Bearer",
         }
 
-    async def _refresh_token(self, claim: RefreshClaim, client: Client, visitor: Visitor) -> dict[str, Any]:
+    async def _refresh_token(self, claim: RefreshClaim, client: Client, call: CallOrigin) -> dict[str, Any]:
         """What a refresh with this token would find and give, without doing it.
 
         It is for the gateway alone (`aud`), and of another type than what resources take.
@@ -195,7 +195,7 @@ class Grants:
         session = await self._families.current(claim)
         if session is None or session.client_id != client.client_id:
             return INACTIVE
-        account = await self._accounts.find(session.sub, visitor.request_id)
+        account = await self._accounts.find(session.sub, call.request_id)
         if account is None or account.password_version != session.password_version:
             return INACTIVE
         return {
