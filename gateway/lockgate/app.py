@@ -30,10 +30,10 @@ from lockgate.edge.ticker import Ticker
 from lockgate.edge.turns import Turns
 from lockgate.endpoints import admin, forward_auth, health, openapi, problems, tickets, well_known
 from lockgate.errors import ConfigurationError, LockgateError
-from lockgate.forward.leases import Leases
 from lockgate.forward.services import Services
 from lockgate.forward.tls import tls_towards
-from lockgate.forward.websocket import Sockets
+from lockgate.forward.websocket.leases import Leases
+from lockgate.forward.websocket.socket import Sockets
 from lockgate.identity.issuer import Issuer
 from lockgate.identity.session_cookie import NAMES
 from lockgate.identity.verifier import AccessTokenRules, Verifier

@@ -25,10 +25,10 @@ from lockgate.edge.ticker import Ticker
 from lockgate.edge.wire import Field
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.forward.exchange import Exchange
-from lockgate.forward.handshake import is_one, read
-from lockgate.forward.opening import Entry
 from lockgate.forward.service import Service
-from lockgate.forward.websocket import Socket, Sockets
+from lockgate.forward.websocket.handshake import is_one, read
+from lockgate.forward.websocket.socket import Socket, Sockets
+from lockgate.forward.websocket.upgrade import Entry
 from lockgate.identity.bearer import bearer, format_gate, in_query
 from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.identity.session_cookie import SessionCookie

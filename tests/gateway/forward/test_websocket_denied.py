@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from lockgate.forward.denial import MAX_BODY_BYTES
+from lockgate.forward.websocket.denial import MAX_BODY_BYTES
 from tests.gateway.forward.sockets import handshake, socket_settings
 from tests.support import node as nodes
 from tests.support import upstream as upstreams

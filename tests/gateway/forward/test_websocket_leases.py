@@ -13,7 +13,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from websockets.exceptions import InvalidStatus
 
-from lockgate.forward.leases import RENEW_S
+from lockgate.forward.websocket.leases import RENEW_S
 from lockgate.stores.layout import SOCKET_LEASE_MS, UserKeys
 from tests.gateway.forward.sockets import (
     SocketService,

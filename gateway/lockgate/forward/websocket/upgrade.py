@@ -9,11 +9,11 @@ from typing import NamedTuple
 from lockgate.admission.gate import Admitted
 from lockgate.edge.wire import WireError
 from lockgate.errors import Reason, Refusal
-from lockgate.forward.denial import Denial, read_denial
-from lockgate.forward.handshake import Declined, Handshake, accepted
 from lockgate.forward.pool import UpstreamPool
 from lockgate.forward.service import Service
-from lockgate.forward.service_side import Answered, ServiceSide
+from lockgate.forward.websocket.denial import Denial, read_denial
+from lockgate.forward.websocket.handshake import Declined, Handshake, accepted
+from lockgate.forward.websocket.upstream import Answered, ServiceSide
 
 
 class Entry(NamedTuple):

@@ -29,11 +29,11 @@ from lockgate.edge.connection import ClientConnection
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
-from lockgate.forward.denial import Denial
-from lockgate.forward.frames import Closed, Event, Failed, Frames, Message
-from lockgate.forward.leases import Lease, Leases
-from lockgate.forward.opening import Accepted, Entry, ask_service
-from lockgate.forward.service_side import ServiceSide
+from lockgate.forward.websocket.denial import Denial
+from lockgate.forward.websocket.frames import Closed, Event, Failed, Frames, Message
+from lockgate.forward.websocket.leases import Lease, Leases
+from lockgate.forward.websocket.upgrade import Accepted, Entry, ask_service
+from lockgate.forward.websocket.upstream import ServiceSide
 from lockgate.identity.model import VerifiedClaims
 from lockgate.policy.routes import Route
 from lockgate.settings import SocketSettings

@@ -15,7 +15,7 @@ from websockets.protocol import SEND_EOF, Protocol, Side, State
 MAX_FRAGMENTS: Final = 4096
 """Of one message: many small ones cost time that their bytes do not show."""
 
-_QUIET: Final = logging.getLogger("lockgate.forward.frames")
+_QUIET: Final = logging.getLogger("lockgate.forward.websocket.frames")
 _QUIET.setLevel(logging.WARNING)
 """The library would log each frame, and what is in it, for whoever asks for its debug messages."""
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from lockgate.edge.wire import WireError
 from lockgate.forward.answer import AnswerHead, AnswerReader, HeadReader
-from lockgate.forward.service_side import Answered, ServiceSide
+from lockgate.forward.websocket.upstream import Answered, ServiceSide
 
 MAX_BODY_BYTES: Final = 16 * 1024
 _CLIENTS_FAULT: Final = range(400, 500)

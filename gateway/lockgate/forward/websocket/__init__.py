@@ -1,0 +1,1 @@
+"""WebSockets through the gateway: handshake, upgrade, frames, and one end for both sides."""
