@@ -22,7 +22,7 @@ import uvloop
 from redis.asyncio import Redis
 
 from lockgate.admission.gate import Admission
-from lockgate.cli import redis_server
+from lockgate.cli.devstack import redis_server
 from lockgate.clock import SystemClock
 from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.stores.layout import admission_keys

@@ -18,7 +18,7 @@ from typing import Final
 from bench import tokens
 from bench.machine import Command, Cores, Running, free_port, started
 from bench.tokens import PeerKeys
-from lockgate.cli import redis_server
+from lockgate.cli.devstack import redis_server
 
 HERE: Final = Path(__file__).parent
 PEERS: Final = HERE / ".peers"

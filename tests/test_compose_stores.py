@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from lockgate.cli import redis_server
+from lockgate.cli.devstack import redis_server
 from lockgate_shop.kit.objects import ObjectSettings, ObjectStore
 from tests.support.compose import PASSWORDS, environment_of, resolved, written
 

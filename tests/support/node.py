@@ -25,7 +25,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from lockgate.app import Worker
-from lockgate.cli import keys, redis_server
+from lockgate.cli import keys
+from lockgate.cli.devstack import redis_server
 from lockgate.clock import SystemClock
 from lockgate.edge.protocol import STATE_KEY, EdgeProtocol
 from lockgate.errors import Reason

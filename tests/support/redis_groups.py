@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import RedisError
 
-from lockgate.cli import redis_server
+from lockgate.cli.devstack import redis_server
 from lockgate.stores.layout import UserKeys
 
 HOST: Final = "127.0.0.1"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lockgate.cli import redis_server
+from lockgate.cli.devstack import redis_server
 from tests.support.node import wait_for_line
 from tests.support.redis_groups import HOST, free_ports
 

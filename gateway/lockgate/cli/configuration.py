@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from lockgate import settings as gateway_settings
-from lockgate.cli import dev_stack
+from lockgate.cli.devstack import running
 from lockgate.errors import ConfigurationError
 from lockgate.policy.routes import RouteTable
 from lockgate.settings import ServerSettings
@@ -29,7 +29,7 @@ def of_deployment(file: Path | None, data: Path) -> Settings:
     Raises:
         ConfigurationError: it is not acceptable.
     """
-    settings = gateway_settings.load(file, dev_stack.environment(data, file, os.environ))
+    settings = gateway_settings.load(file, running.environment(data, file, os.environ))
     RouteTable.compile(settings)
     return settings
 

@@ -131,7 +131,7 @@ def dev(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """Run everything: Redis, the demo services, the gateway."""
     from lockgate.cli import configuration
-    from lockgate.cli import dev as command
+    from lockgate.cli.devstack import dev as command
 
     settings = configuration.load(config, host=host, port=port, workers=workers)
     command.run(settings, config=config, data=data, seed=not no_seed)

@@ -10,7 +10,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from lockgate.cli import redis_server
+from lockgate.cli.devstack import redis_server
 from lockgate.cli.process import environment, python_module
 from lockgate.cli.supervisor import Child, Supervisor
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lockgate.cli import data_folder
+from lockgate.cli.devstack import data_folder
 from lockgate.errors import ConfigurationError
 from tests.gateway.cli.processes import WITHIN_S
 

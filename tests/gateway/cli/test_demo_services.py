@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lockgate.cli import addresses, data_folder
+from lockgate.cli import addresses
 from lockgate.cli.addresses import Ports
-from lockgate.cli.demo_services import DemoServices
+from lockgate.cli.devstack import data_folder
+from lockgate.cli.devstack.demo_services import DemoServices
 from lockgate.settings import RouteSettings, Settings
 
 if TYPE_CHECKING:

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from lockgate.cli import data_folder, dev_stack
+from lockgate.cli.devstack import data_folder, running
 
 CONFIG = Path("lockgate.toml")
 TOLD = {"LOCKGATE_TOKEN__ISSUER": "http://stack:1", "REDIS_URL": "unix:///stack"}
 
 
 def told(folder: Path, environ: dict[str, str] | None = None, config: Path | None = CONFIG) -> dict[str, str]:
-    return dev_stack.environment(folder, config, environ or {})
+    return running.environment(folder, config, environ or {})
 
 
 def test_it_is_believed_while_the_stack_runs_and_variables_win(tmp_path: Path) -> None:
     with data_folder.opened(tmp_path) as folder:
-        dev_stack.announce(folder.path, None, {**TOLD, "PATH": "/bin"})
+        running.announce(folder.path, None, {**TOLD, "PATH": "/bin"})
         assert told(tmp_path) == TOLD
         assert told(tmp_path, {"lockgate_token__issuer": "http://mine:1"}) == {
             "REDIS_URL": "unix:///stack",
@@ -30,13 +30,13 @@ def test_it_is_believed_while_the_stack_runs_and_variables_win(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["REDIS_URL", "LOCKGATE_REDIS_URL"])
 def test_a_redis_in_the_environment_means_another_deployment(tmp_path: Path, name: str) -> None:
     with data_folder.opened(tmp_path) as folder:
-        dev_stack.announce(folder.path, None, TOLD)
+        running.announce(folder.path, None, TOLD)
         assert told(tmp_path, {name: "redis://other"}) == {name: "redis://other"}
 
 
 def test_another_configuration_file_means_another_deployment(tmp_path: Path) -> None:
     with data_folder.opened(tmp_path) as folder:
-        dev_stack.announce(folder.path, None, TOLD)
+        running.announce(folder.path, None, TOLD)
         assert told(tmp_path, config=tmp_path / "production.toml") == {}
 
 
@@ -44,14 +44,14 @@ def test_another_configuration_file_means_another_deployment(tmp_path: Path) -> 
 def test_a_file_that_others_could_have_written_or_read_is_not_believed(tmp_path: Path, mode: int) -> None:
     """Whoever writes it chooses which Redis and which users service a command talks to."""
     with data_folder.opened(tmp_path) as folder:
-        dev_stack.announce(folder.path, None, TOLD)
+        running.announce(folder.path, None, TOLD)
         (tmp_path / "stack.json").chmod(mode)
         assert told(tmp_path) == {}
 
 
 def test_a_link_to_a_file_elsewhere_is_not_followed(tmp_path: Path) -> None:
     with data_folder.opened(tmp_path) as folder:
-        dev_stack.announce(folder.path, None, TOLD)
+        running.announce(folder.path, None, TOLD)
         (tmp_path / "stack.json").rename(tmp_path / "elsewhere.json")
         (tmp_path / "stack.json").symlink_to("elsewhere.json")
         assert told(tmp_path) == {}
@@ -60,7 +60,7 @@ def test_a_link_to_a_file_elsewhere_is_not_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"config": 1}', '{"pid": "x"}', "\x00"])
 def test_a_file_that_says_nothing_is_none(tmp_path: Path, content: str) -> None:
     with data_folder.opened(tmp_path) as folder:
-        dev_stack.announce(folder.path, None, TOLD)
+        running.announce(folder.path, None, TOLD)
         (tmp_path / "stack.json").write_text(content)
         assert told(tmp_path) == {}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from lockgate.cli import data_folder, object_server
+from lockgate.cli.devstack import data_folder, object_server
 from lockgate.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.asyncio import Redis
 
-from lockgate.cli import redis_server
+from lockgate.cli.devstack import redis_server
 from lockgate.cli.process import environment
 from lockgate.cli.supervisor import Supervisor
 from lockgate.errors import ConfigurationError

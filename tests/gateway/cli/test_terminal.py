@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lockgate.cli.terminal import Terminal
+from lockgate.cli.devstack.terminal import Terminal
 from tests.gateway.cli.processes import ROOT, WITHIN_S
 
 ADDRESS = "http://127.0.0.1:8080"
@@ -44,7 +44,7 @@ def test_without_demo_users_there_is_no_tour(capsys: pytest.CaptureFixture[str])
 @pytest.mark.stack
 def test_a_reader_that_has_gone_is_no_reason_to_stop() -> None:
     code = (
-        "import sys; from lockgate.cli.terminal import Terminal; sys.stdin.readline();"
+        "import sys; from lockgate.cli.devstack.terminal import Terminal; sys.stdin.readline();"
         "Terminal().say('users', 'ready'); print('went on', file=sys.stderr)"
     )
     with subprocess.Popen(  # noqa: S603 - our own interpreter

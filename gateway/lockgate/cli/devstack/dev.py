@@ -8,18 +8,19 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lockgate.cli import addresses, data_folder, dev_stack, keys, object_server, probes, redis_server, serve, signals
-from lockgate.cli.demo_services import DemoServices
+from lockgate.cli import addresses, keys, probes, serve, signals
+from lockgate.cli.devstack import data_folder, object_server, redis_server, running
+from lockgate.cli.devstack.demo_services import DemoServices
+from lockgate.cli.devstack.terminal import Terminal
 from lockgate.cli.process import environment
 from lockgate.cli.supervisor import Child, Supervisor
-from lockgate.cli.terminal import Terminal
 from lockgate.settings import Settings, is_loopback, upstream_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from lockgate.cli.data_folder import DataFolder
+    from lockgate.cli.devstack.data_folder import DataFolder
 
 
 def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> None:
@@ -76,10 +77,10 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
         ]
         children = [*redis, *objects, *services, *gateway]
         tour = seed and demo.complete
-        held.callback(dev_stack.withdraw, folder.path)
+        held.callback(running.withdraw, folder.path)
 
         def when_ready() -> None:
-            dev_stack.announce(folder.path, config, {**env, "LOCKGATE_SERVER__PORT": str(port)})
+            running.announce(folder.path, config, {**env, "LOCKGATE_SERVER__PORT": str(port)})
             terminal.welcome(address, folder.path, tour=tour)
 
         asyncio.run(_supervise(children, terminal, when_ready))

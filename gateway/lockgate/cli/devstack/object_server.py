@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from lockgate.cli.data_folder import DataFolder
+    from lockgate.cli.devstack.data_folder import DataFolder
 
 NAME: Final = "objects"
 HOST: Final = "127.0.0.1"

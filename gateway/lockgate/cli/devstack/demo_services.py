@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lockgate.cli.addresses import Ports
-    from lockgate.cli.data_folder import DataFolder
+    from lockgate.cli.devstack.data_folder import DataFolder
     from lockgate.cli.supervisor import Say
     from lockgate.settings import Settings
 
