@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from lockgate import settings as gateway_settings
-from lockgate_shop.kit.objects import ObjectSettings
+from lockgate_shop.kit.data.objects import ObjectSettings
 from lockgate_shop.kit.settings import ServiceSettings
 from lockgate_shop.orders import worker as worker_program
 from lockgate_shop.orders.settings import OrdersSettings

@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import AuthenticationError
 
 from lockgate.cli.devstack import redis_server
-from lockgate_shop.kit.objects import ObjectSettings, ObjectStore
+from lockgate_shop.kit.data.objects import ObjectSettings, ObjectStore
 from tests.support.compose import PASSWORDS, environment_of, resolved, written
 
 if TYPE_CHECKING:

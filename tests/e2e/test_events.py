@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from lockgate_shop.kit.events import MAX_OF_USER
+from lockgate_shop.kit.data.events import MAX_OF_USER
 from lockgate_shop.products.demo import product_id
 
 if TYPE_CHECKING:

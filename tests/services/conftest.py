@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.engine import make_url
 
-from lockgate_shop.kit.database import Database
-from lockgate_shop.kit.migrations import migrate
+from lockgate_shop.kit.data.database import Database
+from lockgate_shop.kit.data.migrations import migrate
 from lockgate_shop.kit.settings import ServiceSettings
 from lockgate_shop.orders.app import create_app as create_orders
 from lockgate_shop.orders.models import SCHEMA as ORDERS

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import uvicorn
 
-from lockgate_shop.kit.run import SocketProtocol
+from lockgate_shop.kit.process.run import SocketProtocol
 from lockgate_trust import Caller, LinkKeys, create_link, signed_headers, token_headers
 
 if TYPE_CHECKING:

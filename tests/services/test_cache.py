@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 
-from lockgate_shop.kit.cache import LIFE_S, Cache
+from lockgate_shop.kit.data.cache import LIFE_S, Cache
 from lockgate_shop.kit.errors import ConfigurationError, StoreUnavailableError
 from lockgate_shop.products.app import create_app
 from tests.services.rig import Clock, Peer, Who, opened

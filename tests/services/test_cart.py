@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from lockgate_shop.kit.problems import Problem
+from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.app import create_app as create_orders
 from lockgate_shop.orders.carts import LIFE_S, MAX_LINES, MAX_QUANTITY, Cart
 from tests.services.rig import Peer, Who, closed_port, opened, problem

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from lockgate_shop.kit.clock import moment
-from lockgate_shop.kit.idempotency import KEY_IN_FLIGHT, MAX_KEY, read_key
-from lockgate_shop.kit.problems import Problem
+from lockgate_shop.kit.http.idempotency import KEY_IN_FLIGHT, MAX_KEY, read_key
+from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.app import create_app as create_orders
 from lockgate_shop.orders.checkout import KEY_LIFE, LEASE, Purchase
 from lockgate_shop.orders.checkout_store import CheckoutStore

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate_shop.kit.body import MAX_BODY, strict_json
-from lockgate_shop.kit.links import LinkTable
-from lockgate_shop.kit.problems import LINK_REFUSED, NOT_FOUND
+from lockgate_shop.kit.http.body import MAX_BODY, strict_json
+from lockgate_shop.kit.http.links import LinkTable
+from lockgate_shop.kit.problem import LINK_REFUSED, NOT_FOUND
 from lockgate_shop.users.app import create_app as create_users
 from lockgate_shop.users.settings import UsersSettings
 from lockgate_trust import Body, LiveLinkKeys, signed_headers

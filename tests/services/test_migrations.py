@@ -12,9 +12,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import insert, text
 
-from lockgate_shop.kit.database import Database
+from lockgate_shop.kit.data.database import Database
+from lockgate_shop.kit.data.migrations import Schema, migrate
 from lockgate_shop.kit.errors import ConfigurationError
-from lockgate_shop.kit.migrations import Schema, migrate
 from lockgate_shop.kit.settings import ServiceSettings
 from lockgate_shop.orders.models import SCHEMA as ORDERS
 from lockgate_shop.products.models import SCHEMA as PRODUCTS

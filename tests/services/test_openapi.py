@@ -20,7 +20,7 @@ import schemathesis
 import uvicorn
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from lockgate_shop.kit.openapi import PATH
+from lockgate_shop.kit.http.openapi import PATH
 from lockgate_shop.orders.app import create_app as create_orders
 from lockgate_shop.orders.settings import OrdersSettings
 from lockgate_shop.products.app import create_app as create_products

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from lockgate_shop.kit.events import KEPT, MAX_OF_USER, Feed
+from lockgate_shop.kit.data.events import KEPT, MAX_OF_USER, Feed
 from lockgate_shop.orders.app import create_app as create_orders
 from tests.services.rig import NOBODY, Clock, Links, Peer, Who, closed_port, opened, problem, served
 from tests.services.test_orders import ALICE, BOB, placed

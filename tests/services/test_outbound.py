@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from lockgate_shop.kit.errors import OutcomeUnknownError, UpstreamAwayError
-from lockgate_shop.kit.outbound import AT_ONCE, MAX_ANSWER, Call, ServiceClient
+from lockgate_shop.kit.http.outbound import AT_ONCE, MAX_ANSWER, Call, ServiceClient
 from lockgate_shop.orders.stock import CALLS
 from lockgate_shop.products.internal import LINKS
 from lockgate_shop.products.internal import router as internal

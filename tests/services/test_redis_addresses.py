@@ -12,13 +12,13 @@ from redis.asyncio import Redis
 from lockgate import errors as gateway_errors
 from lockgate.stores import address as gateways
 from lockgate.stores.redis import connect as gateways_connect
-from lockgate_shop.kit import redis_address as services
-from lockgate_shop.kit.cache import Cache
+from lockgate_shop.kit.data import redis_address as services
+from lockgate_shop.kit.data.cache import Cache
+from lockgate_shop.kit.data.events import Feed
+from lockgate_shop.kit.data.jobs import Queue
+from lockgate_shop.kit.data.redis import connect, store_errors
 from lockgate_shop.kit.errors import ConfigurationError, StoreUnavailableError
-from lockgate_shop.kit.events import Feed
-from lockgate_shop.kit.jobs import Queue
-from lockgate_shop.kit.problems import Problem
-from lockgate_shop.kit.redis import connect, store_errors
+from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.carts import Carts
 from tests.services.test_redis_groups import WITHIN_S, do_one_job
 from tests.support.redis_server import running, users_of_guide

@@ -11,12 +11,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from lockgate_shop.kit.cache import Cache
+from lockgate_shop.kit.data.cache import Cache
+from lockgate_shop.kit.data.events import Feed
+from lockgate_shop.kit.data.jobs import Queue, worker
+from lockgate_shop.kit.data.redis import connect
 from lockgate_shop.kit.errors import StoreUnavailableError
-from lockgate_shop.kit.events import Feed
-from lockgate_shop.kit.jobs import Queue, worker
-from lockgate_shop.kit.problems import Problem
-from lockgate_shop.kit.redis import connect
+from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.carts import Cart, Carts
 from tests.support.redis_groups import MASTER, named_by, sentinel_group, stopped, until
 

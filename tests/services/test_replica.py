@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from lockgate_shop.kit.database import Database
+from lockgate_shop.kit.data.database import Database
 from lockgate_shop.kit.settings import ServiceSettings
 from lockgate_shop.products.app import create_app
 from lockgate_shop.products.settings import ProductsSettings

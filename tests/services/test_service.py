@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 from fastapi import APIRouter
 
-from lockgate_shop.kit.database import Database
-from lockgate_shop.kit.links import LinkTable
-from lockgate_shop.kit.service import Parts, create_service
+from lockgate_shop.kit.data.database import Database
+from lockgate_shop.kit.http.links import LinkTable
+from lockgate_shop.kit.process.service import Parts, create_service
 from lockgate_shop.kit.settings import ServiceSettings
 from lockgate_shop.users.models import SCHEMA
 

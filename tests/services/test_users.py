@@ -14,7 +14,7 @@ from tests.services.rig import Peer, Who, problem
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from lockgate_shop.kit.database import Database
+    from lockgate_shop.kit.data.database import Database
     from tests.services.rig import Clock, Links
 
 CAROL = {"username": "carol", "password": "a-long-enough-one"}

@@ -7,20 +7,13 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import model_validator
 
-from lockgate_shop.kit.api import DEFAULT_PAGE, Answer, Body, Cursor, Limit, from_state
-from lockgate_shop.kit.caller import CallerDep, UserId
-from lockgate_shop.kit.idempotency import BAD_KEY, KEY_IN_FLIGHT, KEY_REUSED, IdempotencyKey, fingerprint
-from lockgate_shop.kit.links import LinkTable
-from lockgate_shop.kit.paging import BAD_CURSOR
-from lockgate_shop.kit.problems import (
-    CREDENTIALS_REQUIRED,
-    NOT_FOUND,
-    RETRY_AFTER_S,
-    UPSTREAM_AWAY,
-    RefusedError,
-    documented,
-    granted,
-)
+from lockgate_shop.kit.data.paging import BAD_CURSOR
+from lockgate_shop.kit.http.api import DEFAULT_PAGE, Answer, Body, Cursor, Limit, from_state
+from lockgate_shop.kit.http.caller import CallerDep, UserId
+from lockgate_shop.kit.http.idempotency import BAD_KEY, KEY_IN_FLIGHT, KEY_REUSED, IdempotencyKey, fingerprint
+from lockgate_shop.kit.http.links import LinkTable
+from lockgate_shop.kit.http.problems import RETRY_AFTER_S, RefusedError, documented, granted
+from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, NOT_FOUND, UPSTREAM_AWAY
 from lockgate_shop.orders.checkout import Checkouts, Purchase
 from lockgate_shop.orders.items import Money, SomeItems, by_product
 from lockgate_shop.orders.models import INITIAL, Order, Status

@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from lockgate_shop.kit.database import Database
-from lockgate_shop.kit.events import Feed
-from lockgate_shop.kit.jobs import Queue
-from lockgate_shop.kit.objects import ObjectStore
-from lockgate_shop.kit.outbound import ServiceClient
-from lockgate_shop.kit.redis import connect
-from lockgate_shop.kit.run import Program
-from lockgate_shop.kit.service import Parts, create_service
+from lockgate_shop.kit.data.database import Database
+from lockgate_shop.kit.data.events import Feed
+from lockgate_shop.kit.data.jobs import Queue
+from lockgate_shop.kit.data.objects import ObjectStore
+from lockgate_shop.kit.data.redis import connect
+from lockgate_shop.kit.http.outbound import ServiceClient
+from lockgate_shop.kit.process.run import Program
+from lockgate_shop.kit.process.service import Parts, create_service
 from lockgate_shop.orders import api, cart_api, events_api, exports_api
 from lockgate_shop.orders.carts import Carts
 from lockgate_shop.orders.checkout import Checkouts

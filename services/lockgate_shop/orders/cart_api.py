@@ -5,9 +5,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from lockgate_shop.kit.api import Answer, Body, from_state
-from lockgate_shop.kit.caller import CallerDep, UserId
-from lockgate_shop.kit.problems import CREDENTIALS_REQUIRED, STORE_AWAY, UPSTREAM_AWAY, documented, granted
+from lockgate_shop.kit.http.api import Answer, Body, from_state
+from lockgate_shop.kit.http.caller import CallerDep, UserId
+from lockgate_shop.kit.http.problems import documented, granted
+from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, STORE_AWAY, UPSTREAM_AWAY
 from lockgate_shop.orders.carts import CART_CHANGED, CART_FULL, Cart, Carts, Change
 from lockgate_shop.orders.items import Items, Money, SomeItems, SomeQuantities, by_product
 from lockgate_shop.orders.stock import Quote, Stock

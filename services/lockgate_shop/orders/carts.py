@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
+from lockgate_shop.kit.data.redis import is_promising, store_errors, tag, write
 from lockgate_shop.kit.errors import BusyError
-from lockgate_shop.kit.problems import Problem
-from lockgate_shop.kit.redis import is_promising, store_errors, tag, write
+from lockgate_shop.kit.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from lockgate_shop.kit.redis import RedisClient
+    from lockgate_shop.kit.data.redis import RedisClient
 
 MAX_LINES: Final = 50
 MAX_QUANTITY: Final = 1_000

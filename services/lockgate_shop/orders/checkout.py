@@ -16,8 +16,8 @@ import structlog
 
 from lockgate_shop.kit.clock import Clock, moment
 from lockgate_shop.kit.errors import BusyError, OutcomeUnknownError, StoreUnavailableError
-from lockgate_shop.kit.idempotency import KEY_IN_FLIGHT, KEY_REUSED
-from lockgate_shop.kit.problems import Problem
+from lockgate_shop.kit.http.idempotency import KEY_IN_FLIGHT, KEY_REUSED
+from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.models import INITIAL, Checkout, Order, OrderLine, Status
 from lockgate_shop.orders.stock import MIXED_CURRENCIES, OUT_OF_STOCK
 from lockgate_trust import Caller

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from lockgate_shop.kit.database import Database
+    from lockgate_shop.kit.data.database import Database
 
 _TRIES: Final = 3
 

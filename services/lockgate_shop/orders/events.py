@@ -11,7 +11,7 @@ from lockgate_shop.kit.clock import Clock, moment
 from lockgate_shop.kit.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
-    from lockgate_shop.kit.events import Feed
+    from lockgate_shop.kit.data.events import Feed
     from lockgate_shop.orders.models import Order
 
 log = structlog.get_logger("service")

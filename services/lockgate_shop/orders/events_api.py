@@ -14,11 +14,12 @@ from fastapi import APIRouter, Depends, Request, WebSocket
 from starlette.requests import HTTPConnection
 from starlette.responses import StreamingResponse
 
-from lockgate_shop.kit.api import from_state
-from lockgate_shop.kit.caller import require_user
+from lockgate_shop.kit.data.events import BAD_EVENT_ID, TOO_MANY_FOLLOWERS, Event, Feed
 from lockgate_shop.kit.errors import StoreUnavailableError
-from lockgate_shop.kit.events import BAD_EVENT_ID, TOO_MANY_FOLLOWERS, Event, Feed
-from lockgate_shop.kit.problems import CREDENTIALS_REQUIRED, STORE_AWAY, Problem, documented, granted, refuse
+from lockgate_shop.kit.http.api import from_state
+from lockgate_shop.kit.http.caller import require_user
+from lockgate_shop.kit.http.problems import documented, granted, refuse
+from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, STORE_AWAY, Problem
 from lockgate_trust import caller_of
 
 router: Final = APIRouter(prefix="/orders/events")

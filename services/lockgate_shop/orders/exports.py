@@ -12,14 +12,14 @@ import structlog
 
 from lockgate_shop.kit.clock import Clock, moment
 from lockgate_shop.kit.errors import StoreUnavailableError
-from lockgate_shop.kit.problems import NOT_FOUND, Problem
+from lockgate_shop.kit.problem import NOT_FOUND, Problem
 from lockgate_shop.orders.models import Export, ExportStatus, Order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lockgate_shop.kit.jobs import Queue
-    from lockgate_shop.kit.objects import ObjectStore
+    from lockgate_shop.kit.data.jobs import Queue
+    from lockgate_shop.kit.data.objects import ObjectStore
     from lockgate_shop.orders.export_store import ExportStore
 
 log = structlog.get_logger("service")

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from lockgate_shop.kit.api import Answer, from_state
-from lockgate_shop.kit.caller import UserId
-from lockgate_shop.kit.problems import CREDENTIALS_REQUIRED, NOT_FOUND, STORE_AWAY, documented, granted
+from lockgate_shop.kit.http.api import Answer, from_state
+from lockgate_shop.kit.http.caller import UserId
+from lockgate_shop.kit.http.problems import documented, granted
+from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, NOT_FOUND, STORE_AWAY
 from lockgate_shop.orders.exports import LINK_LIFE_S, TOO_MANY_EXPORTS, Exports
 from lockgate_shop.orders.models import Export, ExportStatus
 

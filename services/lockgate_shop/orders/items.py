@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from lockgate_shop.kit.api import Answer, Body
+from lockgate_shop.kit.http.api import Answer, Body
 from lockgate_shop.orders.carts import MAX_LINES, MAX_QUANTITY
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from lockgate_shop.kit.clock import Clock, moment
-from lockgate_shop.kit.paging import BAD_CURSOR, Page, page_of, read_cursor
-from lockgate_shop.kit.problems import NOT_FOUND, Problem
+from lockgate_shop.kit.data.paging import BAD_CURSOR, Page, page_of, read_cursor
+from lockgate_shop.kit.problem import NOT_FOUND, Problem
 
 if TYPE_CHECKING:
     from lockgate_shop.orders.checkout import Checkouts

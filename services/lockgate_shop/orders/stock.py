@@ -9,8 +9,8 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lockgate_shop.kit.errors import OutboundError, OutcomeUnknownError
-from lockgate_shop.kit.outbound import Call, ServiceClient
-from lockgate_shop.kit.problems import Problem
+from lockgate_shop.kit.http.outbound import Call, ServiceClient
+from lockgate_shop.kit.problem import Problem
 from lockgate_trust import Caller
 
 log = structlog.get_logger("service")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from lockgate_shop.kit.database import Database
+    from lockgate_shop.kit.data.database import Database
 
 
 class OrderStore:

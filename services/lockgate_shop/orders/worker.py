@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lockgate_shop.kit import logs
+from lockgate_shop.kit.data.jobs import answering, worker
+from lockgate_shop.kit.data.migrations import migrate
 from lockgate_shop.kit.errors import ConfigurationError, StoreUnavailableError
-from lockgate_shop.kit.jobs import answering, worker
-from lockgate_shop.kit.migrations import migrate
-from lockgate_shop.kit.run import loop_factory
+from lockgate_shop.kit.process.run import loop_factory
 from lockgate_shop.kit.settings import read_settings
 from lockgate_shop.orders.app import QUEUE, Built, build
 from lockgate_shop.orders.exports import JOB

@@ -7,19 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
-from lockgate_shop.kit.api import DEFAULT_PAGE, Answer, Body, Line, from_state
-from lockgate_shop.kit.caller import CallerDep, require_scope
-from lockgate_shop.kit.etags import NOT_MODIFIED, IfNoneMatch, validated
-from lockgate_shop.kit.paging import BAD_CURSOR, MAX_CURSOR, MAX_LIMIT
-from lockgate_shop.kit.problems import (
-    CREDENTIALS_REQUIRED,
-    INSUFFICIENT_SCOPE,
-    NOT_FOUND,
-    Problem,
-    documented,
-    granted,
-    refuse,
-)
+from lockgate_shop.kit.data.paging import BAD_CURSOR, MAX_CURSOR, MAX_LIMIT
+from lockgate_shop.kit.http.api import DEFAULT_PAGE, Answer, Body, Line, from_state
+from lockgate_shop.kit.http.caller import CallerDep, require_scope
+from lockgate_shop.kit.http.etags import NOT_MODIFIED, IfNoneMatch, validated
+from lockgate_shop.kit.http.problems import documented, granted, refuse
+from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE, NOT_FOUND, Problem
 from lockgate_shop.products.catalogue import Catalogue, NewProduct
 from lockgate_shop.products.models import Product
 from lockgate_shop.products.store import Filter

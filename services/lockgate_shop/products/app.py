@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from lockgate_shop.kit.cache import Cache
-from lockgate_shop.kit.database import Database
-from lockgate_shop.kit.objects import ObjectStore
-from lockgate_shop.kit.run import Program
-from lockgate_shop.kit.service import Parts, create_service
+from lockgate_shop.kit.data.cache import Cache
+from lockgate_shop.kit.data.database import Database
+from lockgate_shop.kit.data.objects import ObjectStore
+from lockgate_shop.kit.process.run import Program
+from lockgate_shop.kit.process.service import Parts, create_service
 from lockgate_shop.products import api, demo, images_api, internal
 from lockgate_shop.products.catalogue import Catalogue
 from lockgate_shop.products.images import Images

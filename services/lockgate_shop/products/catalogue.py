@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from lockgate_shop.kit.clock import Clock, moment
-from lockgate_shop.kit.paging import BAD_CURSOR, Page, page_of, read_cursor
-from lockgate_shop.kit.problems import NOT_FOUND, Problem
+from lockgate_shop.kit.data.paging import BAD_CURSOR, Page, page_of, read_cursor
+from lockgate_shop.kit.problem import NOT_FOUND, Problem
 from lockgate_shop.products.models import Product, folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from lockgate_shop.kit.cache import Cache
+    from lockgate_shop.kit.data.cache import Cache
     from lockgate_shop.products.store import Filter, ProductStore
 
 

@@ -8,16 +8,16 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from lockgate_shop.kit.clock import Clock, moment
-from lockgate_shop.kit.problems import NOT_FOUND, Problem
-from lockgate_shop.kit.uploads import UploadRule, Uploads, WantedUpload
+from lockgate_shop.kit.data.uploads import UploadRule, Uploads, WantedUpload
+from lockgate_shop.kit.problem import NOT_FOUND, Problem
 from lockgate_shop.products.models import Product, Upload
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from lockgate_shop.kit.cache import Cache
-    from lockgate_shop.kit.database import Database
-    from lockgate_shop.kit.objects import ObjectStore, SignedPut
+    from lockgate_shop.kit.data.cache import Cache
+    from lockgate_shop.kit.data.database import Database
+    from lockgate_shop.kit.data.objects import ObjectStore, SignedPut
 
 IMAGE: Final = "image"
 RULES: Final = {IMAGE: UploadRule(frozenset({"image/jpeg", "image/png", "image/webp"}), 10_000_000)}

@@ -6,10 +6,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse
 
-from lockgate_shop.kit.api import from_state
-from lockgate_shop.kit.problems import NOT_FOUND, documented, granted
-from lockgate_shop.kit.upload_api import PICTURE_LIFE, BegunAnswer, UploadAnswer, UploadBody
-from lockgate_shop.kit.uploads import NOT_UPLOADED, TOO_LARGE, TOO_MANY_PENDING, TYPE_REFUSED, UPLOAD_DIFFERS
+from lockgate_shop.kit.data.uploads import NOT_UPLOADED, TOO_LARGE, TOO_MANY_PENDING, TYPE_REFUSED, UPLOAD_DIFFERS
+from lockgate_shop.kit.http.api import from_state
+from lockgate_shop.kit.http.problems import documented, granted
+from lockgate_shop.kit.http.upload_api import PICTURE_LIFE, BegunAnswer, UploadAnswer, UploadBody
+from lockgate_shop.kit.problem import NOT_FOUND
 from lockgate_shop.products.api import MAY_WRITE, WRITE_REFUSALS
 from lockgate_shop.products.images import Images
 

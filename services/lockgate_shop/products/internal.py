@@ -6,9 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AfterValidator, Field
 
-from lockgate_shop.kit.api import Answer, Body, from_state
-from lockgate_shop.kit.links import LinkTable
-from lockgate_shop.kit.problems import LINK_REFUSED, documented, granted
+from lockgate_shop.kit.http.api import Answer, Body, from_state
+from lockgate_shop.kit.http.links import LinkTable
+from lockgate_shop.kit.http.problems import documented, granted
+from lockgate_shop.kit.problem import LINK_REFUSED
 from lockgate_shop.products.api import CatalogueDep, Money
 from lockgate_shop.products.models import Reservation
 from lockgate_shop.products.reservations import OUT_OF_STOCK, Reservations

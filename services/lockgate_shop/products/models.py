@@ -18,9 +18,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from lockgate_shop.kit.database import UtcDateTime
-from lockgate_shop.kit.migrations import Schema
-from lockgate_shop.kit.uploads import UploadColumns
+from lockgate_shop.kit.data.database import UtcDateTime
+from lockgate_shop.kit.data.migrations import Schema
+from lockgate_shop.kit.data.uploads import UploadColumns
 
 
 class Base(DeclarativeBase):

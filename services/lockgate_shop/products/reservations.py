@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from lockgate_shop.kit.clock import Clock, moment
-from lockgate_shop.kit.problems import Problem
+from lockgate_shop.kit.problem import Problem
 from lockgate_shop.products.models import Product, Reservation, ReservationLine, ReservationStatus
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from lockgate_shop.kit.cache import Cache
-    from lockgate_shop.kit.database import Database
+    from lockgate_shop.kit.data.cache import Cache
+    from lockgate_shop.kit.data.database import Database
 
 OUT_OF_STOCK: Final = Problem(409, "out_of_stock", "There is not enough of a product, or it is not for sale")
 MIXED_CURRENCIES: Final = Problem(409, "mixed_currencies", "The products are not all sold in one currency")

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from lockgate_shop.kit.objects import ObjectSettings
+from lockgate_shop.kit.data.objects import ObjectSettings
 
 
 class ProductsSettings(ObjectSettings):

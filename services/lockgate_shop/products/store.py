@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from lockgate_shop.kit.database import Database
+    from lockgate_shop.kit.data.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

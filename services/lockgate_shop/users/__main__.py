@@ -2,7 +2,7 @@
 
 import sys
 
-from lockgate_shop.kit.run import main
+from lockgate_shop.kit.process.run import main
 from lockgate_shop.users.app import PROGRAM
 
 if __name__ == "__main__":

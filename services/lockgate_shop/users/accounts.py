@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
 from lockgate_shop.kit.clock import Clock, moment
-from lockgate_shop.kit.problems import NOT_FOUND, Problem
+from lockgate_shop.kit.problem import NOT_FOUND, Problem
 from lockgate_shop.users.models import Account, Role, Status, normal_username
 from lockgate_shop.users.passwords import Fit, Passwords, acceptable, spellings
 

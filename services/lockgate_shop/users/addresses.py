@@ -8,13 +8,13 @@ from uuid import UUID, uuid4
 from sqlalchemy import delete, func, select
 
 from lockgate_shop.kit.clock import Clock, moment
-from lockgate_shop.kit.problems import NOT_FOUND, Problem
+from lockgate_shop.kit.problem import NOT_FOUND, Problem
 from lockgate_shop.users.models import Account, Address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from lockgate_shop.kit.database import Database
+    from lockgate_shop.kit.data.database import Database
 
 MAX_ADDRESSES: Final = 20
 TOO_MANY: Final = Problem(409, "too_many_addresses", "An account has at most 20 addresses")

@@ -8,10 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, Field
 
-from lockgate_shop.kit.api import Answer, Body, Line, from_state
-from lockgate_shop.kit.caller import UserId
-from lockgate_shop.kit.links import LinkTable
-from lockgate_shop.kit.problems import CREDENTIALS_REQUIRED, NOT_FOUND, documented, granted
+from lockgate_shop.kit.http.api import Answer, Body, Line, from_state
+from lockgate_shop.kit.http.caller import UserId
+from lockgate_shop.kit.http.links import LinkTable
+from lockgate_shop.kit.http.problems import documented, granted
+from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, NOT_FOUND
 from lockgate_shop.users.accounts import BAD_PASSWORD, USERNAME_TAKEN, Accounts, Registration
 from lockgate_shop.users.models import Account, Role, Status
 

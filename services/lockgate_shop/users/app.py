@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from lockgate_shop.kit.database import Database
-from lockgate_shop.kit.objects import ObjectStore
-from lockgate_shop.kit.run import Program
-from lockgate_shop.kit.service import Parts, create_service
+from lockgate_shop.kit.data.database import Database
+from lockgate_shop.kit.data.objects import ObjectStore
+from lockgate_shop.kit.process.run import Program
+from lockgate_shop.kit.process.service import Parts, create_service
 from lockgate_shop.users import api, demo, own_api
 from lockgate_shop.users.accounts import Accounts
 from lockgate_shop.users.addresses import Addresses

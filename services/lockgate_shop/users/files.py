@@ -8,17 +8,17 @@ from uuid import UUID
 
 from sqlalchemy import update
 
-from lockgate_shop.kit.uploads import UploadRule, Uploads, WantedUpload
+from lockgate_shop.kit.data.uploads import UploadRule, Uploads, WantedUpload
 from lockgate_shop.users.models import Account, Upload
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from lockgate_shop.kit.clock import Clock
-    from lockgate_shop.kit.database import Database
-    from lockgate_shop.kit.objects import ObjectStore, SignedPut
-    from lockgate_shop.kit.paging import Page
-    from lockgate_shop.kit.problems import Problem
+    from lockgate_shop.kit.data.database import Database
+    from lockgate_shop.kit.data.objects import ObjectStore, SignedPut
+    from lockgate_shop.kit.data.paging import Page
+    from lockgate_shop.kit.problem import Problem
 
 
 class Purpose(StrEnum):

@@ -8,12 +8,8 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 from starlette.responses import RedirectResponse
 
-from lockgate_shop.kit.api import DEFAULT_PAGE, Answer, Body, Cursor, Limit, Line, from_state
-from lockgate_shop.kit.caller import UserId
-from lockgate_shop.kit.paging import BAD_CURSOR
-from lockgate_shop.kit.problems import CREDENTIALS_REQUIRED, NOT_FOUND, documented, granted, refuse
-from lockgate_shop.kit.upload_api import PICTURE_LIFE, BegunAnswer, FileName, UploadAnswer, UploadBody
-from lockgate_shop.kit.uploads import (
+from lockgate_shop.kit.data.paging import BAD_CURSOR
+from lockgate_shop.kit.data.uploads import (
     NOT_UPLOADED,
     TOO_LARGE,
     TOO_MANY_PENDING,
@@ -22,6 +18,11 @@ from lockgate_shop.kit.uploads import (
     UploadStatus,
     WantedUpload,
 )
+from lockgate_shop.kit.http.api import DEFAULT_PAGE, Answer, Body, Cursor, Limit, Line, from_state
+from lockgate_shop.kit.http.caller import UserId
+from lockgate_shop.kit.http.problems import documented, granted, refuse
+from lockgate_shop.kit.http.upload_api import PICTURE_LIFE, BegunAnswer, FileName, UploadAnswer, UploadBody
+from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, NOT_FOUND
 from lockgate_shop.users.accounts import Accounts
 from lockgate_shop.users.addresses import TOO_MANY, Addresses
 from lockgate_shop.users.files import Files, Purpose

@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from starlette.websockets import WebSocket
 
-from lockgate_shop.kit.caller import known_caller
 from lockgate_shop.kit.errors import BusyError, OutboundError, StoreUnavailableError
-from lockgate_shop.kit.problems import (
-    BUSY,
-    INTERNAL,
-    RETRY_AFTER_S,
-    STORE_AWAY,
-    UPSTREAM_AWAY,
-    RefusedError,
-    problem_answer,
-)
+from lockgate_shop.kit.http.caller import known_caller
+from lockgate_shop.kit.http.problems import RETRY_AFTER_S, RefusedError, problem_answer
+from lockgate_shop.kit.problem import BUSY, INTERNAL, STORE_AWAY, UPSTREAM_AWAY
 
 if TYPE_CHECKING:
     from starlette.responses import Response

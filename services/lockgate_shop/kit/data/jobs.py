@@ -17,8 +17,8 @@ from uuid import UUID
 
 import structlog
 
+from lockgate_shop.kit.data.redis_address import read
 from lockgate_shop.kit.errors import ServiceError, StoreUnavailableError
-from lockgate_shop.kit.redis_address import read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

@@ -7,14 +7,14 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from lockgate_shop.kit.problems import (
+from lockgate_shop.kit.http.problems import RefusedError
+from lockgate_shop.kit.problem import (
     BODY_TOO_LARGE,
     UNREADABLE_BODY,
     UNSUPPORTED_CHARSET,
     UNSUPPORTED_CODING,
     UNSUPPORTED_MEDIA,
     Problem,
-    RefusedError,
 )
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Header
 
-from lockgate_shop.kit.problems import Problem, refuse
+from lockgate_shop.kit.http.problems import refuse
+from lockgate_shop.kit.problem import Problem
 
 MAX_KEY: Final = 200
 """Characters."""

@@ -6,7 +6,7 @@ from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from starlette.requests import HTTPConnection
 
-from lockgate_shop.kit.paging import DEFAULT_LIMIT, MAX_CURSOR, MAX_LIMIT
+from lockgate_shop.kit.data.paging import DEFAULT_LIMIT, MAX_CURSOR, MAX_LIMIT
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from lockgate_shop.kit.data.redis_address import Address, read
+from lockgate_shop.kit.data.redis_master import ANSWER_S, MasterPool, Sentinels
 from lockgate_shop.kit.errors import StoreUnavailableError
-from lockgate_shop.kit.redis_address import Address, read
-from lockgate_shop.kit.redis_master import ANSWER_S, MasterPool, Sentinels
 from lockgate_trust.headers import encode_value
 
 if TYPE_CHECKING:

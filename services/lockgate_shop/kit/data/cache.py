@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from lockgate_shop.kit.redis import REDIS_FAULTS, connect
+from lockgate_shop.kit.data.redis import REDIS_FAULTS, connect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
     from sqlalchemy.engine import Connection
 
-    from lockgate_shop.kit.database import Database
+    from lockgate_shop.kit.data.database import Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from sqlalchemy import BigInteger, String, Uuid, and_, delete, func, or_, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from lockgate_shop.kit.clock import Clock, moment
-from lockgate_shop.kit.database import UtcDateTime
+from lockgate_shop.kit.data.database import UtcDateTime
+from lockgate_shop.kit.data.paging import BAD_CURSOR, Page, page_of, read_cursor
 from lockgate_shop.kit.errors import StoreUnavailableError
-from lockgate_shop.kit.paging import BAD_CURSOR, Page, page_of, read_cursor
-from lockgate_shop.kit.problems import NOT_FOUND, Problem
+from lockgate_shop.kit.problem import NOT_FOUND, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from lockgate_shop.kit.database import Database
-    from lockgate_shop.kit.objects import ObjectStore, SignedPut
+    from lockgate_shop.kit.data.database import Database
+    from lockgate_shop.kit.data.objects import ObjectStore, SignedPut
 
 log = structlog.get_logger("service")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from lockgate_shop.kit.problems import LINK_REFUSED, NOT_FOUND, Problem, RefusedError
+from lockgate_shop.kit.http.problems import RefusedError
+from lockgate_shop.kit.problem import LINK_REFUSED, NOT_FOUND, Problem
 from lockgate_trust import caller_of
 
 if TYPE_CHECKING:

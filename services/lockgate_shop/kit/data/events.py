@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from lockgate_shop.kit.problems import Problem
-from lockgate_shop.kit.redis import REDIS_FAULTS, pubsub, store_errors, tag
+from lockgate_shop.kit.data.redis import REDIS_FAULTS, pubsub, store_errors, tag
+from lockgate_shop.kit.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-    from lockgate_shop.kit.redis import RedisClient
+    from lockgate_shop.kit.data.redis import RedisClient
 
 log = structlog.get_logger("service")
 

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from lockgate_shop.kit.problems import Problem
+from lockgate_shop.kit.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,24 +11,16 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from lockgate_shop.kit import openapi
-from lockgate_shop.kit.body import BodyGate
 from lockgate_shop.kit.clock import Clock
-from lockgate_shop.kit.database import Database
-from lockgate_shop.kit.envelope import Envelope, refused, request_id_of
-from lockgate_shop.kit.head import HeadAsGet
-from lockgate_shop.kit.links import OPEN_PATHS, LinkGate, LinkTable
-from lockgate_shop.kit.migrations import Schema, migrate
-from lockgate_shop.kit.problems import (
-    ANY_PROBLEM,
-    BY_STATUS,
-    INTERNAL,
-    INVALID_FIELDS,
-    Problem,
-    RefusedError,
-    field_errors,
-    problem_answer,
-)
+from lockgate_shop.kit.data.database import Database
+from lockgate_shop.kit.data.migrations import Schema, migrate
+from lockgate_shop.kit.http import openapi
+from lockgate_shop.kit.http.body import BodyGate
+from lockgate_shop.kit.http.envelope import Envelope, refused, request_id_of
+from lockgate_shop.kit.http.head import HeadAsGet
+from lockgate_shop.kit.http.links import OPEN_PATHS, LinkGate, LinkTable
+from lockgate_shop.kit.http.problems import ANY_PROBLEM, BY_STATUS, RefusedError, field_errors, problem_answer
+from lockgate_shop.kit.problem import INTERNAL, INVALID_FIELDS, Problem
 from lockgate_trust import LEEWAY_S, IdentityMiddleware, LinkKeys
 
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from pydantic import Field
 
-from lockgate_shop.kit.api import Answer, Body, Line
-from lockgate_shop.kit.objects import SignedPut
-from lockgate_shop.kit.uploads import UploadColumns, UploadStatus
+from lockgate_shop.kit.data.objects import SignedPut
+from lockgate_shop.kit.data.uploads import UploadColumns, UploadStatus
+from lockgate_shop.kit.http.api import Answer, Body, Line
 
 PICTURE_LIFE: Final = "private, max-age=240"
 """For a redirection to a signed address: less than the address itself is good for."""

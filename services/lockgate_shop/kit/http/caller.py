@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from lockgate_shop.kit.problems import CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE, RefusedError, refuse
+from lockgate_shop.kit.http.problems import RefusedError, refuse
+from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE
 from lockgate_trust import Caller, caller_of
 
 

@@ -1,0 +1,1 @@
+"""What a service says and understands over HTTP."""
