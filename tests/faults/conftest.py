@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from lockgate.app import ADMISSION_TIMEOUT_S
+from lockgate.app.worker import ADMISSION_TIMEOUT_S
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support import world as worlds

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from lockgate.app import ADMISSION_TIMEOUT_S
+from lockgate.app.worker import ADMISSION_TIMEOUT_S
 from tests.gateway.endpoints.cookies.pages import SERVER, Page
 from tests.gateway.endpoints.rig import CREDENTIALS, Users
 from tests.support import node as nodes

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from lockgate.app import ADMISSION_TIMEOUT_S
+from lockgate.app.worker import ADMISSION_TIMEOUT_S
 from lockgate.errors import Reason, Refusal
 from lockgate.stores.layout import ENDED_CHANNEL, UserKeys
 from lockgate.stores.redis import connect

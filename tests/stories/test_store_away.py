@@ -8,7 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from lockgate.app import ADMISSION_TIMEOUT_S
+from lockgate.app.worker import ADMISSION_TIMEOUT_S
 from lockgate.clock import DEFAULT_LEEWAY_S
 from lockgate.errors import Reason
 from lockgate.settings import TokenSettings

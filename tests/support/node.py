@@ -24,14 +24,14 @@ from typing import IO, Any, Final
 import uvicorn
 from uvicorn.server import ServerState
 
-from lockgate.app import Worker
+from lockgate.app.server import listening_for_operators, serve
+from lockgate.app.worker import Worker
 from lockgate.cli import keys
 from lockgate.cli.devstack import redis_server
 from lockgate.clock import SystemClock
 from lockgate.edge.protocol import STATE_KEY, EdgeProtocol
 from lockgate.errors import Reason
 from lockgate.keys import keyring
-from lockgate.server import listening_for_operators, serve
 from lockgate.settings import Settings
 from lockgate_trust import LinkKeys
 from tests.support.clock import ManualClock

@@ -94,7 +94,7 @@ def _operations(settings: Settings, index: int) -> dict[str, str]:
 
 
 def _work(settings: Settings, listener: socket.socket) -> None:
-    from lockgate.server import serve  # noqa: PLC0415 - half a second of imports that a supervisor does not need
+    from lockgate.app.server import serve  # noqa: PLC0415 - half a second of imports that a supervisor does not need
 
     serve(settings, listener)
 

@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lockgate.edge import media_type, strict_json
+from lockgate.codec import strict_json
+from lockgate.edge import media_type
 from lockgate.endpoints.problems import RefusedError, inbound, invalid
 from lockgate.errors import Reason, Refusal
 

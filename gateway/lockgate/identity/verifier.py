@@ -16,7 +16,7 @@ from jwt.api_jws import PyJWS
 from jwt.exceptions import PyJWTError
 
 from lockgate.clock import Clock
-from lockgate.edge import strict_json
+from lockgate.codec import strict_json
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity, UnverifiedToken, VerifiedClaims
 from lockgate.keys.keyring import KeyRing, VerificationKey

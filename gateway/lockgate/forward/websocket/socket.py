@@ -24,7 +24,7 @@ from websockets.protocol import Side
 from lockgate.admission.gate import STORE_AWAY
 from lockgate.admission.open_tokens import Watch, Watches
 from lockgate.clock import Clock
-from lockgate.edge import strict_json
+from lockgate.codec import strict_json
 from lockgate.edge.connection import ClientConnection
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.ticker import Ticker

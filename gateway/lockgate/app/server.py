@@ -14,7 +14,7 @@ from typing import Final
 import uvicorn
 from uvicorn.server import ServerState
 
-from lockgate.app import ADMISSION_TIMEOUT_S, Worker
+from lockgate.app.worker import ADMISSION_TIMEOUT_S, Worker
 from lockgate.clock import SystemClock
 from lockgate.edge.asgi import AsgiCall
 from lockgate.edge.connection import Edge

@@ -17,7 +17,7 @@ from lockgate.accounts.users import Accounts
 from lockgate.admission.gate import Admission
 from lockgate.admission.open_tokens import EndedChannel, Watches
 from lockgate.admission.overtime import OvertimeBounds
-from lockgate.auth_parts import AuthParts, Given
+from lockgate.app.auth_parts import AuthParts, Given
 from lockgate.clock import Clock
 from lockgate.edge.asgi import AsgiCall
 from lockgate.edge.connection import ClientConnection, Edge

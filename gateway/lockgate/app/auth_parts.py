@@ -1,4 +1,4 @@
-"""The part of the composition root that stands behind `/auth` and `/admin`; `lockgate.app` has the rest."""
+"""The part of the composition root that stands behind `/auth` and `/admin`; `lockgate.app.worker` has the rest."""
 
 from __future__ import annotations
 

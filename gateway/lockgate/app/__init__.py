@@ -1,0 +1,1 @@
+"""Composition: every object of a worker is made, opened and closed here."""
