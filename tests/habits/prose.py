@@ -118,19 +118,24 @@ def words_of(lines: list[Line]) -> list[tuple[int, str, str]]:
     ]
 
 
-def count(path: Path) -> Count | None:
-    """What is in this file; None for a file without prose that this script can read."""
-    docstrings: list[tuple[int, str, str]] = []
+def docstrings_and_other_prose(path: Path) -> tuple[list[Line], list[Line]] | None:
+    """The docstrings of a file, and the rest of its prose; None for a file without prose that this script can read."""
     if path.suffix == ".md":
-        words = words_of(markdown_prose(path.read_text()))
-    elif path.suffix == ".py":
+        return [], markdown_prose(path.read_text())
+    if path.suffix == ".py":
         text = path.read_text()
-        docstrings = words_of(docstring_prose(text))
-        words = docstrings + words_of(python_comments(text))
-    elif (comment := COMMENTS.get(path.suffix) or COMMENTS.get(path.name)) is not None:
-        words = words_of(line_comments(path.read_text(), comment))
-    else:
+        return docstring_prose(text), python_comments(text)
+    if (comment := COMMENTS.get(path.suffix) or COMMENTS.get(path.name)) is not None:
+        return [], line_comments(path.read_text(), comment)
+    return None
+
+
+def count(path: Path) -> Count | None:
+    """What is in this file; None for a file without prose."""
+    if (lines := docstrings_and_other_prose(path)) is None:
         return None
+    docstrings, others = (words_of(some) for some in lines)
+    words = docstrings + others
     return Count(
         words=len(words),
         hits=tuple(sorted(found for found in words if found[1] in VAGUE)),
