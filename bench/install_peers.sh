@@ -2,7 +2,7 @@
 # Installs the other gateways beside the bench: into bench/.peers/, and with apt where that is there and we may use it.
 # What cannot be installed is left out of the table, with a note. Run it again to get what was missing.
 set -u
-cd "$(dirname "$0")"
+cd "$(dirname "$0")" || exit
 mkdir -p .peers/node
 
 # Only what is missing: a newer node, for one, is not to be replaced by the distribution's.
