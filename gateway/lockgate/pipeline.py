@@ -186,7 +186,7 @@ class Pipeline:
 
         A cookie and a Bearer are two ways at once, and so is a token in the query beside one of them; neither is what
         is left when the other fails, however malformed it is (R-41, R-42, R-43). Credentials of another scheme are for
-        some other reader, such as a front door's Basic, and count for nothing (K4).
+        some other reader, such as a front door's Basic, and count for nothing (R-204).
         """
         facts = request.headers
         if (

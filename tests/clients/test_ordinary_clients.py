@@ -22,7 +22,7 @@ WRONG: Final = json.dumps({**CREDENTIALS, "password": "not-" + PASSWORD}).encode
 
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_a_client_with_its_defaults_logs_in(site: Site, client: str) -> None:
-    """K1, R-201: Java and `curl --http2` ask for an upgrade with a body, and are answered in HTTP/1.1."""
+    """R-201: Java and `curl --http2` ask for an upgrade with a body, and are answered in HTTP/1.1."""
     (said,) = await CLIENTS[client](f"{site.url}/auth/login", LOGIN, 1, None)
     status, _, body = said.partition(" ")
     assert status == "200"
@@ -33,7 +33,7 @@ async def test_a_client_with_its_defaults_logs_in(site: Site, client: str) -> No
 
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_a_client_reads_why_it_was_refused(site: Site, client: str) -> None:
-    """K4, R-204: an old token in the way of a login is none, and the answer is about the password."""
+    """R-204: an old token in the way of a login is none, and the answer is about the password."""
     (said,) = await CLIENTS[client](f"{site.url}/auth/login", WRONG, 1, "Bearer old.and.over")
     status, _, body = said.partition(" ")
     assert status == "400"
@@ -45,7 +45,7 @@ async def test_a_client_reads_why_it_was_refused(site: Site, client: str) -> Non
     [("option httpchk", "204"), ("option httpchk GET /healthz", "200"), ("option httpchk HEAD /healthz", "200")],
 )
 async def test_haproxy_finds_the_gateway_alive(site: Site, tmp_path: Path, check: str, code: str) -> None:
-    """K6, K7, R-206, R-207: its checks are HTTP/1.0 without a Host."""
+    """R-206, R-207: its checks are HTTP/1.0 without a Host."""
     async with haproxy(site.node.port, tmp_path, check) as (url, seen):
         assert seen == ["UP", "L7OK", code]
         (said,) = await CLIENTS["httpx"](f"{url}/orders", b"{}", 1, site.bearer())
@@ -55,13 +55,13 @@ async def test_haproxy_finds_the_gateway_alive(site: Site, tmp_path: Path, check
 
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_behind_nginx_with_its_defaults_a_client_logs_in(site: Site, tmp_path: Path, client: str) -> None:
-    """K1, K6, R-201, R-206: nginx asks in HTTP/1.0 with its own Host."""
+    """R-201, R-206: nginx asks in HTTP/1.0 with its own Host."""
     async with nginx(site.node.port, tmp_path) as url:
         assert statuses(await CLIENTS[client](f"{url}/auth/login", LOGIN, 1, None)) == ["200"]
 
 
 async def test_behind_nginx_what_two_readers_could_read_apart_is_still_refused(site: Site, tmp_path: Path) -> None:
-    """K8, R-208: nginx passes the target on as it came."""
+    """R-208: nginx passes the target on as it came."""
     async with nginx(site.node.port, tmp_path) as url, httpx.AsyncClient(trust_env=False) as http:
         # A client library would take the dots out.
         for target in ("/open/%2e%2e/orders", "/open/%252e%252e/orders", "/open%5c..%5corders"):

@@ -117,7 +117,7 @@ def own(stack: tuple[str, int], request: pytest.FixtureRequest) -> Iterator[Visi
 
 
 def test_what_tracing_and_sdks_add_to_each_call_takes_no_page_down(listed: Visit) -> None:
-    """K3, K9."""
+    """R-203, R-209."""
     added = {
         "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         "tracestate": "a=b",
@@ -136,7 +136,7 @@ def test_what_tracing_and_sdks_add_to_each_call_takes_no_page_down(listed: Visit
 
 
 def test_a_page_reads_what_it_needs_of_an_answer(listed: Visit) -> None:
-    """K10."""
+    """R-210."""
     listed.login()
     assert listed.fetch("/orders/cart")["fields"]["etag"]
     made = listed.fetch("/orders/exports", JSON, method="POST", body="{}")
@@ -159,27 +159,27 @@ def test_a_page_reads_what_it_needs_of_an_answer(listed: Visit) -> None:
 def test_a_page_reads_why_it_was_refused(
     listed: Visit, path: str, options: dict[str, Any], expected: tuple[int, str]
 ) -> None:
-    """K8: with a field that makes the browser ask first, as every call with a token has."""
+    """R-208: with a field that makes the browser ask first, as every call with a token has."""
     listed.bearer = {"X-Trace": "1"}
     assert listed.code(path, **options) == expected
 
 
 def test_a_page_reads_that_it_has_to_wait(listed: Visit) -> None:
-    """K10."""
+    """R-210."""
     told = [listed.fetch("/auth/refresh", JSON, method="POST", body='{"refresh_token":"x"}') for _ in range(2)]
     assert told[-1]["status"] == 429
     assert int(told[-1]["fields"]["retry-after"]) > 0
 
 
 def test_an_old_token_does_not_keep_a_page_from_logging_in(listed: Visit) -> None:
-    """K4."""
+    """R-204."""
     listed.bearer = {"Authorization": "Bearer a.b.c"}
     listed.login()
     assert listed.fetch("/auth/me")["status"] == 200
 
 
 def test_an_event_stream_opens_by_ticket_once(listed: Visit) -> None:
-    """K11: EventSource can send nothing else."""
+    """R-211: EventSource can send nothing else."""
     listed.login()
     url = f"{listed.gateway}/orders/events"
     assert listed.page.evaluate(EVENTS, url) == "refused"
@@ -190,7 +190,7 @@ def test_an_event_stream_opens_by_ticket_once(listed: Visit) -> None:
 
 
 def test_a_page_of_the_gateways_own_origin_opens_sockets_and_streams_by_its_cookie(own: Visit) -> None:
-    """K11: without an entry in the list."""
+    """R-211: without an entry in the list."""
     socket = f"{own.gateway.replace('http', 'ws')}/orders/events"
     assert own.page.evaluate(SOCKET, socket) == "refused"
     own.login(mode="cookie")
@@ -201,7 +201,7 @@ def test_a_page_of_the_gateways_own_origin_opens_sockets_and_streams_by_its_cook
 
 
 def test_basic_of_a_front_door_leaves_the_cookie_of_a_page_what_it_is(own: Visit) -> None:
-    """K4."""
+    """R-204."""
     own.login(mode="cookie")
     own.bearer = {"Authorization": "Basic YTpi"}
     assert own.fetch("/orders")["status"] == 200

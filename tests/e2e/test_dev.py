@@ -104,7 +104,7 @@ def test_the_lines_that_are_printed_for_pasting_do_what_is_said_beside_them(stac
 
 
 def test_two_stacks_side_by_side_have_nothing_in_common(stack: Stack, tmp_path: Path) -> None:
-    """R-207 (K7), for the second one: a stack gets ready where its own address is no host that it serves."""
+    """R-207, for the second one: a stack gets ready where its own address is no host that it serves."""
     hosts = {"LOCKGATE_SERVER__ALLOWED_HOSTS": "api.example"}
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -51,7 +51,7 @@ def logged_in(stack: Stack) -> str:
 
 
 def test_a_stack_gets_ready_and_is_probed_by_address_whatever_hosts_are_allowed(moved: Stack) -> None:
-    """R-207 (K7): its own probes do not know the name; other calls still have to."""
+    """R-207: its own probes do not know the name; other calls still have to."""
     with httpx.Client(base_url=moved.url, trust_env=False) as http:
         assert http.get("/readyz").status_code == 200
         assert http.get("/products").status_code == 421

@@ -251,7 +251,7 @@ async def test_what_a_client_says_of_itself_does_not_get_through(world: World) -
     assert (answer.status_code, answer.text) == (200, "GET /orders/7 mallory ")
     (seen,) = world.service.seen
     assert "x-caller" not in seen
-    assert seen["x-request-id"] == "mine", "the proxy is trusted, and it is nobody's identity (K12)"
+    assert seen["x-request-id"] == "mine", "the proxy is trusted, and it is nobody's identity (R-212)"
     assert (await world.proxy.get("/orders/7", headers=SPOOFED)).status_code == 401
     assert len(world.service.seen) == 1
 
@@ -315,7 +315,7 @@ async def test_what_two_readers_could_take_for_two_paths_does_not_pass(world: Wo
 
 
 async def test_an_equivalent_spelling_of_a_path_passes(world: World) -> None:
-    """K8, R-208."""
+    """R-208."""
     answer = await world.raw(f"GET /orders/%6d HTTP/1.1\r\n{world.node.tokens.bearer()}")
     assert answer.status == 200
     assert answer.body.startswith(b"GET /orders/")

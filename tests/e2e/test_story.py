@@ -200,7 +200,7 @@ async def test_what_a_client_says_of_itself_never_reaches_a_service(world: World
 
 @pytest.mark.parametrize("name", ["X_User_Id", "X.User.Id", "x_user-id"])
 async def test_a_name_that_a_service_could_misread_is_dropped(world: World, name: str) -> None:
-    """R-51, R-209, K9: and the request goes on."""
+    """R-51, R-209: and the request goes on."""
     with world.node() as one:
         async with _client(one) as http:
             assert (await http.get("/open/x", headers={name: "mallory"})).status_code == 200

@@ -1,4 +1,4 @@
-"""Every `LOCKGATE_` variable is taken, or named in an error that says what would be right. R-218 (K18)."""
+"""Every `LOCKGATE_` variable is taken, or named in an error that says what would be right. R-218."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str = FILE, **va
 def test_a_variable_is_taken_in_every_spelling(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, setting: tuple[str, object]
 ) -> None:
-    """R-218 (K18)."""
+    """R-218."""
     found: Any = loaded(tmp_path, monkeypatch, **{name: value})
     place, taken = setting
     for part in place.split("."):
@@ -100,7 +100,7 @@ def test_a_variable_is_taken_in_every_spelling(
 def test_a_variable_that_is_not_taken_is_named_with_what_would_be_right(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, right: str
 ) -> None:
-    """R-218 (K18): one line, without the value, which may be a secret."""
+    """R-218: one line, without the value, which may be a secret."""
     with pytest.raises(ConfigurationError) as caught:
         loaded(tmp_path, monkeypatch, **{name: value})
     line = str(caught.value)
@@ -120,7 +120,7 @@ def test_a_variable_that_is_not_taken_is_named_with_what_would_be_right(
 def test_two_spellings_of_one_setting_have_to_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, second: str
 ) -> None:
-    """R-218 (K18): none of them is ignored without a word."""
+    """R-218: none of them is ignored without a word."""
     found = loaded(tmp_path, monkeypatch, **{first: "http://a:1", second: "http://a:1"})
     assert found.upstreams == {"order-api": ("http://a:1",)}
     with pytest.raises(ConfigurationError, match="the same setting with different values") as caught:
@@ -132,14 +132,14 @@ def test_two_spellings_of_one_setting_have_to_agree(
 def test_a_role_that_a_variable_cannot_tell_from_another_is_not_guessed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R-218 (K18)."""
+    """R-218."""
     text = '[roles]\nback-office = ["a:b"]\nback_office = ["a:b"]\n'
     with pytest.raises(ConfigurationError, match="it may mean back-office or back_office; LOCKGATE_ROLES takes all"):
         loaded(tmp_path, monkeypatch, text, LOCKGATE_ROLES__BACK_OFFICE="a:b")
 
 
 def test_one_value_wins_over_a_table_that_is_given_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """R-218 (K18): whatever the order of the variables."""
+    """R-218: whatever the order of the variables."""
     found = loaded(tmp_path, monkeypatch, LOCKGATE_SERVER__PORT="2", LOCKGATE_SERVER='{"port": 1, "host": "127.0.0.2"}')
     assert (found.server.port, found.server.host) == (2, "127.0.0.2")
 
@@ -160,5 +160,5 @@ def test_one_value_wins_over_a_table_that_is_given_as_a_whole(tmp_path: Path, mo
 def test_what_kubernetes_says_of_a_service_called_lockgate_is_not_meant_for_us(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """R-218 (K18): it sets these in every pod beside such a Service."""
+    """R-218: it sets these in every pod beside such a Service."""
     assert loaded(tmp_path, monkeypatch, **{name: value}).server.port == 8080

@@ -1,4 +1,4 @@
-"""What may stand in a list of origins: everything that is sent as one, in the spelling it is sent (K11, R-211)."""
+"""What may stand in a list of origins: everything that is sent as one, in the spelling it is sent (R-211)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ROUTE: dict[str, Any] = {"name": "orders", "prefix": "/orders", "upstreams": ["h
     ],
 )
 def test_every_origin_that_browsers_and_apps_send_can_be_listed(origin: str) -> None:
-    """K11: for the server and for a route, to the letter."""
+    """R-211: for the server and for a route, to the letter."""
     assert normalized(origin) == origin
     settings = Settings(server={"allowed_origins": [origin]}, route=[{**ROUTE, "allowed_origins": [origin]}])  # type: ignore[arg-type]  # as in the file
     assert settings.server.allowed_origins == settings.route[0].allowed_origins == (origin,)
@@ -65,7 +65,7 @@ def test_every_origin_that_browsers_and_apps_send_can_be_listed(origin: str) -> 
     ],
 )
 def test_another_spelling_of_an_origin_is_the_one_that_is_sent(written: str, sent: str) -> None:
-    """K11: otherwise it would be accepted and never match."""
+    """R-211: otherwise it would be accepted and never match."""
     assert Settings(server={"allowed_origins": [written]}).server.allowed_origins == (sent,)  # type: ignore[arg-type]
 
 
@@ -103,7 +103,7 @@ def test_another_spelling_of_an_origin_is_the_one_that_is_sent(written: str, sen
 )
 @pytest.mark.parametrize("place", ["server", "route"])
 def test_what_can_never_match_is_refused_with_what_would_be_right(written: str, right: str, place: str) -> None:
-    """K11: by words, and not by a regular expression."""
+    """R-211: by words, and not by a regular expression."""
     content: dict[str, Any] = {"allowed_origins": [written]}
     with pytest.raises(ValidationError) as refused:
         Settings(**({"server": content} if place == "server" else {"route": [{**ROUTE, **content}]}))
@@ -113,7 +113,7 @@ def test_what_can_never_match_is_refused_with_what_would_be_right(written: str, 
 
 
 def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
-    """K11."""
+    """R-211."""
     file = tmp_path / "lockgate.toml"
     file.write_text('[server]\nallowed_origins = ["https://shop.example/app"]\n', encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"server.allowed_origins.0: .*would be https://shop\.example$"):

@@ -55,7 +55,7 @@ async def test_the_right_password_can_be_changed_and_the_account_says_since_when
 async def test_both_passwords_of_a_change_may_be_typed_in_any_unicode_spelling(
     users: Peer, spelt: Callable[[str], str]
 ) -> None:
-    """K17"""
+    """R-217"""
     sub = await _registered(users)
     first, second = "\u00e9-first-password", "\u00e9-second-password"
     assert (await _changed(users, sub, CAROL["password"], first))["valid"] is True

@@ -163,7 +163,7 @@ def test_a_signature_is_taken_once(notes: Notes) -> None:
     ],
 )
 def test_the_node_example_takes_a_key_file_by_the_same_rule(owner: int, group: int, mode: int, *, taken: bool) -> None:
-    """K15, R-215: with a real account and group, as `tests/trust/test_private.py` has it for Python."""
+    """R-215: with a real account and group, as `tests/trust/test_private.py` has it for Python."""
     needs_root()
     with open_folder() as folder:
         create_link(folder, "gateway", "notes")

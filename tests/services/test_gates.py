@@ -125,7 +125,7 @@ async def test_another_kind_of_body_is_refused(users: Peer, users_app: FastAPI, 
 
 @pytest.mark.parametrize("parameters", UTF_8)
 async def test_a_body_may_name_the_charset_that_it_has(users: Peer, parameters: str) -> None:
-    """K6"""
+    """R-206"""
     media = {"content-type": f"Application/JSON{parameters}"}
     assert (await users.call("POST", "/users/register", CAROL, headers=media)).status_code == 201
 
@@ -212,7 +212,7 @@ async def test_probes_need_no_signature(users: Peer) -> None:
 
 
 async def test_a_link_key_that_others_may_read_shows_on_readyz(links: Links, clock: Clock, tmp_path: Path) -> None:
-    """K15, R-215: a warning that names no file, for as long as it lasts; the service goes on."""
+    """R-215: a warning that names no file, for as long as it lasts; the service goes on."""
     looked = Clock()
     keys = LiveLinkKeys(links.directory, "users", clock=looked)
     settings = UsersSettings(database_url=f"sqlite:///{tmp_path / 'users.db'}")

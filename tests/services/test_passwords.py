@@ -73,7 +73,7 @@ NFC, NFD = (unicodedata.normalize(form, "p\u00e4ssw\u00f6rd-\u1ebf\uac01") for f
 @pytest.mark.parametrize("chosen", [NFC, NFD], ids=["composed", "decomposed"])
 @pytest.mark.parametrize("typed", [NFC, NFD], ids=["composed", "decomposed"])
 async def test_a_password_fits_in_every_spelling(chosen: str, typed: str) -> None:
-    """K17"""
+    """R-217"""
     passwords = Passwords(1)
     stored = await passwords.hash(chosen)
     assert await passwords.verify(typed, stored) is Fit.YES
@@ -82,7 +82,7 @@ async def test_a_password_fits_in_every_spelling(chosen: str, typed: str) -> Non
 
 
 async def test_an_old_hash_of_a_spelling_that_is_not_composed_goes_on_to_work() -> None:
-    """K17: and is one to be replaced, so that every other spelling will do."""
+    """R-217: and is one to be replaced, so that every other spelling will do."""
     passwords = Passwords(1)
     old = PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM).hash(NFD)
     assert await passwords.verify(NFD, old) is Fit.OLD
@@ -93,7 +93,7 @@ async def test_an_old_hash_of_a_spelling_that_is_not_composed_goes_on_to_work() 
 @pytest.mark.parametrize(("typed", "spelt"), [(NFC, 1), (NFD, 2)], ids=["composed", "decomposed"])
 @pytest.mark.parametrize("whose", ["nobody", "right", "wrong", "old spelling", "damaged", "old cost"])
 async def test_what_a_password_costs_depends_on_what_was_typed_alone(whose: str, typed: str, spelt: int) -> None:
-    """K17, R-122: or the time would tell accounts that exist, are blocked or were made long ago."""
+    """R-217, R-122: or the time would tell accounts that exist, are blocked or were made long ago."""
     counted, today = _Counted(1), PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM)
     stored = {
         "nobody": None,
@@ -123,12 +123,12 @@ async def test_what_a_password_costs_depends_on_what_was_typed_alone(whose: str,
     ids=lambda value: f"{len(value)} of {value[0]!a}" if isinstance(value, str) else str(value),
 )
 def test_the_length_of_a_password_is_that_of_the_form_that_is_hashed(password: str, *, fine: bool) -> None:
-    """K17: composed or not, and in whichever direction the two lengths differ."""
+    """R-217: composed or not, and in whichever direction the two lengths differ."""
     assert acceptable(password) is fine
 
 
 async def test_a_password_that_only_an_old_hash_may_have_is_not_hashed_anew() -> None:
-    """K17: its normal form is longer than a password may be; it goes on as it is."""
+    """R-217: its normal form is longer than a password may be; it goes on as it is."""
     passwords, password = Passwords(1), "\u0958" * 170
     old = PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM).hash(password)
     assert await passwords.verify(password, old) is Fit.YES
@@ -136,13 +136,13 @@ async def test_a_password_that_only_an_old_hash_may_have_is_not_hashed_anew() ->
 
 
 def test_a_password_that_no_account_can_have_costs_nothing() -> None:
-    """K17"""
+    """R-217"""
     assert spellings("x" * 513) == ()
     assert spellings("\u0301" * 10_000) == ()
 
 
 def test_no_character_has_a_spelling_of_more_than_three_times_its_bytes() -> None:
-    """K17: so the bound on what is typed refuses no spelling of a password that an account can have."""
+    """R-217: so the bound on what is typed refuses no spelling of a password that an account can have."""
     composed = [char for char in map(chr, range(0x30000)) if unicodedata.is_normalized("NFC", char) and _is_text(char)]
     assert len(composed) > 0x20000
     assert MAX_TYPED_BYTES == 3 * MAX_BYTES

@@ -1,4 +1,4 @@
-"""The same address means the same to the gateway, to the services and to their queue. R-214 (K14)."""
+"""The same address means the same to the gateway, to the services and to their queue. R-214."""
 
 from __future__ import annotations
 
@@ -108,14 +108,14 @@ def of_service(url: str) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("url", MEANT)
 def test_an_address_means_the_same_to_the_gateway_and_to_a_service(url: str) -> None:
-    """R-214 (K14)."""
+    """R-214."""
     assert of_gateway(url) == MEANT[url]
     assert of_service(url) == MEANT[url]
 
 
 @pytest.mark.parametrize("url", REFUSED)
 def test_what_one_of_them_refuses_the_other_refuses_and_neither_shows_it(url: str) -> None:
-    """R-214 (K14): a '#' in a password, say, would silently have led to another host."""
+    """R-214: a '#' in a password, say, would silently have led to another host."""
     with pytest.raises(gateway_errors.ConfigurationError, match="redis_url") as first:
         gateways_connect(url)
     with pytest.raises(ConfigurationError, match="the Redis URL") as second:
@@ -139,7 +139,7 @@ def address(user: str, place: str) -> str:
 
 @pytest.mark.process
 async def test_carts_events_and_jobs_need_no_more_than_the_guide_says(place: str) -> None:
-    """R-214 (K14): with a password that has to be percent-coded, also in the queue."""
+    """R-214: with a password that has to be percent-coded, also in the queue."""
     url = address("orders", place)
     client = connect(url)
     carts, feed = Carts(client), Feed(client, "orders", beat_s=WITHIN_S)
@@ -157,7 +157,7 @@ async def test_carts_events_and_jobs_need_no_more_than_the_guide_says(place: str
 
 @pytest.mark.process
 async def test_a_cache_needs_no_more_than_the_guide_says(place: str) -> None:
-    """R-214 (K14)."""
+    """R-214."""
     cache, key = Cache("product", address("products", place), clock=lambda: 0.0), uuid4()
     loaded: list[UUID] = []
 
@@ -175,7 +175,7 @@ async def test_a_cache_needs_no_more_than_the_guide_says(place: str) -> None:
 
 @pytest.mark.process
 async def test_a_user_of_one_service_reaches_nothing_of_another(place: str) -> None:
-    """R-214 (K14): what the guide says is not more than is needed either."""
+    """R-214: what the guide says is not more than is needed either."""
     client = connect(address("products", place))
     with pytest.raises(StoreUnavailableError, match="may not"):
         await Carts(client).read("ann")
@@ -186,7 +186,7 @@ async def test_a_user_of_one_service_reaches_nothing_of_another(place: str) -> N
 
 @pytest.mark.process
 async def test_a_wrong_password_is_said_by_a_service_too(place: str) -> None:
-    """R-214 (K14)."""
+    """R-214."""
     client: Any = connect(f"redis://orders:hunter2@{place}")
     assert isinstance(client, Redis)
     with pytest.raises(StoreUnavailableError, match="user name or password") as caught, store_errors():

@@ -63,7 +63,7 @@ def test_a_value_that_is_not_acceptable_is_named_but_not_shown(
 def test_a_variable_that_is_nearly_a_setting_is_refused_with_what_would_be_right(
     monkeypatch: pytest.MonkeyPatch, name: str, right: str
 ) -> None:
-    """R-218 (K18)."""
+    """R-218."""
     monkeypatch.setenv(name, "hunter2")
     with pytest.raises(ConfigurationError) as refused:
         read_settings(UsersSettings)
@@ -73,7 +73,7 @@ def test_a_variable_that_is_nearly_a_setting_is_refused_with_what_would_be_right
 def test_any_other_variable_with_the_prefix_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """R-218 (K18): it may be somebody else's, such as a password that the compose file reads."""
+    """R-218: it may be somebody else's, such as a password that the compose file reads."""
     monkeypatch.setenv("USERS_DB_PASSWORD", "hunter2")
     read_settings(UsersSettings)
     assert capsys.readouterr().err == "USERS_DB_PASSWORD: there is no such setting, so it is ignored\n"
@@ -82,7 +82,7 @@ def test_any_other_variable_with_the_prefix_is_named(
 def test_what_kubernetes_says_of_a_service_called_users_is_not_meant_as_a_setting(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """R-218 (K18): it sets these in every pod beside such a Service."""
+    """R-218: it sets these in every pod beside such a Service."""
     monkeypatch.setenv("USERS_PORT", "tcp://10.0.0.1:8101")
     monkeypatch.setenv("USERS_PORT_8101_TCP_ADDR", "10.0.0.1")
     monkeypatch.setenv("USERS_SERVICE_HOST", "10.0.0.1")

@@ -204,7 +204,7 @@ NFC, NFD = (unicodedata.normalize(form, "p\u00e4ssw\u00f6rd-\u00e9") for form in
 
 @pytest.mark.parametrize("chosen", [NFC, NFD], ids=["composed", "decomposed"])
 async def test_a_password_is_the_same_one_in_every_unicode_spelling(users: Peer, chosen: str) -> None:
-    """K17"""
+    """R-217"""
     await registered(users, password=chosen)
     for typed in (NFC, NFD):
         assert (await verified(users, "carol", typed))["valid"] is True
@@ -214,7 +214,7 @@ async def test_a_password_is_the_same_one_in_every_unicode_spelling(users: Peer,
 async def test_a_hash_of_a_decomposed_password_is_renewed_at_login_and_fits_every_spelling_then(
     users: Peer, users_app: FastAPI
 ) -> None:
-    """K17: who registered on macOS, before passwords were composed, goes on to log in there, and then anywhere."""
+    """R-217: who registered on macOS, before passwords were composed, goes on to log in there, and then anywhere."""
     from argon2 import PasswordHasher  # noqa: PLC0415 - only to make an old hash
 
     await registered(users)
@@ -224,7 +224,7 @@ async def test_a_hash_of_a_decomposed_password_is_renewed_at_login_and_fits_ever
 
 
 async def test_a_blocked_account_with_an_old_hash_does_not_show_itself(users: Peer, users_app: FastAPI) -> None:
-    """K17: nor is its hash touched."""
+    """R-217: nor is its hash touched."""
     from argon2 import PasswordHasher  # noqa: PLC0415 - only to make an old hash
 
     await registered(users)

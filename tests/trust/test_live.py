@@ -149,7 +149,7 @@ def test_a_file_that_others_may_read_is_not_taken(folder: Path, orders: LiveLink
 def test_what_is_wrong_with_the_files_can_be_asked_for_and_goes_away_when_it_is_mended(
     folder: Path, orders: LiveLinkKeys, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """K15, R-215: also where no request asks for a key."""
+    """R-215: also where no request asks for a key."""
     caplog.set_level(logging.INFO, "lockgate.trust")
     path = link_path(folder, "gateway", "orders")
     before = orders.problem

@@ -1,4 +1,4 @@
-"""Owner, group and mode of a file with a secret, tried with real accounts (K15, R-165, R-215)."""
+"""Owner, group and mode of a file with a secret, tried with real accounts (R-215, R-165)."""
 
 from __future__ import annotations
 

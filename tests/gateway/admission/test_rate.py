@@ -60,6 +60,7 @@ def test_any_other_rate_is_a_configuration_error_that_names_the_route(text: str)
     ],
 )
 def test_a_request_counts_for_its_user_or_else_for_its_network(sub: str | None, client: str, who: str) -> None:
+    """R-126."""
     assert subject(PER_USER, sub, client) == who
 
 
@@ -115,6 +116,7 @@ async def ten(redis: Redis, redis_url: str, upstream: Upstream, tmp_path: Path) 
 
 
 async def test_one_request_too_many_is_429_and_reaches_nobody(ten: Node, upstream: Upstream) -> None:
+    """R-129."""
     credentials = ten.tokens.bearer(sub="alice")
     statuses = [(await ten.get("/orders", credentials)).status for _ in range(10)]
     refused = await ten.get("/orders", credentials)
@@ -126,6 +128,7 @@ async def test_one_request_too_many_is_429_and_reaches_nobody(ten: Node, upstrea
 
 
 async def test_answers_tell_how_much_is_left(ten: Node) -> None:
+    """R-129."""
     credentials = ten.tokens.bearer(sub="alice")
     answers = [await ten.get("/orders", credentials) for _ in range(3)]
     assert [answer.value("ratelimit-limit") for answer in answers] == ["10"] * 3
@@ -164,7 +167,7 @@ async def test_a_revoked_token_is_401_also_where_the_limit_is_reached(ten: Node,
 
 
 async def test_all_nodes_count_together(redis: Redis, redis_url: str, upstream: Upstream, tmp_path: Path) -> None:
-    """100 requests at once at two nodes, with a limit of 40: exactly 40 pass."""
+    """R-129: 100 requests at once at two nodes, with a limit of 40: exactly 40 pass."""
     del redis
     clock = ManualClock()
     async with (

@@ -1,4 +1,4 @@
-"""Whoever shows no valid token costs Redis nothing. SECURITY R-110."""
+"""Whoever shows no valid token costs Redis nothing. R-110."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_the_route_table_has_a_column_for_everything(config: Path) -> None:
 def test_what_a_start_would_refuse_is_refused_by_the_check(
     config: Path, more: str, variables: dict[str, str], said: str
 ) -> None:
-    """R-218 (K18), R-214 (K14): exit code 2, and one line."""
+    """R-218, R-214: exit code 2, and one line."""
     config.write_text(config.read_text() + more)
     result = called("routes", "check", "--config", config, **variables)
     assert_refused(result, said)

@@ -136,7 +136,7 @@ def test_a_check_tells_every_problem_and_fails(run: Run, folder: Path) -> None:
 def test_a_check_looks_at_the_private_keys_for_tls_too(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K15, R-215."""
+    """R-215."""
     key = tmp_path / "key.pem"
     key.touch(mode=0o600)
     key.chmod(0o644)

@@ -111,7 +111,7 @@ def test_workers_that_cannot_start_as_configured_are_a_configuration_error(
 def test_two_workers_stay_where_only_some_hosts_are_allowed(
     listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R-207 (K7): the probes of their supervisor go to an address, and the node is not ended for that."""
+    """R-207: the probes of their supervisor go to an address, and the node is not ended for that."""
     monkeypatch.setenv("LOCKGATE_SERVER__ALLOWED_HOSTS", "api.example")
     with serving(listener, tmp_path, monkeypatch) as (_, workers):
         assert len(workers) == 2
@@ -133,7 +133,7 @@ def test_two_workers_stay_where_only_some_hosts_are_allowed(
 def test_a_start_that_cannot_be_ends_with_one_line_and_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str, problem: str, said: str
 ) -> None:
-    """R-214 (K14): with one worker and with several, and nothing listens any more."""
+    """R-214: with one worker and with several, and nothing listens any more."""
     monkeypatch.chdir(tmp_path)
     policy = "allkeys-lru" if problem == "evicting" else "noeviction"
     with (

@@ -66,7 +66,7 @@ def _hangup_is_not_ignored() -> Iterator[None]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_no_signal_cuts_what_is_in_flight(tmp_path: Path, redis_url: str, workers: int) -> None:
-    """K16: hang-up and user signals go by; each of the others lets requests finish, however often it comes."""
+    """R-216: hang-up and user signals go by; each of the others lets requests finish, however often it comes."""
     async with running(manual()) as service:
         with serving(tmp_path, redis_url, service, workers) as (process, port):
             client = await Wire.connect("127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""The life of a client connection: SECURITY R-86 to R-92, R-100 to R-108."""
+"""The life of a client connection: R-86 to R-92, R-100 to R-108."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ async def test_a_head_that_drips_has_ten_seconds_in_all(node: Node) -> None:
 
 
 async def test_a_body_that_drips_is_too_slow(node: Node, upstream: Upstream) -> None:
-    """K19, R-101: progress alone does not help; 500 bytes/s in each 30 s do."""
+    """R-219, R-101: progress alone does not help; 500 bytes/s in each 30 s do."""
     client = await node.connect()
     await client.send(POST + b"Content-Length: 100\r\n\r\n")
     for _ in range(2):
@@ -270,7 +270,7 @@ async def test_a_body_that_drips_is_too_slow(node: Node, upstream: Upstream) -> 
 
 
 async def test_a_steady_upload_takes_as_long_as_it_takes(node: Node, upstream: Upstream) -> None:
-    """K19: there is no total for what is forwarded; it ends when it stalls."""
+    """R-219: there is no total for what is forwarded; it ends when it stalls."""
     client = await node.connect()
     await client.send(POST + b"Content-Length: 320000\r\n\r\n")
     (connection,) = node.worker.edge.connections
@@ -285,7 +285,7 @@ async def test_a_steady_upload_takes_as_long_as_it_takes(node: Node, upstream: U
 
 
 async def test_an_upload_that_stalls_ends(node: Node, upstream: Upstream) -> None:
-    """K19, R-101: however fast it was before."""
+    """R-219, R-101: however fast it was before."""
     client = await node.connect()
     await client.send(POST + b"Content-Length: 200000\r\n\r\n" + bytes(100_000))
     (connection,) = node.worker.edge.connections
@@ -301,7 +301,7 @@ async def test_an_upload_that_stalls_ends(node: Node, upstream: Upstream) -> Non
 
 
 async def test_a_route_may_ask_for_a_rate_of_its_own(redis_url: str, upstream: Upstream, tmp_path: Path) -> None:
-    """K19."""
+    """R-219."""
     routes = [{**one, "body_rate": 2} for one in nodes.routes(upstream.url)]
     async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, route=routes)) as node:
         client = await node.connect()
@@ -320,7 +320,7 @@ async def test_a_route_may_ask_for_a_rate_of_its_own(redis_url: str, upstream: U
 
 
 async def test_a_call_of_the_gateways_own_has_a_total(node: Node) -> None:
-    """K19, R-101: its body is small, so it has no reason to take long."""
+    """R-219, R-101: its body is small, so it has no reason to take long."""
     client = await node.connect()
     await client.send(b"POST /auth/login HTTP/1.1\r\nContent-Length: 16000\r\n" + HOST + b"\r\n" + bytes(8000))
     (connection,) = node.worker.edge.connections

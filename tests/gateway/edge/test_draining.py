@@ -22,7 +22,7 @@ REFUSED = [("/orders", 401), ("/nowhere", 404), ("/auth/login", 413), ("/auth/no
 async def test_who_sends_a_whole_body_before_it_reads_gets_the_refusal(
     node: Node, upstream: Upstream, path: str, status: int
 ) -> None:
-    """K2."""
+    """R-202."""
     client = await node.connect()
     await client.send(f"POST {path} HTTP/1.1\r\nContent-Length: {8 * MB}\r\n".encode() + HOST + b"\r\n" + bytes(8 * MB))
     assert (await client.message()).status == status
@@ -32,7 +32,7 @@ async def test_who_sends_a_whole_body_before_it_reads_gets_the_refusal(
 
 
 async def test_a_chunked_body_that_is_too_large_is_read_on(node: Node, upstream: Upstream) -> None:
-    """K2: where it ends is not known any more, so the client closes."""
+    """R-202: where it ends is not known any more, so the client closes."""
     client = await node.connect()
     chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
     await client.send(b"POST /open HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HOST + b"\r\n" + chunk * 250)
@@ -44,7 +44,7 @@ async def test_a_chunked_body_that_is_too_large_is_read_on(node: Node, upstream:
 
 @pytest.mark.parametrize("head", ["Content-Length: 2000000", "Transfer-Encoding: chunked"])
 async def test_nothing_in_or_behind_a_refused_body_is_a_request(node: Node, upstream: Upstream, head: str) -> None:
-    """K2, R-86: neither what lies in the body, nor what was sent ahead behind it."""
+    """R-202, R-86: neither what lies in the body, nor what was sent ahead behind it."""
     body = SMUGGLED + bytes(2 * MB - len(SMUGGLED))
     if "chunked" in head:
         body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
@@ -59,7 +59,7 @@ async def test_nothing_in_or_behind_a_refused_body_is_a_request(node: Node, upst
 
 
 async def test_a_body_that_is_drained_counts_as_a_connection(node: Node) -> None:
-    """K2, R-102."""
+    """R-202, R-102."""
     client = await node.connect()
     await client.send(POST_REFUSED)
     assert (await client.message()).status == 401
@@ -72,7 +72,7 @@ POST_REFUSED = b"POST /orders HTTP/1.1\r\nContent-Length: 9000000\r\n" + HOST + 
 
 
 async def test_a_client_that_hardly_sends_is_not_waited_for(node: Node) -> None:
-    """K2, R-101: 16 KiB/s from the sixth second on."""
+    """R-202, R-101: 16 KiB/s from the sixth second on."""
     client = await node.connect()
     await client.send(POST_REFUSED + bytes(1000))
     assert (await client.message()).status == 401
@@ -86,7 +86,7 @@ async def test_a_client_that_hardly_sends_is_not_waited_for(node: Node) -> None:
 
 
 async def test_a_client_that_sends_steadily_has_thirty_seconds(node: Node) -> None:
-    """K2, R-101."""
+    """R-202, R-101."""
     client = await node.connect()
     await client.send(POST_REFUSED)
     assert (await client.message()).status == 401
@@ -105,7 +105,7 @@ async def test_a_client_that_sends_steadily_has_thirty_seconds(node: Node) -> No
 
 
 async def test_no_more_is_drained_than_the_route_would_take(redis_url: str, upstream: Upstream, tmp_path: Path) -> None:
-    """K2: the rest stays unread, and the client has a moment to read the answer."""
+    """R-202: the rest stays unread, and the client has a moment to read the answer."""
     configured = nodes.settings(tmp_path, redis_url, upstream.url, limits={"body_bytes": MB})
     async with nodes.running(configured) as node:
         client = await node.connect()

@@ -1,4 +1,4 @@
-"""One reading of where a request begins and ends: SECURITY R-80 to R-87, R-90."""
+"""One reading of where a request begins and ends: R-80 to R-87, R-90."""
 
 from __future__ import annotations
 

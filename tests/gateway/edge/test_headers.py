@@ -1,4 +1,4 @@
-"""Only the gateway says who somebody is: SECURITY R-50 to R-61."""
+"""Only the gateway says who somebody is: R-50 to R-61."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CONFUSABLE = ("X_User_Id", "X.User.Id", "x-user_id", "X_Anything", "a.b", "api_k
 async def test_a_field_whose_name_cgi_would_confuse_is_dropped_and_counted(
     node: Node, upstream: Upstream, name: str
 ) -> None:
-    """R-51, K9: the request goes on without it."""
+    """R-51, R-209: the request goes on without it."""
     assert (await node.get("/open", f"{name}: lie\r\nX-Kept: 1\r\n")).status == 200
     (request,) = upstream.requests
     assert b"lie" not in request.raw
@@ -64,7 +64,7 @@ async def test_a_field_whose_name_cgi_would_confuse_is_dropped_and_counted(
     "line", ["Content_Length: 5", "Transfer_Encoding: chunked", "Transfer.Encoding: chunked", "Content.Length: 5"]
 )
 async def test_a_dropped_field_frames_nothing(node: Node, upstream: Upstream, line: str) -> None:
-    """R-51, R-80, K9: what follows is a request of its own, for the gateway and for the service."""
+    """R-51, R-80, R-209: what follows is a request of its own, for the gateway and for the service."""
     raw = b"GET /open HTTP/1.1\r\n" + HOST + line.encode() + b"\r\n\r\n"
     client = await node.connect()
     await client.send(raw + b"GET /open/2 HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -98,14 +98,14 @@ NOBODYS = (
 async def test_a_name_that_only_begins_like_a_reserved_one_reaches_the_service(
     node: Node, upstream: Upstream, name: str
 ) -> None:
-    """K3."""
+    """R-203."""
     assert (await node.get("/open", f"{name}: kept\r\n")).status == 200
     (request,) = upstream.requests
     assert request.values(name.lower()) == ["kept"]
 
 
 async def test_a_name_that_only_begins_like_a_reserved_one_reaches_the_client(redis_url: str, tmp_path: Path) -> None:
-    """K3: on responses as on requests."""
+    """R-203: on responses as on requests."""
     lines = "".join(f"{name}: kept\r\n" for name in NOBODYS).encode()
     async with (
         upstreams.running(
@@ -419,7 +419,7 @@ async def test_a_method_has_the_length_of_one(
 async def test_the_configured_field_gives_the_address_and_no_other_does(  # noqa: PLR0913, PLR0917 - fixtures and cases
     redis_url: str, upstream: Upstream, tmp_path: Path, field: str, value: str, client: str, scheme: str
 ) -> None:
-    """R-57, K5: another one may be the client's own."""
+    """R-57, R-205: another one may be the client's own."""
     server = {"trusted_proxies": ["127.0.0.0/8"], "forwarded_from": field}
     async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, server=server)) as node:
         others = "".join(f"{name}: 6.6.6.6\r\n" for name in ("X-Forwarded-For", "X-Client-Ip"))
@@ -449,7 +449,7 @@ async def test_the_configured_field_gives_the_address_and_no_other_does(  # noqa
 async def test_the_protocol_is_that_of_the_hop_that_names_the_client(
     redis_url: str, upstream: Upstream, tmp_path: Path, protocols: str, scheme: str
 ) -> None:
-    """R-57, K5: Traefik says `wss` of a handshake; a list that has no entry for each hop counts from the right."""
+    """R-57, R-205: Traefik says `wss` of a handshake; a list that has no entry for each hop counts from the right."""
     server = {"trusted_proxies": ["127.0.0.0/8"]}
     async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, server=server)) as node:
         fields = f"X-Forwarded-For: 203.0.113.9, 127.0.0.2\r\nX-Forwarded-Proto: {protocols}\r\n"
@@ -462,7 +462,7 @@ async def test_the_protocol_is_that_of_the_hop_that_names_the_client(
 async def test_a_proxys_host_is_believed_where_that_is_switched_on(
     redis_url: str, upstream: Upstream, tmp_path: Path, *, believed: bool, host: str
 ) -> None:
-    """K5."""
+    """R-205."""
     server = {"trusted_proxies": ["127.0.0.0/8"], "forwarded_host": believed}
     async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, server=server)) as node:
         fields = "X-Forwarded-Host: front.example:443\r\nX-Forwarded-Proto: https\r\n"
@@ -472,7 +472,7 @@ async def test_a_proxys_host_is_believed_where_that_is_switched_on(
 
 
 async def test_an_unlisted_peer_that_says_where_requests_come_from_is_reported(node: Node) -> None:
-    """K5: every client behind it counts as one, and nothing else would tell."""
+    """R-205: every client behind it counts as one, and nothing else would tell."""
     before = await node.get("/readyz")
     assert before.json["checks"]["proxies"] == "ok"
     assert (await node.get("/open", "X-Forwarded-For: 203.0.113.9\r\n")).status == 200
@@ -512,7 +512,7 @@ async def test_a_trusted_peers_request_id_and_trace_are_kept_when_well_formed(  
     traceparent: bool,  # noqa: FBT001 - as above
     tracestate: list[str],
 ) -> None:
-    """K12."""
+    """R-212."""
     server = {"trusted_proxies": ["127.0.0.0/8"]}
     async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, server=server)) as node:
         answer = await node.get("/open", fields)
@@ -527,7 +527,7 @@ async def test_a_trusted_peers_request_id_and_trace_are_kept_when_well_formed(  
 
 
 async def test_nobody_elses_request_id_or_trace_is_kept(node: Node, upstream: Upstream) -> None:
-    """K12."""
+    """R-212."""
     fields = f"X-Request-Id: mine\r\nTraceparent: {TRACE}\r\nTracestate: a=1\r\nBaggage: a=1\r\n"
     assert (await node.get("/open", fields)).value("x-request-id") != "mine"
     (request,) = upstream.requests
@@ -541,7 +541,7 @@ async def test_nobody_elses_request_id_or_trace_is_kept(node: Node, upstream: Up
 async def test_an_upgrade_that_is_no_websocket_is_ignored_with_a_body_too(
     node: Node, upstream: Upstream, protocol: str, target: str
 ) -> None:
-    """K1: Java's client and curl --http2 ask so with every request."""
+    """R-201: Java's client and curl --http2 ask so with every request."""
     fields = f"Upgrade: {protocol}\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\nConnection: Upgrade, HTTP2-Settings\r\n"
     form = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n"
     client = await node.connect()
@@ -554,6 +554,6 @@ async def test_an_upgrade_that_is_no_websocket_is_ignored_with_a_body_too(
 
 
 async def test_a_websocket_handshake_with_a_body_is_refused(node: Node, upstream: Upstream) -> None:
-    """R-91, K1: what follows could be taken for frames by one side and for a body by the other."""
+    """R-91, R-201: what follows could be taken for frames by one side and for a body by the other."""
     fields = b"Upgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 2\r\n"
     await refused(node, upstream, b"GET /open HTTP/1.1\r\n" + HOST + fields + b"\r\nhi", 400, "upgrade_refused")

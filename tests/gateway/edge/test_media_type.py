@@ -14,7 +14,7 @@ ALL = '; ="\\charset*utf-87xy\t'
 
 @pytest.mark.parametrize("parameters", UTF_8)
 def test_text_is_utf_8_in_every_spelling_of_it(parameters: str) -> None:
-    """K6"""
+    """R-206"""
     assert parse(f" Application/JSON{parameters}") == ("application/json", True)
 
 

@@ -1,4 +1,4 @@
-"""Methods that HTTP itself gives a meaning: HEAD, OPTIONS and CONNECT. SECURITY R-74, R-76, R-91, R-194."""
+"""Methods that HTTP itself gives a meaning: HEAD, OPTIONS and CONNECT. R-74, R-76, R-91, R-194."""
 
 from __future__ import annotations
 

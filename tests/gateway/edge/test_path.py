@@ -1,4 +1,4 @@
-"""What is judged is what is forwarded: SECURITY R-70 to R-79."""
+"""What is judged is what is forwarded: R-70 to R-79."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ async def test_exactly_one_host_is_needed(node: Node, upstream: Upstream, hosts:
 
 
 async def test_http_1_0_may_come_without_a_host(node: Node, upstream: Upstream) -> None:
-    """R-75, K6: the field came with HTTP/1.1."""
+    """R-75, R-206: the field came with HTTP/1.1."""
     client = await node.connect()
     await client.send(b"GET /open HTTP/1.0\r\n\r\n")
     assert (await client.message()).status == 200
@@ -250,7 +250,7 @@ async def test_http_1_0_may_come_without_a_host(node: Node, upstream: Upstream) 
     "host", ["shop.example", "SHOP.example.", "shop.example:", "shop.example:80", "shop.example.:80", "Shop.Example.:"]
 )
 async def test_equal_spellings_of_a_host_are_one(node: Node, upstream: Upstream, host: str) -> None:
-    """K6: also for an absolute target, whose authority has to be that host."""
+    """R-206: also for an absolute target, whose authority has to be that host."""
     for target in ("/open", "http://shop.example/open", "http://SHOP.example:80/open"):
         answer = await node.ask(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n".encode())
         assert answer.status == 200, target
@@ -265,7 +265,7 @@ async def test_equal_spellings_of_a_host_are_one(node: Node, upstream: Upstream,
 async def test_health_calls_answer_whatever_the_host(  # noqa: PLR0913, PLR0917 - fixtures and cases
     redis_url: str, upstream: Upstream, tmp_path: Path, path: str, head: str, method: str
 ) -> None:
-    """K6, K7: a probe asks by address, and HAProxy's `httpchk /readyz` by OPTIONS."""
+    """R-206, R-207: a probe asks by address, and HAProxy's `httpchk /readyz` by OPTIONS."""
     configured = nodes.settings(tmp_path, redis_url, upstream.url, server={"allowed_hosts": ["shop.example"]})
     async with nodes.running(configured) as node:
         client = await node.connect()
@@ -280,7 +280,7 @@ async def test_health_calls_answer_whatever_the_host(  # noqa: PLR0913, PLR0917 
 async def test_the_check_that_a_load_balancer_makes_by_default_is_answered(
     redis_url: str, upstream: Upstream, tmp_path: Path, line: str
 ) -> None:
-    """K6, K7: it tells nothing but that there is a server."""
+    """R-206, R-207: it tells nothing but that there is a server."""
     configured = nodes.settings(tmp_path, redis_url, upstream.url, server={"allowed_hosts": ["shop.example"]})
     async with nodes.running(configured) as node:
         client = await node.connect()
@@ -333,7 +333,7 @@ async def slashed(redis_url: str, upstream: Upstream, tmp_path: Path) -> AsyncIt
 async def test_a_route_that_takes_coded_slashes_hands_them_on(
     slashed: Node, upstream: Upstream, target: str, canonical: str
 ) -> None:
-    """K8: what is matched is what is sent."""
+    """R-208: what is matched is what is sent."""
     assert (await slashed.get(target)).status == 200
     (request,) = upstream.requests
     assert request.line == f"GET {canonical} HTTP/1.1"
@@ -341,7 +341,7 @@ async def test_a_route_that_takes_coded_slashes_hands_them_on(
 
 @pytest.mark.parametrize("target", NOT_SLASHED)
 async def test_a_coded_slash_is_a_separator_for_every_danger(slashed: Node, upstream: Upstream, target: str) -> None:
-    """R-71, K8: and refused on every route that does not take it."""
+    """R-71, R-208: and refused on every route that does not take it."""
     answer = await slashed.get(target)
     assert (answer.status, answer.code) == (400, "malformed_target")
     assert upstream.requests == []
@@ -353,7 +353,7 @@ async def test_a_coded_slash_is_a_separator_for_every_danger(slashed: Node, upst
 async def test_a_coded_slash_hides_no_stricter_route(
     redis_url: str, upstream: Upstream, tmp_path: Path, target: str
 ) -> None:
-    """R-71, K8: a service that decodes it would serve what the other route protects."""
+    """R-71, R-208: a service that decodes it would serve what the other route protects."""
     common = {"upstreams": [upstream.url], "encoded_slashes": True}
     files = {"name": "files", "prefix": "/files", "auth": "public", "public_write": True, **common}
     admin = {"name": "admin", "prefix": "/files/admin", "auth": "required", **common}
@@ -367,7 +367,7 @@ async def test_a_coded_slash_hides_no_stricter_route(
 
 @pytest.mark.parametrize("target", ["/files%2Fsecret", "/files%2F..%2Fopen"])
 async def test_a_coded_slash_ends_no_prefix(slashed: Node, upstream: Upstream, target: str) -> None:
-    """K8."""
+    """R-208."""
     assert (await slashed.get(target)).status == 400
     assert upstream.requests == []
 
@@ -385,7 +385,7 @@ async def test_a_coded_slash_ends_no_prefix(slashed: Node, upstream: Upstream, t
 async def test_a_prefix_may_hold_what_a_path_may_hold(
     redis_url: str, upstream: Upstream, tmp_path: Path, prefix: str, target: str
 ) -> None:
-    """K8."""
+    """R-208."""
     route = [{"name": "odd", "prefix": prefix, "upstreams": [upstream.url], "auth": "public", "public_write": True}]
     async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, route=route)) as node:
         assert (await node.get(target)).status == 200
@@ -395,7 +395,7 @@ async def test_a_prefix_may_hold_what_a_path_may_hold(
 
 @pytest.mark.parametrize("prefix", ["/a/../b", "/a//b", "/a%2Fb", "/a?b", "/a#b", "/a\\b", "/%00", "/", "/auth"])
 def test_a_prefix_that_no_request_can_have_is_refused(tmp_path: Path, prefix: str) -> None:
-    """K8, K11."""
+    """R-208, R-211."""
     route = {"name": "odd", "prefix": prefix, "upstreams": ["http://127.0.0.1:1"]}
     settings = nodes.settings(tmp_path, "redis://127.0.0.1:1", "http://127.0.0.1:1", route=[route])
     with pytest.raises(ConfigurationError, match="odd"):
@@ -429,7 +429,7 @@ async def test_only_hosts_of_the_allow_list_are_served(
 async def test_equal_spellings_of_an_address_are_one_host(
     redis_url: str, upstream: Upstream, tmp_path: Path, host: str
 ) -> None:
-    """R-206, K6 (RFC 5952)."""
+    """R-206 (RFC 5952)."""
     configured = nodes.settings(tmp_path, redis_url, upstream.url, server={"allowed_hosts": ["[0:0::1]"]})
     async with nodes.running(configured) as node:
         assert (await node.ask(f"GET /open HTTP/1.1\r\nHost: {host}\r\n".encode())).status == 200
@@ -453,7 +453,7 @@ async def test_equal_spellings_of_an_address_are_one_host(
 async def test_the_host_that_counts_is_the_one_that_is_believed(  # noqa: PLR0913, PLR0917 - fixtures and cases
     redis_url: str, upstream: Upstream, tmp_path: Path, server: dict[str, Any], fields: str, status: int
 ) -> None:
-    """R-75, R-205, K5: and no other reaches the service."""
+    """R-75, R-205: and no other reaches the service."""
     believed = {"allowed_hosts": ["shop.example"], "trusted_proxies": ["127.0.0.0/8"], "forwarded_host": True}
     configured = nodes.settings(tmp_path, redis_url, upstream.url, server={**believed, **server})
     async with nodes.running(configured) as node:

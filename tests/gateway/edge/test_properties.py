@@ -1,4 +1,4 @@
-"""What holds for all bytes, and not only for those somebody thought of: SECURITY R-50, R-70, R-71, R-84, R-109."""
+"""What holds for all bytes, and not only for those somebody thought of: R-50, R-70, R-71, R-84, R-109."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ DISGUISED = st.builds(
 
 @given(name=DISGUISED, leading=SEPARATOR)
 def test_no_disguise_of_a_reserved_name_is_forwarded(name: str, leading: str) -> None:
-    """R-50, R-51, K9: neither to the service nor to what the gateway itself reads."""
+    """R-50, R-51, R-209: neither to the service nor to what the gateway itself reads."""
     facts = examine(b"Host: a\r\n" + f"{leading}{name}: lie\r\n".encode(), LIMITS)
     assert facts.forwardable == ""
     assert facts.dropped == ("_" in leading + name or "." in leading + name)
@@ -226,7 +226,7 @@ NEARLY = st.builds(
 @example(name="X-UserId")
 @example(name="XUser-Id")
 def test_no_field_that_is_forwarded_is_an_identity_to_a_reader_that_folds_names(name: str) -> None:
-    """R-50, R-203, K3: a service may see names as its server hands them on."""
+    """R-50, R-203: a service may see names as its server hands them on."""
     if is_forwardable(name.lower().encode()):
         for server, folded in FOLDINGS.items():
             assert folded(name) not in {folded(said) for said in SAID_BY_GATEWAYS}, server

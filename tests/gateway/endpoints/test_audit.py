@@ -69,7 +69,7 @@ async def test_an_answer_and_its_event_have_the_same_request_id(shop: Shop) -> N
 async def test_events_are_told_apart_where_a_trusted_peer_repeats_its_request_id(
     redis: Redis, redis_url: str, upstream: Upstream, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """R-212 (K12): the trail has ids of the gateway's own; the access log has both, so that each leads to the other."""
+    """R-212: the trail has ids of the gateway's own; the access log has both, so that each leads to the other."""
     del redis
     async with shops.running(
         tmp_path, redis_url, upstream.url, server={"trusted_proxies": ["127.0.0.0/8"]}

@@ -135,7 +135,7 @@ async def test_a_media_type_may_have_parameters_and_any_case(caller: Caller, kin
 
 @pytest.mark.parametrize("parameters", UTF_8[::4])
 async def test_a_form_may_name_the_charset_that_it_has(caller: Caller, parameters: str) -> None:
-    """K6: jQuery, axios and others name it."""
+    """R-206: jQuery, axios and others name it."""
     assert (await caller.post("/auth/revoke", b"token=x", media=f"{FORM_TYPE}{parameters}")).status == 200
 
 

@@ -119,14 +119,14 @@ async def test_a_refusal_is_the_one_the_request_itself_would_get(
     "target", ["/%6frders/7", "/orders/caf%c3%a9", "/orders/a%7Eb", "/orders/x%2Dy", "/orders/a[1]", "/orders/%5b"]
 )
 async def test_an_equivalent_spelling_is_judged_and_signed_as_the_proxy_sends_it(node: Node, target: str) -> None:
-    """K8: the service checks the signature with the bytes that it gets."""
+    """R-208: the service checks the signature with the bytes that it gets."""
     answer = await node.ask(f"{ASK}{held(target=target)}{node.tokens.bearer()}")
     assert answer.status == 200
     assert isinstance(checked(node, answer, "GET", target), Verified)
 
 
 async def test_an_equivalent_spelling_reaches_nothing_that_the_plain_one_does_not(node: Node) -> None:
-    """K8, R-70."""
+    """R-208, R-70."""
     for target in ("/%6frders/7", "/orders/%37", "/%6Frders/x%2Dy"):
         answer = await node.ask(f"{ASK}{held(target=target)}")
         assert (answer.status, answer.code) == (401, "credentials_required"), target
@@ -137,7 +137,7 @@ KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 @pytest.mark.parametrize("origin", ["http://10.0.2.2:8080", "null", "https://evil.example"])
 async def test_a_socket_with_its_own_token_may_pass_whatever_its_origin(node: Node, origin: str) -> None:
-    """K11: an app says one; no page can set Authorization on a socket."""
+    """R-211: an app says one; no page can set Authorization on a socket."""
     answer = await node.ask(f"{ASK}{held(target='/orders/7')}{KEY}Origin: {origin}\r\n{node.tokens.bearer()}")
     assert isinstance(checked(node, answer, "GET", "/orders/7"), Verified)
 
@@ -145,7 +145,7 @@ async def test_a_socket_with_its_own_token_may_pass_whatever_its_origin(node: No
 @pytest.mark.parametrize("more", ["", "Authorization: Basic YTpi\r\n", "Authorization: Bearer\r\n", "Cookie: a=b\r\n"])
 @pytest.mark.parametrize("target", ["/orders/7", "/maybe/x", "/open/x"])
 async def test_a_socket_of_another_page_may_not_pass_whatever_comes_along(node: Node, target: str, more: str) -> None:
-    """R-171, K4."""
+    """R-171, R-204."""
     answer = await node.ask(f"{ASK}{held(target=target)}{KEY}Origin: https://evil.example\r\n{more}")
     assert (answer.status, answer.code) == (403, "origin_refused")
     assert answer.values("signature") == []
@@ -153,7 +153,7 @@ async def test_a_socket_of_another_page_may_not_pass_whatever_comes_along(node: 
 
 @pytest.mark.parametrize("authorization", ["Basic YTpi", "Negotiate YII=", ""])
 async def test_credentials_of_the_front_door_are_none_here(node: Node, authorization: str) -> None:
-    """K4: a proxy that asks for Basic hands it on."""
+    """R-204: a proxy that asks for Basic hands it on."""
     asked = await node.ask(f"{ASK}{held(target='/maybe/x')}Authorization: {authorization}\r\n")
     assert asked.status == 200
     refused = await node.ask(f"{ASK}{held()}Authorization: {authorization}\r\n")

@@ -37,6 +37,7 @@ async def fail(shop: Shop, times: int, username: str = "alice") -> list[tuple[in
 @pytest.mark.parametrize(("username", "password"), [("alice", "wrong"), ("nobody", PASSWORD), ("No Name", "x" * 500)])
 async def test_whatever_is_wrong_has_one_answer(shop: Shop, username: str, password: str) -> None:
     # R-120, R-128
+    """R-120."""
     answer = await shop.login(username, password)
     body = answer.json()
     assert body.pop("request_id") == answer.headers["x-request-id"]
@@ -54,6 +55,7 @@ async def test_whatever_is_wrong_has_one_answer(shop: Shop, username: str, passw
 
 async def test_after_a_few_failures_the_right_password_alone_does_not_show_itself(shop: Shop) -> None:
     # R-123
+    """R-123."""
     assert await fail(shop, FREE) == [WRONG] * FREE
     wrong, right = await shop.login("alice", "wrong"), await shop.login("alice")
     assert code(wrong) == code(right) == CAPTCHA
@@ -63,12 +65,14 @@ async def test_after_a_few_failures_the_right_password_alone_does_not_show_itsel
 
 async def test_with_a_captcha_the_victim_gets_in_at_any_time(shop: Shop) -> None:
     # R-124: the attacker goes on, and the victim is asked for nothing but a captcha.
+    """R-124."""
     await fail(shop, FREE + 10)
     assert (await shop.login("alice", captcha=await solved(shop))).status_code == 200
 
 
 async def test_a_captcha_is_good_for_one_attempt(shop: Shop) -> None:
     # R-127
+    """R-127."""
     await fail(shop, FREE)
     captcha = await solved(shop)
     assert code(await shop.login("alice", "wrong", captcha=captcha)) == WRONG
@@ -77,7 +81,7 @@ async def test_a_captcha_is_good_for_one_attempt(shop: Shop) -> None:
 
 @pytest.mark.parametrize("zero", ["0", "\uff10", "\u0660", "\u06f0", "\u0966"], ids=["ascii", "wide", "ar", "fa", "hi"])
 async def test_a_captcha_may_be_answered_in_the_digits_of_any_keyboard(shop: Shop, zero: str) -> None:
-    """K17: the numbers of Japanese, Arabic, Persian and Hindi keyboards, with whatever space a person leaves."""
+    """R-217: the numbers of Japanese, Arabic, Persian and Hindi keyboards, with whatever space a person leaves."""
     await fail(shop, FREE)
     captcha = await solved(shop)
     typed = "\u3000".join(chr(ord(zero) + int(digit)) for digit in captcha["answer"])
@@ -85,7 +89,7 @@ async def test_a_captcha_may_be_answered_in_the_digits_of_any_keyboard(shop: Sho
 
 
 async def test_a_password_in_two_spellings_is_one_guess(shop: Shop) -> None:
-    """K17: of a decomposed one both forms are looked at, which must not make guesses cheaper or dearer."""
+    """R-217: of a decomposed one both forms are looked at, which must not make guesses cheaper or dearer."""
     guesses = [f"e\u0301-wrong-{number}" for number in range(FREE)]
     assert [code(await shop.login("alice", guess)) for guess in guesses] == [WRONG] * FREE
     assert code(await shop.login("alice", "e\u0301-wrong")) == CAPTCHA
@@ -94,6 +98,7 @@ async def test_a_password_in_two_spellings_is_one_guess(shop: Shop) -> None:
 @pytest.mark.parametrize("answer", ["", "0", "not digits", "\u0661" * 6, "9" * 2048])
 async def test_a_wrong_answer_uses_the_captcha_up(shop: Shop, answer: str) -> None:
     # R-127
+    """R-127."""
     await fail(shop, FREE)
     captcha = await solved(shop)
     assert code(await shop.login("alice", captcha={**captcha, "answer": answer})) == CAPTCHA
@@ -102,12 +107,14 @@ async def test_a_wrong_answer_uses_the_captcha_up(shop: Shop, answer: str) -> No
 
 @pytest.mark.parametrize("captcha", ["A" * 22, "x", "\u00e9" * 22, "all", "../all"])
 async def test_a_captcha_that_nobody_made_is_not_solved(shop: Shop, captcha: str) -> None:
+    """R-127."""
     await fail(shop, FREE)
     secret = keyring.load(shop.node.settings.keys.directory).refresh_secrets[0]
     assert code(await shop.login("alice", captcha={"id": captcha, "answer": digits(secret, captcha)})) == CAPTCHA
 
 
 async def test_a_captcha_of_one_node_is_checked_by_another(shop: Shop) -> None:
+    """R-127."""
     await fail(shop, FREE)
     async with shops.another_node(shop) as http:
         captcha = await solved(shop, http)
@@ -115,6 +122,7 @@ async def test_a_captcha_of_one_node_is_checked_by_another(shop: Shop) -> None:
 
 
 async def test_a_captcha_gets_too_old(shop: Shop, redis: Redis) -> None:
+    """R-127."""
     await fail(shop, FREE)
     captcha = await solved(shop)
     assert 290 <= await redis.ttl(f"lg:captcha:{captcha['id']}") <= 300
@@ -124,6 +132,7 @@ async def test_a_captcha_gets_too_old(shop: Shop, redis: Redis) -> None:
 
 async def test_every_spelling_of_a_name_has_the_same_counter(shop: Shop) -> None:
     # R-125
+    """R-125."""
     for spelling in ("alice", "ALICE", "  alice ", "\uff41lice", "Alice"):
         assert code(await shop.login(spelling, "wrong")) == WRONG
     assert code(await shop.login("aLICE")) == CAPTCHA
@@ -131,12 +140,14 @@ async def test_every_spelling_of_a_name_has_the_same_counter(shop: Shop) -> None
 
 async def test_names_that_nobody_has_are_counted_like_others(shop: Shop) -> None:
     # R-120: otherwise a captcha would tell which names exist.
+    """R-120, R-123."""
     await fail(shop, FREE, "nobody")
     assert code(await shop.login("nobody", "wrong")) == CAPTCHA
 
 
 async def test_a_success_takes_back_its_own_attempt_and_no_other(shop: Shop) -> None:
     # R-123
+    """R-123."""
     await fail(shop, FREE - 1)
     for _ in range(3):
         assert (await shop.login("alice")).status_code == 200
@@ -145,6 +156,7 @@ async def test_a_success_takes_back_its_own_attempt_and_no_other(shop: Shop) -> 
 
 async def test_many_attempts_at_once_are_not_more_than_in_a_row(shop: Shop) -> None:
     # R-123
+    """R-123."""
     answers = await asyncio.gather(*(shop.login("alice", "wrong") for _ in range(3 * FREE)))
     assert sorted(map(code, answers)) == sorted([WRONG] * FREE + [CAPTCHA] * 2 * FREE)
 
@@ -153,6 +165,7 @@ async def test_an_address_that_goes_on_and_on_is_sent_away_but_not_who_solves_a_
     shop: Shop, redis: Redis
 ) -> None:
     # R-123, R-124, R-129
+    """R-123, R-124."""
     login = shop.node.settings.login
     codes = [code(await shop.login(f"user-{number}", "wrong")) for number in range(login.address_limit)]
     asked = login.address_limit - login.address_attempts
@@ -167,12 +180,14 @@ async def test_an_address_that_goes_on_and_on_is_sent_away_but_not_who_solves_a_
 
 
 async def test_after_a_quiet_window_everything_is_as_before(shop: Shop, redis: Redis) -> None:
+    """R-124."""
     await fail(shop, FREE + 30)
     await time_passes_at(redis, 2 * shop.node.settings.login.window_s)
     assert await fail(shop, FREE) == [WRONG] * FREE
 
 
 async def test_two_nodes_count_together(shop: Shop) -> None:
+    """R-123."""
     async with shops.another_node(shop) as http:
         for number in range(FREE):
             door = http if number % 2 else shop.http
@@ -183,6 +198,7 @@ async def test_two_nodes_count_together(shop: Shop) -> None:
 
 async def test_without_counters_no_password_is_looked_at(shop: Shop, redis: Redis) -> None:
     # Login fails closed: a value of the wrong type is a Redis that cannot do what it is asked.
+    """R-123."""
     await redis.set("lg:login:{login}:all", "not a hash")
     answer = await shop.login("alice")
     assert code(answer) == (503, "store_unavailable")
@@ -199,12 +215,14 @@ async def test_what_is_no_captcha_is_refused_before_anything_is_counted(
     captcha: Any,  # noqa: ANN401 - JSON
 ) -> None:
     # R-127
+    """R-127."""
     assert code(await shop.login("alice", captcha=captcha)) == (400, "invalid_fields")
     assert await redis.keys("lg:login:*") == []
 
 
 async def test_redis_holds_neither_names_nor_answers(shop: Shop, redis: Redis) -> None:
     # R-184: what was typed into the wrong field stays out of counters and audit trail alike.
+    """R-127."""
     await fail(shop, 1, "my-secret-in-the-wrong-field")
     captcha = await solved(shop)
     assert len(await shop.events("login.refused")) == 1

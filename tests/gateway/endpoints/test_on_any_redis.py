@@ -81,7 +81,7 @@ async def behind_sentinels(folder: Path) -> AsyncIterator[Kind]:
 def kind(
     request: pytest.FixtureRequest, redis_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Kind]:
-    """Each of the stores, all but the first as a user of docs/guides/redis.md (R-214, K14)."""
+    """Each of the stores, all but the first as a user of docs/guides/redis.md (R-214)."""
     folder = tmp_path_factory.mktemp("store")
     with asyncio.Runner() as runner:
         store, _, user = request.param.partition(", ")

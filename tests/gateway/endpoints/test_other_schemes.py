@@ -1,4 +1,4 @@
-"""Calls that authenticate clients, and credentials that were meant for somebody else (K4)."""
+"""Calls that authenticate clients, and credentials that were meant for somebody else (R-204)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.shop import PASSWORD, Shop, code
 @pytest.mark.parametrize("field", [None, "Bearer x.y.z", "Digest x"])
 @pytest.mark.parametrize("path", ["/auth/token", "/auth/introspect"])
 async def test_a_client_that_used_no_basic_is_not_asked_for_it(shop: Shop, path: str, field: str | None) -> None:
-    """K4, RFC 6749 section 5.2: the browser of a page would open a password box."""
+    """R-204, RFC 6749 section 5.2: the browser of a page would open a password box."""
     headers = {} if field is None else {"authorization": field}
     form = {"grant_type": "client_credentials", "token": "x"}
     for secret in ({}, {"client_id": "reports", "client_secret": "wrong"}):
@@ -28,7 +28,7 @@ STALE = ("Bearer x.y.z", "Bearer", "Bearer x y", "Negotiate YII=", 'Digest a="b"
 
 @pytest.mark.parametrize("field", STALE)
 async def test_an_old_token_that_comes_along_decides_nothing_where_none_is_read(shop: Shop, field: str) -> None:
-    """K4: a client that adds its token to every request logs in, refreshes, gets tokens and revokes all the same."""
+    """R-204: a client that adds its token to every request logs in, refreshes, gets tokens and revokes all the same."""
     party, headers = await registered(shop), {"authorization": field}
     post = partial(shop.http.post, headers=headers)
     answer = await post("/auth/login", json={"username": "alice", "password": PASSWORD})
@@ -64,7 +64,7 @@ async def test_an_old_token_that_comes_along_decides_nothing_where_none_is_read(
 async def test_what_was_sent_to_be_a_client_never_ends_as_nobody(
     shop: Shop, path: str, field: str, expected: tuple[int, str]
 ) -> None:
-    """K4, R-148: a wrong Basic, no scheme, two credentials; nothing has happened."""
+    """R-204, R-148: a wrong Basic, no scheme, two credentials; nothing has happened."""
     tokens = await shop.tokens("alice")
     body = {
         "/auth/login": {"username": "alice", "password": PASSWORD},

@@ -1,4 +1,4 @@
-"""Clients that leave: SECURITY R-108, R-196."""
+"""Clients that leave: R-108, R-196."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Services that are away, slow, or gone when they are needed: SECURITY R-190 to R-192, R-195."""
+"""Services that are away, slow, or gone when they are needed: R-190 to R-192, R-195."""
 
 from __future__ import annotations
 

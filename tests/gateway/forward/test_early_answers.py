@@ -29,7 +29,7 @@ async def answered_early(gateway: Node, service: Upstream, answer: bytes) -> byt
 
 
 async def test_what_a_service_says_early_reaches_the_client(gateway: Node, service: Upstream) -> None:
-    """K2, RFC 9112 section 9.5: although the gateway could not write any more. It is no failure of the service."""
+    """R-202, RFC 9112 section 9.5: although the gateway could not write any more. It is no failure of the service."""
     for _ in range(FAILURES + 1):
         got = await answered_early(gateway, service, ANSWER)
         assert got.startswith(b"HTTP/1.1 413 ")
@@ -40,7 +40,7 @@ async def test_what_a_service_says_early_reaches_the_client(gateway: Node, servi
 
 
 async def test_an_early_answer_that_is_cut_short_never_looks_complete(gateway: Node, service: Upstream) -> None:
-    """K2, R-191."""
+    """R-202, R-191."""
     got = await answered_early(gateway, service, ANSWER[:-2])
     assert b"no\n" not in got
 
@@ -48,7 +48,7 @@ async def test_an_early_answer_that_is_cut_short_never_looks_complete(gateway: N
 async def test_what_follows_the_body_of_an_early_answered_request_is_no_request(
     gateway: Node, service: Upstream
 ) -> None:
-    """K2, R-86."""
+    """R-202, R-86."""
     client = await gateway.connect()
     client.write(UPLOAD + bytes(MIB))
     wire = await service.connection()

@@ -65,7 +65,7 @@ async def asked_again(node: Node) -> None:
 
 
 async def test_a_download_finishes_though_its_token_ran_out(node: Node, service: Upstream) -> None:
-    """K19."""
+    """R-219."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1 + 4 * FAST)
     async with streaming(node, service, answer, sub="erin", sid="s") as (client, at_service):
         await expired(node, client, at_service, b"x")
@@ -82,7 +82,7 @@ async def test_a_download_finishes_though_its_token_ran_out(node: Node, service:
 
 
 async def test_a_download_after_its_token_has_a_smallest_rate(node: Node, service: Upstream) -> None:
-    """K19, R-101: a client that hardly reads does not keep what a token gave."""
+    """R-219, R-101: a client that hardly reads does not keep what a token gave."""
     async with streaming(node, service, SIZED, sub="erin", sid="s") as (client, at_service):
         await expired(node, client, at_service, b"x")
         await asked_again(node)
@@ -96,7 +96,7 @@ async def test_a_download_after_its_token_has_a_smallest_rate(node: Node, servic
 
 
 async def test_a_download_after_its_token_has_an_end(node: Node, service: Upstream) -> None:
-    """K19: 900 seconds."""
+    """R-219: 900 seconds."""
     async with streaming(node, service, SIZED, sub="erin", sid="s") as (client, at_service):
         await expired(node, client, at_service, b"x")
         for _ in range(14):
@@ -138,7 +138,7 @@ async def _message_missed(node: Node, redis: Redis) -> None:
 
 @pytest.mark.parametrize("cut", [_revoked, _session_ended, _everything_ended, _message_missed])
 async def test_what_is_revoked_after_it_expired_is_cut(node: Node, service: Upstream, redis: Redis, cut: Cut) -> None:
-    """K19, R-172."""
+    """R-219, R-172."""
     async with streaming(node, service, SIZED, sub="erin", sid="s", jti="j-1") as (client, at_service):
         await expired(node, client, at_service, b"x")
         await asked_again(node)
@@ -149,7 +149,7 @@ async def test_what_is_revoked_after_it_expired_is_cut(node: Node, service: Upst
 
 
 async def test_a_revoke_by_its_client_reaches_what_goes_on_after_the_token(node: Node, service: Upstream) -> None:
-    """K19: although the token is dead for every other purpose."""
+    """R-219: although the token is dead for every other purpose."""
     token = node.tokens.token(sub="erin", sid="s", client_id="lockgate-login")
     client = await node.connect()
     await client.send(f"GET /orders/feed HTTP/1.1\r\n{nodes.HOST}Authorization: Bearer {token}\r\n\r\n".encode())
@@ -169,7 +169,7 @@ async def test_a_revoke_by_its_client_reaches_what_goes_on_after_the_token(node:
 async def test_an_answer_without_a_length_needs_a_route_that_says_so(
     redis: Redis, redis_url: str, service: Upstream, tmp_path: Path, *, allowed: bool
 ) -> None:
-    """K19."""
+    """R-219."""
     del redis
     async with (
         nodes.running(patient(tmp_path, redis_url, service, finish_unsized=allowed)) as node,

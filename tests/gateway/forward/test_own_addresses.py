@@ -31,7 +31,7 @@ OWN = OwnAddresses(["http://127.0.0.1:8103", "http://shop-2:80", "https://shop-3
     ],
 )
 def test_an_upstream_is_recognised_in_every_spelling(url: str, mapped: str) -> None:
-    """K13."""
+    """R-213."""
     for name in (b"location", b"content-location"):
         assert OWN.mapped(name, url.encode()) == mapped.encode()
 
@@ -53,13 +53,13 @@ def test_an_upstream_is_recognised_in_every_spelling(url: str, mapped: str) -> N
     ],
 )
 def test_what_leads_elsewhere_passes_as_it_is(url: str) -> None:
-    """K13."""
+    """R-213."""
     assert OWN.mapped(b"location", url.encode()) == url.encode()
 
 
 @pytest.mark.parametrize("path", ["//evil.example/a", "/\\evil.example/a", "/\t/evil.example/a", "///evil.example/a"])
 def test_no_mapped_path_begins_the_name_of_a_host(path: str) -> None:
-    """K13, R-183: `//evil.example` alone would be an address."""
+    """R-213, R-183: `//evil.example` alone would be an address."""
     assert OWN.mapped(b"location", b"http://127.0.0.1:8103" + path.encode()) == b"/evil.example/a"
 
 
@@ -77,7 +77,7 @@ def test_no_mapped_path_begins_the_name_of_a_host(path: str) -> None:
     ],
 )
 def test_other_fields_that_name_addresses_are_mapped(name: str, value: str, mapped: str) -> None:
-    """K13: the next page of a list, and a page that loads another."""
+    """R-213: the next page of a list, and a page that loads another."""
     assert OWN.mapped(name.encode(), value.encode()) == mapped.encode()
 
 
@@ -86,7 +86,7 @@ def redirecting(upstream: Upstream) -> bytes:
 
 
 async def test_a_redirect_to_the_service_leads_to_the_gateway(node: Node, upstream: Upstream) -> None:
-    """K13, R-226: whatever the client says of hosts, it is a path."""
+    """R-213, R-226: whatever the client says of hosts, it is a path."""
     upstream.play(upstreams.recorder(redirecting(upstream)))
     answer = await node.get("/open", "X-Forwarded-Host: evil.example\r\nForwarded: host=evil.example\r\n")
     assert answer.status == 307
@@ -96,7 +96,7 @@ async def test_a_redirect_to_the_service_leads_to_the_gateway(node: Node, upstre
 async def test_a_path_that_a_front_proxy_takes_off_stands_before_a_redirect(
     redis_url: str, upstream: Upstream, tmp_path: Path
 ) -> None:
-    """K13."""
+    """R-213."""
     upstream.play(upstreams.recorder(redirecting(upstream)))
     server = {"public_url": "https://shop.example/api/"}
     async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, server=server)) as node:
@@ -107,7 +107,7 @@ async def test_a_path_that_a_front_proxy_takes_off_stands_before_a_redirect(
 async def test_a_service_gets_the_clients_host_where_its_route_says_so(
     redis_url: str, upstream: Upstream, tmp_path: Path, path: str
 ) -> None:
-    """K13: and its own address elsewhere, or where the client sent none."""
+    """R-213: and its own address elsewhere, or where the client sent none."""
     kept = {"name": "kept", "prefix": "/kept", "service": "orders", "auth": "public", "methods": ["GET"]}
     routes = [*nodes.routes(upstream.url), {**kept, "upstreams": [upstream.url], "preserve_host": True}]
     own = upstream.url.removeprefix("http://")

@@ -1,4 +1,4 @@
-"""An event stream by ticket: EventSource cannot send Authorization (K11, R-41, R-173 for streams)."""
+"""An event stream by ticket: EventSource cannot send Authorization (R-211, R-41, R-173 for streams)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies of any size, at anybody's pace: SECURITY R-87 to R-89, R-107."""
+"""Bodies of any size, at anybody's pace: R-87 to R-89, R-107."""
 
 from __future__ import annotations
 

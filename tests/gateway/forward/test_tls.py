@@ -91,7 +91,7 @@ async def test_a_service_that_asks_for_a_certificate_is_shown_the_gateways_own(
 
 
 def test_a_certificate_whose_private_key_others_may_read_is_not_shown(certificate: Path) -> None:
-    """K15, R-165, R-215."""
+    """R-215, R-165."""
     certificate.chmod(0o644)
     settings = UpstreamSettings(cert_file=certificate)
     with pytest.raises(ConfigurationError, match=r"certificate\.pem: readable by others"):

@@ -128,7 +128,7 @@ async def test_a_refusal_is_an_http_answer_and_nothing_reaches_the_service(
 async def test_a_token_in_authorization_opens_a_socket_whatever_the_origin(
     node: Node, service: SocketService, origin: str
 ) -> None:
-    """K11: React Native sends an Origin, and no page can set Authorization on a socket."""
+    """R-211: React Native sends an Origin, and no page can set Authorization on a socket."""
     async with opened(node, service, node.tokens.token(), origin=origin):
         assert len(service.requests) == 1
 
@@ -152,7 +152,7 @@ async def test_a_token_in_authorization_opens_a_socket_whatever_the_origin(
 async def test_a_page_of_another_origin_opens_nothing_whatever_else_comes_along(
     node: Node, service: SocketService, path: str, fields: str, expected: tuple[int, str]
 ) -> None:
-    """R-171, K4: credentials that a browser adds by itself speak for no page."""
+    """R-171, R-204: credentials that a browser adds by itself speak for no page."""
     more = fields.format(token=node.tokens.token())
     answer = await node.ask(f"{handshake(path=path, Origin='https://evil.example')}{more}")
     assert (answer.status, answer.code) == expected
@@ -171,7 +171,7 @@ async def test_on_a_public_route_a_token_does_not_take_a_page_past_the_check(
 async def test_credentials_for_somebody_else_do_not_stand_in_the_way_of_a_ticket(
     node: Node, service: SocketService
 ) -> None:
-    """K4."""
+    """R-204."""
     answer = await node.ask(f"POST /auth/tickets HTTP/1.1\r\n{node.tokens.bearer(sub='bob')}Content-Length: 0\r\n")
     url = f"ws://127.0.0.1:{node.port}{PATH}?ticket={answer.json['ticket']}"
     basic = {"Authorization": "Basic YTpi"}
@@ -180,7 +180,7 @@ async def test_credentials_for_somebody_else_do_not_stand_in_the_way_of_a_ticket
 
 
 async def test_a_page_of_the_gateways_own_origin_needs_no_entry_in_the_list(node: Node, service: SocketService) -> None:
-    """K11."""
+    """R-211."""
     token = [Subprotocol(f"lockgate.bearer.{node.tokens.token()}"), Subprotocol("chat")]
     async with opened(node, service, None, origin=node.settings.token.issuer, subprotocols=token):
         assert len(service.requests) == 1

@@ -42,7 +42,7 @@ def test_the_scheme_is_compared_without_case(scheme: bytes) -> None:
     ],
 )
 def test_a_credential_that_cannot_be_read_is_refused_and_never_taken_for_none(field: bytes) -> None:
-    """R-40, R-44, K4: nor for another scheme's, such as a token whose scheme was forgotten."""
+    """R-40, R-44, R-204: nor for another scheme's, such as a token whose scheme was forgotten."""
     found = bearer((field,))
     assert isinstance(found, Refusal)
     assert found.reason is Reason.MALFORMED_CREDENTIALS
@@ -73,7 +73,7 @@ OTHERS = (
 
 @pytest.mark.parametrize("field", OTHERS)
 def test_another_scheme_is_no_bearer_credential(field: bytes) -> None:
-    """R-41, K4: asked for credentials again, as if there were none."""
+    """R-41, R-204: asked for credentials again, as if there were none."""
     assert bearer((field,)) is None
 
 

@@ -1,4 +1,4 @@
-"""Keys that the gateway is given: as Kubernetes mounts secrets, and as root gives them to a group (K15, R-215)."""
+"""Keys that the gateway is given: as Kubernetes mounts secrets, and as root gives them to a group (R-215)."""
 
 from __future__ import annotations
 

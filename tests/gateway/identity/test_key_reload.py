@@ -218,7 +218,7 @@ async def test_a_ring_that_others_may_read_is_not_taken(node: Node, store: KeySt
 async def test_a_private_key_that_others_may_read_is_noticed_while_it_is_in_use(
     redis_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    """K15, R-165, R-215: told in the log and on `/readyz`, and again when it is mended; the keys stay in use."""
+    """R-215, R-165: told in the log and on `/readyz`, and again when it is mended; the keys stay in use."""
     caplog.set_level(logging.INFO, "lockgate.keys")
     write_private(tmp_path / "certificate.pem", b"a certificate and its key: read when there is https to speak")
     settings = nodes.settings(
@@ -245,7 +245,7 @@ async def test_a_private_key_that_others_may_read_is_noticed_while_it_is_in_use(
 
 
 async def test_a_gateway_does_not_start_with_a_certificate_whose_key_others_may_read(tmp_path: Path) -> None:
-    """K15, R-215: the key for services, and the one for Redis."""
+    """R-215: the key for services, and the one for Redis."""
     write_private(tmp_path / "key.pem", b"")
     set_mode(tmp_path / "key.pem", 0o644)
     for redis_url, sections in (

@@ -98,7 +98,7 @@ async def test_what_could_break_a_line_never_gets_as_far_as_the_log(
 
 
 async def test_a_quote_in_a_path_is_coded_before_it_is_logged(capsys: pytest.CaptureFixture[str], node: Node) -> None:
-    """R-184, K8."""
+    """R-184, R-208."""
     assert (await node.get('/open/"')).status == 200
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["path"] == "/open/%22"

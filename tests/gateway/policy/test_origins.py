@@ -67,7 +67,7 @@ def request(
     ],
 )
 def test_a_page_of_the_gateways_own_or_of_a_listed_origin_may_change_something(fields: str, host: str) -> None:
-    """R-181, K5, K11: whatever Host a proxy in front makes of it; the own origin is that of the public address."""
+    """R-181, R-205, R-211: whatever Host a proxy in front makes of it; the own origin is that of the public address."""
     assert origins().cross_site(request(fields=fields, host=host)) is None
 
 
@@ -87,7 +87,7 @@ def test_a_page_of_the_gateways_own_or_of_a_listed_origin_may_change_something(f
 def test_where_only_this_machine_reaches_it_each_name_of_the_machine_is_its_own(
     issuer: str, origin: str, *, allowed: bool
 ) -> None:
-    """K11: `lockgate dev` is opened by either name. With cookies for https there is one origin of one's own."""
+    """R-211: `lockgate dev` is opened by either name. With cookies for https there is one origin of one's own."""
     for cookies, expected in (("localhost", allowed), ("secure", origin == issuer)):
         settings = Settings(server={"session_cookie": cookies}, token={"issuer": issuer})  # type: ignore[arg-type]  # as in the file
         asked = request(fields=f"Origin: {origin}\r\n", host="localhost:8080")
@@ -179,12 +179,12 @@ def test_a_page_of_a_listed_origin_may_read_answers(path: str) -> None:
     ],
 )
 def test_what_pages_need_of_an_answer_they_may_read_without_a_setting(name: str) -> None:
-    """K10."""
+    """R-210."""
     assert name in EXPOSED
 
 
 def test_a_route_may_let_its_pages_read_more_and_browsers_remember_for_longer() -> None:
-    """K10."""
+    """R-210."""
     told = lines(origins().cors(request("GET", "/partner/x", fields=f"Origin: {PARTNER}\r\n")))
     assert told["Access-Control-Expose-Headers"].split(", ") == [*EXPOSED, "X-Total-Count"]
     answer = preflight("/partner", PARTNER)
@@ -194,7 +194,7 @@ def test_a_route_may_let_its_pages_read_more_and_browsers_remember_for_longer() 
 
 @pytest.mark.parametrize("name", ["Set-Cookie", "authorization", "a b", "", "*", "X: y\r\n"])
 def test_a_route_lets_no_page_read_credentials(name: str) -> None:
-    """K10: nor what is no name."""
+    """R-210: nor what is no name."""
     with pytest.raises(ValidationError, match=r"no name of a header field|holds credentials"):
         RouteSettings(**{**ROUTES[0], "expose_headers": [name]})
 
@@ -281,18 +281,18 @@ def granted(headers: str, *more: str) -> list[str]:
     ],
 )
 def test_a_field_that_is_nobodys_identity_is_granted_also_where_it_is_replaced_or_dropped(name: str) -> None:
-    """K3: refused, it would take every call of the page away, while curl is served with the same field."""
+    """R-203: refused, it would take every call of the page away, while curl is served with the same field."""
     assert granted(name) == [name]
 
 
 @pytest.mark.parametrize("name", ["x-user-id", "X-User-Roles", "signature", "Signature-Input", "x--user-id"])
 def test_a_field_that_only_the_gateway_may_set_is_not_granted(name: str) -> None:
-    """R-50, K3."""
+    """R-50, R-203."""
     assert granted(f"if-match, {name}") == ["if-match"]
 
 
 def test_a_list_of_names_is_read_in_every_spelling_and_echoes_nothing_else() -> None:
-    """K3: blanks, case, empty members, several fields; nor `*`, which would stand for all."""
+    """R-203: blanks, case, empty members, several fields; nor `*`, which would stand for all."""
     assert granted('If-Match ,\tX-A,, x-a,a b,"x",*, x-b\t', "x-c,if-match") == ["if-match", "x-a", "x-b", "x-c"]
     names = [f"x-{number}" for number in range(200)]
     assert granted(",".join(names)) == names[:100]
@@ -325,7 +325,7 @@ def test_what_is_no_preflight_is_a_request_like_any_other(method: str, fields: s
 
 @pytest.mark.parametrize("path", ["/nowhere", "/internal/accounts"])
 def test_where_nothing_is_routed_a_page_may_ask_and_reads_that(path: str) -> None:
-    """K8: of a preflight that is refused, a page learns nothing."""
+    """R-208: of a preflight that is refused, a page learns nothing."""
     assert isinstance(preflight(path, SHOP), str)
 
 
@@ -335,7 +335,7 @@ def test_where_nothing_is_routed_a_page_may_ask_and_reads_that(path: str) -> Non
 @pytest.mark.parametrize("origin", [SHOP, PARTNER])
 @pytest.mark.parametrize("line", ["Origin: {}", "origin:{}", "ORIGIN: \t{}\t"])
 def test_a_listed_page_may_read_why_its_head_was_refused(line: str, origin: str) -> None:
-    """K8: whichever route it was meant for."""
+    """R-208: whichever route it was meant for."""
     found = origins().unread(f"GET /a//b HTTP/1.1\r\nHost: x\r\n{line.format(origin)}\r\n\r\n".encode())
     assert not found.preflight
     assert lines(found.cors)["Access-Control-Allow-Origin"] == origin
@@ -361,7 +361,7 @@ def test_nobody_else_may_read_it(head: str) -> None:
 
 
 def test_a_preflight_for_a_target_that_is_refused_lets_the_page_ask() -> None:
-    """K8: the request itself is refused, in words that the page can read."""
+    """R-208: the request itself is refused, in words that the page can read."""
     fields = "Access-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-a, x-user-id\r\n"
     found = origins().unread(f"OPTIONS /a//b HTTP/1.1\r\nOrigin: {SHOP}\r\n{fields}\r\n".encode())
     assert found.preflight

@@ -37,7 +37,7 @@ def test_a_socket_lies_below_its_route(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["/orders/a.b", "/orders/%41", "/orders/é"])
 def test_a_socket_may_have_any_path_that_a_request_may_have(path: str) -> None:
-    """K8."""
+    """R-208."""
     (route,) = table({**ORDERS, "websocket": [path]}).routes
     assert len(route.sockets) == 1
 

@@ -72,7 +72,7 @@ def test_a_bad_address_is_a_configuration_error_that_says_what_is_wrong_and_does
 
 
 def test_the_private_key_for_redis_is_nobody_elses_to_read(tmp_path: Path) -> None:
-    """R-215 (K15): the same rule as for every other private key."""
+    """R-215: the same rule as for every other private key."""
     key = tmp_path / "key.pem"
     key.touch(mode=0o600)
     for scheme in ("rediss://h", "rediss+cluster://h", "rediss+sentinel://h/m"):
@@ -86,6 +86,6 @@ def test_the_private_key_for_redis_is_nobody_elses_to_read(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
 def test_a_file_of_an_address_that_cannot_be_read_ends_the_start(option: str) -> None:
-    """R-214 (K14): it would look like an outage later."""
+    """R-214: it would look like an outage later."""
     with pytest.raises(ConfigurationError, match=f"redis_url: {option}: its file cannot be read"):
         read_address(f"rediss://h?{option}=/nowhere/file.pem")

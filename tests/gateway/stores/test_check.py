@@ -1,4 +1,4 @@
-"""Errors of configuration are told apart from outages, in the log and in `/readyz`. R-214 (K14)."""
+"""Errors of configuration are told apart from outages, in the log and in `/readyz`. R-214."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ OUTAGES: Final = {
 async def test_what_never_heals_by_itself_is_said_in_one_line_without_a_secret(
     places: dict[str, str], caplog: pytest.LogCaptureFixture, url: str
 ) -> None:
-    """R-214 (K14): an error of the configuration, in the log and in the readiness, and no word of "yet"."""
+    """R-214: an error of the configuration, in the log and in the readiness, and no word of "yet"."""
     with pytest.raises(StoreRefusedError) as caught:
         await verdict(url.format_map(places))
     assert str(caught.value) == LASTING[url]
@@ -119,7 +119,7 @@ async def test_what_never_heals_by_itself_is_said_in_one_line_without_a_secret(
 async def test_what_can_heal_is_a_warning_that_says_yet(
     places: dict[str, str], caplog: pytest.LogCaptureFixture, url: str
 ) -> None:
-    """R-214 (K14): an outage is one, and says of which kind."""
+    """R-214: an outage is one, and says of which kind."""
     with pytest.raises(StoreUnavailableError) as caught:
         await verdict(url.format_map(places))
     assert not isinstance(caught.value, StoreRefusedError)
@@ -130,7 +130,7 @@ async def test_what_can_heal_is_a_warning_that_says_yet(
 
 
 async def test_a_master_that_no_sentinel_knows_is_called_by_the_wrong_name(tmp_path: Path) -> None:
-    """R-214 (K14): the name stands in the message, because it is what has to be corrected."""
+    """R-214: the name stands in the message, because it is what has to be corrected."""
     async with sentinel_group(tmp_path) as group:
         assert await verdict(group.url) is None
         with pytest.raises(StoreRefusedError, match="the Sentinels that answer know no master called mymaster"):
@@ -141,19 +141,19 @@ async def test_a_master_that_no_sentinel_knows_is_called_by_the_wrong_name(tmp_p
 
 
 async def test_a_trusted_certificate_is_all_that_tls_needs(places: dict[str, str]) -> None:
-    """R-214 (K14)."""
+    """R-214."""
     assert await verdict("rediss://{tls}?ssl_ca_certs={certificate}".format_map(places)) is None
     assert await verdict("rediss://{tls}?ssl_cert_reqs=none&ssl_check_hostname=false".format_map(places)) is None
     assert await verdict("redis://:hunter2@{locked}/3".format_map(places)) is None
 
 
 async def test_a_user_that_may_not_run_info_is_a_warning(places: dict[str, str]) -> None:
-    """R-214 (K14): the policy is not known then, and the node is ready all the same."""
+    """R-214: the policy is not known then, and the node is ready all the same."""
     assert await verdict("redis://hardened:hunter2@{open}".format_map(places)) == NOT_KNOWN
 
 
 async def test_a_node_of_a_cluster_is_known_also_to_a_user_that_may_not_run_info(redis_cluster: Cluster) -> None:
-    """R-214 (K14): two keys of different slots tell, too; and a Cluster's own address is in order."""
+    """R-214: two keys of different slots tell, too; and a Cluster's own address is in order."""
     for server in redis_cluster.masters:
         await server.ask("ACL", "SETUSER", "hardened", "on", f">{SECRET}", *HARDENED)
     with pytest.raises(StoreRefusedError, match="node of a Cluster"):
@@ -164,7 +164,7 @@ async def test_a_node_of_a_cluster_is_known_also_to_a_user_that_may_not_run_info
 async def test_a_node_says_in_its_readiness_what_is_wrong_and_gets_well_when_it_is_corrected(
     places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R-214 (K14): it runs, and keeps trying; a password that is set right at the server is enough."""
+    """R-214: it runs, and keeps trying; a password that is set right at the server is enough."""
     monkeypatch.delenv("REDIS_URL", raising=False)
     url = "redis://late:hunter2@{open}".format_map(places)
     async with nodes.running(nodes.settings(tmp_path, url, "http://127.0.0.1:9")) as node:
@@ -189,7 +189,7 @@ async def _until(node: nodes.Node, status: int) -> Message:
 async def test_a_channel_that_may_not_be_heard_makes_a_node_unready(
     places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """R-214 (K14): open sockets would not hear of a revocation there."""
+    """R-214: open sockets would not hear of a revocation there."""
     monkeypatch.delenv("REDIS_URL", raising=False)
     url = "redis://deaf:hunter2@{open}".format_map(places)
     async with nodes.running(nodes.settings(tmp_path, url, "http://127.0.0.1:9")) as node:
@@ -198,7 +198,7 @@ async def test_a_channel_that_may_not_be_heard_makes_a_node_unready(
 
 
 async def test_a_command_that_is_not_permitted_is_named_where_it_fails(places: dict[str, str]) -> None:
-    """R-214 (K14): whatever the readiness could not know."""
+    """R-214: whatever the readiness could not know."""
     async with connect("redis://scriptless:hunter2@{open}".format_map(places)) as client:
         with pytest.raises(StoreRefusedError, match="its user may not run EVAL"), store_errors():
             await client.eval("return 1", 0)
@@ -215,7 +215,7 @@ async def test_a_command_that_is_not_permitted_is_named_where_it_fails(places: d
     ],
 )
 def test_what_servers_of_other_ages_say_is_understood(error: Exception, said: str) -> None:
-    """R-214 (K14): these cannot all be had here; the texts are theirs."""
+    """R-214: these cannot all be had here; the texts are theirs."""
     fault = told(error)
     assert isinstance(fault, StoreRefusedError)
     assert said in str(fault)
@@ -226,7 +226,7 @@ def test_what_servers_of_other_ages_say_is_understood(error: Exception, said: st
     ("version", "old"), [("6.0.16", True), ("6.2.0", False), ("7.0.15", False), ("10.1", False), ("", False)]
 )
 def test_a_redis_without_the_commands_is_too_old(version: str, old: bool) -> None:  # noqa: FBT001 - a parameter
-    """R-214 (K14)."""
+    """R-214."""
     assert is_too_old(version) is old
 
 

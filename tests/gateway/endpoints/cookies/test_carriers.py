@@ -169,7 +169,7 @@ def test_nor_does_the_command_line_bring_it_to_another_host(tmp_path: Path) -> N
 async def test_a_cookie_and_a_token_at_once_are_refused(
     node: Node, page: Page, service: Upstream, path: str, authorization: str
 ) -> None:
-    """R-41, R-43, K4: whatever the token is like, the cookie is not what is left."""
+    """R-41, R-43, R-204: whatever the token is like, the cookie is not what is left."""
     await page.login(node)
     answer = await page.ask(node, "GET", path, more=authorization.format(good=node.tokens.token()))
     assert (answer.status, answer.code) == (400, "repeated_credentials")
@@ -181,7 +181,7 @@ async def test_a_cookie_and_a_token_at_once_are_refused(
 async def test_credentials_for_somebody_else_leave_the_cookie_what_it_is(
     node: Node, page: Page, service: Upstream, path: str, authorization: str
 ) -> None:
-    """R-41, K4: a front door's Basic comes with every request of a browser; no service sees it."""
+    """R-41, R-204: a front door's Basic comes with every request of a browser; no service sees it."""
     await page.login(node)
     answer = await page.ask(node, "GET", path, more=f"Authorization: {authorization}\r\n")
     assert answer.status == 200
@@ -195,7 +195,7 @@ async def test_credentials_for_somebody_else_leave_the_cookie_what_it_is(
 async def test_other_credentials_do_not_take_a_cookie_past_the_check_of_its_page(
     node: Node, page: Page, service: Upstream, path: str, whence: str
 ) -> None:
-    """R-181, K4: cross-site use of the cookie stays at none, whatever else comes along."""
+    """R-181, R-204: cross-site use of the cookie stays at none, whatever else comes along."""
     await page.login(node)
     answer = await page.ask(node, "POST", path, whence=whence, more="Authorization: Basic YTpi\r\n")
     assert (answer.status, answer.code) == (403, "cross_site_refused")
@@ -204,7 +204,7 @@ async def test_other_credentials_do_not_take_a_cookie_past_the_check_of_its_page
 
 
 async def test_a_refresh_by_cookie_ignores_a_stale_token_and_refuses_a_malformed_one(node: Node, page: Page) -> None:
-    """K4: a refresh reads no Bearer; what is no Bearer at all may have meant anything."""
+    """R-204: a refresh reads no Bearer; what is no Bearer at all may have meant anything."""
     await page.login(node)
     for authorization, status in (
         ("Bearer e30.e30.e30", 200),

@@ -84,7 +84,7 @@ async def test_what_a_service_says_of_origins_is_replaced(node: Node, upstream: 
 async def test_what_a_service_lets_pages_read_is_added_for_listed_pages(
     node: Node, service: Upstream, said: bytes, exposed: str
 ) -> None:
-    """K10: but no credentials, and no identity."""
+    """R-210: but no credentials, and no identity."""
     line = b"Access-Control-Expose-Headers: " + said
     service.play(upstreams.recorder(b"HTTP/1.1 200 OK\r\n" + line + b"\r\nContent-Length: 2\r\n\r\nok"))
     answer = await node.ask(f"GET /open HTTP/1.1\r\n{LISTED}")
@@ -106,7 +106,7 @@ async def test_what_a_service_lets_pages_read_is_added_for_listed_pages(
     ],
 )
 async def test_a_page_can_read_why_its_head_was_refused(node: Node, service: Upstream, head: str, status: int) -> None:
-    """K8: otherwise it could not tell a path that is not acceptable from the gateway's being away."""
+    """R-208: otherwise it could not tell a path that is not acceptable from the gateway's being away."""
     before = len(service.requests)
     answer = await node.ask(head + LISTED)
     assert (answer.status, answer.value("connection")) == (status, "close")
@@ -118,7 +118,7 @@ async def test_a_page_can_read_why_its_head_was_refused(node: Node, service: Ups
 
 @pytest.mark.parametrize("path", ["/a%00", "/orders/%2e%2e/x", f"/{'a' * 9000}"])
 async def test_a_preflight_for_a_target_that_is_refused_lets_the_page_ask_and_read_why(node: Node, path: str) -> None:
-    """K8: the connection ends all the same, so that what follows is no request."""
+    """R-208: the connection ends all the same, so that what follows is no request."""
     client = await node.connect()
     await client.send(
         f"OPTIONS {path} HTTP/1.1\r\nHost: gate.example\r\n{ASKING}\r\nGET /open HTTP/1.1\r\n\r\n".encode()

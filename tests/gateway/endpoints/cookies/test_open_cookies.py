@@ -77,7 +77,7 @@ async def test_a_page_of_another_origin_opens_none(node: Node, page: Page, socke
 async def test_a_page_of_the_gateways_own_origin_opens_one(
     node: Node, page: Page, sockets: SocketService, whence: str
 ) -> None:
-    """K11: what the browser says itself of a page counts, and the gateway's public address."""
+    """R-211: what the browser says itself of a page counts, and the gateway's public address."""
     await page.login(node)
     client = await node.connect()
     await client.send(f"GET {PATH} HTTP/1.1\r\n{HOST}{whence}{page.cookie}{FIELDS}\r\n".encode())
@@ -91,7 +91,7 @@ async def test_a_page_of_the_gateways_own_origin_opens_one(
 async def test_what_else_a_browser_sends_takes_no_page_past_the_check(
     node: Node, page: Page, sockets: SocketService, whence: str, authorization: str
 ) -> None:
-    """R-171, K4: also a name that was pointed at the gateway, which is in Host and Origin alike."""
+    """R-171, R-204: also a name that was pointed at the gateway, which is in Host and Origin alike."""
     await page.login(node)
     answer = await page.ask(node, "GET", PATH, whence=whence, more=f"{FIELDS}Authorization: {authorization}\r\n")
     # Where nobody says an origin, no browser asks, and what is wrong is the malformed credential.
