@@ -165,6 +165,7 @@ async def rotated(site: Site, *groups: Group) -> None:
 
 
 async def test_no_request_fails_while_every_kind_of_key_is_rotated_on_two_nodes(site: Site) -> None:
+    """R-163."""
     seen: Counter[int] = Counter()
     over = asyncio.Event()
     signing, refresh = site.store.signing(), site.store.refresh()
@@ -188,6 +189,7 @@ async def test_no_request_fails_while_every_kind_of_key_is_rotated_on_two_nodes(
 
 
 async def test_what_a_removed_key_has_signed_is_refused_on_both_nodes_within_two_seconds(site: Site) -> None:
+    """R-164."""
     bearer = site.sign()
     clients = await site.clients()
     assert [await client.get(bearer) for client in clients] == [200, 200]

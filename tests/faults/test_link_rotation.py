@@ -112,6 +112,7 @@ async def stepped(site: Site, load: Load, did: Did, later_s: float = 0) -> None:
 
 
 async def test_services_of_the_documentation_go_on_while_their_link_keys_are_rotated(site: Site) -> None:
+    """R-163, R-225."""
     load = Load({kind: await Wire.connect("127.0.0.1", site.port) for kind in KINDS})
     old = site.signing
     await stepped(site, load, Did.PUBLISHED)

@@ -37,6 +37,7 @@ class Held:
 
 
 async def test_a_hash_is_argon2id_of_the_documented_cost() -> None:
+    """R-122."""
     passwords = Passwords(1)
     stored = await passwords.hash("correct-horse-battery")
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
@@ -46,6 +47,7 @@ async def test_a_hash_is_argon2id_of_the_documented_cost() -> None:
 
 
 async def test_nobody_has_no_password_and_costs_one_verification_of_the_same_parameters() -> None:
+    """R-120."""
     counted = _Counted(1)
     for stored in (None, "damaged", PasswordHasher(1, 8, 1).hash("x")):
         counted.full = 0
@@ -136,7 +138,7 @@ async def test_a_password_that_only_an_old_hash_may_have_is_not_hashed_anew() ->
 
 
 def test_a_password_that_no_account_can_have_costs_nothing() -> None:
-    """R-217"""
+    """R-217, R-121"""
     assert spellings("x" * 513) == ()
     assert spellings("\u0301" * 10_000) == ()
 
@@ -155,6 +157,7 @@ def _is_text(char: str) -> bool:
 
 
 async def test_who_waits_too_long_is_told_to_come_back() -> None:
+    """R-122."""
     passwords = Passwords(1, queue_wait_s=0.05)
     held = Held()
     busy = asyncio.create_task(passwords._in_pool(held))  # noqa: SLF001 - stands for a long hash
@@ -168,6 +171,7 @@ async def test_who_waits_too_long_is_told_to_come_back() -> None:
 
 
 async def test_a_client_that_hangs_up_makes_no_room_for_another_hash() -> None:
+    """R-122."""
     passwords = Passwords(1, queue_wait_s=0.05)
     held = Held()
     busy = asyncio.create_task(passwords._in_pool(held))  # noqa: SLF001 - stands for a long hash

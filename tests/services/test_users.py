@@ -90,6 +90,7 @@ async def test_a_password_of_no_acceptable_length_makes_no_account(
 
 async def test_a_password_of_64_characters_of_any_script_is_one(users: Peer) -> None:
     # R-121
+    """R-121."""
     password = "\u6f22\u5b57" * 32
     await registered(users, password=password)
     assert (await verified(users, "carol", password))["valid"] is True
@@ -167,11 +168,13 @@ async def test_the_right_password_brings_the_account(users: Peer) -> None:
     [("carol", "wrong"), ("nobody", CAROL["password"]), ("", ""), ("carol", "x" * 513), ("car ol", "wrong-password")],
 )
 async def test_whatever_is_wrong_with_a_login_looks_the_same(users: Peer, username: str, password: str) -> None:
+    """R-120."""
     await registered(users)
     assert await verified(users, username, password) == {"valid": False}
 
 
 async def test_a_blocked_account_looks_like_a_wrong_password(users: Peer, users_app: FastAPI) -> None:
+    """R-120."""
     profile = await registered(users)
     await set_column(users_app, "carol", "status", "blocked")
     assert await verified(users, "carol", CAROL["password"]) == {"valid": False}

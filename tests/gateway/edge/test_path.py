@@ -143,7 +143,7 @@ CANONICAL = {
 async def test_the_service_gets_the_path_that_was_judged(
     node: Node, upstream: Upstream, target: str, canonical: str
 ) -> None:
-    """R-70, R-74."""
+    """R-70, R-74, R-71, R-72, R-208."""
     assert (await node.get(target)).status == 200
     (request,) = upstream.requests
     assert request.line == f"GET {canonical} HTTP/1.1"

@@ -89,6 +89,7 @@ async def test_events_are_told_apart_where_a_trusted_peer_repeats_its_request_id
 
 async def test_no_event_holds_a_secret(capsys: pytest.CaptureFixture[str], shop: Shop, redis: Redis) -> None:
     # R-184
+    """R-184."""
     tokens = await shop.tokens("alice")
     refreshed = (await shop.http.post("/auth/refresh", json={"refresh_token": tokens["refresh_token"]})).json()
     await shop.login("a-password-typed-as-a-name", "wrong-password")
@@ -125,6 +126,7 @@ async def test_a_line_of_the_log_does_not_need_redis(
 
 async def test_an_event_is_one_line_whatever_a_client_sends(capsys: pytest.CaptureFixture[str], shop: Shop) -> None:
     # R-184
+    """R-184."""
     capsys.readouterr()
     nasty = 'client\r\n{"log": "audit", "event": "login", "sub": "ada"}\x1b[2J\u2028'
     form = {"grant_type": "client_credentials", "client_id": nasty, "client_secret": "x"}

@@ -108,6 +108,7 @@ async def test_what_is_no_grant_is_refused(shop: Shop, form: dict[str, str], exp
 
 async def test_a_repeated_parameter_is_refused_and_an_unknown_one_ignored(shop: Shop) -> None:
     # RFC 6749 section 3.2
+    """R-106."""
     party = await registered(shop)
     twice = "grant_type=client_credentials&scope=orders:read&scope=orders:write"
     kind = {"content-type": "application/x-www-form-urlencoded"}
@@ -155,6 +156,7 @@ async def test_the_token_endpoint_refreshes_like_the_gateways_own_call(shop: Sho
 
 async def test_a_clients_session_is_refreshed_by_that_client_alone(shop: Shop) -> None:
     # R-148
+    """R-148."""
     party, other = await registered(shop), await registered(shop, "other")
     tokens = await party.login("alice")
     stolen = tokens["refresh_token"]
@@ -198,6 +200,7 @@ async def test_a_clients_session_does_no_more_than_its_client_may(shop: Shop) ->
 
 async def test_a_scope_only_ever_narrows(shop: Shop) -> None:
     # R-145
+    """R-145."""
     tokens = await shop.tokens("alice")
     narrow = (await refresh(shop, tokens["refresh_token"], scope="orders:read")).json()
     assert narrow["scope"] == "orders:read"
@@ -210,6 +213,7 @@ async def test_a_scope_only_ever_narrows(shop: Shop) -> None:
 
 
 async def test_a_refused_scope_costs_no_generation(shop: Shop) -> None:
+    """R-145."""
     tokens = await shop.tokens("alice")
     assert code(await refresh(shop, tokens["refresh_token"], scope="admin")) == (400, "invalid_scope")
     shop.node.tick(60)
@@ -218,6 +222,7 @@ async def test_a_refused_scope_costs_no_generation(shop: Shop) -> None:
 
 async def test_a_reused_token_ends_the_session_whatever_scope_it_asks_for(shop: Shop) -> None:
     # R-142
+    """R-142."""
     tokens = await shop.tokens("alice")
     second = (await refresh(shop, tokens["refresh_token"], scope="orders:read")).json()
     third = (await refresh(shop, second["refresh_token"])).json()
@@ -232,6 +237,7 @@ async def test_a_reused_token_ends_the_session_whatever_scope_it_asks_for(shop: 
 
 async def test_a_client_does_not_revoke_what_is_another_clients(shop: Shop) -> None:
     # R-149
+    """R-149."""
     party, other = await registered(shop), await registered(shop, "other")
     session, machine = await party.login("alice"), (await party.token()).json()
     for token in (session["refresh_token"], session["access_token"], machine["access_token"]):
@@ -258,6 +264,7 @@ async def test_a_wrong_secret_revokes_nothing(shop: Shop) -> None:
 
 async def test_an_access_token_is_told_of_until_it_is_revoked(shop: Shop) -> None:
     # R-151, RFC 7662 section 2.2
+    """R-151."""
     party = await registered(shop)
     tokens = await shop.tokens("alice")
     me = (await shop.http.get("/auth/me", headers=bearer(tokens))).json()
@@ -281,6 +288,7 @@ async def test_an_access_token_is_told_of_until_it_is_revoked(shop: Shop) -> Non
 
 
 async def test_an_expired_token_is_not_active(shop: Shop) -> None:
+    """R-151."""
     party = await registered(shop)
     tokens = await shop.tokens("alice")
     shop.node.tick(311)
@@ -303,10 +311,12 @@ async def test_a_refresh_token_is_told_of_to_its_own_client(shop: Shop, redis: R
 @pytest.mark.parametrize("token", ["x", "a.b.c", "lgr_x", "lgr_" + "A" * 100, "\u00e9", "x" * 8192])
 async def test_of_anything_else_nothing_is_told(shop: Shop, token: str) -> None:
     # R-151
+    """R-151."""
     assert not await active(await registered(shop), token)
 
 
 async def test_a_token_for_somebody_else_is_not_active(shop: Shop) -> None:
+    """R-151."""
     party = await registered(shop)
     assert not await active(party, shop.node.tokens.token(aud="elsewhere"))
     assert await active(party, shop.node.tokens.token())
@@ -314,6 +324,7 @@ async def test_a_token_for_somebody_else_is_not_active(shop: Shop) -> None:
 
 async def test_nobody_in_particular_is_told_nothing(shop: Shop) -> None:
     # R-151
+    """R-151."""
     tokens = await shop.tokens("alice")
     for headers in ({}, bearer(tokens)):
         answer = await shop.http.post("/auth/introspect", data={"token": tokens["access_token"]}, headers=headers)

@@ -1,4 +1,4 @@
-"""R-186: what every answer of the gateway's own says to browsers."""
+"""R-185, R-186: what every answer of the gateway's own says to browsers."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ ASKED: Final = (
     ("GET", "/auth/verify", 403),
     ("GET", "/admin/clients", 401),
     ("GET", "/openapi.json", 401),
+    ("GET", "/docs", 404),
+    ("GET", "/redoc", 404),
     ("GET", "/nothing", 404),
     ("GET", "/orders", 401),
     ("GET", "/orders/../x", 400),
@@ -38,6 +40,7 @@ ASKED: Final = (
 def guarded(answer: Message) -> None:
     assert answer.values("x-content-type-options") == ["nosniff"]
     assert answer.values("referrer-policy") == ["no-referrer"]
+    assert answer.values("server") == []
 
 
 def kept_by_nobody(answer: Message) -> None:
@@ -47,6 +50,7 @@ def kept_by_nobody(answer: Message) -> None:
 
 @pytest.mark.parametrize(("method", "path", "status"), ASKED)
 async def test_every_answer_is_guarded(caller: Caller, method: str, path: str, status: int) -> None:
+    """R-185, R-186: and none names the program that wrote the response."""
     answer = await caller.node.ask(f"{method} {path} HTTP/1.1\r\n")
     assert answer.status == status
     guarded(answer)
@@ -76,6 +80,7 @@ async def test_what_holds_tokens_is_kept_by_nobody(caller: Caller) -> None:
 
 @pytest.mark.parametrize("bytes_", [b"GARBAGE\r\n\r\n", f"GET /a b HTTP/1.1\r\n{HOST}\r\n".encode()])
 async def test_also_one_to_what_is_no_request(caller: Caller, bytes_: bytes) -> None:
+    """R-186."""
     client = await caller.node.connect()
     await client.send(bytes_)
     kept_by_nobody(await client.message())

@@ -38,6 +38,19 @@ async def test_an_answer_of_unknown_length_is_relayed_in_chunks(gateway: Node, s
     assert got.body.replace(b"3\r\nhel\r\n2\r\nlo\r\n", b"5\r\nhello\r\n") == b"5\r\nhello\r\n0\r\n\r\n"
 
 
+async def test_a_content_coding_passes_unopened_both_ways(gateway: Node, service: Upstream) -> None:
+    """R-104: neither body is gzip at all, which a gateway that opened one of them would notice."""
+    client = await gateway.connect()
+    await client.send(request("POST", "Content-Encoding: gzip\r\nContent-Length: 5\r\n") + b"12345")
+    wire = await service.connection()
+    got = await wire.message()
+    assert (got.value("content-encoding"), got.body) == ("gzip", b"12345")
+    await wire.send(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde")
+    relayed = await client.message()
+    assert (relayed.value("content-encoding"), relayed.body) == ("gzip", b"abcde")
+    client.close()
+
+
 async def test_a_client_of_http_1_0_gets_no_chunks(gateway: Node, service: Upstream) -> None:
     raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     got = taken_apart(await answered(gateway, service, raw, version="1.0"))

@@ -143,6 +143,7 @@ async def dead(redis_url: str, tmp_path: Path) -> AsyncIterator[Node]:
 
 
 async def test_a_dead_service_is_told_to_clients_without_being_tried_each_time(dead: Node) -> None:
+    """R-195."""
     answers = [await dead.get("/open/x") for _ in range(FAILURES + 1)]
     assert [answer.code for answer in answers] == ["upstream_unreachable"] * FAILURES + ["upstream_ejected"]
     assert answers[-1].status == 503
@@ -150,6 +151,7 @@ async def test_a_dead_service_is_told_to_clients_without_being_tried_each_time(d
 
 
 async def test_with_two_upstreams_the_dead_one_is_left_out(redis_url: str, tmp_path: Path, upstream: Upstream) -> None:
+    """R-195."""
     with upstreams.nobody() as url:
         routes = [{"name": "open", "prefix": "/open", "auth": "public", "methods": ["GET"], "upstreams": [url]}]
         configured = nodes.settings(

@@ -69,6 +69,7 @@ async def polled(node: Node) -> None:
 
 
 async def test_tokens_of_the_old_and_the_new_key_pass_in_every_state(node: Node, store: KeyStore) -> None:
+    """R-162."""
     old, signing = node.tokens, store.signing()
     store.rotate(signing, node.clock.now() - PUBLISH_S)
     await polled(node)
@@ -82,6 +83,7 @@ async def test_tokens_of_the_old_and_the_new_key_pass_in_every_state(node: Node,
 
 
 async def test_the_key_set_shows_the_next_the_active_and_the_passive_key(node: Node, store: KeyStore) -> None:
+    """R-162."""
     old = node.tokens.key.kid
     active = switch(store, node)
     following = store.rotate(store.signing(), node.clock.now()).key_id
@@ -93,6 +95,7 @@ async def test_the_key_set_shows_the_next_the_active_and_the_passive_key(node: N
 
 
 async def test_the_key_set_has_a_tag_that_changes_with_it(node: Node, store: KeyStore) -> None:
+    """R-161."""
     tag = (await node.get("/.well-known/jwks.json")).value("etag")
     for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
         answer = await node.get("/.well-known/jwks.json", f"If-None-Match: {known}\r\n")
@@ -182,6 +185,7 @@ BAD = {
 async def test_a_bad_ring_keeps_the_last_good_one_and_shows_as_a_warning(
     node: Node, ring_file: Path, caplog: pytest.LogCaptureFixture, content: bytes
 ) -> None:
+    """R-163."""
     good = read(ring_file)
     write_private(ring_file, content)
     for _ in range(3):

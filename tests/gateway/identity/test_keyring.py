@@ -29,6 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_ring_holds_every_listed_key_and_signs_with_the_active_one(ring: KeyRing) -> None:
+    """R-162."""
     assert {key.alg for key in ring.verifying.values()} == {"EdDSA", "ES256", "RS256"}
     assert ring.active.alg == "EdDSA"
     assert ring.active.kid in ring.verifying

@@ -26,6 +26,7 @@ def test_a_remembered_token_is_the_same_claims(gate: Gate, signer: Signer) -> No
 
 
 def test_a_remembered_token_dies_when_it_ends(gate: Gate, signer: Signer, clock: ManualClock) -> None:
+    """R-13."""
     token = signer.token()
     accepted(gate.judge(token))
     clock.advance(LIFE_S + LEEWAY_S)
@@ -45,6 +46,7 @@ def test_a_clock_that_is_set_forth_and_back_is_obeyed(gate: Gate, signer: Signer
 
 
 def test_the_cache_is_bounded_and_forgets_the_oldest(ring: KeyRing, clock: ManualClock, signer: Signer) -> None:
+    """R-13."""
     gate = Gate(ring, clock, cache_size=3)
     tokens = [signer.token(jti=f"token-{number}") for number in range(5)]
     first = [accepted(gate.judge(token)) for token in tokens]
@@ -71,7 +73,7 @@ def test_without_a_cache_every_token_is_verified_anew(ring: KeyRing, clock: Manu
 
 @pytest.mark.parametrize("good_first", [True, False])
 def test_a_bad_signature_is_not_covered_by_a_good_one(gate: Gate, signer: Signer, *, good_first: bool) -> None:
-    """The key is the digest of the whole token; and a refusal is not remembered for the claims it speaks of."""
+    """R-12, R-13: the key is the digest of the whole token, and no refusal is remembered for the claims in it."""
     good = signer.token()
     head, body, sign = good.split(".")
     raw = bytearray(base64.urlsafe_b64decode(sign + "=="))
@@ -87,7 +89,7 @@ def test_a_bad_signature_is_not_covered_by_a_good_one(gate: Gate, signer: Signer
 def test_what_is_remembered_dies_with_its_key(
     private_keys: Mapping[str, PrivateKey], clock: ManualClock, tmp_path: Path, ring: KeyRing
 ) -> None:
-    """R-164: a verifier belongs to one ring; without the key the same token is unknown."""
+    """R-164, R-13: a verifier belongs to one ring; without the key the same token is unknown."""
     token = Signer(ring, private_keys["EdDSA"], "EdDSA", clock).token()
     accepted(Gate(ring, clock).judge(token))
     later = keyring.load(write_ring(tmp_path, {"EdDSA": generate("EdDSA"), "ES256": private_keys["ES256"]}))

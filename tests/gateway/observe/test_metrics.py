@@ -49,6 +49,7 @@ def test_refusals_are_counted_by_reason() -> None:
 
 
 def test_an_access_line_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """R-184."""
     AccessLog(ManualClock(1.5)).answered(
         request_id="r",
         own_id="r",
@@ -107,6 +108,7 @@ async def test_a_quote_in_a_path_is_coded_before_it_is_logged(capsys: pytest.Cap
 async def test_each_request_is_logged_once_with_its_route_and_without_its_query(
     capsys: pytest.CaptureFixture[str], node: Node
 ) -> None:
+    """R-42, R-184."""
     answer = await node.get("/open/x?access_token=secret")
     await node.get("/orders", node.tokens.bearer())
     await node.get("/orders")
@@ -126,6 +128,7 @@ async def test_each_request_is_logged_once_with_its_route_and_without_its_query(
 async def test_bytes_that_are_no_request_are_logged_without_any_of_them(
     capsys: pytest.CaptureFixture[str], node: Node
 ) -> None:
+    """R-184."""
     client = await node.connect()
     await client.send(b"GET /secret HTTP/1.1\nHost: x\n\n")
     await client.rest()
@@ -154,6 +157,7 @@ async def test_a_client_that_does_not_wait_is_counted_as_499(
 async def test_metrics_are_on_the_operations_listener_and_nowhere_else(
     redis_url: str, tmp_path: Path, upstream: Upstream, free_port: int
 ) -> None:
+    """R-185."""
     configured = nodes.settings(tmp_path, redis_url, upstream.url, operations={"port": free_port})
     async with nodes.running(configured) as node:
         await node.get("/open/x")

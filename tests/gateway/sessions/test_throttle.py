@@ -51,18 +51,21 @@ async def outcomes(throttle: Throttle, times: int, user: str, address: str, *, s
 )
 def test_an_address_is_counted_as_its_site(address: str, counted_as: str) -> None:
     # R-126
+    """R-126."""
     assert network(address) == counted_as
 
 
 @pytest.mark.parametrize("spelling", ["Alice", " alice\t", "\uff21LICE", "ALICE\u00a0"])
 def test_spellings_of_a_name_are_one_account(spelling: str) -> None:
     # R-125
+    """R-125."""
     assert account_digest(spelling) == account_digest("alice")
     assert account_digest(spelling) != account_digest("alicia")
 
 
 async def test_a_site_has_one_counter_for_all_of_its_addresses(throttle: Throttle) -> None:
     # R-126
+    """R-123, R-126."""
     for number in range(LOGIN.address_attempts):
         assert await outcomes(throttle, 1, f"user-{number}", f"2001:db8::{number:x}") == ["go"]
     assert await outcomes(throttle, 1, "somebody", "2001:db8::ffff:1") == ["CAPTCHA_REQUIRED"]
@@ -71,6 +74,7 @@ async def test_a_site_has_one_counter_for_all_of_its_addresses(throttle: Throttl
 
 async def test_many_addresses_together_bring_captchas_for_everybody_but_never_a_wait(throttle: Throttle) -> None:
     # R-123, R-124
+    """R-123, R-124."""
     for number in range(LOGIN.all_attempts):
         assert await outcomes(throttle, 1, f"user-{number}", f"192.0.2.{number}") == ["go"]
     assert await outcomes(throttle, 1, "somebody", "198.51.100.1") == ["CAPTCHA_REQUIRED"]
@@ -79,6 +83,7 @@ async def test_many_addresses_together_bring_captchas_for_everybody_but_never_a_
 
 async def test_whoever_shares_an_address_with_a_guesser_gets_in_with_a_captcha(throttle: Throttle) -> None:
     # R-124
+    """R-124."""
     for number in range(3 * LOGIN.address_limit):
         await throttle.enter(f"user-{number}", "192.0.2.1", solved=False)
     assert await outcomes(throttle, 1, "alice", "192.0.2.1") == ["LOGIN_THROTTLED"]
@@ -126,11 +131,13 @@ async def test_what_is_taken_back_is_never_more_than_there_was(throttle: Throttl
 
 async def test_attempts_at_once_are_counted_one_by_one(throttle: Throttle) -> None:
     # R-123
+    """R-123."""
     found = await asyncio.gather(*(throttle.enter("alice", "192.0.2.1", solved=False) for _ in range(30)))
     assert sum(refusal is None for refusal in found) == LOGIN.account_attempts
 
 
 async def test_a_store_that_is_away_lets_nobody_try() -> None:
+    """R-123."""
     nobody = connect("redis://127.0.0.1:1")
     with pytest.raises(StoreUnavailableError):
         await Throttle(nobody, LOGIN).enter("alice", "192.0.2.1", solved=True)
@@ -168,6 +175,7 @@ async def guarded(guard: PasswordGuard, door: Door, captcha: CaptchaAnswer | Non
 
 
 async def test_a_hosted_captcha_can_be_plugged_in(throttle: Throttle) -> None:
+    """R-127."""
     guard, wrong, right = PasswordGuard(throttle, Hosted(), lane().run), Door(), Door(right=True)
     for _ in range(LOGIN.account_attempts):
         assert await guarded(guard, wrong) is None
