@@ -6,7 +6,6 @@ The one public way is `Verifier.verify`. It is strict where PyJWT is lenient: th
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from jwt.api_jws import PyJWS
 from jwt.exceptions import PyJWTError
 
 from lockgate.clock import Clock
-from lockgate.codec import strict_json
+from lockgate.codec import base64url, strict_json
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity, UnverifiedToken, VerifiedClaims
 from lockgate.keys.keyring import KeyRing, VerificationKey
@@ -224,14 +223,10 @@ class Verifier:
 
 
 def _decode(part: str) -> bytes:
-    """Decode base64url without padding, refusing non-zero unused bits, so that one token has one spelling."""
     try:
-        data = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
-    except ValueError as error:
-        raise _Refused(Reason.TOKEN_MALFORMED, "not base64url") from error
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != part.encode("ascii"):
-        raise _Refused(Reason.TOKEN_MALFORMED, "unused bits are set")
-    return data
+        return base64url.decode(part)
+    except base64url.Base64UrlError as error:
+        raise _Refused(Reason.TOKEN_MALFORMED, str(error)) from error
 
 
 def _json_object(part: str) -> dict[str, Any]:

@@ -12,7 +12,6 @@ This module reads what a running gateway needs of it; `store` changes it.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import secrets
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from lockgate.clock import Clock, SystemClock
+from lockgate.codec import base64url
 from lockgate.errors import ConfigurationError
 from lockgate.keys.files import (
     REFRESH_FILE,
@@ -157,7 +157,7 @@ def create(directory: Path, alg: str = "EdDSA", clock: Clock | None = None) -> b
 def thumbprint(key: PublicKey) -> str:
     """The `kid` of a key: SHA-256 over its DER SubjectPublicKeyInfo, base64url, 22 characters (128 bit)."""
     der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()[:16]).rstrip(b"=").decode()
+    return base64url.encode(hashlib.sha256(der).digest()[:16])
 
 
 def algorithm_of(key: PublicKey) -> str:
@@ -206,7 +206,7 @@ def _is_roca(modulus: int) -> bool:
 
 def new_secret() -> str:
     """A secret for MACs, base64url without padding."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(MIN_SECRET_BYTES)).rstrip(b"=").decode()
+    return base64url.encode(secrets.token_bytes(MIN_SECRET_BYTES))
 
 
 def write_signing_key(directory: Path, key: SigningKey) -> None:
@@ -250,8 +250,9 @@ def load_secrets(directory: Path) -> tuple[bytes, ...]:
 
 def _secret(text: str, path: Path) -> bytes:
     try:
-        secret = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except ValueError as error:
+        # Without its padding, which other tools write.
+        secret = base64url.decode(text.rstrip("="))
+    except base64url.Base64UrlError as error:
         raise ConfigurationError(f"{path}: a secret is not base64url") from error
     if len(secret) < MIN_SECRET_BYTES:
         raise ConfigurationError(f"{path}: a secret is shorter than {MIN_SECRET_BYTES} bytes")

@@ -29,9 +29,10 @@ Redis measures all of it by its own clock, whatever the nodes' clocks say.
 
 from __future__ import annotations
 
-import base64
 import math
 from typing import Final, NamedTuple
+
+from lockgate.codec import base64url
 
 KEYS_LOCK: Final = "lg:keys:lock"
 KEYS_LOCK_MS: Final = 30_000
@@ -62,7 +63,7 @@ class UserKeys(NamedTuple):
     @classmethod
     def of(cls, sub: str) -> UserKeys:
         """The keys of the user `sub`."""
-        return cls("lg:{" + base64.urlsafe_b64encode(sub.encode("utf-8")).rstrip(b"=").decode("ascii") + "}")
+        return cls("lg:{" + base64url.encode(sub.encode("utf-8")) + "}")
 
     def jti(self, jti: str) -> str:
         """The blocklist entry of a token."""
@@ -109,7 +110,7 @@ class UserKeys(NamedTuple):
 def session_of(key: bytes) -> tuple[str, str]:
     """User and session id of a key that `ANY_SESSION` has found."""
     tag, _, sid = key.decode("ascii").removeprefix("lg:{").partition("}:session:")
-    return base64.urlsafe_b64decode(tag + "=" * (-len(tag) % 4)).decode("utf-8"), sid
+    return base64url.decode(tag).decode("utf-8"), sid
 
 
 KEYS_OF_A_QUESTION: Final = 3
@@ -132,7 +133,7 @@ def rate_key(route: str, per: str, who: str, window_s: int, index: int) -> bytes
         window_s: its length, so that a limit that was changed does not count on.
         index: which window since the epoch.
     """
-    tag = base64.urlsafe_b64encode(who.encode("utf-8")).rstrip(b"=").decode("ascii")
+    tag = base64url.encode(who.encode("utf-8"))
     return f"lg:rate:{{{route}:{per}:{window_s}:{tag}}}:{index}".encode("ascii")
 
 
