@@ -1,7 +1,8 @@
-"""`python -m tests.habits.counts`: the build of the source in three figures that reading alone does not hold.
+"""`python -m tests.habits.counts`: the build of the source in four figures that reading alone does not hold.
 
-- One-word function names: a bare verb says what is done only to a reader who has the class before them.
+- One-word function names: a bare verb says what is done only to a reader with the class at hand.
 - Waivers of "too many arguments" (`PLR0913`): each is a constructor or a call that is told too much at once.
+- Entries of `Args:` with three words or fewer: most say the name and the type again.
 - Modules with a test file of their name in the mirrored folder, where a reader looks for it first.
 """
 
@@ -19,6 +20,9 @@ from tests.habits.files import ROOT, project_files
 SAYS_NOTHING: Final = frozenset({"do", "handle", "data"})
 """Words that add nothing to the one beside them: `handle_request` counts as one word."""
 WAIVER: Final = re.compile(r"#\s*noqa:[^#]*\bPLR0913\b")
+FEW_WORDS: Final = 3
+ENTRY: Final = 4
+"""How far an entry of a section is indented."""
 GENERATED: Final = "migrations/versions"
 
 
@@ -29,6 +33,9 @@ class Figures:
     functions: int
     one_word: int
     waivers: int
+    arguments: int
+    """Entries of `Args:` sections."""
+    short_arguments: int
     unmirrored: tuple[str, ...]
     """Modules without a test file of their name, below the package."""
     modules: int
@@ -54,6 +61,27 @@ def is_one_word(name: str) -> bool:
     return len([word for word in name.split("_") if word and word not in SAYS_NOTHING]) <= 1
 
 
+def arguments_of(docstring: str) -> list[str]:
+    """What a docstring says of each argument, without the names; `docstring` is without its indentation."""
+    found: list[str] = []
+    section = False
+    for line in docstring.splitlines():
+        indentation = len(line) - len(line.lstrip())
+        if line.strip() and indentation == 0:
+            section = line == "Args:"
+        elif section and indentation == ENTRY:
+            found.append(line.partition(": ")[2])
+        elif section and line.strip():
+            found[-1] += f" {line.strip()}"
+    return found
+
+
+def docstrings_of(tree: ast.Module) -> list[str]:
+    """The docstrings of a module, its classes and functions, without their indentation."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    return [ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented)]
+
+
 def has_code(tree: ast.Module) -> bool:
     """Whether a module defines anything: a package's docstring and its imports need no test."""
     return any(not isinstance(node, ast.Expr | ast.Import | ast.ImportFrom) for node in tree.body)
@@ -69,6 +97,7 @@ def is_mirrored(module: Path, tests: Path) -> bool:
 def figures(package: Path, tests: Path) -> Figures:
     """What is in this package."""
     names: list[str] = []
+    arguments: list[str] = []
     unmirrored: list[str] = []
     modules = waivers = 0
     for file in project_files(package):
@@ -78,6 +107,7 @@ def figures(package: Path, tests: Path) -> Figures:
         tree = ast.parse(text)
         names += functions_of(tree)
         waivers += len(WAIVER.findall(text))
+        arguments += [one for docstring in docstrings_of(tree) for one in arguments_of(docstring)]
         if has_code(tree):
             modules += 1
             if not is_mirrored(file.relative_to(package), tests):
@@ -86,6 +116,8 @@ def figures(package: Path, tests: Path) -> Figures:
         functions=len(names),
         one_word=sum(is_one_word(name) for name in names),
         waivers=waivers,
+        arguments=len(arguments),
+        short_arguments=sum(len(one.split()) <= FEW_WORDS for one in arguments),
         unmirrored=tuple(unmirrored),
         modules=modules,
     )
@@ -99,14 +131,17 @@ def line(name: str, of: list[Figures]) -> str:
     mirrored = modules - sum(len(one.unmirrored) for one in of)
     return (
         f"{name:24}{functions:10}{one_word:10}{one_word / max(functions, 1):7.1%}"
-        f"{sum(one.waivers for one in of):9}{modules:9}{mirrored:10}{mirrored / max(modules, 1):7.1%}"
+        f"{sum(one.waivers for one in of):9}{sum(one.arguments for one in of):7}"
+        f"{sum(one.short_arguments for one in of):7}{modules:9}{mirrored:10}{mirrored / max(modules, 1):7.1%}"
     )
 
 
 def main() -> None:
     """Print the table, and the modules without a test file of their name."""
     found = {source: figures(ROOT / source, tests) for source, tests in packages().items()}
-    print(f"{'':24}{'functions':>10}{'one word':>10}{'':7}{'waivers':>9}{'modules':>9}{'mirrored':>10}")
+    print(
+        f"{'':24}{'functions':>10}{'one word':>17}{'waivers':>9}{'Args':>7}{'short':>7}{'modules':>9}{'mirrored':>17}"
+    )
     for source, one in found.items():
         print(line(source, [one]))
     print(line("all", list(found.values())))

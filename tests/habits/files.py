@@ -8,7 +8,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 DOT_FOLDERS: Final = frozenset({".ci", ".github"})
-"""Of the folders whose name begins with a dot, the ones that belong to the project."""
+"""The project's own folders among those with a dot in front."""
 SKIPPED: Final = frozenset({"__pycache__", "build", "dist", "node_modules"})
 
 

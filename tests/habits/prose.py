@@ -35,7 +35,7 @@ PER_THOUSAND: Final = 2.0
 WORST: Final = 20
 
 WORD: Final = re.compile(r"([A-Za-z]+)(?:['\u2019][A-Za-z]+)?")
-"""A word, and its first part alone: "who" of "who's"."""
+"""A word; the group is what stands before an apostrophe."""
 NOT_PROSE: Final = re.compile(r"``.*?``|`[^`\n]*`|\]\([^)\s]*\)|<?https?://[^\s>)]*>?|\{#.*?\}")
 """Code, link targets and addresses inside a line."""
 FENCE: Final = re.compile(r"\s*(```+|~~~+)")
