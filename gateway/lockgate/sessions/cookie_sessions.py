@@ -12,18 +12,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from lockgate.accounts.users import Account, Accounts
 from lockgate.admission.gate import STORE_AWAY, Link
 from lockgate.clock import Clock
+from lockgate.codec.sealing import derive_key, seal, unseal
 from lockgate.edge.headers import HeaderFacts
 from lockgate.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import format_gate
@@ -42,7 +39,6 @@ FRESH_SHARE: Final = 0.8
 """Of a token's life; then the next one is made while requests go on with this one."""
 RETRY_S: Final = 5.0
 """Until that is tried again, where it did not succeed."""
-_NONCE_BYTES: Final = 12
 
 _REFUSED: Final = {Outcome.UNKNOWN: Reason.COOKIE_UNKNOWN, Outcome.EXPIRED: Reason.COOKIE_EXPIRED}
 
@@ -284,8 +280,7 @@ class CookieSessions:
 
     async def _issue(self, cookie: SessionCookie, session: Session, account: Account) -> _Renewed:
         text, scope = self._access.issue(session, account)
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = nonce + AESGCM(_sealing_key(cookie)).encrypt(nonce, text.encode("ascii"), None)
+        sealed = seal(_sealing_key(cookie), text.encode("ascii"))
         await self._ask((b"SET", UserKeys.of(cookie.sub).held(cookie.sid), sealed, b"EX", self._access.life_s))
         token = UnverifiedToken(text)
         self._remember(cookie, token)
@@ -294,12 +289,8 @@ class CookieSessions:
     async def _look(self, cookie: SessionCookie) -> UnverifiedToken | None:
         """The token that Redis holds for a cookie, if it is still good."""
         sealed = await self._ask((b"GET", UserKeys.of(cookie.sub).held(cookie.sid)))
-        if not isinstance(sealed, bytes):
-            return None
-        nonce, box = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-        try:
-            text = AESGCM(_sealing_key(cookie)).decrypt(nonce, box, None)
-        except (InvalidTag, ValueError):
+        text = unseal(_sealing_key(cookie), sealed) if isinstance(sealed, bytes) else None
+        if text is None:
             return None
         token = format_gate(text)
         return None if isinstance(token, Refusal) or not self._remember(cookie, token) else token
@@ -340,4 +331,4 @@ def _settle(answered: asyncio.Future[list[Any] | None], replies: list[Any] | Non
 
 def _sealing_key(cookie: SessionCookie) -> bytes:
     """A digest of the cookie, which is in nobody's hands but the browser's."""
-    return hashlib.sha256(b"lockgate session cookie key\0" + cookie.value).digest()
+    return derive_key(b"lockgate session cookie key\0", cookie.value)

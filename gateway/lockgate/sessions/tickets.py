@@ -7,17 +7,15 @@ token that comes out is verified like any other.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 import secrets
 from importlib.resources import files
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from lockgate.accounts.throttle import used_up
+from lockgate.codec import base64url
+from lockgate.codec.sealing import derive_key, seal_once, unseal_once
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import UnverifiedToken
 from lockgate.stores.layout import TICKET_LIFE_S, UserKeys, ticket_key
@@ -26,8 +24,6 @@ from lockgate.stores.script import Script
 
 _SECRET_BYTES: Final = 32
 _TICKET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
-_NONCE: Final = bytes(12)
-"""Constant, because a key seals one token only (NIST SP 800-38D section 8)."""
 
 
 class Tickets:
@@ -57,27 +53,25 @@ class Tickets:
         wait_ms = await self._make_room(keys=[UserKeys.of(sub).tickets], args=[name, TICKET_LIFE_S * 1000, self._most])
         if wait_ms:
             return Refusal(Reason.TOO_MANY_TICKETS, headers=used_up(self._most, wait_ms))
-        sealed = AESGCM(key).encrypt(_NONCE, token.encode("ascii"), None)
+        sealed = seal_once(key, token.encode("ascii"))  # a ticket is made for one token
         with store_errors():
             await self._redis.set(name, sealed, ex=TICKET_LIFE_S)
-        return base64.urlsafe_b64encode(secret).rstrip(b"=").decode("ascii")
+        return base64url.encode(secret)
 
     async def redeem(self, ticket: str) -> bytes | None:
         """The token of a ticket, worth nothing from now on; `None` for one that is unknown, used or too old."""
         if _TICKET.fullmatch(ticket) is None:
             return None
-        name, key = _derived(base64.urlsafe_b64decode(f"{ticket}="))
+        try:
+            name, key = _derived(base64url.decode(ticket))
+        except base64url.Base64UrlError:
+            return None
         with store_errors():
             sealed = await self._redis.getdel(name)
-        if not isinstance(sealed, bytes):
-            return None
-        try:
-            return AESGCM(key).decrypt(_NONCE, sealed, None)
-        except InvalidTag:
-            return None
+        return unseal_once(key, sealed) if isinstance(sealed, bytes) else None
 
 
 def _derived(secret: bytes) -> tuple[str, bytes]:
     """Name and key: two digests of the secret, of which neither tells the other."""
     name = hashlib.sha256(b"lockgate ticket name\0" + secret).hexdigest()
-    return ticket_key(name), hashlib.sha256(b"lockgate ticket key\0" + secret).digest()
+    return ticket_key(name), derive_key(b"lockgate ticket key\0", secret)
