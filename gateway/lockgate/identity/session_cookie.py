@@ -9,19 +9,15 @@ reads Redis, cannot make its cookie. The user's id is in it because it names the
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
+from lockgate.codec.mac_token import MacToken
 from lockgate.edge.cookies import LOCALHOST_NAME, SECURE_NAME
 
 PREFIX: Final = b"lgc_"
 MAX_BYTES: Final = 2048
-_SID_BYTES: Final = 16
-_MAC_BYTES: Final = 32
-_PURPOSE: Final = b"lockgate session cookie\0"
+_FORM: Final = MacToken(prefix=PREFIX, purpose=b"lockgate session cookie\0", sizes=(16,), max_bytes=MAX_BYTES)
 
 Mode = Literal["off", "secure", "localhost"]
 NAMES: Final[dict[Mode, bytes]] = {"off": b"", "secure": SECURE_NAME, "localhost": LOCALHOST_NAME}
@@ -57,24 +53,14 @@ class CookieCodec:
 
     def make(self, sub: str, sid: str) -> SessionCookie:
         """The cookie of a session."""
-        head, tail = bytes.fromhex(sid), sub.encode("utf-8")
-        blob = head + _mac(self._keys[0], head, tail) + tail
-        return SessionCookie(PREFIX + base64.urlsafe_b64encode(blob).rstrip(b"="), sub, sid)
+        return SessionCookie(_FORM.make(self._keys[0], bytes.fromhex(sid), sub.encode("utf-8")), sub, sid)
 
     def read(self, value: bytes) -> SessionCookie | None:
         """What a cookie says, or `None`: not one of ours, or not to the letter."""
-        if not value.startswith(PREFIX) or len(value) > MAX_BYTES:
+        fields = _FORM.read(self._keys, value)
+        if fields is None:
             return None
-        text = value.removeprefix(PREFIX)
-        try:
-            blob = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        except ValueError:
-            return None
-        if len(blob) <= _SID_BYTES + _MAC_BYTES or base64.urlsafe_b64encode(blob).rstrip(b"=") != text:
-            return None
-        sid, mac, sub = blob[:_SID_BYTES], blob[_SID_BYTES : _SID_BYTES + _MAC_BYTES], blob[_SID_BYTES + _MAC_BYTES :]
-        if not any(hmac.compare_digest(mac, _mac(key, sid, sub)) for key in self._keys):
-            return None
+        sid, sub = fields
         return SessionCookie(value, sub.decode("utf-8"), sid.hex())
 
 
@@ -94,7 +80,3 @@ def set_cookie(mode: Mode, value: bytes, max_age_s: int) -> str:
 def delete_cookie(mode: Mode) -> str:
     """The Set-Cookie field that takes it away: the same attributes, or the browser would keep the one it has."""
     return set_cookie(mode, b"", 0)
-
-
-def _mac(key: bytes, sid: bytes, sub: bytes) -> bytes:
-    return hmac.new(key, _PURPOSE + sid + sub, hashlib.sha256).digest()

@@ -9,20 +9,22 @@ same successor again. The prefix is for tools that look for leaked secrets.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import secrets
 from collections.abc import Sequence
 from typing import Final, NamedTuple
+
+from lockgate.codec.mac_token import MacToken
 
 PREFIX: Final = "lgr_"
 MAX_TOKEN_CHARACTERS: Final = 2048
 _SID_BYTES: Final = 16
 _GENERATION_BYTES: Final = 4
-_MAC_BYTES: Final = 32
-_FIXED_BYTES: Final = _SID_BYTES + _GENERATION_BYTES + _MAC_BYTES
-_PURPOSE: Final = b"lockgate refresh token\0"
+_FORM: Final = MacToken(
+    prefix=PREFIX.encode("ascii"),
+    purpose=b"lockgate refresh token\0",
+    sizes=(_SID_BYTES, _GENERATION_BYTES),
+    max_bytes=MAX_TOKEN_CHARACTERS,
+)
 
 
 class RefreshClaim(NamedTuple):
@@ -60,36 +62,14 @@ class RefreshTokens:
 
     def make(self, claim: RefreshClaim) -> str:
         """The token of a generation; always the same for the same key."""
-        sid, generation, sub = _encode(claim)
-        blob = sid + generation + _mac(self._keys[0], sid, generation, sub) + sub
-        return PREFIX + base64.urlsafe_b64encode(blob).rstrip(b"=").decode("ascii")
+        generation = claim.generation.to_bytes(_GENERATION_BYTES, "big")
+        token = _FORM.make(self._keys[0], bytes.fromhex(claim.sid), generation, claim.sub.encode("utf-8"))
+        return token.decode("ascii")
 
     def read(self, token: str) -> RefreshClaim | None:
         """What a token says, or `None`: not one of ours."""
-        if not token.startswith(PREFIX) or len(token) > MAX_TOKEN_CHARACTERS:
+        fields = _FORM.read(self._keys, token.encode("ascii")) if token.isascii() else None
+        if fields is None:
             return None
-        text = token.removeprefix(PREFIX)
-        try:
-            blob = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        except ValueError:
-            return None
-        if len(blob) <= _FIXED_BYTES or base64.urlsafe_b64encode(blob).rstrip(b"=").decode("ascii") != text:
-            return None
-        sid, rest = blob[:_SID_BYTES], blob[_SID_BYTES:]
-        generation, rest = rest[:_GENERATION_BYTES], rest[_GENERATION_BYTES:]
-        mac, sub = rest[:_MAC_BYTES], rest[_MAC_BYTES:]
-        if not any(hmac.compare_digest(mac, _mac(key, sid, generation, sub)) for key in self._keys):
-            return None
+        sid, generation, sub = fields
         return RefreshClaim(sub.decode("utf-8"), sid.hex(), int.from_bytes(generation, "big"))
-
-
-def _encode(claim: RefreshClaim) -> tuple[bytes, bytes, bytes]:
-    return (
-        bytes.fromhex(claim.sid),
-        claim.generation.to_bytes(_GENERATION_BYTES, "big"),
-        claim.sub.encode("utf-8"),
-    )
-
-
-def _mac(key: bytes, sid: bytes, generation: bytes, sub: bytes) -> bytes:
-    return hmac.new(key, _PURPOSE + sid + generation + sub, hashlib.sha256).digest()
