@@ -33,7 +33,7 @@ def test_reasons_with_equal_answers_are_different_reasons() -> None:
 
 
 def test_no_answer_tells_what_was_wrong_with_an_access_token() -> None:
-    """`E-TOKEN`: no oracle. That a token has expired says nothing new of one that has no other fault."""
+    """R-12: no oracle. That a token has expired says nothing new of one that has no other fault."""
     names = [r for r in Reason if r.name.startswith("TOKEN_") or r in (Reason.SESSION_ENDED, Reason.EPOCH_RAISED)]
     names.remove(Reason.TOKEN_EXPIRED)
     assert len(names) > 8

@@ -100,6 +100,7 @@ async def service() -> AsyncIterator[Service]:
 async def test_a_set_signed_for_a_request_without_a_body_carries_none_in(
     service: Service, method: str, framing: str, body: bytes
 ) -> None:
+    """R-223."""
     answer = await service.ask(signed(method=method), framing, body)
     assert answer.status == 401
     assert service.bodies == []
@@ -110,6 +111,7 @@ async def test_a_set_signed_for_a_request_without_a_body_carries_none_in(
 async def test_a_set_that_does_not_tell_of_a_body_is_good_for_a_request_without_one(
     service: Service, said: Body
 ) -> None:
+    """R-223."""
     assert (await service.ask(signed_whatever(body=said))).status == 200
     assert (await service.ask(signed_whatever(body=said, method="POST"), "Content-Length: 0\r\n")).status == 200
     assert service.bodies == [b"", b""]
@@ -122,6 +124,7 @@ async def test_a_set_for_a_proxy_carries_no_body_into_a_service_that_expects_non
 
 
 async def test_a_body_that_was_signed_as_streamed_is_handed_on(service: Service) -> None:
+    """R-223."""
     long = bytes(MAX_DIGEST_BODY + 1)
     request = signed(method="POST", body=Body.STREAMED)
     assert (await service.ask(request, "Transfer-Encoding: chunked\r\n", CHUNKED)).status == 200
@@ -131,12 +134,14 @@ async def test_a_body_that_was_signed_as_streamed_is_handed_on(service: Service)
 
 
 async def test_a_body_that_is_declared_to_be_short_is_covered_or_refused(service: Service) -> None:
+    """R-59, R-223."""
     request = signed(method="POST", body=Body.STREAMED)
     assert (await service.ask(request, "Content-Length: 5\r\n", b"hello")).status == 401
     assert service.bodies == []
 
 
 async def test_what_is_said_of_the_body_cannot_be_changed_on_the_way(service: Service) -> None:
+    """R-59, R-223."""
     request = signed(method="POST").altered("signature-input", lambda said: said.replace('"none-', '"streamed-'))
     assert (await service.ask(request, "Transfer-Encoding: chunked\r\n", CHUNKED)).status == 401
     assert [refused.reason for refused in service.refusals] == [Refused.BAD_SIGNATURE]

@@ -12,7 +12,7 @@ HOST = b"Host: shop.example\r\n"
 async def refused(node: Node, upstream: Upstream, raw: bytes, status: int, code: str | None = None) -> Message:
     """The bytes get exactly one answer and the connection ends; nothing reaches a service; the worker serves on.
 
-    E-WIRE of the error table, and the rules for every error below it.
+    R-80 to R-86, and what holds for every error (R-128, R-186).
     """
     client = await node.connect()
     await client.send(raw)

@@ -234,7 +234,7 @@ async def test_me_is_the_identity_that_the_services_see(caller: Caller, service:
     [("POST", "/auth/logout"), ("POST", "/auth/logout-all"), ("GET", "/auth/me")],
 )
 async def test_what_needs_credentials_says_which(caller: Caller, method: str, path: str) -> None:
-    """`E-NOAUTH`, `E-TOKEN` and `E-REQ` of RFC 6750 section 3."""
+    """R-41, RFC 6750 section 3."""
 
     async def ask(fields: str) -> Message:
         return await caller.node.ask(f"{method} {path} HTTP/1.1\r\n{fields}")

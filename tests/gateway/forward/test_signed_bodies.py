@@ -59,6 +59,7 @@ async def forwarded(gateway: Node, service: Upstream, method: str, fields: str =
 async def test_the_signature_says_what_body_is_forwarded(  # noqa: PLR0913, PLR0917 - two ends, and a request
     gateway: Node, service: Upstream, method: str, fields: str, body: bytes, said: Body
 ) -> None:
+    """R-223."""
     sent = await forwarded(gateway, service, method, fields, body)
     assert said_of_body(gateway, sent, method) is said
 
@@ -68,6 +69,7 @@ async def test_the_signature_says_what_body_is_forwarded(  # noqa: PLR0913, PLR0
 async def test_what_was_signed_for_a_request_without_a_body_carries_none_into_a_service(
     gateway: Node, service: Upstream, method: str, framing: str
 ) -> None:
+    """R-223."""
     sent = await forwarded(gateway, service, method)
     reached: list[bytes] = []
     refused: list[SignatureRefused] = []

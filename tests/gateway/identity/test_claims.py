@@ -258,7 +258,7 @@ def test_an_access_token_is_no_refresh_token(signer: Signer) -> None:
 def test_no_refusal_of_a_token_tells_what_was_wrong_with_it_but_that_it_has_expired(
     gate: Gate, signer: Signer, clock: ManualClock
 ) -> None:
-    """R-12 and `E-TOKEN`: no oracle between a bad signature, a wrong type and an unknown key, expired or not.
+    """R-12, R-227: no oracle between a bad signature, a wrong type and an unknown key, expired or not.
 
     `token_expired` is said of one that was signed, of the right type, issuer and audience, and has no other fault.
     """
