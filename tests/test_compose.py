@@ -382,7 +382,7 @@ def copied() -> list[str]:
 
 def test_everything_the_image_is_built_from_exists_and_is_sent_to_the_engine() -> None:
     sources = copied()
-    assert {"deploy/requirements.lock", "gateway", "trust", "services", "lockgate.toml"} <= set(sources)
+    assert {"deploy/requirements.lock", "gateway", "trust", "common", "services", "lockgate.toml"} <= set(sources)
     assert [source for source in sources if not (ROOT / source).exists()] == []
     ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [rule for rule in ignore if rule and not rule.startswith("#")]

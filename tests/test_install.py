@@ -25,7 +25,17 @@ LOCKS: Final = {"requirements.lock": ("build",), "requirements-dev.lock": ("buil
 """Each lock, and the dependency groups in it."""
 EXTRAS: Final = {"requirements.lock": ("embedded",), "requirements-dev.lock": ("embedded", "otel")}
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SOURCES: Final = ("Makefile", "pyproject.toml", "README.md", "LICENSE", *LOCKS, "gateway", "trust", "services")
+SOURCES: Final = (
+    "Makefile",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    *LOCKS,
+    "gateway",
+    "trust",
+    "common",
+    "services",
+)
 
 
 def pinned(lock: str) -> dict[str, Version]:
