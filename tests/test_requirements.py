@@ -55,7 +55,7 @@ def numbers_proved_in(file: Path) -> frozenset[str]:
 
 
 def files_called(name: str) -> list[Path]:
-    """The test files whose path ends with this name."""
+    """The test files with a path that ends with this name."""
     parts = Path(f"{name}.py").parts
     return [file for file in TESTS.rglob(parts[-1]) if file.parts[-len(parts) :] == parts]
 
