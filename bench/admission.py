@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 from lockgate.admission.gate import Admission
 from lockgate.cli.devstack import redis_server
 from lockgate.clock import SystemClock
-from lockgate.identity.model import Identity, VerifiedClaims
+from lockgate.identity.model import Principal, VerifiedClaims
 from lockgate.stores.layout import admission_keys
 from lockgate.stores.links import link_to
 from lockgate_trust import cover
@@ -38,8 +38,8 @@ Round = Callable[[], Awaitable[None]]
 
 def _claims(number: int) -> VerifiedClaims:
     sub, jti, sid = f"user-{number}", f"token-{number}", f"session-{number}"
-    bearer = Identity(sub, sid, jti, "bench", (), frozenset(), 0, (), cover(()), "")
-    return VerifiedClaims(exp=2e9, not_before=0, epoch=0, bearer=bearer, question=admission_keys(sub, jti, sid))
+    principal = Principal(sub, sid, jti, "bench", (), frozenset(), 0, (), cover(()), "")
+    return VerifiedClaims(exp=2e9, not_before=0, epoch=0, principal=principal, question=admission_keys(sub, jti, sid))
 
 
 async def _by_link(admission: Admission, tokens: list[VerifiedClaims]) -> None:

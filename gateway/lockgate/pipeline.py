@@ -156,7 +156,7 @@ class Pipeline:
         claims = unverified if isinstance(unverified, Refusal) else self._verifier.verify(unverified)
         if isinstance(claims, Refusal):
             return claims
-        if (claims.bearer.sub, claims.bearer.sid) != (current.bearer.sub, current.bearer.sid):
+        if (claims.principal.sub, claims.principal.sid) != (current.principal.sub, current.principal.sid):
             return Refusal(Reason.TOKEN_BAD_CLAIMS, note="of another session")
         verdict = await self._admission.verdict(claims)
         if isinstance(verdict, Refusal):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from lockgate.admission.rate import Tally, Window, Windows, subject
 from lockgate.clock import Clock
 from lockgate.errors import Reason, Refusal
-from lockgate.identity.model import Identity, VerifiedClaims, admit
+from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.policy.limits import Limit
 from lockgate.stores.layout import KEYS_OF_A_QUESTION
 from lockgate.stores.link import AWAY, Away, call_back
@@ -79,7 +79,7 @@ class Admission:
         windows: Sequence[Window] = ()
         if limits:
             now = self._clock.now()
-            sub = claims.bearer.sub if claims is not None else None
+            sub = claims.principal.sub if claims is not None else None
             windows = [self._windows.of(limit, subject(limit, sub, client), now) for limit in limits]
         elif claims is None:
             decide(Admitted(None, ""))
@@ -91,7 +91,7 @@ class Admission:
     async def verdict(self, claims: VerifiedClaims) -> Identity | Refusal:
         """Whether a token is still welcome, for callers that can wait."""
         verdict = await self.answer(claims, (), "")
-        return verdict if isinstance(verdict, Refusal) else admit(claims)
+        return verdict if isinstance(verdict, Refusal) else Identity(claims.principal)
 
     async def answer(self, claims: VerifiedClaims | None, limits: Sequence[Limit], client: str) -> Verdict:
         """The same as `ask`, for callers that can wait."""
@@ -165,7 +165,7 @@ class Admission:
             if tightest is None or left < lowest:
                 tightest, lowest = window, left
         limits = "" if tightest is None else tightest.lines(lowest, now)
-        return Admitted(None if claims is None else admit(claims), limits, claims)
+        return Admitted(None if claims is None else Identity(claims.principal), limits, claims)
 
     def _give_back(self, tallies: dict[Window, Tally]) -> None:
         """Requests that were refused do not count: who keeps knocking is let in again as soon as there is room."""

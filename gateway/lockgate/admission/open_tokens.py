@@ -286,5 +286,5 @@ def _names(claims: VerifiedClaims | None) -> tuple[bytes, ...]:
     """What the channel may call it."""
     if claims is None:
         return ()
-    bearer = claims.bearer
-    return f"jti:{bearer.jti}".encode(), f"sid:{bearer.sid}".encode(), f"sub:{bearer.sub}".encode()
+    principal = claims.principal
+    return f"jti:{principal.jti}".encode(), f"sid:{principal.sid}".encode(), f"sub:{principal.sub}".encode()

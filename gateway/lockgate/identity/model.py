@@ -1,7 +1,7 @@
 """The three stages of trust in who is asking, as three types.
 
-`UnverifiedToken` is text that merely looks like a token. `VerifiedClaims` were signed by us and are meant for us, but
-may have been revoked since. `Identity` is what admission let in; only an `Identity` is ever forwarded.
+`UnverifiedToken` is text that merely looks like a token. `VerifiedClaims` were signed by this issuer for this audience,
+but may have been revoked since. `Identity` is a principal that admission let in; only an `Identity` is ever forwarded.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ UnverifiedToken = NewType("UnverifiedToken", str)
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Somebody who was let in.
+class Principal:
+    """The user, session and grants that the claims of a token name (RFC 7519).
 
     Attributes:
         sub: the user.
@@ -50,6 +50,10 @@ class Identity:
         return not self.roles
 
 
+Identity = NewType("Identity", Principal)
+"""A principal that was admitted. Only `lockgate.admission.gate` makes one, after Redis was asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class VerifiedClaims:
     """The claims of an access token whose signature, issuer, audience and times were checked (RFC 9068 section 4).
@@ -58,19 +62,14 @@ class VerifiedClaims:
         exp: Unix seconds after which the token is dead, before leeway.
         not_before: Unix seconds from which it may be used, before leeway: the later of `iat` and `nbf`.
         epoch: the user's logout-everywhere counter when the token was issued.
-        bearer: the identity it stands for, once admission says that nothing of it was revoked.
+        principal: whom the token names; an `Identity` once admission has found that nothing of it was revoked.
     """
 
     exp: float
     not_before: float
     epoch: int
-    bearer: Identity
+    principal: Principal
     question: tuple[bytes, bytes, bytes]
     """The Redis keys that tell whether it was revoked: token, session, epoch."""
     kid: str = ""
     """Of the key that signed it, so that what is open can end with the key; empty where no key did."""
-
-
-def admit(claims: VerifiedClaims) -> Identity:
-    """Turn claims into an identity. Only admission calls this, after the answer of the store."""
-    return claims.bearer

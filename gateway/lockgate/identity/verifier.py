@@ -17,7 +17,7 @@ from jwt.exceptions import PyJWTError
 from lockgate.clock import Clock
 from lockgate.codec import base64url, strict_json
 from lockgate.errors import Reason, Refusal
-from lockgate.identity.model import Identity, UnverifiedToken, VerifiedClaims
+from lockgate.identity.model import Principal, UnverifiedToken, VerifiedClaims
 from lockgate.keys.keyring import KeyRing, VerificationKey
 from lockgate_trust import cover, token_headers
 from lockgate_trust.caller import MAX_SECONDS
@@ -187,7 +187,7 @@ class Verifier:
         epoch = payload.get("epoch")
         if type(epoch) is not int or not 0 <= epoch < _LATEST:
             raise _Refused(Reason.TOKEN_BAD_CLAIMS, "epoch is not a counter")
-        bearer = _identity(
+        principal = _principal(
             sub=sub,
             sid=sid,
             jti=jti,
@@ -201,7 +201,7 @@ class Verifier:
             exp=exp,
             not_before=max(iat, nbf),
             epoch=epoch,
-            bearer=bearer,
+            principal=principal,
             question=self._keys_of(sub, jti, sid),
             kid=kid,
         )
@@ -283,7 +283,7 @@ def _is_word(text: str) -> bool:
     return 0 < len(text) <= MAX_TEXT and text.isascii() and text.isprintable() and " " not in text
 
 
-def _identity(  # noqa: PLR0913 - the claims of one token, by name
+def _principal(  # noqa: PLR0913 - the claims of one token, by name
     *,
     sub: str,
     sid: str,
@@ -293,11 +293,11 @@ def _identity(  # noqa: PLR0913 - the claims of one token, by name
     scopes: frozenset[str],
     auth_time: int | None,
     amr: tuple[str, ...],
-) -> Identity:
+) -> Principal:
     present = token_headers(
         user_id=sub, roles=frozenset(roles), scopes=scopes, session_id=sid, token_id=jti, auth_time=auth_time
     )
-    return Identity(
+    return Principal(
         sub=sub,
         sid=sid,
         jti=jti,

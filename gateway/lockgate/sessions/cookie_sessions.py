@@ -166,7 +166,7 @@ class CookieSessions:
         now = self._clock.now()
         if now >= known.renew_at:
             known.renew_at = now + RETRY_S
-            cookie = SessionCookie(value, claims.bearer.sub, claims.bearer.sid)
+            cookie = SessionCookie(value, claims.principal.sub, claims.principal.sid)
             self._begin_task(self._catch_up(cookie, request_id))
         return claims
 
@@ -311,7 +311,7 @@ class CookieSessions:
     def _remember(self, cookie: SessionCookie, token: UnverifiedToken) -> bool:
         """Have the verifier judge a token, and remember whose it is; whether it is good."""
         claims = self._verifier.verify(token)
-        if isinstance(claims, Refusal) or (claims.bearer.sub, claims.bearer.sid) != (cookie.sub, cookie.sid):
+        if isinstance(claims, Refusal) or (claims.principal.sub, claims.principal.sid) != (cookie.sub, cookie.sid):
             return False
         known = self._known
         if cookie.value not in known and len(known) >= MAX_KNOWN:

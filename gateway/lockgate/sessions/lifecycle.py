@@ -251,11 +251,11 @@ class Sessions:
         if isinstance(unverified, Refusal):
             return
         claims = self._verifier.read(unverified)  # whatever this node's clock says of it; others may differ
-        if isinstance(claims, Refusal) or claims.bearer.client_id != whose:
+        if isinstance(claims, Refusal) or claims.principal.client_id != whose:
             return
-        changed = await self._families.block_token(claims.bearer.sub, claims.bearer.jti, claims.exp)
+        changed = await self._families.block_token(claims.principal.sub, claims.principal.jti, claims.exp)
         note = self._audit.record if changed else self._audit.log
-        note(Event.REVOKE, sub=claims.bearer.sub, jti=claims.bearer.jti, **call.audit_fields)
+        note(Event.REVOKE, sub=claims.principal.sub, jti=claims.principal.jti, **call.audit_fields)
 
     async def logout(self, identity: Identity, call: CallOrigin) -> None:
         """End this session."""

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from lockgate.admission.gate import Admission, Verdict
 from lockgate.errors import Reason, Refusal
-from lockgate.identity.model import Identity, VerifiedClaims
+from lockgate.identity.model import Principal, VerifiedClaims
 from lockgate.stores.layout import admission_keys
 from lockgate.stores.links import StoreLink, link_to
 from lockgate.stores.redis import RedisClient
@@ -24,7 +24,7 @@ LINK_TIMEOUT_S = 5
 
 def claims(sub: str = "alice", jti: str = "token-1", sid: str = "session-1", epoch: int = 0) -> VerifiedClaims:
     """The claims of a token that was verified."""
-    bearer = Identity(
+    principal = Principal(
         sub=sub,
         sid=sid,
         jti=jti,
@@ -36,7 +36,9 @@ def claims(sub: str = "alice", jti: str = "token-1", sid: str = "session-1", epo
         covered=cover(()),
         header_lines="",
     )
-    return VerifiedClaims(exp=2e9, not_before=0, epoch=epoch, bearer=bearer, question=admission_keys(sub, jti, sid))
+    return VerifiedClaims(
+        exp=2e9, not_before=0, epoch=epoch, principal=principal, question=admission_keys(sub, jti, sid)
+    )
 
 
 @contextlib.asynccontextmanager

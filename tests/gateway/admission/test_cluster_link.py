@@ -62,7 +62,7 @@ async def test_two_hundred_users_of_one_tick_are_one_round_trip_to_each_master(
     assert refused == {7: Reason.TOKEN_REVOKED, 8: Reason.SESSION_ENDED, 9: Reason.EPOCH_RAISED}
     for number, verdict in enumerate(verdicts):
         if isinstance(verdict, Admitted):
-            assert verdict.identity is questions[number].bearer
+            assert verdict.identity is questions[number].principal
 
 
 async def test_limits_are_counted_wherever_their_counter_is(redis: RedisClient) -> None:

@@ -20,8 +20,8 @@ async def test_a_token_that_nobody_revoked_is_let_in(redis: Redis) -> None:
     async with opened(redis) as link:
         (verdict,) = await together(gate(link), [asked])
         assert isinstance(verdict, Admitted)
-        assert verdict.identity is asked.bearer
-        assert await gate(link).verdict(asked) is asked.bearer
+        assert verdict.identity is asked.principal
+        assert await gate(link).verdict(asked) is asked.principal
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ async def test_fifty_requests_of_one_tick_are_one_mget(redis: Redis) -> None:
     for number, verdict in enumerate(verdicts):  # nobody gets somebody else's identity
         assert isinstance(verdict, Admitted) == (number not in refused)
         if isinstance(verdict, Admitted):
-            assert verdict.identity is questions[number].bearer
+            assert verdict.identity is questions[number].principal
 
 
 async def test_questions_of_many_ticks_get_their_own_answers(redis: Redis) -> None:

@@ -36,8 +36,8 @@ def refused(outcome: object, *reasons: Reason) -> None:
 
 def test_a_token_of_each_kind_of_key_is_believed(gate: Gate, each_signer: Signer) -> None:
     claims = accepted(gate.judge(each_signer.token()))
-    assert claims.bearer.sub == "alice"
-    assert claims.bearer.scopes == {"orders:read"}
+    assert claims.principal.sub == "alice"
+    assert claims.principal.scopes == {"orders:read"}
     assert claims.question == admission_keys("alice", "token-1", "session-1")
 
 
@@ -352,6 +352,6 @@ def test_whatever_a_signed_token_says_there_is_a_verdict(
     if isinstance(outcome, Refusal):
         assert outcome.reason.code == ("token_expired" if outcome.reason is Reason.TOKEN_EXPIRED else "invalid_token")
     else:
-        lines = outcome.bearer.header_lines.split("\r\n")
+        lines = outcome.principal.header_lines.split("\r\n")
         assert all(line.isprintable() for line in lines)
         assert len(lines) <= 8

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.errors import ConfigurationError, Reason, Refusal
-from lockgate.identity.model import Identity
+from lockgate.identity.model import Identity, Principal
 from lockgate.policy.authorize import authorize
 from lockgate.policy.routes import KNOWN_METHODS, OWN_PREFIXES, Route, RouteTable, find, is_own
 from lockgate.settings import Settings
@@ -161,7 +161,7 @@ def test_what_anybody_may_write_takes_an_explicit_word(route: dict[str, Any]) ->
 
 
 def _somebody(*scopes: str) -> Identity:
-    return Identity("alice", "s", "j", "web", (), frozenset(scopes), 0, (), cover(()), "")
+    return Identity(Principal("alice", "s", "j", "web", (), frozenset(scopes), 0, (), cover(()), ""))
 
 
 def _route(**changes: Any) -> Route:  # noqa: ANN401 - as in the configuration file

@@ -93,7 +93,7 @@ class Node:
         assert not isinstance(unverified, Refusal)
         claims = self.verifier.read(unverified)
         assert not isinstance(claims, Refusal)
-        await self.families.block_token(claims.bearer.sub, claims.bearer.jti, claims.exp)
+        await self.families.block_token(claims.principal.sub, claims.principal.jti, claims.exp)
 
     def use(self, ring: KeyRing) -> None:
         """Sign, make and read with the keys of this ring from now on."""

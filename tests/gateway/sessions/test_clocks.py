@@ -66,7 +66,7 @@ async def test_a_revoked_token_is_remembered_for_as_long_as_any_node_takes_it(
     pair = await at(issuer_s).login("alice")
     claims = claims_of(at(verifier_s), pair)
     await at(revoker_s).revoke(pair.access)
-    left = await remembered_s(redis, UserKeys.of("alice").jti(claims.bearer.jti))
+    left = await remembered_s(redis, UserKeys.of("alice").jti(claims.principal.jti))
     assert left >= good_for_s(at(verifier_s), claims)
 
 
@@ -95,7 +95,7 @@ async def test_tokens_that_begin_to_hold_later_never_do_once_their_session_has_e
     claims = claims_of(right, pair)
     await right.revoke(pair.access)
     await right.families.end("alice", pair.session.sid)
-    for key in (UserKeys.of("alice").jti(claims.bearer.jti), UserKeys.of("alice").ended(pair.session.sid)):
+    for key in (UserKeys.of("alice").jti(claims.principal.jti), UserKeys.of("alice").ended(pair.session.sid)):
         assert await remembered_s(redis, key) >= good_for_s(right, claims)
     # A second end, of which nobody knows how far ahead the tokens are, makes the first one no shorter.
     await right.families.end("alice", pair.session.sid)
@@ -111,7 +111,7 @@ async def test_a_token_of_a_node_that_is_far_behind_is_remembered_while_that_nod
     pair = await behind.login("alice")
     claims = claims_of(behind, pair)
     await at(0).revoke(pair.access)
-    assert await remembered_s(redis, UserKeys.of("alice").jti(claims.bearer.jti)) >= good_for_s(behind, claims)
+    assert await remembered_s(redis, UserKeys.of("alice").jti(claims.principal.jti)) >= good_for_s(behind, claims)
 
 
 @pytest.mark.parametrize("off_s", WRONG)

@@ -220,7 +220,7 @@ class Socket:
             return entry
         claims, sockets = entry.admitted.claims, self._sockets
         if claims is not None:
-            self._lease = await sockets.leases.take(claims.bearer.sub)
+            self._lease = await sockets.leases.take(claims.principal.sub)
             if self._lease is None:
                 return Refusal(Reason.TOO_MANY_SOCKETS, headers=(("Retry-After", "1"),))
         outcome = await ask_service(entry, sockets.sides, now=sockets.clock.now(), timeout_s=self._route.timeout_s)
