@@ -88,16 +88,12 @@ class Admission:
             asyncio.get_running_loop().call_soon(self._flush)
         self._waiting.append((claims, windows, decide))
 
-    async def verdict(self, claims: VerifiedClaims) -> Identity | Refusal:
-        """Whether a token is still welcome, for callers that can wait."""
-        verdict = await self.answer(claims, (), "")
-        return verdict if isinstance(verdict, Refusal) else Identity(claims.principal)
-
-    async def answer(self, claims: VerifiedClaims | None, limits: Sequence[Limit], client: str) -> Verdict:
-        """The same as `ask`, for callers that can wait."""
+    async def judge_token(self, claims: VerifiedClaims) -> Identity | Refusal:
+        """Whether a token is still good, whatever the rate limits say, for callers that can wait."""
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self.ask(claims, limits, client, partial(_set_unless_cancelled, future))
-        return await future
+        self.ask(claims, (), "", partial(_set_unless_cancelled, future))
+        verdict = await future
+        return verdict if isinstance(verdict, Refusal) else Identity(claims.principal)
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []

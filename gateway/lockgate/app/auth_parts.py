@@ -20,9 +20,9 @@ from lockgate.endpoints.asking import store_of
 from lockgate.endpoints.browser import Browser
 from lockgate.identity.issuer import Issuer
 from lockgate.identity.verifier import Verifier
+from lockgate.judge import Judge
 from lockgate.keys.administration import KeyDesk
 from lockgate.observe.audit import Audit
-from lockgate.pipeline import Pipeline
 from lockgate.policy.origins import Origins
 from lockgate.sessions.access import AccessTokens
 from lockgate.sessions.administration import Operators
@@ -128,7 +128,7 @@ class AuthParts:
             token=token,
         )
 
-    def include_in(self, app: FastAPI, pipeline: Pipeline, origins: Origins, routes: admin.Routes) -> None:
+    def include_in(self, app: FastAPI, judge: Judge, origins: Origins, routes: admin.Routes) -> None:
         """Add the calls to an application."""
         scopes = self._settings.scopes
         desk = admin.Desk(self._operators, self._key_desk, self.trail, routes, scopes)
@@ -136,11 +136,11 @@ class AuthParts:
         needs_store = [Depends(store_of(self._reachable))]
         for router in (
             login.router(self.sessions, self._grants, browser, self._refreshing),
-            auth.router(self.sessions, self._grants, pipeline, browser, self._revoking),
+            auth.router(self.sessions, self._grants, judge, browser, self._revoking),
             captcha.router(self.captchas, self._drawing),
-            sessions.router(self._own, pipeline),
+            sessions.router(self._own, judge),
             oauth.router(self._grants, self.sessions, self._refreshing),
-            admin.router(desk, pipeline),
+            admin.router(desk, judge),
         ):
             app.include_router(router, dependencies=needs_store)
         app.include_router(metadata.router(self._settings.token.issuer, self._settings.public_url, scopes))

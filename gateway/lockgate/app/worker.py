@@ -32,11 +32,13 @@ from lockgate.endpoints import admin, forward_auth, health, openapi, problems, t
 from lockgate.errors import ConfigurationError, LockgateError
 from lockgate.forward.services import Services
 from lockgate.forward.tls import tls_towards
+from lockgate.forward.websocket.entry import Entrance
 from lockgate.forward.websocket.leases import Leases
 from lockgate.forward.websocket.socket import Sockets
 from lockgate.identity.issuer import Issuer
 from lockgate.identity.session_cookie import NAMES
 from lockgate.identity.verifier import AccessTokenRules, Verifier
+from lockgate.judge import Judge
 from lockgate.keys.auto_rotation import AutoRotation
 from lockgate.keys.reload import live_keys
 from lockgate.observe.access_log import AccessLog
@@ -47,6 +49,7 @@ from lockgate.observe.tracing import NONE, Sampler, Tracing
 from lockgate.pipeline import Pipeline
 from lockgate.policy.origins import Origins
 from lockgate.policy.routes import RouteTable, is_own
+from lockgate.sessions.authenticator import Authenticator
 from lockgate.sessions.refresh_token import RefreshTokens
 from lockgate.sessions.tickets import Tickets
 from lockgate.settings import Settings
@@ -138,8 +141,6 @@ class Worker:
             connected=lambda: self.link.connected,
             refused=lambda: self.ended.refused,
         )
-        leases = Leases(self.redis, settings.websocket.per_user, self.ticker)
-        self.sockets = Sockets(settings.websocket, leases, self.watches, self.ticker, clock)
         limits = settings.limits
         self._own_bodies = BodyBounds(limits.own_body_bytes, limits.body_bytes, limits.body_rate, limits.body_total_s)
         self._any_bodies = BodyBounds(limits.body_bytes, limits.body_bytes, limits.body_rate, math.inf)
@@ -154,22 +155,29 @@ class Worker:
                 verifier=verifier,
                 refresh_tokens=refresh_tokens,
                 ring_secrets=ring.refresh_secrets,
-                welcome=admission.verdict,
+                welcome=admission.judge_token,
                 link=self.link,
                 reachable=lambda: self.link.connected,
             )
         )
+        authenticator = Authenticator(verifier, self.auth.cookies, self.tickets, self.origins)
+        self.judge = Judge(authenticator, admission)
+        self.sockets = Sockets(
+            settings.websocket,
+            Leases(self.redis, settings.websocket.per_user, self.ticker),
+            self.watches,
+            Entrance(self.judge, self.origins, self.tickets, self.services.by_route),
+            self.ticker,
+            clock,
+        )
         self.pipeline = Pipeline(
             routes=self.routes,
-            verifier=verifier,
-            admission=admission,
+            origins=self.origins,
+            judge=self.judge,
             services=self.services.by_route,
             answer_here=self._answer_here,
             sockets=self.sockets,
             watches=self.watches,
-            tickets=self.tickets,
-            cookies=self.auth.cookies,
-            origins=self.origins,
             ticker=self.ticker,
             clock=clock,
         )
@@ -261,8 +269,8 @@ class Worker:
     def _application(self) -> FastAPI:
         app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
         problems.install(app)
-        self.auth.include_in(app, self.pipeline, self.origins, self._routes_with_state)
-        app.include_router(tickets.router(self.tickets, self.pipeline, self.auth.cookies))
+        self.auth.include_in(app, self.judge, self.origins, self._routes_with_state)
+        app.include_router(tickets.router(self.tickets, self.judge, self.auth.cookies))
         app.include_router(forward_auth.router(self.pipeline, self._settings.limits.target_bytes))
         app.include_router(well_known.router(self._published))
         app.include_router(health.router(self.checks))
@@ -273,7 +281,7 @@ class Worker:
             NAMES[self._settings.server.session_cookie].decode("ascii"),
         )
         to_everybody = self._settings.server.openapi == "everybody"
-        app.include_router(openapi.router(app, descriptions, self.pipeline, to_everybody=to_everybody))
+        app.include_router(openapi.router(app, descriptions, self.judge, to_everybody=to_everybody))
         return app
 
     def _gauges(self) -> Gauges:

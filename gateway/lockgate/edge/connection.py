@@ -70,7 +70,7 @@ class Unread(NamedTuple):
 
 
 _NOTHING_READ: Final = Unread(preflight=False, cors="")
-Begin = Callable[[InboundRequest, "ClientConnection"], Handler]
+Begin = Callable[[InboundRequest, "ClientConnection"], Handler | None]
 
 
 class Edge:

@@ -148,7 +148,7 @@ class EdgeProtocol(ClientConnection):
         if not length and not facts.chunked:
             self._phase = ANSWERING
             handler = edge.begin(request, self)
-            if self._request is request:  # otherwise it was answered on the spot
+            if handler is not None and self._request is request:  # otherwise the response was written at once
                 self._handler = handler
                 handler.body_complete()
             return
@@ -165,7 +165,7 @@ class EdgeProtocol(ClientConnection):
         self._begin_window()
         self._progress_deadline()
         handler = edge.begin(request, self)
-        if self._request is request:
+        if handler is not None and self._request is request:
             self._handler = handler
 
     def _read_body(self, data: bytes) -> bytes:

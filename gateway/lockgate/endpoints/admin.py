@@ -14,8 +14,8 @@ from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import done
 from lockgate.identity.model import Identity
+from lockgate.judge import Judge
 from lockgate.keys.administration import KeyDesk
-from lockgate.pipeline import Pipeline
 from lockgate.policy.routes import Route
 from lockgate.sessions.administration import Operators
 from lockgate.stores.trail import AuditTrail
@@ -57,20 +57,20 @@ class Desk:
     scopes: frozenset[str]
 
 
-def router(desk: Desk, pipeline: Pipeline) -> APIRouter:
-    """The calls of `/admin`; the pipeline lets administrators in, and nobody else."""
+def router(desk: Desk, judge: Judge) -> APIRouter:
+    """The calls of `/admin`; the judge lets administrators in, and nobody else."""
     api = APIRouter(prefix="/admin", tags=["admin"])
-    api.include_router(admin_users.router(desk.operators, pipeline))
-    api.include_router(_tokens(desk.operators, pipeline))
-    api.include_router(admin_clients.router(desk.operators, pipeline, scopes=desk.scopes))
-    api.include_router(admin_keys.router(desk.keys, pipeline))
-    api.include_router(_overview(desk.trail, desk.routes, pipeline))
+    api.include_router(admin_users.router(desk.operators, judge))
+    api.include_router(_tokens(desk.operators, judge))
+    api.include_router(admin_clients.router(desk.operators, judge, scopes=desk.scopes))
+    api.include_router(admin_keys.router(desk.keys, judge))
+    api.include_router(_overview(desk.trail, desk.routes, judge))
     return api
 
 
-def _tokens(operators: Operators, pipeline: Pipeline) -> APIRouter:
+def _tokens(operators: Operators, judge: Judge) -> APIRouter:
     api = APIRouter()
-    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+    admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
 
     @api.post("/tokens/revoke", status_code=204, openapi_extra=documented(TokenToRevoke))
     async def revoke(
@@ -83,10 +83,10 @@ def _tokens(operators: Operators, pipeline: Pipeline) -> APIRouter:
     return api
 
 
-def _overview(trail: AuditTrail, routes: Routes, pipeline: Pipeline) -> APIRouter:
+def _overview(trail: AuditTrail, routes: Routes, judge: Judge) -> APIRouter:
     """What is only looked at."""
     api = APIRouter()
-    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+    admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
 
     @api.get("/audit")
     async def audit(
@@ -119,6 +119,6 @@ def route_json(route: Route, upstreams: Mapping[str, str]) -> dict[str, Any]:
         "prefix": route.prefix,
         "service": route.service,
         "auth": route.auth,
-        "methods": {method: sorted(required) for method, required in route.required.items()},
+        "methods": {method: sorted(demand.scopes) for method, demand in route.demands.items()},
         "upstreams": [{"url": url, "state": upstreams.get(url, "unknown")} for url in route.upstreams],
     }

@@ -13,7 +13,7 @@ from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import RefusedError, done, invalid
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
-from lockgate.pipeline import Pipeline
+from lockgate.judge import Judge
 from lockgate.sessions.administration import Operators
 
 NO_STORE: Final = dict(SECURITY_HEADERS)
@@ -28,10 +28,10 @@ class NewClient(Body):
     scopes: Annotated[list[SomeText], Field(max_length=100)]
 
 
-def router(operators: Operators, pipeline: Pipeline, *, scopes: frozenset[str]) -> APIRouter:
+def router(operators: Operators, judge: Judge, *, scopes: frozenset[str]) -> APIRouter:
     """The calls; `scopes` is every scope that a client may have."""
     api = APIRouter(prefix="/clients")
-    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+    admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
 
     @api.get("")
     async def clients(asking: admin) -> Response:

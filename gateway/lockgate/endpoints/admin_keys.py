@@ -11,9 +11,9 @@ from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import RefusedError, described
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
+from lockgate.judge import Judge
 from lockgate.keys.administration import KeyDesk, Step
 from lockgate.keys.files import timestamp
-from lockgate.pipeline import Pipeline
 
 NO_STORE: Final = dict(SECURITY_HEADERS)
 
@@ -24,10 +24,10 @@ class WhichKeys(Body):
     group: Literal["signing", "refresh"]
 
 
-def router(keys: KeyDesk, pipeline: Pipeline) -> APIRouter:
+def router(keys: KeyDesk, judge: Judge) -> APIRouter:
     """The calls."""
     api = APIRouter(prefix="/keys")
-    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+    admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
 
     @api.get("", responses=described(Reason.KEYS_UNUSABLE))
     async def listing(asking: admin) -> Response:

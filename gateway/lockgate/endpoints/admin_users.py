@@ -13,7 +13,7 @@ from lockgate.endpoints.problems import RefusedError, done
 from lockgate.endpoints.sessions import as_json
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
-from lockgate.pipeline import Pipeline
+from lockgate.judge import Judge
 from lockgate.sessions.administration import Operators
 
 NO_STORE: Final = dict(SECURITY_HEADERS)
@@ -22,18 +22,18 @@ _USER: Final = "/users/{user}"
 Role = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
 
-def router(operators: Operators, pipeline: Pipeline) -> APIRouter:
+def router(operators: Operators, judge: Judge) -> APIRouter:
     """The calls; a user is named by id or name."""
     api = APIRouter()
-    api.include_router(_accounts(operators, pipeline))
-    api.include_router(_roles(operators, pipeline))
-    api.include_router(_sessions(operators, pipeline))
+    api.include_router(_accounts(operators, judge))
+    api.include_router(_roles(operators, judge))
+    api.include_router(_sessions(operators, judge))
     return api
 
 
-def _accounts(operators: Operators, pipeline: Pipeline) -> APIRouter:
+def _accounts(operators: Operators, judge: Judge) -> APIRouter:
     api = APIRouter(prefix=_USER)
-    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+    admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
     named = Annotated[str, Depends(_sub_of(operators))]
 
     @api.get("")
@@ -58,9 +58,9 @@ def _accounts(operators: Operators, pipeline: Pipeline) -> APIRouter:
     return api
 
 
-def _roles(operators: Operators, pipeline: Pipeline) -> APIRouter:
+def _roles(operators: Operators, judge: Judge) -> APIRouter:
     api = APIRouter(prefix=f"{_USER}/roles/{{role}}")
-    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+    admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
     named = Annotated[str, Depends(_sub_of(operators))]
 
     @api.put("")
@@ -76,9 +76,9 @@ def _roles(operators: Operators, pipeline: Pipeline) -> APIRouter:
     return api
 
 
-def _sessions(operators: Operators, pipeline: Pipeline) -> APIRouter:
+def _sessions(operators: Operators, judge: Judge) -> APIRouter:
     api = APIRouter(prefix=f"{_USER}/sessions")
-    admin = Annotated[Identity, Depends(identity_of(pipeline, ADMIN))]
+    admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
     named = Annotated[str, Depends(_sub_of(operators))]
 
     @api.get("")

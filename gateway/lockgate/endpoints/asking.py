@@ -18,7 +18,7 @@ from lockgate.endpoints.problems import BASIC, RefusedError, inbound
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import has_scheme, is_joined, scheme_of
 from lockgate.identity.model import Identity
-from lockgate.pipeline import Pipeline
+from lockgate.judge import Judge
 from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.oauth_clients import ClientCredentials, Grants
 
@@ -46,12 +46,12 @@ class OAuthBody(Body):
 
 
 def identity_of(
-    pipeline: Pipeline, role: str | None = None, *, unlimited: bool = False
+    judge: Judge, role: str | None = None, *, unlimited: bool = False
 ) -> Callable[[Request], Awaitable[Identity]]:
     """A dependency: the identity that calls.
 
     Args:
-        pipeline: lets it in.
+        judge: identifies it.
         role: that it must have.
         unlimited: the call reaches beyond the session that makes it, so the token must have all rights of its user.
 
@@ -59,7 +59,7 @@ def identity_of(
     """
 
     async def find(request: Request) -> Identity:
-        verdict = await pipeline.admit(inbound(request))
+        verdict = await judge.identify(inbound(request))
         if isinstance(verdict, Refusal):
             raise RefusedError(verdict)
         if role is not None and role not in verdict.roles:

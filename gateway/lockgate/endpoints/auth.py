@@ -18,7 +18,7 @@ from lockgate.endpoints.browser import Browser
 from lockgate.endpoints.problems import described, inbound, refused
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
-from lockgate.pipeline import Pipeline
+from lockgate.judge import Judge
 from lockgate.sessions.lifecycle import Sessions
 from lockgate.sessions.oauth_clients import Grants
 
@@ -36,11 +36,11 @@ class Revoke(OAuthBody):
     token_type_hint: str | None = None
 
 
-def router(sessions: Sessions, grants: Grants, pipeline: Pipeline, browser: Browser, allowance: Allowance) -> APIRouter:
+def router(sessions: Sessions, grants: Grants, judge: Judge, browser: Browser, allowance: Allowance) -> APIRouter:
     """The calls of `/auth`; how often an address may revoke is its `allowance`."""
     api = APIRouter(prefix="/auth", tags=["auth"])
-    someone = Annotated[Identity, Depends(identity_of(pipeline))]
-    unlimited = Annotated[Identity, Depends(identity_of(pipeline, unlimited=True))]
+    someone = Annotated[Identity, Depends(identity_of(judge))]
+    unlimited = Annotated[Identity, Depends(identity_of(judge, unlimited=True))]
 
     @api.post(
         "/revoke",
@@ -58,7 +58,7 @@ def router(sessions: Sessions, grants: Grants, pipeline: Pipeline, browser: Brow
     async def logout(request: Request) -> Response:
         """End this session. A cookie is taken away also where its session has ended already."""
         cookie = browser.shown(request)
-        identity = await pipeline.admit(inbound(request))
+        identity = await judge.identify(inbound(request))
         if not isinstance(identity, Refusal):
             await sessions.logout(identity, call_origin_of(request))
         elif cookie is None or identity.reason.status != HTTPStatus.UNAUTHORIZED:

@@ -50,7 +50,7 @@ def router(pipeline: Pipeline, max_target_bytes: int) -> APIRouter:
     async def verify(request: Request) -> Response:
         """Judge the request that the proxy holds."""
         held = held_request(inbound(request), max_target_bytes)
-        fields = held if isinstance(held, Refusal) else await pipeline.vouch(held.request, held.path)
+        fields = held if isinstance(held, Refusal) else await pipeline.sign_for_proxy(held.request, held.path)
         if isinstance(fields, Refusal):
             raise RefusedError(fields)
         answer = Response(status_code=200, headers=dict(SECURITY_HEADERS))

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from lockgate.clock import Clock
 from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
-from lockgate.pipeline import Pipeline
+from lockgate.judge import Judge
 from lockgate.policy.routes import Route, RouteTable
 from lockgate_trust import LinkKeys, headers, signed_headers
 
@@ -88,7 +88,7 @@ def merge(own: Document, services: Mapping[str, Document], routes: RouteTable, c
             reachable = {
                 method: _told(operation, service, method.upper(), route, schemes)
                 for method, operation in operations.items()
-                if method.upper() in route.required
+                if method.upper() in route.demands
             }
             if reachable:
                 paths[path] = reachable
@@ -97,17 +97,17 @@ def merge(own: Document, services: Mapping[str, Document], routes: RouteTable, c
     return {**own, "paths": paths, "components": {"schemas": schemas, "securitySchemes": schemes}}
 
 
-def router(app: FastAPI, descriptions: Descriptions, pipeline: Pipeline, *, to_everybody: bool) -> APIRouter:
+def router(app: FastAPI, descriptions: Descriptions, judge: Judge, *, to_everybody: bool) -> APIRouter:
     """The call `GET /openapi.json`.
 
     Args:
         app: the gateway's own calls.
         descriptions: those of the services.
-        pipeline: lets administrators in.
+        judge: identifies administrators.
         to_everybody: whether nobody has to be let in, as on a developer's machine.
     """
     api = APIRouter()
-    readers = [] if to_everybody else [Depends(identity_of(pipeline, ADMIN))]
+    readers = [] if to_everybody else [Depends(identity_of(judge, ADMIN))]
 
     @api.get(PATH, include_in_schema=False, dependencies=readers)
     async def describe(request: Request) -> Response:
@@ -132,7 +132,7 @@ def _own(app: FastAPI) -> Document:
 
 
 def _told(operation: Document, service: str, method: str, route: Route, schemes: Iterable[str]) -> Document:
-    scopes = sorted(route.required[method])
+    scopes = sorted(route.demands[method].scopes)
     needs_identity = route.auth == "required" or bool(scopes)
     anonymous: list[Document] = [] if needs_identity else [{}]
     identified: list[Document] = [] if route.auth == "public" else [{scheme: scopes} for scheme in schemes]

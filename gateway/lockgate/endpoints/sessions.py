@@ -13,7 +13,7 @@ from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import described, refused
 from lockgate.errors import Reason
 from lockgate.identity.model import Identity
-from lockgate.pipeline import Pipeline
+from lockgate.judge import Judge
 from lockgate.sessions.overview import SessionView
 from lockgate.sessions.self_service import SelfService
 
@@ -39,11 +39,11 @@ class Password(Body):
     captcha: Solved | None = None
 
 
-def router(own: SelfService, pipeline: Pipeline) -> APIRouter:
+def router(own: SelfService, judge: Judge) -> APIRouter:
     """The calls."""
     api = APIRouter(prefix="/auth", tags=["auth"])
-    someone = Annotated[Identity, Depends(identity_of(pipeline))]
-    unlimited = Annotated[Identity, Depends(identity_of(pipeline, unlimited=True))]
+    someone = Annotated[Identity, Depends(identity_of(judge))]
+    unlimited = Annotated[Identity, Depends(identity_of(judge, unlimited=True))]
     limits = described(Reason.BEYOND_SESSION)
 
     @api.get("/sessions", responses=limits)

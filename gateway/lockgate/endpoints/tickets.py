@@ -11,13 +11,13 @@ from lockgate.endpoints.problems import RefusedError, described, inbound
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import bearer
 from lockgate.identity.model import UnverifiedToken
-from lockgate.pipeline import Pipeline
+from lockgate.judge import Judge
 from lockgate.sessions.cookie_sessions import CookieSessions
 from lockgate.sessions.tickets import Tickets
 from lockgate.stores.layout import TICKET_LIFE_S
 
 
-def router(tickets: Tickets, pipeline: Pipeline, cookies: CookieSessions) -> APIRouter:
+def router(tickets: Tickets, judge: Judge, cookies: CookieSessions) -> APIRouter:
     """The call for tickets."""
     api = APIRouter(prefix="/auth", tags=["auth"])
 
@@ -25,7 +25,7 @@ def router(tickets: Tickets, pipeline: Pipeline, cookies: CookieSessions) -> API
     async def ticket(request: Request) -> Response:
         """A ticket that stands for the access token of this call, once; by a cookie, for the token behind it."""
         source = inbound(request)
-        verdict = await pipeline.admit(source)
+        verdict = await judge.identify(source)
         if isinstance(verdict, Refusal):
             raise RefusedError(verdict)
         token = await _token_of(source, cookies)

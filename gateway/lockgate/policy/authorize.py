@@ -1,26 +1,41 @@
-"""May this identity do this here?"""
+"""What a request must bring, and whether an identity has it."""
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
-from lockgate.policy.routes import Route
+from lockgate.policy.limits import Limit
 
 
-def authorize(route: Route, method: str, identity: Identity | None) -> Refusal | None:
-    """Compare what a route asks of a method with what an identity may do.
+class Demand(NamedTuple):
+    """What one method of a route asks of a request.
+
+    Attributes:
+        auth: whether credentials are needed; those of a request to a `public` route are not looked at.
+        scopes: all of them are needed.
+        limits: the rate limits that the request counts for.
+    """
+
+    auth: Literal["required", "optional", "public"]
+    scopes: frozenset[str]
+    limits: tuple[Limit, ...]
+
+
+def authorize(demand: Demand, identity: Identity | None) -> Refusal | None:
+    """Compare a demand with what an identity may do.
 
     Args:
-        route: of the request; its table has the method.
-        method: of the request.
-        identity: who was let in; `None` for nobody in particular.
+        demand: of the method that is asked for.
+        identity: `None` for a request without credentials.
 
     Returns:
-        `None` if it may; a refusal otherwise: 401 for nobody, 403 for a missing scope (RFC 6750 section 3.1).
+        `None` if it may; a refusal otherwise: 401 without an identity, 403 for a missing scope (RFC 6750 section 3.1).
     """
-    required = route.required[method]
+    scopes = demand.scopes
     if identity is None:
-        return Refusal(Reason.NO_CREDENTIALS) if required or route.auth == "required" else None
-    if required <= identity.scopes:
+        return Refusal(Reason.NO_CREDENTIALS) if scopes or demand.auth == "required" else None
+    if scopes <= identity.scopes:
         return None
-    return Refusal(Reason.SCOPE_MISSING, scope=" ".join(sorted(required)))
+    return Refusal(Reason.SCOPE_MISSING, scope=" ".join(sorted(scopes)))

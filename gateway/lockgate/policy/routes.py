@@ -14,7 +14,8 @@ from lockgate.edge.path import ENCODED_SLASH, ROOT, SERVER_WIDE, canonical_path
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import WireError
 from lockgate.errors import ConfigurationError, Reason, Refusal
-from lockgate.policy.limits import Limit, parse_limit
+from lockgate.policy.authorize import Demand
+from lockgate.policy.limits import parse_limit
 from lockgate.settings import PREFLIGHT_AGE_S, LimitSettings, RouteSettings, Settings
 
 OWN_PREFIXES: Final = (
@@ -44,9 +45,8 @@ class Route:
 
     Attributes:
         service: whose link key signs.
-        required: for each allowed method, the scopes it asks for.
+        demands: what each allowed method asks of a request.
         allow: the value of an Allow field.
-        limits: the rate limits its requests count for.
         sockets: the paths where a WebSocket may be opened.
         origins: whose pages may open one, and read answers.
         exposed: what these pages may read of answers beyond the usual fields.
@@ -61,9 +61,8 @@ class Route:
     service: str
     upstreams: tuple[str, ...]
     auth: Literal["required", "optional", "public"]
-    required: Mapping[str, frozenset[str]] = field(repr=False)
+    demands: Mapping[str, Demand] = field(repr=False)
     allow: str
-    limits: tuple[Limit, ...]
     timeout_s: float
     health: str | None
     bodies: BodyBounds
@@ -121,7 +120,7 @@ def find(table: RouteTable, method: str, path: str) -> Route | Refusal:
     route = table.match(path)
     if ENCODED_SLASH in path and not _takes_encoded_slashes(table, route, path):
         return Refusal(Reason.BAD_TARGET)
-    if route is not None and method in route.required:
+    if route is not None and method in route.demands:
         return route
     if method in REFUSED_METHODS:
         return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", ", ".join(sorted(KNOWN_METHODS))),))
@@ -177,15 +176,15 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
     for_anybody = {method for method, scopes in required.items() if not scopes and entry.auth != "required"}
     if not for_anybody <= SAFE_METHODS and not entry.public_write:
         raise ConfigurationError(f"{place}: unsafe methods that need no identity need public_write = true")
+    limits = tuple(parse_limit(text, entry.name) for text in entry.rate)
     return Route(
         name=entry.name,
         prefix=prefix,
         service=entry.target,
         upstreams=settings.upstreams_of(entry),
         auth=entry.auth,
-        required=required,
+        demands={method: Demand(entry.auth, scopes, limits) for method, scopes in required.items()},
         allow=", ".join(sorted(entry.methods)),
-        limits=tuple(parse_limit(text, entry.name) for text in entry.rate),
         timeout_s=entry.timeout_s,
         health=entry.health,
         bodies=_bodies(entry, settings.limits),

@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 from lockgate.accounts.users import Account, Accounts
-from lockgate.admission.gate import STORE_AWAY, Link
+from lockgate.admission.gate import Link
 from lockgate.clock import Clock
 from lockgate.codec.sealing import derive_key, seal, unseal
 from lockgate.edge.headers import HeaderFacts
@@ -31,7 +31,7 @@ from lockgate.observe.audit import Audit, Event
 from lockgate.sessions.access import AccessTokens
 from lockgate.sessions.session_store import Families, Outcome, Session
 from lockgate.stores.layout import UserKeys
-from lockgate.stores.link import AWAY, call_back
+from lockgate.stores.link import AWAY
 
 MAX_KNOWN: Final = 10_000
 """How many cookies a worker remembers the token of."""
@@ -182,27 +182,14 @@ class CookieSessions:
         return cookie, (await self._issue(cookie, session, account)).held
 
     async def claims(self, cookie: SessionCookie, request_id: str) -> VerifiedClaims | Refusal:
-        """The claims of a cookie's token, wherever that has to come from. Raises nothing: what is away is a 503."""
-        try:
-            token = await self.token(cookie, request_id)
-        except StoreUnavailableError:
-            return STORE_AWAY
-        except AccountsUnavailableError as error:
-            return Refusal(Reason.ACCOUNTS_AWAY, note=str(error))
-        except Exception:  # noqa: BLE001 - the border: whoever waits here has to get an answer
-            _log.exception("what a cookie stands for could not be found", extra={"request_id": request_id})
-            return Refusal(Reason.INTERNAL)
+        """The claims of a cookie's token.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+            AccountsUnavailableError: the users service did not give an answer.
+        """
+        token = await self.token(cookie, request_id)
         return token if isinstance(token, Refusal) else self._verifier.verify(token)
-
-    def when_known(
-        self, cookie: SessionCookie, request_id: str, decide: Callable[[VerifiedClaims | Refusal], None]
-    ) -> None:
-        """The same as `claims`, for callers that cannot wait: `decide` is called once, in a later tick."""
-
-        async def find() -> None:
-            call_back(decide, await self.claims(cookie, request_id))
-
-        self._begin_task(find())
 
     async def token(self, cookie: SessionCookie, request_id: str) -> UnverifiedToken | Refusal:
         """A cookie's token; where there is none in Redis any more, the account is read and one is made.

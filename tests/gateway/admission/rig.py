@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from redis.asyncio import Redis
 
 from lockgate.admission.gate import Admission, Verdict
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Principal, VerifiedClaims
+from lockgate.policy.limits import Limit
 from lockgate.stores.layout import admission_keys
 from lockgate.stores.links import StoreLink, link_to
 from lockgate.stores.redis import RedisClient
@@ -56,13 +57,15 @@ def gate(link: StoreLink) -> Admission:
     return Admission(link, ManualClock())
 
 
-async def together(admission: Admission, questions: list[VerifiedClaims]) -> list[Verdict]:
+async def together(
+    admission: Admission, questions: list[VerifiedClaims], limits: Sequence[Limit] = ()
+) -> list[Verdict]:
     """Ask all of them in one tick of the event loop."""
     loop = asyncio.get_running_loop()
     futures: list[asyncio.Future[Verdict]] = []
     for question in questions:
         future: asyncio.Future[Verdict] = loop.create_future()
-        admission.ask(question, (), "192.0.2.1", future.set_result)
+        admission.ask(question, limits, "192.0.2.1", future.set_result)
         futures.append(future)
     async with asyncio.timeout(WITHIN_S):
         return await asyncio.gather(*futures)

@@ -70,7 +70,7 @@ async def test_limits_are_counted_wherever_their_counter_is(redis: RedisClient) 
     async with opened(redis) as link:
         admission = gate(link)
         for user in ("ann", "ben", "cem"):
-            verdicts = [await admission.answer(claims(user), limits, "192.0.2.1") for _ in range(6)]
+            verdicts = [(await together(admission, [claims(user)], limits))[0] for _ in range(6)]
             assert [reason(verdict) for verdict in verdicts] == [None] * 5 + [Reason.RATE_LIMITED]
 
 
@@ -81,7 +81,7 @@ async def test_a_limit_whose_counter_cannot_be_had_is_kept_by_the_worker_alone(r
     async with opened(redis) as link:
         admission = gate(link)
         limits = [Limit("orders", 2, 60, "route")]
-        verdicts = [await admission.answer(claims("ann"), limits, "192.0.2.1") for _ in range(3)]
+        verdicts = [(await together(admission, [claims("ann")], limits))[0] for _ in range(3)]
     assert [reason(verdict) for verdict in verdicts] == [None, None, Reason.RATE_LIMITED]
 
 
@@ -91,13 +91,13 @@ async def test_a_slot_that_has_moved_is_asked_where_it_is(redis: RedisClient, re
     source, target = redis_cluster.masters[:2]
     async with opened(redis) as link:
         admission = gate(link)
-        assert reason(await admission.verdict(claims(user))) is None
+        assert reason(await admission.judge_token(claims(user))) is None
         await redis_cluster.move_slot(slot_of(user), source, target)
         try:
             await target.ask("SET", UserKeys.of(user).jti("token-1"), "1")
-            assert reason(await admission.verdict(claims(user))) is Reason.TOKEN_REVOKED
+            assert reason(await admission.judge_token(claims(user))) is Reason.TOKEN_REVOKED
             async with counting([source, target]) as reads:
-                assert reason(await admission.verdict(claims(user))) is Reason.TOKEN_REVOKED
+                assert reason(await admission.judge_token(claims(user))) is Reason.TOKEN_REVOKED
                 assert await reads() == [0, 1]
         finally:
             await redis_cluster.flush()
@@ -126,7 +126,7 @@ async def test_while_a_slot_is_being_moved_each_key_counts_wherever_it_is(
         why = {"source": Reason.EPOCH_RAISED, "target": Reason.SESSION_ENDED, "nowhere": None}[where]
         async with opened(redis) as link:
             for _ in range(2):
-                assert reason(await gate(link).verdict(claims(user, epoch=1))) is why
+                assert reason(await gate(link).judge_token(claims(user, epoch=1))) is why
     finally:
         await redis_cluster.flush()
         for server in (source, target):

@@ -21,7 +21,7 @@ async def test_a_token_that_nobody_revoked_is_let_in(redis: Redis) -> None:
         (verdict,) = await together(gate(link), [asked])
         assert isinstance(verdict, Admitted)
         assert verdict.identity is asked.principal
-        assert await gate(link).verdict(asked) is asked.principal
+        assert await gate(link).judge_token(asked) is asked.principal
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ async def test_what_redis_holds_against_a_token_counts_in_the_next_tick(
     asked = claims(epoch=5)
     async with opened(redis) as link:
         admission = gate(link)
-        assert reason(await admission.verdict(asked)) is None
+        assert reason(await admission.judge_token(asked)) is None
         await redis.set(key, value)
-        assert reason(await admission.verdict(asked)) is why
+        assert reason(await admission.judge_token(asked)) is why
         await redis.delete(key)
-        assert reason(await admission.verdict(asked)) is None
+        assert reason(await admission.judge_token(asked)) is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ async def test_what_redis_holds_against_a_token_counts_in_the_next_tick(
 async def test_what_redis_holds_against_others_does_not_count(redis: Redis, key: str, value: str) -> None:
     await redis.set(key, value)
     async with opened(redis) as link:
-        assert reason(await gate(link).verdict(claims(epoch=5))) is None
+        assert reason(await gate(link).judge_token(claims(epoch=5))) is None
 
 
 async def test_fifty_requests_of_one_tick_are_one_mget(redis: Redis) -> None:
@@ -90,7 +90,7 @@ async def test_questions_of_many_ticks_get_their_own_answers(redis: Redis) -> No
         admission = gate(link)
         asked: list[asyncio.Task[object]] = []
         for number in range(400):
-            asked.append(asyncio.create_task(admission.verdict(claims(f"user-{number}", "t", "s"))))
+            asked.append(asyncio.create_task(admission.judge_token(claims(f"user-{number}", "t", "s"))))
             if number % 7 == 0:
                 await asyncio.sleep(0)  # the next tick
         verdicts = await asyncio.gather(*asked)
@@ -104,14 +104,14 @@ async def test_whoever_stops_waiting_takes_nothing_from_the_others(redis: Redis)
     async with opened(redis) as link:
         admission = gate(link)
         for _ in range(50):
-            gone = asyncio.create_task(admission.verdict(claims(jti="revoked")))
-            stays = asyncio.create_task(admission.verdict(claims(jti="fine")))
+            gone = asyncio.create_task(admission.judge_token(claims(jti="revoked")))
+            stays = asyncio.create_task(admission.judge_token(claims(jti="fine")))
             await asyncio.sleep(0)
             gone.cancel()
             assert reason(await stays) is None
             await asyncio.wait({gone})
             assert gone.cancelled()
-        assert reason(await admission.verdict(claims(jti="revoked"))) is Reason.TOKEN_REVOKED
+        assert reason(await admission.judge_token(claims(jti="revoked"))) is Reason.TOKEN_REVOKED
 
 
 @pytest.mark.parametrize("value", ["", "x", "1.5"])

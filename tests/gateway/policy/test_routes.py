@@ -192,7 +192,7 @@ SCOPES = {"GET": ["orders:read"], "*": ["orders:read", "orders:write"]}
 def test_an_identity_needs_every_scope_that_the_method_asks_for(
     auth: str, method: str, identity: Identity | None, why: Reason | None
 ) -> None:
-    refusal = authorize(_route(auth=auth, scopes=SCOPES), method, identity)
+    refusal = authorize(_route(auth=auth, scopes=SCOPES).demands[method], identity)
     assert (refusal.reason if refusal else None) is why
     if why is Reason.SCOPE_MISSING:
         assert refusal is not None
@@ -202,7 +202,7 @@ def test_an_identity_needs_every_scope_that_the_method_asks_for(
 @pytest.mark.parametrize("method", sorted(KNOWN_METHODS))
 def test_nobody_in_particular_gets_where_no_identity_is_needed(method: str) -> None:
     for auth in ("public", "optional"):
-        assert authorize(_route(auth=auth, public_write=True), method, None) is None
-    refusal = authorize(_route(auth="required"), method, None)
+        assert authorize(_route(auth=auth, public_write=True).demands[method], None) is None
+    refusal = authorize(_route(auth="required").demands[method], None)
     assert refusal is not None
     assert refusal.reason is Reason.NO_CREDENTIALS

@@ -14,4 +14,4 @@ def test_who_registers_is_limited_because_hashing_a_password_costs_most_of_all()
     """R-122: nobody needs a token for it, so the limit is by address."""
     route = find(RouteTable.compile(load(SHIPPED)), "POST", "/users/register")
     assert isinstance(route, Route)
-    assert [limit.per for limit in route.limits] == ["address"]
+    assert [limit.per for limit in route.demands["POST"].limits] == ["address"]

@@ -85,7 +85,7 @@ class Node:
         unverified = format_gate(token.encode())
         assert not isinstance(unverified, Refusal)
         claims = self.verifier.verify(unverified)
-        return not isinstance(claims, Refusal) and not isinstance(await self._admission.verdict(claims), Refusal)
+        return not isinstance(claims, Refusal) and not isinstance(await self._admission.judge_token(claims), Refusal)
 
     async def revoke(self, access: str) -> None:
         """Put an access token on the blocklist."""

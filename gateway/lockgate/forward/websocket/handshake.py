@@ -68,7 +68,7 @@ class Declined(NamedTuple):
     status: int
 
 
-def read(request: InboundRequest, route: Route) -> Handshake | Refusal:
+def parse_handshake(request: InboundRequest, route: Route) -> Handshake | Refusal:
     """Check a handshake, and take what is the gateway's out of it. Whose page asks has to be looked at besides.
 
     Args:
@@ -97,7 +97,7 @@ def read(request: InboundRequest, route: Route) -> Handshake | Refusal:
     )
 
 
-def accepted(head: bytes, handshake: Handshake) -> bytes | Declined:
+def parse_upgrade_response(head: bytes, handshake: Handshake) -> bytes | Declined:
     """Read the service's answer strictly.
 
     Args:
@@ -148,7 +148,7 @@ def _malformed(request: InboundRequest, route: Route) -> Refusal | None:
     return None
 
 
-def is_one(request: InboundRequest) -> bool:
+def is_handshake(request: InboundRequest) -> bool:
     """Whether it is a handshake, or what a front proxy left of one: Upgrade and Connection are between it and a client.
 
     Browsers send the key with each handshake, and no page can keep them from it.

@@ -16,7 +16,7 @@ import asyncio
 import json
 import logging
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Final
 
 from websockets.frames import CloseCode
 from websockets.protocol import Side
@@ -30,9 +30,10 @@ from lockgate.edge.request import InboundRequest
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.forward.websocket.denial import Denial
+from lockgate.forward.websocket.entry import Entrance
 from lockgate.forward.websocket.frames import Closed, Event, Failed, Frames, Message
 from lockgate.forward.websocket.leases import Lease, Leases
-from lockgate.forward.websocket.upgrade import Accepted, Entry, ask_service
+from lockgate.forward.websocket.upgrade import Accepted, ask_service
 from lockgate.forward.websocket.upstream import ServiceSide
 from lockgate.identity.model import VerifiedClaims
 from lockgate.policy.routes import Route
@@ -52,20 +53,6 @@ _REVOKED: Final = (TOKEN_REVOKED, "token revoked")
 _log = logging.getLogger("lockgate.forward")
 
 
-class Door(Protocol):
-    """The pipeline, as a socket needs it."""
-
-    async def open_socket(self, request: InboundRequest, route: Route) -> Entry | Refusal:
-        """Take a handshake through the stages.
-
-        Raises:
-            StoreUnavailableError: a ticket could not be looked up.
-        """
-
-    async def renew(self, token: str, route: Route, current: VerifiedClaims) -> VerifiedClaims | Refusal:
-        """Take another token of the same user and session through the stages."""
-
-
 class Sockets:
     """What the sockets of one worker share.
 
@@ -73,6 +60,7 @@ class Sockets:
         settings: how much one may cost.
         leases: how many a user has.
         watches: ends them with their tokens.
+        entrance: lets handshakes and renewals in.
         ticker: the worker's coarse clock.
         clock: the time.
 
@@ -80,10 +68,17 @@ class Sockets:
         sides: the connections to services.
     """
 
-    def __init__(
-        self, settings: SocketSettings, leases: Leases, watches: Watches, ticker: Ticker, clock: Clock
+    def __init__(  # noqa: PLR0913, PLR0917 - one part for each thing that happens to a socket
+        self,
+        settings: SocketSettings,
+        leases: Leases,
+        watches: Watches,
+        entrance: Entrance,
+        ticker: Ticker,
+        clock: Clock,
     ) -> None:
         self.settings = settings
+        self.entrance = entrance
         self.leases = leases
         self.watches = watches
         self.ticker = ticker
@@ -110,17 +105,13 @@ class Socket:
         request: the handshake.
         client: the client's connection.
         route: of the request.
-        door: lets it in.
         sockets: what all of a worker share.
     """
 
-    def __init__(
-        self, request: InboundRequest, client: ClientConnection, route: Route, door: Door, sockets: Sockets
-    ) -> None:
+    def __init__(self, request: InboundRequest, client: ClientConnection, route: Route, sockets: Sockets) -> None:
         self._request = request
         self._client = client
         self._route = route
-        self._door = door
         self._sockets = sockets
         self._state = _State.OPENING
         self._lease: Lease | None = None
@@ -215,7 +206,7 @@ class Socket:
             self._client.finish(refusal.head.status)
 
     async def _establish(self) -> Refusal | Denial | None:
-        entry = await self._door.open_socket(self._request, self._route)
+        entry = await self._sockets.entrance.open(self._request, self._route)
         if isinstance(entry, Refusal):
             return entry
         claims, sockets = entry.admitted.claims, self._sockets
@@ -270,7 +261,7 @@ class Socket:
         if token is None or watch is None or watch.claims is None:
             self._end(TOKEN_EXPIRED, "renewal refused")
             return
-        outcome = await self._door.renew(token, self._route, watch.claims)
+        outcome = await self._sockets.entrance.renew(token, self._route, watch.claims)
         if self._state is not _State.OPEN:
             return
         if outcome is STORE_AWAY:

@@ -6,28 +6,13 @@ import asyncio
 from functools import partial
 from typing import NamedTuple
 
-from lockgate.admission.gate import Admitted
 from lockgate.edge.wire import WireError
 from lockgate.errors import Reason, Refusal
 from lockgate.forward.pool import UpstreamPool
-from lockgate.forward.service import Service
 from lockgate.forward.websocket.denial import Denial, read_denial
-from lockgate.forward.websocket.handshake import Declined, Handshake, accepted
+from lockgate.forward.websocket.entry import Entry
+from lockgate.forward.websocket.handshake import Declined, parse_upgrade_response
 from lockgate.forward.websocket.upstream import Answered, ServiceSide
-
-
-class Entry(NamedTuple):
-    """A handshake that the pipeline let through.
-
-    Attributes:
-        handshake: as the service may see it.
-        admitted: who asked.
-        service: where to.
-    """
-
-    handshake: Handshake
-    admitted: Admitted
-    service: Service
 
 
 class Accepted(NamedTuple):
@@ -81,7 +66,7 @@ async def _shake_hands(
     kept = False
     try:
         answered = await _answer_of(entry, pool, side, now)
-        lines = accepted(answered.head, entry.handshake)
+        lines = parse_upgrade_response(answered.head, entry.handshake)
         if isinstance(lines, Declined):
             denial = await read_denial(answered, side, pool.heads)
             return denial or Refusal(Reason.SOCKET_DECLINED, note=f"status {lines.status}")

@@ -1,0 +1,80 @@
+"""Which WebSockets are let in, and with which token they may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from lockgate.admission.gate import Admitted
+from lockgate.edge.request import InboundRequest
+from lockgate.errors import Reason, Refusal
+from lockgate.forward.service import Service
+from lockgate.forward.websocket.handshake import Handshake, parse_handshake
+from lockgate.identity.model import VerifiedClaims
+from lockgate.judge import Judge
+from lockgate.policy.origins import Origins
+from lockgate.policy.routes import Route
+from lockgate.sessions.authenticator import with_token
+from lockgate.sessions.tickets import Tickets
+
+
+class Entry(NamedTuple):
+    """A handshake that was let in.
+
+    Attributes:
+        handshake: as the service may see it.
+        admitted: the identity that asked.
+        service: the upstream of the route.
+    """
+
+    handshake: Handshake
+    admitted: Admitted
+    service: Service
+
+
+class Entrance:
+    """Judges handshakes and renewals like any other request.
+
+    Args:
+        judge: authenticates, admits and authorizes.
+        origins: the pages that may open a WebSocket.
+        tickets: exchanges a ticket for its access token.
+        services: by route name.
+    """
+
+    def __init__(self, judge: Judge, origins: Origins, tickets: Tickets, services: Mapping[str, Service]) -> None:
+        self._judge = judge
+        self._origins = origins
+        self._tickets = tickets
+        self._services = services
+
+    async def open(self, request: InboundRequest, route: Route) -> Entry | Refusal:
+        """Judge a handshake. A token among its subprotocols, or behind a ticket, is judged like one in Authorization.
+
+        Raises:
+            StoreUnavailableError: the ticket could not be looked up.
+        """
+        handshake = parse_handshake(request, route)
+        if isinstance(handshake, Refusal):
+            return handshake
+        refusal = self._origins.foreign_socket(request, route, carries_token=handshake.carries_token)
+        if refusal is not None:
+            return refusal
+        token = handshake.token
+        if handshake.ticket is not None:
+            token = await self._tickets.redeem(handshake.ticket)
+            if token is None:
+                return Refusal(Reason.TICKET_UNKNOWN)
+        judged = request if token is None else with_token(request, token)
+        verdict = await self._judge.judge_later(judged, route.demands[request.method])
+        return verdict if isinstance(verdict, Refusal) else Entry(handshake, verdict, self._services[route.name])
+
+    async def renew(self, token: str, route: Route, current: VerifiedClaims) -> VerifiedClaims | Refusal:
+        """Judge a token that is to take the place of an open socket's: of the same user and session.
+
+        Args:
+            token: as the client sent it.
+            route: of the socket.
+            current: the claims that the socket lives by.
+        """
+        return await self._judge.renew(token.encode("utf-8", "replace"), route.demands["GET"], current)

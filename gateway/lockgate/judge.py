@@ -1,0 +1,115 @@
+"""May this request pass? The stages that every credential takes, whichever way it came and whoever asks.
+
+    authenticate   whose token is it?                      400 401 403
+    admit          was it revoked? within rate limits?     401 429 503
+    authorize      does it have the scopes?                403
+
+Forwarded requests, WebSockets, renewals, forward-auth and the gateway's own calls all pass here. The stages stand once,
+as callbacks, because a forwarded request must not cost a coroutine; `judge_later` awaits the same stages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from lockgate.admission.gate import Admission, Decide, Verdict
+from lockgate.edge.request import InboundRequest
+from lockgate.errors import Reason, Refusal
+from lockgate.identity.model import Identity, VerifiedClaims
+from lockgate.policy.authorize import Demand, authorize
+from lockgate.sessions.authenticator import Authenticator, Pending
+from lockgate.stores.link import call_back
+
+OWN_CALL: Final = Demand("required", frozenset(), ())
+"""Of the gateway's own calls, which look at roles and rights themselves."""
+
+
+class Judge:
+    """Takes requests through the stages.
+
+    Args:
+        authenticator: finds the claims of a request.
+        admission: asks Redis about them.
+    """
+
+    def __init__(self, authenticator: Authenticator, admission: Admission) -> None:
+        self._authenticator = authenticator
+        self._admission = admission
+        self._lookups: set[asyncio.Task[None]] = set()
+
+    def judge(self, request: InboundRequest, demand: Demand, decide: Decide, tickets: Sequence[str] = ()) -> None:
+        """Judge a request.
+
+        Args:
+            request: without tickets in its query.
+            demand: what it must bring.
+            decide: called once with the verdict, at once or in a later tick.
+            tickets: those that were taken out of the query.
+        """
+        claims = None if demand.auth == "public" else self._authenticator.authenticate(request, tickets)
+        if isinstance(claims, Pending):
+            self._look_up(claims, partial(self._admit, request.client, demand, decide))
+        else:
+            self._admit(request.client, demand, decide, claims)
+
+    async def judge_later(self, request: InboundRequest, demand: Demand) -> Verdict:
+        """The verdict of `judge`, for callers that can wait."""
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self.judge(request, demand, partial(_settle, verdict))
+        return await verdict
+
+    async def identify(self, request: InboundRequest) -> Identity | Refusal:
+        """The identity that makes one of the gateway's own calls."""
+        verdict = await self.judge_later(request, OWN_CALL)
+        if isinstance(verdict, Refusal):
+            return verdict
+        return verdict.identity or Refusal(Reason.NO_CREDENTIALS)
+
+    async def renew(self, token: bytes, demand: Demand, current: VerifiedClaims) -> VerifiedClaims | Refusal:
+        """Judge a token that is to take the place of an open socket's: of the same user and session.
+
+        Args:
+            token: as the client sent it.
+            demand: what the handshake had to bring; a renewal counts for no rate limit.
+            current: the claims that the socket lives by.
+        """
+        claims = self._authenticator.verify(token)
+        if isinstance(claims, Refusal):
+            return claims
+        if (claims.principal.sub, claims.principal.sid) != (current.principal.sub, current.principal.sid):
+            return Refusal(Reason.TOKEN_BAD_CLAIMS, note="of another session")
+        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._admit("", demand._replace(limits=()), partial(_settle, verdict), claims)
+        outcome = await verdict
+        return outcome if isinstance(outcome, Refusal) else claims
+
+    def _admit(self, client: str, demand: Demand, decide: Decide, claims: VerifiedClaims | Refusal | None) -> None:
+        if claims is None and demand.auth == "required":
+            decide(Refusal(Reason.NO_CREDENTIALS))
+        elif isinstance(claims, Refusal):
+            decide(claims)
+        else:
+            self._admission.ask(claims, demand.limits, client, partial(_authorize, demand, decide))
+
+    def _look_up(self, pending: Pending, then: Callable[[VerifiedClaims | Refusal], None]) -> None:
+        async def find() -> None:
+            call_back(then, await pending.find())
+
+        task = asyncio.get_running_loop().create_task(find())
+        self._lookups.add(task)  # the loop itself keeps no reference to it
+        task.add_done_callback(self._lookups.discard)
+
+
+def _authorize(demand: Demand, decide: Decide, verdict: Verdict) -> None:
+    if isinstance(verdict, Refusal):
+        decide(verdict)
+    else:
+        decide(authorize(demand, verdict.identity) or verdict)
+
+
+def _settle(future: asyncio.Future[Verdict], verdict: Verdict) -> None:
+    if not future.done():
+        future.set_result(verdict)

@@ -1,0 +1,139 @@
+"""Which token speaks for a request: the one in Authorization, the one behind a session cookie, or behind a ticket."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from lockgate.admission.gate import STORE_AWAY
+from lockgate.edge.request import InboundRequest
+from lockgate.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
+from lockgate.identity.bearer import bearer, format_gate, in_query
+from lockgate.identity.model import VerifiedClaims
+from lockgate.identity.session_cookie import SessionCookie
+from lockgate.identity.verifier import Verifier
+from lockgate.policy.origins import Origins
+from lockgate.sessions.cookie_sessions import CookieSessions
+from lockgate.sessions.tickets import Tickets
+
+_log: Final = logging.getLogger("lockgate.sessions")
+
+
+LookUp = Callable[[], Coroutine[None, None, VerifiedClaims | Refusal]]
+
+
+class Pending(NamedTuple):
+    """A credential that Redis has to be asked for.
+
+    Attributes:
+        find: looks its claims up, once. It raises nothing.
+    """
+
+    find: LookUp
+
+
+Authentication = VerifiedClaims | Pending | Refusal | None
+"""`None`: the request carries no credentials."""
+
+
+class Authenticator:
+    """Finds the credentials of a request, and the claims behind them.
+
+    Two credentials at once are refused, and a malformed credential is never treated as no credential (R-41 to R-43).
+    Credentials of another scheme are for another reader, such as a front door's Basic, and are ignored (R-204).
+
+    Args:
+        verifier: of access tokens.
+        cookies: exchanges a session cookie for its access token.
+        tickets: exchanges a ticket for its access token.
+        origins: the pages that may act by a cookie.
+    """
+
+    def __init__(self, verifier: Verifier, cookies: CookieSessions, tickets: Tickets, origins: Origins) -> None:
+        self._verifier = verifier
+        self._cookies = cookies
+        self._tickets = tickets
+        self._origins = origins
+
+    def authenticate(self, request: InboundRequest, tickets: Sequence[str] = ()) -> Authentication:
+        """The claims of the request's credentials, without waiting.
+
+        Args:
+            request: without tickets in its query.
+            tickets: those that were taken out of it.
+        """
+        if tickets:
+            return self._by_ticket(request, tickets)
+        facts = request.headers
+        if (
+            request.query is not None
+            and in_query(request.query)
+            and (facts.session_cookies or bearer(facts.authorization) is not None)
+        ):
+            return Refusal(Reason.REPEATED_CREDENTIALS)
+        if facts.session_cookies:
+            value = self._cookies.presented(facts)
+            if value is not None:
+                return value if isinstance(value, Refusal) else self._by_cookie(request, value)
+        cached = self._verifier.recall(facts.credentials)
+        if cached is not None:
+            return cached
+        token = bearer(facts.authorization)
+        if token is None or isinstance(token, Refusal):
+            return token
+        return self._verifier.verify(token)
+
+    def verify(self, token: bytes) -> VerifiedClaims | Refusal:
+        """The claims of a token that came outside of the request's header fields."""
+        unverified = format_gate(token)
+        return unverified if isinstance(unverified, Refusal) else self._verifier.verify(unverified)
+
+    def _by_cookie(self, request: InboundRequest, value: bytes) -> VerifiedClaims | Pending | Refusal:
+        if bearer(request.headers.authorization) is not None:
+            return Refusal(Reason.REPEATED_CREDENTIALS)
+        refusal = self._origins.cross_site(request)
+        if refusal is not None:
+            return refusal
+        cookie = self._cookies.recall(value, request.own_id) or self._cookies.read(value)
+        if not isinstance(cookie, SessionCookie):
+            return cookie
+        return _pending(request, partial(self._cookies.claims, cookie, request.own_id))
+
+    def _by_ticket(self, request: InboundRequest, tickets: Sequence[str]) -> Pending | Refusal:
+        if len(tickets) > 1 or bearer(request.headers.authorization) is not None:
+            return Refusal(Reason.REPEATED_CREDENTIALS)
+        return _pending(request, partial(self._redeem, request, tickets[0]))
+
+    async def _redeem(self, request: InboundRequest, ticket: str) -> VerifiedClaims | Refusal:
+        token = await self._tickets.redeem(ticket)
+        if token is None:
+            return Refusal(Reason.TICKET_UNKNOWN)
+        found = self.authenticate(with_token(request, token))
+        if isinstance(found, Pending):
+            return await found.find()
+        return found or Refusal(Reason.TICKET_UNKNOWN)
+
+
+def with_token(request: InboundRequest, token: bytes) -> InboundRequest:
+    """A request as if its token had come in Authorization."""
+    carried = request.headers._replace(authorization=(b"Bearer " + token,), credentials=b"")
+    return request._replace(headers=carried)
+
+
+def _pending(request: InboundRequest, look_up: LookUp) -> Pending:
+    return Pending(partial(_found, request, look_up))
+
+
+async def _found(request: InboundRequest, look_up: LookUp) -> VerifiedClaims | Refusal:
+    """The border of a lookup: a fault becomes a refusal, because a client waits for the response."""
+    try:
+        return await look_up()
+    except StoreUnavailableError:
+        return STORE_AWAY
+    except AccountsUnavailableError as error:
+        return Refusal(Reason.ACCOUNTS_AWAY, note=str(error))
+    except Exception:  # noqa: BLE001 - the border: whatever failed inside, the client gets a 500
+        _log.exception("a credential could not be looked up", extra={"request_id": request.request_id})
+        return Refusal(Reason.INTERNAL)
