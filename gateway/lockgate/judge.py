@@ -22,6 +22,7 @@ from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.policy.authorize import Demand, authorize
 from lockgate.sessions.authenticator import Authenticator, Pending
 from lockgate.stores.link import call_back
+from lockgate_common.background import BackgroundTasks
 
 OWN_CALL: Final = Demand("required", frozenset(), ())
 """Of the gateway's own calls, which look at roles and rights themselves."""
@@ -38,7 +39,7 @@ class Judge:
     def __init__(self, authenticator: Authenticator, admission: Admission) -> None:
         self._authenticator = authenticator
         self._admission = admission
-        self._lookups: set[asyncio.Task[None]] = set()
+        self._lookups = BackgroundTasks()
 
     def judge(self, request: InboundRequest, demand: Demand, decide: Decide, tickets: Sequence[str] = ()) -> None:
         """Judge a request.
@@ -98,9 +99,7 @@ class Judge:
         async def find() -> None:
             call_back(then, await pending.find())
 
-        task = asyncio.get_running_loop().create_task(find())
-        self._lookups.add(task)  # the loop itself keeps no reference to it
-        task.add_done_callback(self._lookups.discard)
+        self._lookups.start(find())
 
 
 def _authorize(demand: Demand, decide: Decide, verdict: Verdict) -> None:

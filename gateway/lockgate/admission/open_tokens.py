@@ -28,12 +28,12 @@ from lockgate.keys.keyring import KeyRing
 from lockgate.stores.faults import REDIS_FAULTS, told
 from lockgate.stores.layout import ENDED_CHANNEL
 from lockgate.stores.redis import RedisClient, pubsub
+from lockgate_common.background import BackgroundTasks
 
 Ended = Callable[[Refusal], None]
 
 SILENCE_S: Final = 1.0
 """How long the channel may be silent before Redis is asked whether it is still there, and how long that may take."""
-CANCEL_AGAIN_S: Final = 0.1
 RESUBSCRIBE_S: Final = 0.25
 
 _log = logging.getLogger("lockgate.admission")
@@ -225,21 +225,18 @@ class EndedChannel:
     def __init__(self, redis: RedisClient, watches: Watches) -> None:
         self._redis = redis
         self._watches = watches
-        self._listener: asyncio.Task[None] | None = None
+        self._tasks = BackgroundTasks()
         self._is_old = False
         self.refused: StoreRefusedError | None = None
         """Why the channel cannot be heard, where that does not heal by itself."""
 
     async def open(self) -> None:
         """Begin to listen; Redis need not be there yet."""
-        self._listener = asyncio.create_task(self._listen())
+        self._tasks.start(self._listen())
 
     async def close(self) -> None:
         """Stop."""
-        # Told until it hears: while it connects, redis-py may take a cancellation for its own time-out and go on.
-        while self._listener is not None and not self._listener.done():
-            self._listener.cancel()
-            await asyncio.wait({self._listener}, timeout=CANCEL_AGAIN_S)
+        await self._tasks.close()
 
     def renew(self) -> None:
         """Redis may be another server now: ask about everything, and listen there.

@@ -18,6 +18,7 @@ from lockgate.forward.arrived import arrived
 from lockgate.forward.check import checking
 from lockgate.forward.health import Breaker
 from lockgate.settings import UpstreamSettings, upstream_address
+from lockgate_common.background import BackgroundTasks
 
 SEND_AHEAD: Final = 256 * 1024
 
@@ -241,7 +242,8 @@ class UpstreamPool:
         self._ticker = ticker
         self._idle: deque[UpstreamConnection] = deque()
         self._connections: set[UpstreamConnection] = set()
-        self._connecting: set[asyncio.Task[None] | None] = set()
+        self._connecting = 0
+        self._tasks = BackgroundTasks()
         self._waiting: deque[Borrower] = deque()
         self._outgoing: list[tuple[asyncio.WriteTransport, bytes]] = []
         self.breaker = Breaker(ticker)
@@ -313,20 +315,18 @@ class UpstreamPool:
 
     async def close(self) -> None:
         """Close everything."""
-        for task in list(self._connecting):
-            if task is not None:
-                task.cancel()
+        await self._tasks.close()
         for connection in list(self._connections):
             connection.close()
 
     def _grow(self) -> None:
         """Open connections for those who wait, as far as the bound allows."""
         while (
-            len(self._waiting) > len(self._connecting)
-            and len(self._connections) + len(self._connecting) < self._settings.connections
+            len(self._waiting) > self._connecting
+            and len(self._connections) + self._connecting < self._settings.connections
         ):
-            task = asyncio.get_running_loop().create_task(self._connect())
-            self._connecting.add(task)
+            self._connecting += 1
+            self._tasks.start(self._connect())
 
     async def dial(self, make: Callable[[], SomeProtocol]) -> SomeProtocol:
         """A connection for what is not one request and one answer; it is not kept here.
@@ -340,11 +340,10 @@ class UpstreamPool:
         return connection
 
     async def _connect(self) -> None:
-        task = asyncio.current_task()
         try:
             connection = await self.dial(self._make)
         except OSError as error:
-            self._connecting.discard(task)
+            self._connecting -= 1
             self.breaker.failed()
             waiting = self._next_waiting()
             if waiting is not None:
@@ -352,7 +351,7 @@ class UpstreamPool:
                 waiting.not_connected(Reason.UPSTREAM_TIMEOUT if timed_out else Reason.UPSTREAM_REFUSED)
             self._grow()
             return
-        self._connecting.discard(task)
+        self._connecting -= 1
         self._connections.add(connection)
         self.give_back(connection)
 

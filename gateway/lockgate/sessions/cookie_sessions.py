@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -32,6 +32,7 @@ from lockgate.sessions.access import AccessTokens
 from lockgate.sessions.session_store import Families, Outcome, Session
 from lockgate.stores.layout import UserKeys
 from lockgate.stores.link import AWAY
+from lockgate_common.background import BackgroundTasks
 
 MAX_KNOWN: Final = 10_000
 """How many cookies a worker remembers the token of."""
@@ -122,7 +123,7 @@ class CookieSessions:
         self._audit = audit
         self._known: dict[bytes, _Known] = {}
         self._renewals: dict[bytes, asyncio.Task[_Renewed | Refusal]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
 
     def use(self, keys: Sequence[bytes]) -> None:
         """Make and read cookies with these keys from now on; what is known by others is forgotten."""
@@ -131,10 +132,7 @@ class CookieSessions:
 
     async def close(self) -> None:
         """Give up what is under way."""
-        tasks = [*self._tasks, *self._renewals.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.close()
 
     # --- without waiting ---------------------------------------------------------------------------------------------
 
@@ -167,7 +165,7 @@ class CookieSessions:
         if now >= known.renew_at:
             known.renew_at = now + RETRY_S
             cookie = SessionCookie(value, claims.principal.sub, claims.principal.sid)
-            self._begin_task(self._catch_up(cookie, request_id))
+            self._tasks.start(self._catch_up(cookie, request_id))
         return claims
 
     # --- with Redis --------------------------------------------------------------------------------------------------
@@ -216,11 +214,6 @@ class CookieSessions:
 
     # -----------------------------------------------------------------------------------------------------------------
 
-    def _begin_task(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)  # the loop itself keeps no hold of it
-        task.add_done_callback(self._tasks.discard)
-
     async def _catch_up(self, cookie: SessionCookie, request_id: str) -> None:
         """Get the next token while requests go on with this one: another node's, or else a new one."""
         try:
@@ -236,7 +229,7 @@ class CookieSessions:
         """Go on with a session: one attempt of this worker at a time, however many wait for it."""
         task = self._renewals.get(cookie.value)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._renew(cookie, request_id))
+            task = self._tasks.start(self._renew(cookie, request_id))
             self._renewals[cookie.value] = task
             task.add_done_callback(lambda _: self._renewals.pop(cookie.value))
         # Who gives up waiting does not take the attempt away from the others.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -23,12 +23,12 @@ from lockgate.stores.faults import REDIS_FAULTS
 from lockgate.stores.layout import KEYS_OF_A_QUESTION
 from lockgate.stores.link import AWAY, CONNECT_S, Callback, Command, RedisLink, Replies, call_back
 from lockgate.stores.sentinel import RENEW_S
+from lockgate_common.background import BackgroundTasks
 
 HOPS: Final = 4
 """How often a question may be sent on: to where a slot has moved, key by key, and on to where some of the keys are."""
 REFRESH_S: Final = 0.5
 """Seconds between looks for whoever took over from a master that is away."""
-CANCEL_AGAIN_S: Final = 0.1
 
 
 class _Part(NamedTuple):
@@ -124,9 +124,7 @@ class ClusterLink:
         self._timeout_s = timeout_s
         self._links: dict[str, NodeLink] = {}
         self._stale = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
-        self._leases: asyncio.Task[None] | None = None
-        self._redirections: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
         self._on_connected: Callable[[], None] = _nothing
 
     @property
@@ -148,16 +146,12 @@ class ClusterLink:
                 await asyncio.gather(*(link.up.wait() for link in self._links.values()))
         if not self._is_whole():
             self._stale.set()
-        self._keeper = asyncio.create_task(self._keep_current())
-        self._leases = asyncio.create_task(self._keep_leases())
+        self._tasks.start(self._keep_current())
+        self._tasks.start(self._keep_leases())
 
     async def close(self) -> None:
         """Disconnect; questions under way are answered `None`."""
-        tasks = {*self._redirections, *(task for task in (self._keeper, self._leases) if task is not None)}
-        while tasks:  # redis-py may take a cancellation for a time-out of its own
-            for task in tasks:
-                task.cancel()
-            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
+        await self._tasks.close()
         await asyncio.gather(*(link.close() for link in self._links.values()))
         self._links = {}
 
@@ -194,7 +188,7 @@ class ClusterLink:
             return
         if hops:
             question.under_way += 1
-            self._begin(self._ask_again(question, parts, hops - 1))
+            self._tasks.start(self._ask_again(question, parts, hops - 1))
         self._answered(question, parts, hops, None)
 
     async def _ask_again(self, question: _Question, parts: list[_Part], hops: int) -> None:
@@ -206,11 +200,6 @@ class ClusterLink:
         finally:
             question.done()
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._redirections.add(task)
-        task.add_done_callback(self._redirections.discard)
-
     def _answered(self, question: _Question, parts: list[_Part], hops: int, replies: Replies) -> None:
         refused: list[tuple[_Part, str]] = []
         for part, reply in zip(parts, replies or (), strict=False):
@@ -220,7 +209,7 @@ class ClusterLink:
                 question.take(part, reply)
         if refused and hops:
             question.under_way += 1
-            self._begin(self._redirect(question, refused, hops - 1))
+            self._tasks.start(self._redirect(question, refused, hops - 1))
         question.done()
 
     # --- where what is --------------------------------------------------------------------------------------------
@@ -275,7 +264,7 @@ class ClusterLink:
         """Have a link to each master that is known, and to nobody else."""
         masters = {node.name: node for node in self._redis.get_primaries()}
         for name in self._links.keys() - masters.keys():
-            self._begin(self._links.pop(name).close())
+            self._tasks.start(self._links.pop(name).close())
         for name in masters.keys() - self._links.keys():
             link = self._links[name] = NodeLink(masters[name], self._timeout_s, self._stale.set)
             link.listen(self._on_connected)

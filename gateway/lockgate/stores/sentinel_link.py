@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -16,8 +16,7 @@ from lockgate.stores.faults import REDIS_FAULTS
 from lockgate.stores.layout import PROBES
 from lockgate.stores.link import Callback, Command, RedisLink, Replies, call_back
 from lockgate.stores.sentinel import RENEW_S, Address, MasterPool
-
-CANCEL_AGAIN_S: Final = 0.1
+from lockgate_common.background import BackgroundTasks
 
 
 class SentinelLink(RedisLink):
@@ -38,21 +37,16 @@ class SentinelLink(RedisLink):
         self._pool = pool
         self._mastership = pool.mastership
         self._address: Address | None = None
-        self._follower: asyncio.Task[None] | None = None
-        self._asked_again: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
 
     async def open(self) -> None:
         """As any link; and follow the Sentinels from then on."""
         await super().open()
-        self._follower = asyncio.create_task(self._follow())
+        self._tasks.start(self._follow())
 
     async def close(self) -> None:
         """As any link."""
-        tasks = {*self._asked_again, *([self._follower] if self._follower is not None else [])}
-        while tasks:  # redis-py may take a cancellation for a time-out of its own
-            for task in tasks:
-                task.cancel()
-            _, tasks = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
+        await self._tasks.close()
         await super().close()
 
     def ask(self, commands: Sequence[Command], callback: Callback) -> None:
@@ -71,9 +65,7 @@ class SentinelLink(RedisLink):
             self._ask_later(commands, callback)
 
     def _ask_later(self, commands: Sequence[Command], callback: Callback) -> None:
-        task = asyncio.create_task(self._ask_again(commands, callback))
-        self._asked_again.add(task)
-        task.add_done_callback(self._asked_again.discard)
+        self._tasks.start(self._ask_again(commands, callback))
 
     async def _ask_again(self, commands: Sequence[Command], callback: Callback) -> None:
         """Once: a worker that is stopped again and again answers 503."""

@@ -6,11 +6,9 @@ out, by the store's own clock, and nobody has to know that it is gone.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Coroutine
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +17,7 @@ from lockgate.errors import StoreUnavailableError
 from lockgate.stores.layout import SOCKET_LEASE_MS, UserKeys
 from lockgate.stores.redis import RedisClient, store_errors
 from lockgate.stores.script import Script
+from lockgate_common.background import BackgroundTasks
 
 RENEW_S: Final = 10.0
 """Seconds between renewals: two of them may fail before a lease runs out."""
@@ -53,7 +52,7 @@ class Leases:
         self._script = Script(redis, files(__package__).joinpath("lease.lua").read_text(encoding="utf-8"))
         self._held: dict[str, set[str]] = {}
         self._renewed = ticker.now
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
         ticker.listen(self._look)
 
     async def take(self, sub: str) -> Lease | None:
@@ -78,20 +77,19 @@ class Leases:
         held.discard(lease.id)
         if not held:
             self._held.pop(lease.sub, None)
-        self._spawn(self._give_back(lease.sub, {lease.id}))
+        self._tasks.start(self._give_back(lease.sub, {lease.id}))
 
     async def close(self) -> None:
         """Give back whatever is still held."""
         held, self._held = self._held, {}
         for sub, ids in held.items():
-            self._spawn(self._give_back(sub, ids))
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+            self._tasks.start(self._give_back(sub, ids))
+        await self._tasks.finish()
 
     def _look(self, now: float) -> None:
         if self._held and now - self._renewed >= RENEW_S:
             self._renewed = now
-            self._spawn(self._renew())
+            self._tasks.start(self._renew())
 
     async def _renew(self) -> None:
         """What was forgotten (by a store that came back empty, say) is written anew: it is open, so it counts."""
@@ -109,8 +107,3 @@ class Leases:
 
     async def _run(self, sub: str, limit: int, *ids: str) -> Any:  # noqa: ANN401 - redis-py's
         return await self._script(keys=[UserKeys.of(sub).sockets], args=[SOCKET_LEASE_MS, limit, *ids])
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
