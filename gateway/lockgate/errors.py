@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
+from lockgate_common import errors as faults
+
 _MAX_SHOWN: Final = 64
 _SECRET: Final = re.compile(r"\b(?:lg[a-z]_|eyJ)[\w.-]*")
 """A refresh token, a session cookie, a client's secret; or a compact JWS, whose header is JSON."""
@@ -198,24 +200,21 @@ class Refusal:
     members: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
-class LockgateError(Exception):
-    """A fault: of the configuration, or of something the program depends on."""
+LockgateError = faults.LockgateError
+"""A fault: of the configuration, or of something the program depends on."""
 
+ConfigurationError = faults.ConfigurationError
+"""The program cannot start as it is configured; the text is one line for the operator."""
 
-class ConfigurationError(LockgateError):
-    """The program cannot start as it is configured; the text is one line for the person who starts it."""
+StoreUnavailableError = faults.StoreUnavailableError
+"""Redis did not answer, or answered that it cannot do what was asked."""
+
+StoreRefusedError = faults.StoreRefusedError
+"""Redis answers and cannot be used as it, or the way to it, is configured; that does not heal by itself."""
 
 
 class SaidAlreadyError(ConfigurationError):
     """The same of a child process, which has said so itself, where the output of this one goes."""
-
-
-class StoreUnavailableError(LockgateError):
-    """Redis did not answer, or answered that it cannot do what was asked."""
-
-
-class StoreRefusedError(StoreUnavailableError):
-    """Redis answers and cannot be used as it, or the way to it, is configured; that does not heal by itself."""
 
 
 class AccountsUnavailableError(LockgateError):

@@ -12,7 +12,7 @@ from lockgate.errors import ConfigurationError
 from lockgate.forward.tls import tls_towards
 from lockgate.policy.routes import RouteTable
 from lockgate.settings import RouteSettings
-from lockgate.stores.address import read
+from lockgate.stores.checked_address import read_checked_address
 
 if TYPE_CHECKING:
     from lockgate.settings import Settings
@@ -28,7 +28,7 @@ def check(settings: Settings, *, as_json: bool) -> None:
     Raises:
         ConfigurationError: a start would be refused.
     """
-    redis = None if settings.redis_url is None else read(settings.redis_url.get_secret_value()).place
+    redis = None if settings.redis_url is None else read_checked_address(settings.redis_url.get_secret_value()).place
     accounts = settings.addresses(settings.accounts.service)
     if not accounts:
         service = settings.accounts.service

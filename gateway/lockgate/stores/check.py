@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ClusterCrossSlotError, NoPermissionError
 
 from lockgate.errors import ConfigurationError, StoreRefusedError, StoreUnavailableError
-from lockgate.stores.address import read
+from lockgate.stores.checked_address import read_checked_address
 from lockgate.stores.diagnosis import diagnosed
 from lockgate.stores.faults import A_CLUSTER, REDIS_FAULTS, TOO_OLD, is_too_old, told
 from lockgate.stores.layout import PROBES
@@ -42,7 +42,7 @@ class StoreCheck:
         refused: Callable[[], StoreUnavailableError | None],
     ) -> None:
         self._redis = redis
-        self._address = read(url)
+        self._address = read_checked_address(url)
         self._connected = connected
         self._refused = refused
         self._logged: str | None = None

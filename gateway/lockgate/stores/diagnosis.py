@@ -14,10 +14,10 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from lockgate.errors import StoreRefusedError, StoreUnavailableError
-from lockgate.stores.address import SENTINEL, Group, Server
 from lockgate.stores.faults import REDIS_FAULTS, told
 from lockgate.stores.redis import RedisClient
 from lockgate.stores.sentinel import MasterPool
+from lockgate_common.redis.address import SENTINEL, Group, Server
 
 ANSWER_S: Final = 0.3
 _ENOUGH: Final = 1

@@ -15,10 +15,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from lockgate.stores.address import SENTINEL, Group, Server, read
+from lockgate.stores.checked_address import read_checked_address
 from lockgate.stores.cluster import ClusterClient
 from lockgate.stores.faults import REDIS_FAULTS, told
 from lockgate.stores.sentinel import ANSWER_S, MasterPool, Sentinels
+from lockgate_common.redis.address import SENTINEL, Group, Server
 
 RedisClient = Redis | ClusterClient
 """Of one server (also of the master that Sentinels name), or of a Cluster."""
@@ -27,12 +28,12 @@ TIMEOUT_S: Final = 0.5
 
 
 def connect(url: str) -> RedisClient:
-    """A client for an address as in `stores.address`; it connects when it is first used.
+    """A client for an address as in `lockgate_common.redis.address`; it connects when it is first used.
 
     Raises:
         ConfigurationError: not such an address.
     """
-    found = read(url)
+    found = read_checked_address(url)
     if isinstance(found, Server):
         return _of_server(found)
     return _of_sentinels(found) if found.kind == SENTINEL else _of_cluster(found)

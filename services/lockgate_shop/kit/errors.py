@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from lockgate_common import errors as faults
 
-class ServiceError(Exception):
-    """A fault: of the configuration, or of something the service depends on."""
+LockgateError = faults.LockgateError
+"""A fault: of the configuration, or of something the service depends on."""
+
+ConfigurationError = faults.ConfigurationError
+"""The service cannot start as it is configured; the text is one line for the operator."""
+
+StoreUnavailableError = faults.StoreUnavailableError
+"""A database or Redis did not answer, or cannot take part in what was asked."""
 
 
-class ConfigurationError(ServiceError):
-    """The service cannot start as it is configured; the text is one line for the person who starts it."""
-
-
-class StoreUnavailableError(ServiceError):
-    """The database did not answer, or cannot take part in what was asked; nothing was written."""
-
-
-class OutboundError(ServiceError):
+class OutboundError(LockgateError):
     """A call to another service brought no answer that can be used."""
 
 
@@ -27,5 +26,5 @@ class OutcomeUnknownError(OutboundError):
     """The other service may or may not have done what it was asked."""
 
 
-class BusyError(ServiceError):
+class BusyError(LockgateError):
     """More is asked of this process than it can do in time; nothing was done."""

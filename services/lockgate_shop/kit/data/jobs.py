@@ -17,8 +17,9 @@ from uuid import UUID
 
 import structlog
 
-from lockgate_shop.kit.data.redis_address import read
-from lockgate_shop.kit.errors import ServiceError, StoreUnavailableError
+from lockgate_common.redis.address import CLUSTER, Server, read_address
+from lockgate_shop.kit.data.redis import tls_options
+from lockgate_shop.kit.errors import LockgateError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("service")
 
 Job: TypeAlias = "Callable[[UUID], Awaitable[None]]"
-"""Does one piece of work. A `ServiceError` out of it means: again, a little later. It says itself when to give up."""
+"""Does one piece of work. A `LockgateError` out of it means: again, a little later. It says itself when to give up."""
 
 PUT_WITHIN_S: Final = 2
 JOB_WITHIN: Final = timedelta(minutes=10)
@@ -85,7 +86,7 @@ def worker(
         async def run(job_id: str) -> None:
             try:
                 await job(UUID(job_id))
-            except ServiceError as error:
+            except LockgateError as error:
                 log.warning("job_postponed", job=job_id, fault=str(error))
                 raise retry(delay=RETRY_S) from error
 
@@ -94,7 +95,7 @@ def worker(
     async def tick() -> None:
         try:
             await each_minute()
-        except ServiceError as error:
+        except LockgateError as error:
             log.warning("sweep_postponed", fault=str(error))
 
     for job_name, job in jobs.items():
@@ -105,7 +106,7 @@ def worker(
 
 @contextlib.asynccontextmanager
 async def answering(host: str, port: int, check: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Answer probes of a process that has no other HTTP: 200 to everything, 503 while `check` raises a ServiceError."""
+    """Answer probes of a process that has no other HTTP: 200 to everything, 503 while `check` raises a fault."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
@@ -114,7 +115,7 @@ async def answering(host: str, port: int, check: Callable[[], Awaitable[None]]) 
                 try:
                     await check()
                     status = b"200 OK"
-                except ServiceError:
+                except LockgateError:
                     status = b"503 Service Unavailable"
                 writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
                 await writer.drain()
@@ -139,19 +140,19 @@ def _queue(redis_url: str, name: str, **options: object) -> Any:  # noqa: ANN401
 
 def _store(redis_url: str) -> dict[str, Any]:
     """Where the queue is, as streaq wants to be told."""
-    found = read(redis_url)
-    options = {**found.login, **found.secured}
-    if found.cluster:
+    found = read_address(redis_url)
+    if isinstance(found, Server):
+        # Read by coredis, which leaves what is percent-coded as it is unless it is told.
+        return {"redis_url": redis_url, "redis_kwargs": {"decode_components": True}}
+    options = {**found.login, **tls_options(found)}
+    if found.kind == CLUSTER:
         return {"cluster_nodes": list(found.hosts), "redis_kwargs": options}
-    if found.master is not None:
-        return {
-            "sentinel_nodes": list(found.hosts),
-            "sentinel_master": found.master,
-            "sentinel_kwargs": {**found.secured, **found.sentinel_login},
-            "redis_kwargs": {**options, "db": found.db},
-        }
-    # Read by coredis, which leaves what is percent-coded as it is unless it is told.
-    return {"redis_url": redis_url, "redis_kwargs": {"decode_components": True}}
+    return {
+        "sentinel_nodes": list(found.hosts),
+        "sentinel_master": found.service,
+        "sentinel_kwargs": {**tls_options(found), **found.sentinel_login},
+        "redis_kwargs": {**options, "db": found.db},
+    }
 
 
 def _written(value: Any) -> bytes:  # noqa: ANN401 - a job's name and id; or an exception, as the result of a job

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from lockgate_shop.kit.data.redis_address import Address, read
+from lockgate_common.redis.address import CLUSTER, Group, Server, read_address
 from lockgate_shop.kit.data.redis_master import ANSWER_S, MasterPool, Sentinels
 from lockgate_shop.kit.errors import StoreUnavailableError
 from lockgate_trust.headers import encode_value
@@ -43,7 +43,7 @@ TIMEOUT_S: Final = 2
 
 
 def connect(url: str, timeout_s: float = TIMEOUT_S) -> RedisClient:
-    """A client for an address as in `redis_address`; it connects when it is first used.
+    """A client for an address as in `lockgate_common.redis.address`; it connects when it is first used.
 
     Args:
         url: the address.
@@ -53,34 +53,39 @@ def connect(url: str, timeout_s: float = TIMEOUT_S) -> RedisClient:
         ConfigurationError: not such an address.
     """
     waiting: dict[str, Any] = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-    found = read(url)
+    found = read_address(url)
     options: dict[str, Any] = {**found.login, **waiting}
-    if found.cluster:
+    if isinstance(found, Server):
+        return Redis.from_pool(_pool(found, {"db": found.db, "retry": None, **options}))
+    secured = tls_options(found)
+    if found.kind == CLUSTER:
         return RedisCluster(
             startup_nodes=[ClusterNode(host, port) for host, port in found.hosts],
             retry=Retry(NoBackoff(), 0),
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
-            **found.secured,
+            **secured,
             **options,
         )
-    if found.master is not None:
-        patience = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S, "retry": None}
-        asking = {**found.secured, **found.sentinel_login, **patience}
-        sentinels = Sentinels(found.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # redis-py
-        client: Redis = sentinels.master_for(
-            found.master, connection_pool_class=MasterPool, db=found.db, **found.secured, **options
-        )
-        return client
-    return Redis.from_pool(_pool(found, {"db": found.db, "retry": None, **options}))
+    patience = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S, "retry": None}
+    asking = {**secured, **found.sentinel_login, **patience}
+    sentinels = Sentinels(found.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]  # redis-py
+    client: Redis = sentinels.master_for(
+        found.service, connection_pool_class=MasterPool, db=found.db, **secured, **options
+    )
+    return client
 
 
-def _pool(found: Address, options: dict[str, Any]) -> ConnectionPool:
-    if found.path is not None:
+def tls_options(found: Server | Group) -> dict[str, Any]:
+    """The options for TLS with the word for it, or nothing."""
+    return {} if found.tls is None else {"ssl": True, **found.tls}
+
+
+def _pool(found: Server, options: dict[str, Any]) -> ConnectionPool:
+    if found.path:
         return ConnectionPool(UnixDomainSocketConnection, path=found.path, **options)
-    ((host, port),) = found.hosts
     if found.tls is None:
-        return ConnectionPool(Connection, host=host, port=port, **options)
-    return ConnectionPool(SSLConnection, host=host, port=port, **found.tls, **options)
+        return ConnectionPool(Connection, host=found.host, port=found.port, **options)
+    return ConnectionPool(SSLConnection, host=found.host, port=found.port, **found.tls, **options)
 
 
 def is_promising(redis: RedisClient) -> bool:

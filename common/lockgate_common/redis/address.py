@@ -7,20 +7,18 @@
 | `redis+cluster://host:port,host:port`                     | a few nodes of a Cluster; the others are found there |
 
 `rediss://`, `rediss+sentinel://` and `rediss+cluster://` speak TLS. `user:password@` before the hosts is for the
-servers; `@ : / ? # %` in either are percent-coded. The services read the same addresses, too.
+servers; `@ : / ? # %` in either are percent-coded. TLS takes `ssl_ca_certs`, `ssl_certfile`, `ssl_keyfile`,
+`ssl_cert_reqs` and `ssl_check_hostname`; Sentinels take `sentinel_username` and `sentinel_password`.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from lockgate.errors import ConfigurationError
-from lockgate_trust import exposure
+from lockgate_common.errors import ConfigurationError
 
 SENTINEL: Final = "sentinel"
 CLUSTER: Final = "cluster"
@@ -31,10 +29,11 @@ _DATABASE: Final = re.compile(r"(?:/([0-9]{1,5})?)?")
 _REDIS_PORT: Final = 6379
 _DEFAULT_PORTS: Final = {SENTINEL: 26379, CLUSTER: _REDIS_PORT}
 _MAX_PORT: Final = 65535
-_KEY_FILE: Final = "ssl_keyfile"
-_TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", _KEY_FILE)
+TLS_KEY_FILE: Final = "ssl_keyfile"
+TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", TLS_KEY_FILE)
+"""The options that name files."""
 _TLS_CHOICES: Final = {"ssl_cert_reqs": ("required", "optional", "none"), "ssl_check_hostname": ("true", "false")}
-_TLS_OPTIONS: Final = frozenset({*_TLS_FILES, *_TLS_CHOICES})
+_TLS_OPTIONS: Final = frozenset({*TLS_FILES, *_TLS_CHOICES})
 _SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
 _DB_OPTION: Final = frozenset({"db"})
 
@@ -93,33 +92,22 @@ class Group:
         return ",".join(_joined(*host) for host in self.hosts)
 
 
-def read(url: str) -> Server | Group:
-    """Read an address of any kind.
+def read_address(url: str) -> Server | Group:
+    """Where Redis is.
 
     Raises:
-        ConfigurationError: it is not well formed, or a file that it names cannot be read. The text has nothing of the
-            address in it but the name of an option or file.
+        ConfigurationError: the address is not well formed. The text has nothing of the address in it but the name of
+            an option.
     """
     try:
-        found = group(url) or _server(urlsplit(url))
-    except ValueError:  # of `urlsplit`: brackets that do not fit, for example
+        parts = urlsplit(url)
+    except ValueError:  # brackets that do not fit, for example
         raise _refused("not a URL; @ : / ? # % [ ] in user and password are percent-coded") from None
-    for name in _TLS_FILES:
-        _readable(name, (found.tls or {}).get(name))
-    return found
-
-
-def group(url: str) -> Group | None:
-    """Read the address of a group of servers; `None` for any other address.
-
-    Raises:
-        ConfigurationError: it is meant as one and is not well formed. The text has nothing of the address in it.
-    """
-    parts = urlsplit(url)
     scheme = _SCHEME.fullmatch(parts.scheme)
-    if scheme is None:
-        return None
-    kind = scheme[1]
+    return _server(parts) if scheme is None else _group(parts, scheme[1])
+
+
+def _group(parts: SplitResult, kind: str) -> Group:
     login, hosts = _login(parts)
     service, db = _path(kind, parts)
     options = _options(_SENTINEL_OPTIONS if kind == SENTINEL else frozenset(), parts)
@@ -174,20 +162,6 @@ def _tls(scheme: str, options: dict[str, str]) -> dict[str, Any] | None:
         if name in options and options[name] not in choices:
             raise _refused(f"{name} is one of {', '.join(choices)}")
     return {name: value == "true" if name == "ssl_check_hostname" else value for name, value in options.items()}
-
-
-def _readable(option: str, path: str | None) -> None:
-    if path is None:
-        return
-    try:
-        with Path(path).open("rb") as file:
-            file.read(1)
-            wrong = exposure(os.fstat(file.fileno())) if option == _KEY_FILE else None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "not a path"
-        raise _refused(f"{option}: its file cannot be read ({why})") from None
-    if wrong is not None:
-        raise _refused(f"{option}: {wrong}")
 
 
 def _joined(host: str, port: int) -> str:
