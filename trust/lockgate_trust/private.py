@@ -1,8 +1,15 @@
 """Files that hold secrets: read only where no other account can read them.
 
-Two kinds of owners are met. A file of ours is for us alone: mode 0600 or 0400. A file of root's may have been given to
-a group that this process is in, and then the group may read it: 0640 or 0440. Kubernetes mounts secrets that way
-(fsGroup), and packages install keys that way.
+The rule is that of PostgreSQL. A file of the program's own account is 0600 or 0400. A file of root's may be 0640 or
+0440 where its group is one of the process: Kubernetes mounts secrets that way (`fsGroup`; the pod cannot change them),
+and packages install keys that way (`root:ssl-cert`). One function, `exposure`, judges the opened file for every
+private key that gateway, services and commands read.
+
+- Root gives away what it likes, so a file of root's in a group of the process was meant for the process. A file of
+  another account that a group can read was not: its mode is a slip.
+- A process that runs as root needs no group to read files of root's. So root's own group does not count for such a
+  process, and a group that it was put into (`fsGroup`) does.
+- Access control lists are not read; their mask shows in the mode of the group.
 """
 
 import os

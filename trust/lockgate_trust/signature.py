@@ -1,4 +1,10 @@
-"""Sign identity headers by the profile of RFC 9421 that `lockgate_trust.profile` describes."""
+"""Sign identity headers by the profile of RFC 9421 that `lockgate_trust.profile` describes.
+
+Each signature is unique, because its nonce is a random prefix for each process and a counter. `created` has seconds
+only. Without a nonce, a request that is signed again within one second (an idempotent request on a pooled connection
+that was closed) would have the signature of the first one, and a service that remembers signatures would take the
+gateway's own retry for an attack. The request id stays the same for both, because operators search logs by it.
+"""
 
 import hashlib
 import itertools
@@ -213,7 +219,7 @@ def _digest_of(body: bytes | Literal[Body.STREAMED] | None) -> tuple[str | None,
 
 
 class _KeyedHash:
-    """HMAC-SHA-256 (RFC 2104), its key hashed in once: for messages of this size half the time of `hmac.digest`."""
+    """HMAC-SHA-256 (RFC 2104), its key hashed in once; docs/performance.md says what that is worth."""
 
     __slots__ = ("_inner", "_outer")
 

@@ -1,4 +1,9 @@
-"""Keys, as an administrator sees them from outside the machine: what there is, and the next step of a rotation."""
+"""Keys, as an administrator sees them from outside the machine: the list, and the next step of a rotation.
+
+A rotation by call takes the lock in Redis that the rotation by age takes, and the lock of the folder that the commands
+take. It rotates signing keys and refresh secrets, never links, never before their time, and removes nothing but keys
+whose time is over: a thief of an administrator's token can hasten a rotation, and break nothing by it.
+"""
 
 from __future__ import annotations
 

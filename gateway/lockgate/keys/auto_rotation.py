@@ -1,4 +1,16 @@
-"""Replaces keys by age: what somebody would do with `lockgate keys rotate` and `retire`, done by the gateway itself."""
+"""Replaces keys by age: the steps of `lockgate keys rotate` and `retire`, made by the gateway itself.
+
+Off by default (`[keys] rotate_after_s = 0`), because the gateway then has to write to the folder that holds its most
+valuable secrets. With another value, every worker looks every five seconds whether a signing key or refresh secret has
+a step to make. The worker that finds one takes a lock in Redis (`SET NX PX` with a random token, which only its holder
+gives back), looks again, and makes the step. On one machine a file lock excludes the commands as well. If the Redis
+lock runs out in the middle of a step, two nodes may publish a key each: both keys verify, and one of them will sign.
+Nothing is lost, so the lock needs no fencing.
+
+Link keys are left to the command: the two ends of a link may hold copies (decision 10), and a gateway cannot know
+whether the copy at the other end has followed. Keys in a folder that is mounted read-only cannot be rotated by age;
+the gateway says so in its log and goes on.
+"""
 
 from __future__ import annotations
 

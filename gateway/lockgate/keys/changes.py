@@ -1,4 +1,21 @@
-"""What has become of keys, for the audit trail: who each key is and what it does now, never what is secret about it."""
+"""Changes of keys as audit events: the id of each key and its new state, never its secret.
+
+Every worker of every node sees a change within a second, so the reload of a worker would write each change as many
+times as there are workers. It would also see the outcome only: neither the actor, nor whether a key has served its
+time or was removed in an emergency. So `KeyStore`, the only code that changes keys, makes the events: once a file is
+on disk it compares the keys before and after. The caller hands them to the audit trail: a command (`cli:<user>`), an
+administrator's call (their `sub`), or the rotation by age (`rotation`).
+
+- A command that changes keys does not need Redis: an emergency removal must not wait for a store that is away. The
+  line goes to standard error in any case. Where the stream could not be written within half a second, or no
+  `redis_url` is set, the command says so and ends with 0, because it has done what it was asked for.
+- Workers log the keys that they load, and audit only what is theirs alone: `keys.refused`, a folder that a worker did
+  not take, once for each fault. The event names the worker (`host:pid`), because each worker keeps last good keys of
+  its own, and nodes may hold copies of the folder of which one is bad.
+- A file that is edited by hand, or copied to a node by other means, is in the workers' logs and not in the trail. So
+  is the change of a process that is killed in the few milliseconds between writing the file and writing the event. In
+  `compose.yaml` the container that makes keys has no network, so its changes are in its output alone.
+"""
 
 from __future__ import annotations
 

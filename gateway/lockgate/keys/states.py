@@ -1,11 +1,27 @@
 """The states of a key, and how a rotation takes keys through them: pure rules, the same for every kind of key.
 
-    next      known to whoever verifies, does not sign yet
+    next      known to every verifier, does not sign yet
     active    signs; exactly one
     passive   signs no more, still verifies what it has signed
-    removed   is not in the file any more: verifies nothing
+    removed   is not in the file any more: verifies nothing, and its private key is deleted
 
-A key signs only after everybody has had the time to learn of it, and goes only when nothing that it signed is alive.
+A key signs only after every verifier has had the time to learn of it, and goes only when nothing that it signed is
+alive. This holds for refresh secrets, too: a node that used a new secret first would hand out tokens that the other
+nodes take for forged, and log users out. The kinds differ in two times and, for links, in the number of keys that fit
+into a file, so that one rotation of a link takes three commands instead of two.
+
+    kind             passive for at least
+    signing key      access life + 3 leeways + publish delay
+    refresh secret   absolute session life + 3 leeways + publish delay
+    link key         life of a signature (10 s) + 3 leeways + publish delay
+
+The publish delay counts because a node that has not read the last change yet still signs with the old key. The three
+leeways are those of decision 125: the signer is ahead, the verifier is behind, and so may the clock be that made the
+key passive.
+
+Each entry carries `state` and `since`. Of refresh secrets and link keys the first one in the file signs, so the
+commands write the active key first, and a file that was written by hand needs neither member. An entry without a time
+counts as no younger than its file's modification time, so nothing is activated or ended too early.
 """
 
 from __future__ import annotations
