@@ -20,6 +20,7 @@ from typing import Final, Literal, Protocol
 from lockgate.errors import CaptchaUnavailableError
 from lockgate.stores.layout import captcha_key
 from lockgate.stores.redis import RedisClient, store_errors
+from lockgate_common.call_limiter import BoundedQueue, QueueFullError
 
 Kind = Literal["png", "wav"]
 
@@ -69,7 +70,7 @@ class Captchas:
     def __init__(self, redis: RedisClient, keys: Sequence[bytes]) -> None:
         self._redis = redis
         self.use(keys)
-        self._drawing = asyncio.Semaphore(1)
+        self._drawing = BoundedQueue(at_once=1, wait_s=_QUEUE_WAIT_S)
 
     def use(self, keys: Sequence[bytes]) -> None:
         """Go on with other secrets; captchas that were made with one that is gone can no longer be solved."""
@@ -99,14 +100,10 @@ class Captchas:
             if not await self._redis.exists(captcha_key(captcha)):
                 return None
         try:
-            async with asyncio.timeout(_QUEUE_WAIT_S):
-                await self._drawing.acquire()
-        except TimeoutError:
+            async with self._drawing.turn():
+                return await _run(kind, digits(self._keys[0], captcha))
+        except QueueFullError:
             raise CaptchaUnavailableError("too many are being drawn") from None
-        try:
-            return await _run(kind, digits(self._keys[0], captcha))
-        finally:
-            self._drawing.release()
 
     async def solved(self, given: CaptchaAnswer, address: str) -> bool:
         """Whether the answer is right; the captcha is used up by asking. Ours is bound to no address."""

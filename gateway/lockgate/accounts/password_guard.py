@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class InTurn(Protocol):
-    """Makes a call when it is its turn, and to its end, whoever gives up waiting for it: `Lane.run`."""
+    """Makes a call when it is its turn, and to its end, whoever gives up waiting for it: `CallLimiter.run`."""
 
     def __call__(self, call: Callable[[], Coroutine[Any, Any, T]], /) -> Coroutine[Any, Any, T]:
         """The outcome of the call; raises `AccountsUnavailableError` where its turn does not come."""

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
-from lockgate.accounts.call_limiter import Lane
+from lockgate.accounts.call_limiter import CallLimiter
 from lockgate.clock import Clock
 from lockgate.errors import AccountsUnavailableError
 from lockgate_trust import LinkKey, headers, signed_headers
@@ -72,7 +72,7 @@ class Unacceptable(NamedTuple):
 class Accounts:
     """The users service's internal calls, signed with the link key.
 
-    Calls with a password wait for their hash. They have a lane of their own, or a flood of logins would leave no turn
+    Calls with a password wait for their hash. They have a queue of their own, or a flood of logins would leave no turn
     to those that go on with a session.
 
     Args:
@@ -101,7 +101,7 @@ class Accounts:
         self._key = key
         self._clock = clock
         verify = tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        # The lanes bound it. Its own bound costs the event loop waiting requests times connections, again and again.
+        # The queues bound it. Its own bound costs the event loop waiting requests times connections, again and again.
         limits = httpx.Limits(
             max_connections=None,
             max_keepalive_connections=PASSWORDS_AT_ONCE + LOOKUPS_AT_ONCE,
@@ -110,8 +110,8 @@ class Accounts:
         self._client = httpx.AsyncClient(
             timeout=timeout_s, limits=limits, follow_redirects=False, trust_env=False, verify=verify
         )
-        lane = partial(Lane, waiting=MAX_WAITING, wait_s=QUEUE_WAIT_S, answer_s=timeout_s)
-        self._passwords, self._lookups = lane(at_once=PASSWORDS_AT_ONCE), lane(at_once=LOOKUPS_AT_ONCE)
+        limiter = partial(CallLimiter, waiting=MAX_WAITING, wait_s=QUEUE_WAIT_S, outcome_s=timeout_s)
+        self._passwords, self._lookups = limiter(at_once=PASSWORDS_AT_ONCE), limiter(at_once=LOOKUPS_AT_ONCE)
         self.trouble: str | None = None
 
     def room_for_passwords(self) -> int:
@@ -241,7 +241,7 @@ class Accounts:
 
     async def _call(
         self,
-        lane: Lane | None,
+        limiter: CallLimiter | None,
         method: str,
         path: str,
         request_id: str,
@@ -249,7 +249,7 @@ class Accounts:
     ) -> httpx.Response:
         try:
             send = partial(self._send, method, path, request_id, content)
-            answer = await (lane.run(send) if lane is not None else send())
+            answer = await (limiter.run(send) if limiter is not None else send())
         except AccountsUnavailableError as error:
             self.trouble = str(error)
             raise

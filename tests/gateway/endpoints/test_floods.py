@@ -135,7 +135,7 @@ async def test_a_login_for_which_there_is_no_room_is_refused_at_once_and_other_c
     users.verifying = 0
     worker = caller.node.worker
     # The flood has to be there all at once, however long a busy machine takes to bring it.
-    worker.accounts._passwords._wait_s = WITHIN_S  # noqa: SLF001
+    worker.accounts._passwords._queue._wait_s = WITHIN_S  # noqa: SLF001
     wires = await flooding(caller, PASSWORDS_AT_ONCE + MAX_WAITING, "/auth/login", GUESS)
     await until(lambda: worker.accounts.room_for_passwords() == 0 and users.verifying == PASSWORDS_AT_ONCE)
     called = 0

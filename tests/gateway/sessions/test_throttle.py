@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from lockgate.accounts.call_limiter import FULL, LATE, Lane
+from lockgate.accounts.call_limiter import FULL, LATE, CallLimiter
 from lockgate.accounts.captcha import CaptchaAnswer, CaptchaCheck
 from lockgate.accounts.password_guard import PasswordGuard
 from lockgate.accounts.throttle import Allowance, Throttle, account_digest
@@ -166,8 +166,8 @@ class Door:
         return "account" if self._right else None
 
 
-def lane(at_once: int = 1, waiting: int = 0) -> Lane:
-    return Lane(at_once=at_once, waiting=waiting, wait_s=WITHIN_S, answer_s=WITHIN_S)
+def limiter(at_once: int = 1, waiting: int = 0) -> CallLimiter:
+    return CallLimiter(at_once=at_once, waiting=waiting, wait_s=WITHIN_S, outcome_s=WITHIN_S)
 
 
 async def guarded(guard: PasswordGuard, door: Door, captcha: CaptchaAnswer | None = None) -> str | Refusal | None:
@@ -176,7 +176,7 @@ async def guarded(guard: PasswordGuard, door: Door, captcha: CaptchaAnswer | Non
 
 async def test_a_hosted_captcha_can_be_plugged_in(throttle: Throttle) -> None:
     """R-127."""
-    guard, wrong, right = PasswordGuard(throttle, Hosted(), lane().run), Door(), Door(right=True)
+    guard, wrong, right = PasswordGuard(throttle, Hosted(), limiter().run), Door(), Door(right=True)
     for _ in range(LOGIN.account_attempts):
         assert await guarded(guard, wrong) is None
     refused = await guarded(guard, right, CaptchaAnswer("site-key", "other"))
@@ -186,7 +186,7 @@ async def test_a_hosted_captcha_can_be_plugged_in(throttle: Throttle) -> None:
 
 
 async def test_while_accounts_are_away_nobodys_attempts_are_used_up(throttle: Throttle) -> None:
-    guard, away = PasswordGuard(throttle, Hosted(), lane().run), Door(away=True)
+    guard, away = PasswordGuard(throttle, Hosted(), limiter().run), Door(away=True)
     for _ in range(3 * LOGIN.account_attempts):
         with pytest.raises(AccountsUnavailableError):
             await guarded(guard, away)
@@ -195,7 +195,7 @@ async def test_while_accounts_are_away_nobodys_attempts_are_used_up(throttle: Th
 
 async def test_who_waits_for_a_turn_or_gets_none_is_not_counted(throttle: Throttle) -> None:
     # R-123: otherwise a crowd that only hangs up would have everybody asked for captchas.
-    one_by_one, end, begun = lane(waiting=LOGIN.all_attempts), asyncio.Event(), asyncio.Event()
+    one_by_one, end, begun = limiter(waiting=LOGIN.all_attempts), asyncio.Event(), asyncio.Event()
 
     async def other() -> None:
         begun.set()
@@ -218,7 +218,7 @@ async def test_who_waits_for_a_turn_or_gets_none_is_not_counted(throttle: Thrott
 
 
 async def test_who_hangs_up_in_the_middle_of_a_right_attempt_gets_it_back(throttle: Throttle) -> None:
-    one_by_one, end, begun = lane(waiting=1), asyncio.Event(), asyncio.Event()
+    one_by_one, end, begun = limiter(waiting=1), asyncio.Event(), asyncio.Event()
 
     async def look() -> str:
         begun.set()
@@ -292,7 +292,7 @@ async def test_a_success_that_a_frozen_redis_could_not_be_told_is_taken_back_lat
     for _ in range(LOGIN.account_attempts + 1):
         async with contextlib.AsyncExitStack() as frozen:
             with pytest.raises(StoreUnavailableError):
-                await PasswordGuard(throttle, Hosted(), lane().run).check("alice", "192.0.2.1", None, look)
+                await PasswordGuard(throttle, Hosted(), limiter().run).check("alice", "192.0.2.1", None, look)
     assert await outcomes(throttle, LOGIN.account_attempts, "alice", "192.0.2.1") == ["go"] * LOGIN.account_attempts
 
 
@@ -305,7 +305,7 @@ async def test_an_attempt_whose_client_was_told_503_counts_as_none(throttle: Thr
         await end.wait()
         return "account" if right else None
 
-    hurried = Lane(at_once=1, waiting=1, wait_s=WITHIN_S, answer_s=0.01)
+    hurried = CallLimiter(at_once=1, waiting=1, wait_s=WITHIN_S, outcome_s=0.01)
     guard = PasswordGuard(throttle, Hosted(), hurried.run)
     for _ in range(LOGIN.account_attempts + 1):
         end.clear()

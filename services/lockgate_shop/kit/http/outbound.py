@@ -5,13 +5,14 @@ What a service may call is a table of `Call`s; what is not in it is not sent.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from lockgate_common.call_limiter import CallLimiter, QueueFullError
 from lockgate_shop.kit.errors import OutcomeUnknownError, UpstreamAwayError
 from lockgate_trust import LinkKeys, signed_headers
 
@@ -91,8 +92,7 @@ class ServiceClient:
         self._clock = clock
         # Proxies of the environment are not for calls between services: trust_env.
         self._http = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, limits=LIMITS, trust_env=False)
-        self._turns = asyncio.Semaphore(AT_ONCE)
-        self._under_way: set[asyncio.Task[httpx.Response]] = set()
+        self._limiter = CallLimiter(at_once=AT_ONCE, wait_s=QUEUE_WAIT_S)
 
     async def call(self, caller: Caller, call: Call, body: object = None, **segments: UUID) -> Reply:
         """Make one call.
@@ -130,35 +130,17 @@ class ServiceClient:
 
     async def close(self) -> None:
         """Give up what is under way, and close every connection."""
-        for task in self._under_way:
-            task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._limiter.close()
         await self._http.aclose()
 
     async def _in_turn(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Response:
-        """Send a request when it is its turn, and see it through whoever hangs up.
-
-        A turn belongs to the request and not to who waits for it: so hanging up makes no room for another one, and the
-        HTTP client is never cancelled in the middle of its work, which costs httpx a connection for good.
-        """
         try:
-            async with asyncio.timeout(QUEUE_WAIT_S):
-                await self._turns.acquire()
-        except TimeoutError:
+            return await self._limiter.run(partial(self._send, caller, method, path, content))
+        except QueueFullError:
             raise UpstreamAwayError(f"{self._target}: too many calls are waiting") from None
-        task = asyncio.get_running_loop().create_task(self._send(caller, method, path, content))
-        self._under_way.add(task)
-        task.add_done_callback(self._over)
-        return await asyncio.shield(task)
 
     async def _send(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Response:
         return await self._http.send(self._signed(caller, method, path, content))
-
-    def _over(self, task: asyncio.Task[httpx.Response]) -> None:
-        self._under_way.discard(task)
-        self._turns.release()
-        if not task.cancelled():
-            task.exception()  # looked at, for who asked may have left
 
     def _signed(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Request:
         # Signed anew for each try, because a signature passes once.
