@@ -1,7 +1,22 @@
-"""Carts: what somebody thinks of buying, in Redis, for any node to read and change.
+"""Carts: the products that a user thinks of buying, in Redis, for any node to read and change.
 
-A cart is one small value that is replaced as a whole, and only when nobody replaced it in between: the rules are plain
-functions from one cart to the next, and Redis has to know none of them.
+Two tabs, two devices and a retried merge may write at once. A hash with one field for each product would let Redis do
+the adding, but then the limits, the merge that counts once and the purchase that empties would have to be written in
+Lua. So a cart is one JSON text of at most about 4 KB: the quantities, and the ids of the last 32 merges and purchases
+that were counted. The rules are plain functions from one cart to the next. A script puts the new text in the place of
+the old text if the old text is still there; otherwise the rule is asked again. So no change gets lost: `PATCH` of
+different products at once keeps them all, and `PUT` is last-write-wins. A client that wants more sends `If-Match` with
+the `ETag`, a digest of the items.
+
+The ids of merges are part of the value, so adding a guest's cart and remembering that it was added are one step. A
+purchase does not empty the cart: the bought items are subtracted, so items that were added meanwhile stay.
+
+Twenty changes at once on one cart all succeed. A change takes 5 to 10 ms with its signed request over a socket
+(medians of 60, two busy cores).
+
+A cart is gone 30 days after its last change. While Redis is away, carts are 503, and buying with a list of items goes
+on. Prices are not in the cart; `GET /orders/cart/quote` asks products. Behind Sentinels an acknowledged change
+outlives the master (decision 140).
 """
 
 from __future__ import annotations

@@ -1,4 +1,31 @@
-"""Argon2id in a bounded pool of threads."""
+"""Argon2id in a bounded pool of threads, which queue for themselves and stand back.
+
+A login costs one Argon2id hash of about 22 ms, and a flood of logins uses up the pool. Two promises hold: logins run
+at nearly the rate of the hashes alone, and other requests do not wait (R-122). With a permit for each thread, a thread
+that was done gave its permit to the event loop, which woke the next login, which gave the thread its work: whenever
+the loop was busy, threads were idle. So a password goes into the pool's own queue, and a thread that is done takes the
+next one by itself, in the order of arrival. A password whose hashing has not begun when its time is over is taken out
+of the queue and gets 503, and so is one whose client hangs up. A hash that has begun keeps its thread to the end.
+
+Threads that hash are always ready to run, so on a machine without a spare core an event loop that wakes up would wait
+for its turn. On Linux, where a priority is a thread's own, the threads run at a lower priority than the rest of their
+process, by 5. Where other work keeps all cores busy, logins get less of them than everything else; that is meant. On
+other systems all threads have one priority.
+
+Measured on two cores that other work was using as well, so only the comparison counts; `python -m bench.identity`, p99
+of a forwarded request and of one that the gateway responds to itself, 200/s, while logins use up the pool:
+
+    threads                                          permits      queue
+    1        logins as a share of Argon2id alone     0.90, 0.92   1.01, 0.95
+    1        p99, ms                                 7, 7         11, 5
+    2        logins as a share of Argon2id alone     0.78, 0.80   0.78, 0.64
+    2        p99, ms                                 26, 19       10, 8
+
+With one thread the pool was idle or waiting for a core for a tenth of the time before. With as many threads as cores
+the share cannot reach 0.95: a login costs the gateway about 5 ms and the users service about 4 ms besides the hash,
+more than half of that in httpx and SQLAlchemy, and there is no core to do it on. Niceness 10 instead of 5 made the p99
+no better and cost more logins where other processes wanted the cores.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,19 @@
-"""One service's own database: SQLite or PostgreSQL behind the same two kinds of transaction."""
+"""One service's own database: SQLite or PostgreSQL behind the same transactions, and a replica for some reads.
+
+A replica takes load from a database and lags behind it. A caller that has just written must read the written value, on
+any node. So the code says for each read whether a replica may respond (`Database.read_lagging`), by one rule: never
+for a caller that can change what is read. The replica responds to lists and searches of the catalogue for callers
+without `products:write`; every other read goes to the database itself. The cache follows the same rule. Not chosen:
+
+- *A mark in Redis, "this user wrote N seconds ago"*: a round trip for each read, a guess about the lag, and a promise
+  that ends with Redis.
+- *Positions in the write-ahead log, handed to the client or kept*: exact, but PostgreSQL's alone, and every response
+  and request would have to carry one.
+
+So there is nothing to remember and nothing to set. A user's own data gains nothing from a replica: a read of it takes
+one key of an index, and its writes need the database anyway. A customer may see a product in a list some milliseconds
+after it was withdrawn; reading or buying it says that it is gone.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,23 @@
-"""Live events: what happens to a user's things on one node reaches that user's connections on every node.
+"""Live events: a change to a user's things on one node reaches that user's connections on every node.
 
-Each user has a capped stream in Redis, and that stream is the truth: a connection reads it from where it is, whether it
-is new, comes back, or has been waiting. Pub/sub carries no event, only whose stream has grown; so nothing is lost or
-doubled between catching up and waiting, and a lost notice costs delay and nothing else.
+An event that is itself sent through pub/sub needs a second way for connections that missed it, and rules for where one
+way ends and the other begins. So each user has a stream in Redis, capped at 200 events, kept for seven days, and that
+stream is the truth. A connection reads its stream from its place, waits to be woken, and reads again. A new
+connection, one that comes back with `Last-Event-ID`, and one that has been waiting all do the same. The one channel of
+pub/sub carries the id of the user whose stream has grown, and no event, so nothing is lost or doubled between catching
+up and waiting. A connection also looks after each sign of life (5 s): a lost notice delays an event by that and loses
+nothing. A client that comes back too late gets the event `reset` and has to look for itself.
+
+One channel for all means that each node hears of each change: 100 changes a second on 10 nodes are 1,000 short
+messages a second in all. A channel for each user would be fewer messages, and a subscription to be kept in step with
+every connection. In a Redis Cluster classic pub/sub goes to every node either way.
+
+From a change on one node to the line on a connection of another: 0.5 to 5 ms (medians of 100 on two busy cores).
+
+An event is told after its transaction. A process that is killed between the two leaves the change untold, and while
+Redis is away no change is told. The database is always right: an event says that it is time to look. A connection sees
+the events of its own user only. A user has at most 10 connections in each process. A service ends its connections when
+it stops, and clients come back to another node.
 """
 
 from __future__ import annotations
