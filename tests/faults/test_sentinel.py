@@ -19,7 +19,7 @@ from lockgate.app.worker import ADMISSION_TIMEOUT_S
 from lockgate.errors import Reason, Refusal
 from lockgate.stores.layout import ENDED_CHANNEL, UserKeys
 from lockgate.stores.redis import connect
-from lockgate.stores.sentinel import LEASE_S, MasterPool, Mastership
+from lockgate_common.redis.sentinel import LEASE_S, MasterPool, Mastership
 from tests.gateway.admission.rig import claims
 from tests.gateway.endpoints.rig import Caller, Users
 from tests.support import node as nodes

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from lockgate.stores.redis import RedisClient
+from lockgate_common.redis.client import RedisClient
 from tests.support import node as nodes
 
 FULL: Final = 1

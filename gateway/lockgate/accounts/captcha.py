@@ -19,8 +19,9 @@ from typing import Final, Literal, Protocol
 
 from lockgate.errors import CaptchaUnavailableError
 from lockgate.stores.layout import captcha_key
-from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.redis import store_errors
 from lockgate_common.call_limiter import BoundedQueue, QueueFullError
+from lockgate_common.redis.client import RedisClient
 
 Kind = Literal["png", "wav"]
 

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from lockgate.clock import Clock
 from lockgate.stores.layout import CLIENTS
-from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.redis import store_errors
 from lockgate.stores.script import Script
+from lockgate_common.redis.client import RedisClient
 
 SECRET_PREFIX: Final = "lgs_"  # noqa: S105 - for tools that look for leaked secrets
 _SECRET_BYTES: Final = 32

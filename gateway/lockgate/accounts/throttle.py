@@ -20,8 +20,8 @@ from lockgate.edge.client_address import network
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.settings import LoginSettings
 from lockgate.stores.layout import allowance_key, login_keys
-from lockgate.stores.redis import RedisClient
 from lockgate.stores.script import Script
+from lockgate_common.redis.client import RedisClient
 
 REFRESH_WINDOW_S: Final = 60
 """Also of revocations."""

@@ -25,10 +25,11 @@ from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal, StoreRefusedError
 from lockgate.identity.model import VerifiedClaims
 from lockgate.keys.keyring import KeyRing
-from lockgate.stores.faults import REDIS_FAULTS, told
 from lockgate.stores.layout import ENDED_CHANNEL
-from lockgate.stores.redis import RedisClient, pubsub
+from lockgate.stores.redis import translate_fault
 from lockgate_common.background import BackgroundTasks
+from lockgate_common.redis.client import RedisClient, subscribe
+from lockgate_common.redis.faults import REDIS_FAULTS
 
 Ended = Callable[[Refusal], None]
 
@@ -250,11 +251,11 @@ class EndedChannel:
         while True:
             self._is_old = False
             try:
-                async with await pubsub(self._redis) as channel:
+                async with await subscribe(self._redis) as channel:
                     await channel.subscribe(ENDED_CHANNEL)
                     await self._follow(channel)
             except REDIS_FAULTS as error:
-                fault = told(error)
+                fault = translate_fault(error)
                 self.refused = fault if isinstance(fault, StoreRefusedError) else None
                 _log.debug("%s: not subscribed (%s)", ENDED_CHANNEL, fault)
             await asyncio.sleep(RESUBSCRIBE_S)

@@ -35,8 +35,8 @@ from lockgate.sessions.session_store import Families
 from lockgate.settings import Settings
 from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
 from lockgate.stores.lock import try_lock
-from lockgate.stores.redis import RedisClient
 from lockgate.stores.trail import AuditTrail
+from lockgate_common.redis.client import RedisClient
 
 
 @dataclass(frozen=True, slots=True)

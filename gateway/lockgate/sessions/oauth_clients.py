@@ -21,7 +21,8 @@ from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 from lockgate.sessions.session_store import Families
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import UserKeys
-from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.redis import store_errors
+from lockgate_common.redis.client import RedisClient
 
 StillWelcome = Callable[[VerifiedClaims], Awaitable[Identity | Refusal]]
 """Admission's question about a token."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lockgate.stores.layout import UserKeys
-from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.redis import store_errors
+from lockgate_common.redis.client import RedisClient
 
 _FIELDS: Final = ("created", "used", "ends", "client_id", "address", "agent", "epoch")
 _MS: Final = 1000

@@ -13,7 +13,7 @@ from lockgate.observe.audit import Audit, Event
 from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.overview import SessionView, sessions_of
 from lockgate.sessions.session_store import Families
-from lockgate.stores.redis import RedisClient
+from lockgate_common.redis.client import RedisClient
 
 
 class SelfService:

@@ -22,8 +22,9 @@ from lockgate.stores.layout import (
     session_of,
     slack_ms,
 )
-from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.redis import store_errors
 from lockgate.stores.script import Script
+from lockgate_common.redis.client import RedisClient
 
 MAX_REPEATS: Final = 20
 """How many times a lost answer may be asked for again; also how many more tabs may refresh at once."""

@@ -19,8 +19,9 @@ from lockgate.codec.sealing import derive_key, seal_once, unseal_once
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import UnverifiedToken
 from lockgate.stores.layout import TICKET_LIFE_S, UserKeys, ticket_key
-from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.redis import store_errors
 from lockgate.stores.script import Script
+from lockgate_common.redis.client import RedisClient
 
 _SECRET_BYTES: Final = 32
 _TICKET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)

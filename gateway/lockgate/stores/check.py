@@ -12,9 +12,10 @@ from redis.exceptions import ClusterCrossSlotError, NoPermissionError
 from lockgate.errors import ConfigurationError, StoreRefusedError, StoreUnavailableError
 from lockgate.stores.checked_address import read_checked_address
 from lockgate.stores.diagnosis import diagnosed
-from lockgate.stores.faults import A_CLUSTER, REDIS_FAULTS, TOO_OLD, is_too_old, told
 from lockgate.stores.layout import PROBES
-from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.redis import store_errors, translate_fault
+from lockgate_common.redis.client import RedisClient
+from lockgate_common.redis.faults import A_CLUSTER, REDIS_FAULTS, TOO_OLD, is_too_old
 
 NEVER_EVICTS: Final = "noeviction"
 NOT_KNOWN: Final = f"policy not known: its user may not run INFO; maxmemory-policy has to be {NEVER_EVICTS}"
@@ -168,4 +169,4 @@ async def _infos(redis: RedisClient) -> list[dict[str, Any]]:
             faults.append(error)
     if found or any(isinstance(fault, NoPermissionError) for fault in faults):
         return found
-    raise told(faults[0]) if faults else StoreUnavailableError("no node of the Cluster answers")
+    raise translate_fault(faults[0]) if faults else StoreUnavailableError("no node of the Cluster answers")

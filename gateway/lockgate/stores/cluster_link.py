@@ -18,12 +18,12 @@ from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError
 
-from lockgate.stores.cluster import ClusterClient
-from lockgate.stores.faults import REDIS_FAULTS
 from lockgate.stores.layout import KEYS_OF_A_QUESTION
 from lockgate.stores.link import AWAY, CONNECT_S, Callback, Command, RedisLink, Replies, call_back
-from lockgate.stores.sentinel import RENEW_S
 from lockgate_common.background import BackgroundTasks
+from lockgate_common.redis.cluster import ClusterClient
+from lockgate_common.redis.faults import REDIS_FAULTS
+from lockgate_common.redis.sentinel import RENEW_S
 
 HOPS: Final = 4
 """How often a question may be sent on: to where a slot has moved, key by key, and on to where some of the keys are."""

@@ -14,10 +14,11 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from lockgate.errors import StoreRefusedError, StoreUnavailableError
-from lockgate.stores.faults import REDIS_FAULTS, told
-from lockgate.stores.redis import RedisClient
-from lockgate.stores.sentinel import MasterPool
+from lockgate.stores.redis import translate_fault
 from lockgate_common.redis.address import SENTINEL, Group, Server
+from lockgate_common.redis.client import RedisClient
+from lockgate_common.redis.faults import REDIS_FAULTS
+from lockgate_common.redis.sentinel import MasterPool
 
 ANSWER_S: Final = 0.3
 _ENOUGH: Final = 1
@@ -86,7 +87,7 @@ async def _of_sentinels(redis: RedisClient, name: str) -> StoreUnavailableError 
         return StoreRefusedError(f"the Sentinels that answer know no master called {name}")
     if any(isinstance(fault, ResponseError) and "unknown command" in str(fault) for fault in faults):
         return StoreRefusedError("there is no Sentinel at its address, but another server")
-    words = [told(fault) for fault in faults]
+    words = [translate_fault(fault) for fault in faults]
     refused = next((word for word in words if isinstance(word, StoreRefusedError)), None)
     if refused is not None:
         return StoreRefusedError(f"of a Sentinel: {refused}")

@@ -39,6 +39,8 @@ KEYS_LOCK_MS: Final = 30_000
 ENDED_CHANNEL: Final = "lg:ended"
 """Published to when a token or session is revoked: `jti:<jti>`, `sid:<sid>`; `sub:<sub>` for everything of a user."""
 
+NAMES: Final = "lg:*"
+"""What every key and every channel of the gateway looks like."""
 PROBES: Final = ("lg:{1}:probe", "lg:{2}:probe")
 """Never written; in two slots of a Cluster. Read to see whether keys of ours may be."""
 TICKET_LIFE_S: Final = 30

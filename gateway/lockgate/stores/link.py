@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, cast
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
-from lockgate.stores.faults import REDIS_FAULTS
+from lockgate_common.redis.faults import REDIS_FAULTS
 
 Command = tuple[bytes | str | int, ...]
 Replies = list[Any] | None

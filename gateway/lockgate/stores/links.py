@@ -6,9 +6,9 @@ from redis.asyncio import Redis
 
 from lockgate.stores.cluster_link import ClusterLink
 from lockgate.stores.link import RedisLink
-from lockgate.stores.redis import RedisClient
-from lockgate.stores.sentinel import MasterPool
 from lockgate.stores.sentinel_link import SentinelLink
+from lockgate_common.redis.client import RedisClient
+from lockgate_common.redis.sentinel import MasterPool
 
 StoreLink = RedisLink | ClusterLink
 

@@ -7,7 +7,8 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Final
 
-from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.redis import store_errors
+from lockgate_common.redis.client import RedisClient
 
 # Only whoever holds the lock may give it back: it may have run out, and be another's by now.
 _RELEASE: Final = """

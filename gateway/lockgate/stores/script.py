@@ -12,9 +12,10 @@ from redis.asyncio import Redis
 from redis.exceptions import MovedError, NoScriptError
 
 from lockgate.errors import StoreUnavailableError
-from lockgate.stores.cluster import ClusterClient
-from lockgate.stores.redis import RedisClient, store_errors
-from lockgate.stores.sentinel import MasterPool
+from lockgate.stores.redis import store_errors
+from lockgate_common.redis.client import RedisClient
+from lockgate_common.redis.cluster import ClusterClient
+from lockgate_common.redis.sentinel import MasterPool
 
 CONFIRM_MS: Final = 300
 """How long replicas may take to confirm a write; less than a command may take in all."""

@@ -12,18 +12,18 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 
-from lockgate.stores.faults import REDIS_FAULTS
 from lockgate.stores.layout import PROBES
 from lockgate.stores.link import Callback, Command, RedisLink, Replies, call_back
-from lockgate.stores.sentinel import RENEW_S, Address, MasterPool
 from lockgate_common.background import BackgroundTasks
+from lockgate_common.redis.faults import REDIS_FAULTS
+from lockgate_common.redis.sentinel import RENEW_S, Address, MasterPool
 
 
 class SentinelLink(RedisLink):
     """Asks the master, never a replica, and delivers no verdict of a server that may have been replaced.
 
     A master that was cut off from the others does not know that there is a new one, and knows nothing of what is
-    revoked there. So a verdict counts only while the worker holds a lease of its master (`stores.sentinel`). The lease
+    revoked there. So a verdict counts only while the worker holds a lease of its master (`Mastership`). The lease
     is renewed here, in the background: no request waits for the Sentinels, unless the worker itself was stopped.
     Where most of them cannot be asked, the link answers nobody (fail closed): who is the master cannot be known then.
 

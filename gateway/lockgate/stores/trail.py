@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lockgate.stores.layout import AUDIT_STREAM
-from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.redis import store_errors
+from lockgate_common.redis.client import RedisClient
 
 
 class AuditTrail:

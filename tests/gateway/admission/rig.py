@@ -14,7 +14,7 @@ from lockgate.identity.model import Principal, VerifiedClaims
 from lockgate.policy.limits import Limit
 from lockgate.stores.layout import admission_keys
 from lockgate.stores.links import StoreLink, link_to
-from lockgate.stores.redis import RedisClient
+from lockgate_common.redis.client import RedisClient
 from lockgate_trust import cover
 from tests.support.clock import ManualClock
 

@@ -7,7 +7,8 @@ import pytest
 import pytest_asyncio
 
 from lockgate.settings import TokenSettings
-from lockgate.stores.redis import RedisClient, connect
+from lockgate.stores.redis import connect
+from lockgate_common.redis.client import RedisClient
 from tests.gateway.sessions.rig import Node
 from tests.support.clock import ManualClock
 

@@ -17,7 +17,7 @@ from lockgate.sessions.session_store import Families, Outcome, Session
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import admission_keys
 from lockgate.stores.links import link_to
-from lockgate.stores.redis import RedisClient
+from lockgate_common.redis.client import RedisClient
 from tests.support.clock import ManualClock
 
 CLIENT: Final = "web"

@@ -13,7 +13,7 @@ from lockgate.identity.bearer import format_gate
 from lockgate.identity.model import VerifiedClaims
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import UserKeys
-from lockgate.stores.redis import RedisClient
+from lockgate_common.redis.client import RedisClient
 from tests.gateway.sessions.rig import Node, Pair, paired
 from tests.support.clock import ManualClock
 from tests.support.raw import WITHIN_S

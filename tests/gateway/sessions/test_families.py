@@ -13,7 +13,7 @@ from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens
 from lockgate.sessions.session_store import MAX_REPEATS, Outcome
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import ENDED_CHANNEL, UserKeys, ended_life_ms
-from lockgate.stores.redis import RedisClient
+from lockgate_common.redis.client import RedisClient
 from tests.gateway.sessions.rig import CLIENT, Node, Pair, paired
 from tests.support.clock import ManualClock
 from tests.support.raw import WITHIN_S

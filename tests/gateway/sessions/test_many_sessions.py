@@ -9,7 +9,7 @@ import pytest
 from lockgate.sessions.session_store import Outcome
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import ENDED_CHANNEL, UserKeys
-from lockgate.stores.redis import RedisClient, pubsub
+from lockgate_common.redis.client import RedisClient, subscribe
 from tests.gateway.sessions.rig import Node, Pair, paired
 from tests.support.store import time_passes_at
 
@@ -90,7 +90,7 @@ async def test_a_bound_that_was_lowered_ends_what_is_too_much(redis: RedisClient
 async def test_what_is_open_hears_of_the_end_of_the_oldest(redis: RedisClient, node: Node) -> None:
     """R-224: so sockets close."""
     oldest, *_ = await several(node, redis, MOST)
-    async with await pubsub(redis) as channel:
+    async with await subscribe(redis) as channel:
         await channel.subscribe(ENDED_CHANNEL)
         assert (await channel.get_message(timeout=5) or {})["type"] == "subscribe"
         await node.login("alice")

@@ -12,7 +12,7 @@ from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.model import UnverifiedToken
 from lockgate.sessions.tickets import Tickets
 from lockgate.stores.layout import TICKET_LIFE_S, UserKeys
-from lockgate.stores.redis import RedisClient
+from lockgate_common.redis.client import RedisClient
 
 MOST = 5
 TOKEN = UnverifiedToken("aaaa.bbbb.cccc")

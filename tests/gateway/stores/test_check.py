@@ -15,8 +15,8 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from lockgate.errors import ConfigurationError, StoreRefusedError, StoreUnavailableError
 from lockgate.stores.check import NOT_KNOWN, StoreCheck, look
-from lockgate.stores.faults import is_too_old, told
-from lockgate.stores.redis import connect, store_errors
+from lockgate.stores.redis import connect, store_errors, translate_fault
+from lockgate_common.redis.faults import is_too_old
 from tests.support import node as nodes
 from tests.support.certificate import make_certificate
 from tests.support.raw import WITHIN_S, Message
@@ -216,7 +216,7 @@ async def test_a_command_that_is_not_permitted_is_named_where_it_fails(places: d
 )
 def test_what_servers_of_other_ages_say_is_understood(error: Exception, said: str) -> None:
     """R-214: these cannot all be had here; the texts are theirs."""
-    fault = told(error)
+    fault = translate_fault(error)
     assert isinstance(fault, StoreRefusedError)
     assert said in str(fault)
     assert SECRET not in str(fault)

@@ -15,9 +15,10 @@ from typing import Any, Final, NamedTuple
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import StoreUnavailableError
 from lockgate.stores.layout import SOCKET_LEASE_MS, UserKeys
-from lockgate.stores.redis import RedisClient, store_errors
+from lockgate.stores.redis import store_errors
 from lockgate.stores.script import Script
 from lockgate_common.background import BackgroundTasks
+from lockgate_common.redis.client import RedisClient
 
 RENEW_S: Final = 10.0
 """Seconds between renewals: two of them may fail before a lease runs out."""

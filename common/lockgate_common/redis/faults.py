@@ -5,9 +5,11 @@ No text has anything in it that the address keeps secret: it is made here, and n
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from redis.asyncio.sentinel import MasterNotFoundError
@@ -25,7 +27,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from lockgate.errors import StoreRefusedError, StoreUnavailableError
+from lockgate_common.errors import StoreRefusedError, StoreUnavailableError
 
 REDIS_FAULTS: Final = (RedisError, RedisClusterException, OSError)
 """What redis-py raises when Redis, or the way to it, fails."""
@@ -68,22 +70,40 @@ _TRANSIENT: Final[tuple[tuple[type[BaseException], str], ...]] = (
 )
 
 
-def told(error: BaseException) -> StoreUnavailableError:
+def translate_fault(error: BaseException, names: str = "") -> StoreUnavailableError:
     """The fault as one of ours: a `StoreRefusedError` where trying again is of no use.
 
     Args:
-        error: one of `REDIS_FAULTS`; what it was made of is looked at, too.
+        error: one of `REDIS_FAULTS`; its causes are looked at, too.
+        names: the pattern of the keys and channels that the program needs, to be told where they are forbidden.
     """
     chain = _chain(error)
     for cause in chain:
-        if (lasting := _lasting(cause)) is not None:
+        if (lasting := _lasting(cause, names)) is not None:
             return StoreRefusedError(lasting)
     if isinstance(error, MasterNotFoundError):
-        return StoreUnavailableError(str(error))  # in our own words, see `stores.sentinel`
+        return StoreUnavailableError(str(error))  # in our own words, see `sentinel`
     for kind, text in _TRANSIENT:
         if any(isinstance(cause, kind) for cause in chain):
             return StoreUnavailableError(text)
     return StoreUnavailableError(type(error).__name__)
+
+
+@contextlib.contextmanager
+def store_errors(translate: Callable[[BaseException], StoreUnavailableError] = translate_fault) -> Iterator[None]:
+    """Turn every fault of Redis, or of the way to it, into one error of ours.
+
+    Args:
+        translate: makes our error of one of `REDIS_FAULTS`.
+
+    Raises:
+        StoreUnavailableError: a reply did not come, or said that the command was not carried out. A write may have
+            happened all the same. `StoreRefusedError` where that does not heal by itself.
+    """
+    try:
+        yield
+    except REDIS_FAULTS as error:
+        raise translate(error) from error
 
 
 def is_too_old(version: str) -> bool:
@@ -92,10 +112,10 @@ def is_too_old(version: str) -> bool:
     return numbers is not None and (int(numbers[1]), int(numbers[2])) < OLDEST
 
 
-def _lasting(cause: BaseException) -> str | None:
+def _lasting(cause: BaseException, names: str) -> str | None:
     """What does not heal by itself, or `None`."""
     if isinstance(cause, NoPermissionError):
-        return _not_permitted(str(cause))
+        return _not_permitted(str(cause), names)
     if isinstance(cause, AuthenticationError):
         return _not_authenticated(str(cause))
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -108,12 +128,11 @@ def _lasting(cause: BaseException) -> str | None:
     return _refused_command(cause)
 
 
-def _not_permitted(message: str) -> str:
+def _not_permitted(message: str, names: str) -> str:
     if (command := _NOT_PERMITTED.search(message)) is not None:
         return f"its user may not run {command[1].upper()}"
-    if "channel" in message:
-        return "its user may not use a channel that is needed (&lg:*)"
-    return "its user may not use a key that is needed (~lg:*)"
+    kind, sign = ("channel", "&") if "channel" in message else ("key", "~")
+    return f"its user may not use a {kind} that is needed" + (f" ({sign}{names})" if names else "")
 
 
 def _not_authenticated(message: str) -> str:

@@ -8,7 +8,7 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.cluster import PRIMARY
 from redis.exceptions import SlotNotCoveredError
 
-from lockgate.stores.cluster_masters import ClusterMasters
+from lockgate_common.redis.cluster_masters import ClusterMasters
 
 
 class ClusterClient(RedisCluster):

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from lockgate.stores.faults import REDIS_FAULTS
-from lockgate.stores.sentinel import ANSWER_S, HOLD_S, LEASE_S, boot_time
+from lockgate_common.redis.faults import REDIS_FAULTS
+from lockgate_common.redis.sentinel import ANSWER_S, HOLD_S, LEASE_S, boot_time
 
 TRIES: Final = 2
 """The first time some nodes may not be known yet whose word is needed."""
