@@ -1,7 +1,9 @@
 """A captcha of our own: six digits to read or to hear, made by any node and checked by any other.
 
-The digits follow from the captcha's id and a secret that is not in Redis, so each node can draw them and none has to
-keep them. Redis holds nothing but the fact that a captcha has not been used yet.
+The digits are an HMAC of the captcha's id by a secret that is not in Redis, so any node can draw them and Redis holds
+no solution, not even a hash of six digits, which is turned back in a moment. Redis holds nothing but the fact that a
+captcha is unused. The library `captcha` (and Pillow) is a dependency of the gateway itself, not an extra: without it,
+the only defence against guessing would be a lock on accounts (`accounts.throttle`).
 """
 
 from __future__ import annotations

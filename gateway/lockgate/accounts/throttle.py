@@ -1,8 +1,19 @@
-"""How many attempts at a password there may be: for one account, from one address, and from everybody together.
+"""How many attempts at a password there may be: for one account, from one address, and in all together.
 
-Nobody can lock anybody else out: what a victim of guessing gets to see is a captcha. An address that goes on without
-solving one is sent away for a while; whoever shares it, and solves one, is not. A success takes back its own attempt
-and no other, so that guesses at one account cannot be paid for with logins to another.
+A lock on an account is a gift to an attacker that wants to shut its owner out. So past the limit an attempt needs a
+captcha instead. Only an address can be told to wait, and only while it solves no captchas: a user may share an address
+with a guesser. A success takes back its own attempt and no other, so guesses at one account cannot be paid for with
+logins to another.
+
+One Lua script keeps the three counters and counts an attempt before the password is looked at: counters that are read
+first and written later let parallel guesses through. The counters are buckets that drain evenly over a window. A fixed
+window lets twice the limit through at its border, and its `Retry-After` cannot be exact. A counter stops at twice its
+limit, so two quiet windows after any attack everything is as before.
+
+All three counters carry the hash tag `{login}`, because one script needs them in one slot of a Redis Cluster. So every
+login goes through one slot; the hashing of passwords is the narrower place by two orders of magnitude. An attacker
+that pays for solved captchas can go on guessing, a captcha for each guess, at the rate that the counters of addresses
+leave.
 """
 
 from __future__ import annotations

@@ -1,7 +1,15 @@
-"""One-time tickets in the query of a request: what a browser sends that cannot set Authorization.
+"""One-time tickets in the query of a request: for the requests in which a browser cannot set `Authorization`.
 
-Its WebSocket and its EventSource cannot. A ticket is taken out of the query before anything is signed, forwarded or
-written down; what it stands for, `sessions.tickets` knows.
+A ticket is taken out of the query before anything is signed, forwarded or logged; `sessions.tickets` redeems it.
+Besides a WebSocket, a GET request whose `Accept` names `text/event-stream` may bring one, on every route: `EventSource`
+always sends that `Accept`, so a list of paths would be one more setting that says nothing new. There the parameter
+`ticket`, in any spelling, is the gateway's, and is redeemed unless the route is public. In every other request
+`ticket` belongs to the service: taking it from every query would break services that sell tickets. Forward-auth takes
+no ticket in the query of a stream, because the front proxy forwards the target that it holds, ticket included.
+
+The holder of a ticket can send any GET request of the token's user, once, within 30 seconds; a ticket for a WebSocket
+gives more. No page of another origin can make a ticket, so tickets add nothing to cross-site requests. A ticket that
+is unknown, beside another credential, or there twice is refused, and never taken for no credential.
 """
 
 from __future__ import annotations

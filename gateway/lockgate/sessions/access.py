@@ -1,4 +1,20 @@
-"""The access token of a session, made the same way whoever will hold it."""
+"""The access token of a session, made the same way for every holder.
+
+A session can be limited to scopes: a client with fewer scopes began it, or a refresh narrowed it. A limit on scopes
+alone is too little. An administrator's session through a client that may read orders would have the role `admin` in
+its tokens, and so would open every call of `/admin`, and whatever services let roles do. So a token has the roles of
+its account only if the session reaches all scopes that any role grants: a session without a limit, or by a client that
+has every scope. Otherwise it has none at all. A role says nowhere which scopes it is worth, so a part of the roles
+could only be guessed at. A session that covers the scopes of its own user is limited all the same: roles without
+scopes would slip through otherwise.
+
+A token without roles is therefore a limited one, because an account has one role at least. The gateway's own calls
+that reach beyond the session of the token (list and end other sessions, logout of all sessions, password) are 403
+`insufficient_scope` for it. It can end its own session and use `/auth/me` and tickets, which stand for the same token.
+No scope opens these calls to a client: a client that needs them needs every scope, and then it has the roles as well.
+So a backend that logs administrators in, or that calls services which look at roles, needs a client with every scope,
+or the public client.
+"""
 
 from __future__ import annotations
 

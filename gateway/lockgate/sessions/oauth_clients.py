@@ -1,4 +1,15 @@
-"""OAuth for clients that have a secret: tokens in their own name, and what a token is good for."""
+"""OAuth for clients that have a secret: tokens in their own name, and what a token is good for.
+
+- Revocation (RFC 7009 section 2.1): only a token's own client may revoke it. A caller without credentials is the
+  public client (`token.client_id`) and revokes that client's tokens. For a token of any other client the response is
+  200, and nothing happens.
+- Introspection of a refresh token says what a refresh would give now: the account is read, as there. Its `aud` is the
+  issuer and its `token_type` is `refresh_token`, so that a service which asks about any token it is shown does not
+  take it for an access token.
+- An `Authorization` field that is not readable Basic is 401 at every call for clients, also where a call needs no
+  client: credentials that were sent must not count as none. A browser library that adds `Authorization: Bearer` to
+  every request gets 401 `invalid_client` from such a call.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""Families of refresh tokens in Redis: each session is one, and each change to it is one atomic step."""
+"""Families of refresh tokens in Redis: each session is one, and each change to it is one atomic step.
+
+A user has `token.sessions_per_user` sessions at most (100). A login that would be one too many ends the oldest
+session, by its begin, in the same script: with its access tokens, its sockets, and an event `session.ended` with the
+reason `too_many` and the address of the login. Without the bound, a script that logs in for each of its runs leaves a
+session of thirty days each time. The oldest session ends and not the one that was unused for longest: all sessions
+have the same absolute life, so the index is in this order already, and no refresh has to write to it. Idle sessions
+that have run out go first. A login is not refused instead, because any holder of the password could then lock the
+owner out. A lowered bound holds with the user's next login. Machines should use `client_credentials`, which begins no
+session.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,17 @@
-"""One-time tickets: for a browser's WebSocket, which cannot send an Authorization field.
+"""One-time tickets: for a browser's WebSocket or event stream, which cannot send `Authorization`.
 
-A ticket stands for an access token, once, for 30 seconds. What Redis holds is the token, sealed with a key that only
-the ticket gives: whoever reads Redis can use nothing, and whoever writes to it cannot make an identity up, because the
-token that comes out is verified like any other.
+A ticket stands for an access token, once, for 30 seconds. The claims of the token in Redis would be a second way to an
+identity, open to any program that can write to Redis. The token itself would put usable tokens into Redis, which holds
+none otherwise. So the ticket is 32 random bytes: one digest of it names the entry in Redis, another is the key with
+which the token is sealed there (AES-GCM). Redeeming is one `GETDEL`. The token that comes out goes through verifier
+and admission like one that came in `Authorization`. Reading Redis gives nothing that can be used, and writing to it
+makes no identity up. Only a bearer token can be exchanged for a ticket.
+
+A user has `token.tickets_per_user` tickets (100 in 30 seconds); one more is 429 `too_many_tickets` with `Retry-After`.
+An older ticket is not dropped: a page that asks in a loop would take the tickets of other pages, which would fail
+without a trace. Used tickets count until their time is over, too: a ticket tells nothing of its user before it is
+redeemed, so the count could not be found. Tickets are counted in the user's slot and stored in any other; the count
+comes first.
 """
 
 from __future__ import annotations
