@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 from typing import Any, Final
 
 from lockgate.errors import Reason, Refusal
+from lockgate_common.problem import NO_STORE, PROBLEM_TYPE, as_json, problem_document
 
 REALM: Final = "lockgate"
 PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
-NO_GUESSING: Final = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))
+NO_GUESSING: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 """Of every answer; also of one that may be cached."""
-SECURITY_HEADERS: Final = (("Cache-Control", "no-store"), *NO_GUESSING)
+SECURITY_HEADERS: Final = {**NO_STORE, **NO_GUESSING}
+"""Of every response that no cache may keep."""
 _OTHER_CREDENTIALS: Final = frozenset(
     {
         Reason.REPEATED_CREDENTIALS,
@@ -23,7 +24,6 @@ _OTHER_CREDENTIALS: Final = frozenset(
     }
 )
 """What other credentials would help against, though it is no 401."""
-PROBLEM_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
 
 
@@ -36,19 +36,13 @@ def problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[list[tup
         oauth: add `error` and `error_description` where OAuth has a word for it, for calls whose clients speak that.
     """
     status, code, title, oauth_error = refusal.reason.answer
-    body: dict[str, Any] = {
-        **refusal.members,
-        "type": "about:blank",
-        "title": PHRASES[status],
-        "status": status,
-        "detail": title,
-        "code": code,
-        "request_id": request_id,
-    }
+    body = problem_document(
+        status=status, title=PHRASES[status], detail=title, code=code, request_id=request_id, more=refusal.members
+    )
     if oauth and oauth_error is not None:
         body["error"] = oauth_error
         body["error_description"] = title
-    head = [("Content-Type", PROBLEM_TYPE), *SECURITY_HEADERS, ("X-Request-Id", request_id)]
+    head = [("Content-Type", PROBLEM_TYPE), *SECURITY_HEADERS.items(), ("X-Request-Id", request_id)]
     challenge = _challenge(refusal)
     if challenge is not None:
         head.append(("WWW-Authenticate", challenge))
@@ -73,7 +67,7 @@ def render(  # noqa: PLR0913 - what an answer depends on
         more: further field lines, each ended by CRLF.
     """
     fields, content = problem(refusal, request_id, oauth=oauth)
-    payload = json.dumps(content, separators=(",", ":")).encode("ascii")
+    payload = as_json(content)
     status = refusal.reason.status
     fields.append(("Content-Length", str(len(payload))))
     fields.append(("Date", date))

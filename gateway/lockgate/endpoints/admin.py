@@ -20,7 +20,6 @@ from lockgate.policy.routes import Route
 from lockgate.sessions.administration import Operators
 from lockgate.stores.trail import AuditTrail
 
-NO_STORE: Final = dict(SECURITY_HEADERS)
 MAX_EVENTS: Final = 500
 _EVENT_ID: Final = r"^[0-9]{1,20}-[0-9]{1,20}$"
 
@@ -96,13 +95,13 @@ def _overview(trail: AuditTrail, routes: Routes, judge: Judge) -> APIRouter:
     ) -> Response:
         """The audit trail, newest first; `before` is the id of the last event of the page before."""
         del asking
-        return JSONResponse({"events": await trail.latest(count, before)}, headers=NO_STORE)
+        return JSONResponse({"events": await trail.latest(count, before)}, headers=SECURITY_HEADERS)
 
     @api.get("/routes")
     async def route_table(asking: admin) -> Response:
         """The route table, with the state of each upstream."""
         del asking
-        return JSONResponse({"routes": routes()}, headers=NO_STORE)
+        return JSONResponse({"routes": routes()}, headers=SECURITY_HEADERS)
 
     return api
 

@@ -1,6 +1,6 @@
 """`/admin/clients`: OAuth clients that have a secret."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -15,8 +15,6 @@ from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
 from lockgate.sessions.administration import Operators
-
-NO_STORE: Final = dict(SECURITY_HEADERS)
 
 SomeText = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -37,7 +35,8 @@ def router(operators: Operators, judge: Judge, *, scopes: frozenset[str]) -> API
     async def clients(asking: admin) -> Response:
         """The OAuth clients; never a secret."""
         del asking
-        return JSONResponse({"clients": [client_json(one) for one in await operators.clients()]}, headers=NO_STORE)
+        found = [client_json(client) for client in await operators.clients()]
+        return JSONResponse({"clients": found}, headers=SECURITY_HEADERS)
 
     @api.post("", status_code=201, openapi_extra=documented(NewClient))
     async def add_client(
@@ -51,7 +50,7 @@ def router(operators: Operators, judge: Judge, *, scopes: frozenset[str]) -> API
         if added is None:
             raise RefusedError(Refusal(Reason.CLIENT_EXISTS))
         client, secret = added
-        return JSONResponse({**client_json(client), "client_secret": secret}, status_code=201, headers=NO_STORE)
+        return JSONResponse({**client_json(client), "client_secret": secret}, status_code=201, headers=SECURITY_HEADERS)
 
     @api.delete("/{client_id}", status_code=204)
     async def remove_client(request: Request, asking: admin, client_id: str) -> Response:

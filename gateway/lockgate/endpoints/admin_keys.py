@@ -1,6 +1,6 @@
 """`/admin/keys`: which keys there are, and the next step of their rotation."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -14,8 +14,6 @@ from lockgate.identity.model import Identity
 from lockgate.judge import Judge
 from lockgate.keys.administration import KeyDesk, Step
 from lockgate.keys.files import timestamp
-
-NO_STORE: Final = dict(SECURITY_HEADERS)
 
 
 class WhichKeys(Body):
@@ -36,7 +34,7 @@ def router(keys: KeyDesk, judge: Judge) -> APIRouter:
         found = await keys.listing()
         if isinstance(found, Refusal):
             raise RefusedError(found)
-        return JSONResponse({"keys": found}, headers=NO_STORE)
+        return JSONResponse({"keys": found}, headers=SECURITY_HEADERS)
 
     @api.post(
         "/rotate",
@@ -53,7 +51,7 @@ def router(keys: KeyDesk, judge: Judge) -> APIRouter:
         step = await keys.rotate(body.group, actor=asking.sub, **call_origin_of(request).audit_fields)
         if isinstance(step, Refusal):
             raise RefusedError(step)
-        return JSONResponse(_step_json(step), headers=NO_STORE)
+        return JSONResponse(_step_json(step), headers=SECURITY_HEADERS)
 
     return api
 

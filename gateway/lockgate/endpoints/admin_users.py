@@ -16,7 +16,6 @@ from lockgate.identity.model import Identity
 from lockgate.judge import Judge
 from lockgate.sessions.administration import Operators
 
-NO_STORE: Final = dict(SECURITY_HEADERS)
 _USER: Final = "/users/{user}"
 
 Role = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
@@ -43,7 +42,7 @@ def _accounts(operators: Operators, judge: Judge) -> APIRouter:
         found = await operators.find(user, call_origin_of(request))
         if found is None:
             raise RefusedError(Refusal(Reason.NOT_FOUND))
-        return JSONResponse(account_json(found), headers=NO_STORE)
+        return JSONResponse(account_json(found), headers=SECURITY_HEADERS)
 
     @api.post("/block", status_code=204)
     async def block(request: Request, asking: admin, sub: named) -> Response:
@@ -86,7 +85,7 @@ def _sessions(operators: Operators, judge: Judge) -> APIRouter:
         """A user's live sessions."""
         del asking
         found = [as_json(view) for view in await operators.sessions(sub)]
-        return JSONResponse({"sessions": found}, headers=NO_STORE)
+        return JSONResponse({"sessions": found}, headers=SECURITY_HEADERS)
 
     @api.delete("", status_code=204)
     async def end_sessions(request: Request, asking: admin, sub: named) -> Response:
@@ -127,4 +126,4 @@ def _sub_of(operators: Operators) -> Callable[[Request, str], Awaitable[str]]:
 def _roles_json(sub: str, outcome: tuple[str, ...] | Refusal) -> Response:
     if isinstance(outcome, Refusal):
         raise RefusedError(outcome)
-    return JSONResponse({"sub": sub, "roles": list(outcome)}, headers=NO_STORE)
+    return JSONResponse({"sub": sub, "roles": list(outcome)}, headers=SECURITY_HEADERS)

@@ -22,7 +22,6 @@ from lockgate.judge import Judge
 from lockgate.sessions.lifecycle import Sessions
 from lockgate.sessions.oauth_clients import Grants
 
-NO_STORE = dict(SECURITY_HEADERS)
 _EITHER = (JSON, FORM)
 
 
@@ -52,7 +51,7 @@ def router(sessions: Sessions, grants: Grants, judge: Judge, browser: Browser, a
         """Make a token worthless (RFC 7009); 200 also for one that nobody knows, or that is another client's."""
         client = await client_of(request, body, grants)
         await sessions.revoke(body.token, call_origin_of(request), client=client)
-        return Response(status_code=200, headers=NO_STORE)
+        return Response(status_code=200, headers=SECURITY_HEADERS)
 
     @api.post("/logout", status_code=204)
     async def logout(request: Request) -> Response:
@@ -63,18 +62,18 @@ def router(sessions: Sessions, grants: Grants, judge: Judge, browser: Browser, a
             await sessions.logout(identity, call_origin_of(request))
         elif cookie is None or identity.reason.status != HTTPStatus.UNAUTHORIZED:
             return refused(request, identity)
-        return browser.taken(Response(status_code=204, headers=NO_STORE), cookie)
+        return browser.taken(Response(status_code=204, headers=SECURITY_HEADERS), cookie)
 
     @api.post("/logout-all", status_code=204, responses=described(Reason.BEYOND_SESSION))
     async def logout_all(request: Request, identity: unlimited) -> Response:
         """End every session of this user."""
         await sessions.logout_all(identity, call_origin_of(request))
-        return browser.taken(Response(status_code=204, headers=NO_STORE), browser.shown(request))
+        return browser.taken(Response(status_code=204, headers=SECURITY_HEADERS), browser.shown(request))
 
     @api.get("/me")
     async def me(identity: someone) -> Response:
         """The identity as the services see it."""
-        return JSONResponse(_as_services_see(identity), headers=NO_STORE)
+        return JSONResponse(_as_services_see(identity), headers=SECURITY_HEADERS)
 
     return api
 

@@ -23,7 +23,6 @@ MEDIA: Final[dict[Kind, str]] = {"png": "image/png", "wav": "audio/wav"}
 def router(captchas: Captchas, allowance: Allowance) -> APIRouter:
     """The calls of `/auth/captcha`."""
     api = APIRouter(prefix=PATH, tags=["auth"])
-    no_store = dict(SECURITY_HEADERS)
 
     async def spend(request: Request, cost: int) -> None:
         refusal = await allowance.spend(call_origin_of(request).address, cost)
@@ -35,7 +34,7 @@ def router(captchas: Captchas, allowance: Allowance) -> APIRouter:
         content = await captchas.draw(captcha, kind)
         if content is None:
             raise RefusedError(Refusal(Reason.NOT_FOUND))
-        return Response(content, media_type=MEDIA[kind], headers=no_store)
+        return Response(content, media_type=MEDIA[kind], headers=SECURITY_HEADERS)
 
     @api.get("")
     async def new(request: Request) -> Response:
@@ -48,7 +47,7 @@ def router(captchas: Captchas, allowance: Allowance) -> APIRouter:
             "audio": f"{PATH}/{captcha}.wav",
             "expires_in": LIFE_S,
         }
-        return JSONResponse(content, headers=no_store)
+        return JSONResponse(content, headers=SECURITY_HEADERS)
 
     @api.get("/{captcha}.png")
     async def picture(request: Request, captcha: str) -> Response:

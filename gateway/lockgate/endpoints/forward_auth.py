@@ -53,7 +53,7 @@ def router(pipeline: Pipeline, max_target_bytes: int) -> APIRouter:
         fields = held if isinstance(held, Refusal) else await pipeline.sign_for_proxy(held.request, held.path)
         if isinstance(fields, Refusal):
             raise RefusedError(fields)
-        answer = Response(status_code=200, headers=dict(SECURITY_HEADERS))
+        answer = Response(status_code=200, headers=SECURITY_HEADERS)
         answer.raw_headers.extend(fields)
         return answer
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from lockgate.endpoints.auth import NO_STORE
+from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.errors import LockgateError
 from lockgate.policy.routes import KNOWN_METHODS
 
@@ -16,7 +16,7 @@ Check = Callable[[], Awaitable[str | None]]
 says what is wrong with it, in words that everybody may read."""
 ALIVE = "/healthz"
 WARNING = "warning: "
-CAPABILITIES = Response(status_code=204, headers={"Allow": ", ".join(sorted(KNOWN_METHODS)), **NO_STORE})
+CAPABILITIES = Response(status_code=204, headers={"Allow": ", ".join(sorted(KNOWN_METHODS)), **SECURITY_HEADERS})
 """The answer to OPTIONS for the server as a whole (RFC 9110 section 9.3.7): nothing of it depends on who asks."""
 
 
@@ -33,7 +33,7 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
     @api.api_route(ALIVE, methods=["GET", "HEAD"])
     async def alive() -> Response:
         """The process answers."""
-        return JSONResponse({"status": "alive"}, headers=NO_STORE)
+        return JSONResponse({"status": "alive"}, headers=SECURITY_HEADERS)
 
     @api.api_route("/readyz", methods=["OPTIONS"], include_in_schema=False)
     @api.api_route("/readyz", methods=["GET", "HEAD"])
@@ -42,7 +42,7 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
         lines = {name: await _line(check) for name, check in checks.items()}
         well = all(line == "ok" or line.startswith(WARNING) for line in lines.values())
         content = {"status": "ready" if well else "not ready", "checks": lines}
-        return JSONResponse(content, status_code=200 if well else 503, headers=NO_STORE)
+        return JSONResponse(content, status_code=200 if well else 503, headers=SECURITY_HEADERS)
 
     return api
 

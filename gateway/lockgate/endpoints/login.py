@@ -23,7 +23,6 @@ from lockgate.sessions.cookie_sessions import Held
 from lockgate.sessions.lifecycle import Sessions, Tokens
 from lockgate.sessions.oauth_clients import Grants
 
-NO_STORE = dict(SECURITY_HEADERS)
 _EITHER = (JSON, FORM)
 
 
@@ -103,4 +102,4 @@ def router(sessions: Sessions, grants: Grants, browser: Browser, allowance: Allo
 
 def _told(outcome: Tokens | Held) -> Response:
     kind = {"token_type": "Bearer"} if isinstance(outcome, Tokens) else {}
-    return JSONResponse({**kind, **dataclasses.asdict(outcome)}, headers=NO_STORE)
+    return JSONResponse({**kind, **dataclasses.asdict(outcome)}, headers=SECURITY_HEADERS)

@@ -46,7 +46,7 @@ def router(issuer: str, public_url: str, scopes: Iterable[str]) -> APIRouter:
     content = metadata(issuer, public_url, scopes)
     headers = {
         "Cache-Control": f"public, max-age={MAX_AGE_S}",
-        **dict(NO_GUESSING),
+        **NO_GUESSING,
         "Access-Control-Allow-Origin": "*",
     }
 

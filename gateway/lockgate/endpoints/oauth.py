@@ -1,7 +1,7 @@
 """`/auth/token` and `/auth/introspect`: what OAuth client libraries call."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -23,7 +23,8 @@ from lockgate.errors import Reason, Refusal
 from lockgate.sessions.lifecycle import Sessions
 from lockgate.sessions.oauth_clients import Grants
 
-NO_STORE = {**dict(SECURITY_HEADERS), "Pragma": "no-cache"}
+TOKEN_HEADERS: Final = {**SECURITY_HEADERS, "Pragma": "no-cache"}
+"""Of responses with tokens (RFC 6749 section 5.1)."""
 _FORM = (FORM,)
 _EITHER = (JSON, FORM)
 
@@ -61,7 +62,7 @@ def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRoute
             granted = await grants.client_credentials(client, body.scope, call_origin_of(request))
             if isinstance(granted, Refusal):
                 return refused(request, granted)
-            return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(granted)}, headers=NO_STORE)
+            return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(granted)}, headers=TOKEN_HEADERS)
         if body.grant_type != "refresh_token":
             return refused(request, Refusal(Reason.GRANT_UNSUPPORTED))
         if body.refresh_token is None:
@@ -72,7 +73,7 @@ def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRoute
         )
         if isinstance(outcome, Refusal):
             return refused(request, outcome)
-        return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(outcome)}, headers=NO_STORE)
+        return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(outcome)}, headers=TOKEN_HEADERS)
 
     @api.post("/introspect", openapi_extra=documented(Introspection, media=_EITHER))
     async def introspect(
@@ -80,6 +81,6 @@ def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRoute
     ) -> Response:
         """What a token is good for now, told to a client that has authenticated (RFC 7662)."""
         client = await introspecting_client_of(request, body, grants)
-        return JSONResponse(await grants.introspect(body.token, client, call_origin_of(request)), headers=NO_STORE)
+        return JSONResponse(await grants.introspect(body.token, client, call_origin_of(request)), headers=TOKEN_HEADERS)
 
     return api

@@ -113,7 +113,7 @@ def router(app: FastAPI, descriptions: Descriptions, judge: Judge, *, to_everybo
     async def describe(request: Request) -> Response:
         """The document, as OpenAPI 3.1."""
         merged = await descriptions.merged(_own(app), call_origin_of(request).request_id)
-        return JSONResponse(merged, headers=dict(SECURITY_HEADERS))
+        return JSONResponse(merged, headers=SECURITY_HEADERS)
 
     return api
 

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from lockgate.endpoints import health, problems
 from lockgate.observe.metrics import Metrics
+from lockgate_common.problem import NO_STORE
 
 
 def application(metrics: Metrics, checks: Mapping[str, health.Check]) -> FastAPI:
@@ -20,7 +21,7 @@ def application(metrics: Metrics, checks: Mapping[str, health.Check]) -> FastAPI
     @api.get("/metrics")
     async def scrape() -> Response:
         """Every counter of this worker, in Prometheus' text format."""
-        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
+        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST, **NO_STORE})
 
     app.include_router(api)
     app.include_router(health.router(checks))

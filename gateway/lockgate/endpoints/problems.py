@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -11,43 +10,25 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lockgate.edge.answers import PROBLEM_TYPE, REALM, SECURITY_HEADERS, problem
+from lockgate.edge.answers import REALM, SECURITY_HEADERS, problem
 from lockgate.edge.asgi import NOTE_REASON_KEY, REQUEST_KEY
 from lockgate.edge.request import InboundRequest
 from lockgate.errors import AccountsUnavailableError, CaptchaUnavailableError, Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import scheme_of
+from lockgate_common.problem import PROBLEM_TYPE, faulty_fields, problem_schema
 
 OAUTH_PREFIX = "/auth"
 BASIC: Final = b"basic"
 """The scheme that authenticates clients."""
-MAX_ERRORS: Final = 20
-"""How many faulty fields a refusal names; a body can have thousands."""
 
 _DESCRIBED: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "A problem (RFC 9457)",
         "content": {
             PROBLEM_TYPE: {
-                "schema": {
-                    "type": "object",
-                    "required": ["type", "title", "status", "code", "request_id"],
-                    "properties": {
-                        "type": {"type": "string"},
-                        "title": {"type": "string"},
-                        "status": {"type": "integer"},
-                        "code": {"type": "string"},
-                        "request_id": {"type": "string"},
-                        "errors": {
-                            "type": "array",
-                            "items": {
-                                "type": "object",
-                                "required": ["field", "rule"],
-                                "properties": {"field": {"type": "string"}, "rule": {"type": "string"}},
-                            },
-                        },
-                        "accepted": {"type": "array", "items": {"type": "string"}},
-                    },
-                }
+                "schema": problem_schema(
+                    required=("type", "title", "status", "code", "request_id"), request_id="string"
+                )
             }
         },
     }
@@ -83,18 +64,8 @@ def refused(request: Request, refusal: Refusal) -> JSONResponse:
 
 
 def invalid(*errors: tuple[Sequence[str | int], str]) -> Refusal:
-    """The refusal of fields, which names them.
-
-    Args:
-        errors: where each fault is, beginning with `body`, `query` or `path`; and the rule that was broken. The name of
-            a field that nobody declared is left out: it is the client's.
-    """
-    found: dict[tuple[str, str], None] = {}
-    for place, rule in errors:
-        known = place[:-1] if rule == "extra_forbidden" else place
-        found[".".join(str(part) for part in known if part != ""), rule] = None
-    told = [{"field": field, "rule": rule} for field, rule in islice(found, MAX_ERRORS)]
-    return Refusal(Reason.INVALID_FIELDS, members={"errors": told})
+    """The refusal of fields, which names them; for `errors` see `faulty_fields`."""
+    return Refusal(Reason.INVALID_FIELDS, members={"errors": faulty_fields(errors)})
 
 
 def _by_basic(request: InboundRequest) -> bool:
@@ -109,7 +80,7 @@ def done(*, found: bool) -> Response:
     """
     if not found:
         raise RefusedError(Refusal(Reason.NOT_FOUND))
-    return Response(status_code=204, headers=dict(SECURITY_HEADERS))
+    return Response(status_code=204, headers=SECURITY_HEADERS)
 
 
 def described(*reasons: Reason) -> dict[int | str, dict[str, Any]]:

@@ -17,8 +17,6 @@ from lockgate.judge import Judge
 from lockgate.sessions.overview import SessionView
 from lockgate.sessions.self_service import SelfService
 
-NO_STORE = dict(SECURITY_HEADERS)
-
 
 class Solved(Body):
     """A captcha and its answer."""
@@ -50,13 +48,13 @@ def router(own: SelfService, judge: Judge) -> APIRouter:
     async def sessions(identity: unlimited) -> Response:
         """The user's live sessions, the latest used first."""
         found = [as_json(view, current=identity.sid) for view in await own.sessions(identity)]
-        return JSONResponse({"sessions": found}, headers=NO_STORE)
+        return JSONResponse({"sessions": found}, headers=SECURITY_HEADERS)
 
     @api.delete("/sessions/{session_id}", status_code=204, responses=limits)
     async def end(request: Request, identity: someone, session_id: str) -> Response:
         """End one of the user's own sessions; with a limited token, only the session of the token."""
         refusal = await own.end(identity, session_id, call_origin_of(request))
-        return Response(status_code=204, headers=NO_STORE) if refusal is None else refused(request, refusal)
+        return Response(status_code=204, headers=SECURITY_HEADERS) if refusal is None else refused(request, refusal)
 
     @api.post("/password", status_code=204, openapi_extra=documented(Password), responses=limits)
     async def password(
@@ -67,7 +65,7 @@ def router(own: SelfService, judge: Judge) -> APIRouter:
         refusal = await own.change_password(
             identity, body.current_password, body.new_password, call_origin_of(request), captcha
         )
-        return Response(status_code=204, headers=NO_STORE) if refusal is None else refused(request, refusal)
+        return Response(status_code=204, headers=SECURITY_HEADERS) if refusal is None else refused(request, refusal)
 
     return api
 

@@ -35,7 +35,7 @@ def router(tickets: Tickets, judge: Judge, cookies: CookieSessions) -> APIRouter
         if isinstance(issued, Refusal):
             raise RefusedError(issued)
         words = {"ticket": issued, "expires_in": TICKET_LIFE_S}
-        return JSONResponse(words, status_code=201, headers=dict(SECURITY_HEADERS))
+        return JSONResponse(words, status_code=201, headers=SECURITY_HEADERS)
 
     return api
 

@@ -47,7 +47,7 @@ class PublishedKeys:
         return {
             "Cache-Control": f"public, max-age={self._max_age_s}",
             "ETag": self.etag,
-            **dict(NO_GUESSING),
+            **NO_GUESSING,
             "Access-Control-Allow-Origin": "*",
         }
 

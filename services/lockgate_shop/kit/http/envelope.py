@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from starlette.websockets import WebSocket
 
+from lockgate_common.problem import NO_STORE
 from lockgate_shop.kit.errors import BusyError, OutboundError, StoreUnavailableError
 from lockgate_shop.kit.http.caller import known_caller
 from lockgate_shop.kit.http.problems import RETRY_AFTER_S, RefusedError, problem_answer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("service")
 
 _FRAMES: Final = 8
+_NO_STORE: Final = [(name.lower().encode(), value.encode()) for name, value in NO_STORE.items()]
 _SWITCHING: Final = 101
 _FAILED: Final = 1011
 """The close code of a server that failed, RFC 6455 section 7.4.1."""
@@ -105,7 +107,7 @@ class _Sent:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if not any(name == b"cache-control" for name, _ in message["headers"]):
-                message["headers"] = [*message["headers"], (b"cache-control", b"no-store")]
+                message["headers"] = [*message["headers"], *_NO_STORE]
         await self._send(message)
 
 

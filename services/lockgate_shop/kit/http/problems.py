@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from starlette.responses import Response
 
+from lockgate_common.problem import (
+    NO_STORE,
+    PROBLEM_TYPE,
+    as_json,
+    faulty_fields,
+    problem_document,
+    problem_schema,
+)
 from lockgate_shop.kit.problem import METHOD_NOT_ALLOWED, NOT_FOUND, UNREADABLE_BODY, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PROBLEM_JSON: Final = "application/problem+json"
-MAX_ERRORS: Final = 20
 RETRY_AFTER_S: Final = 2
 """What a client is told to wait when something is away; long enough for a restart, short enough for a person."""
 
 
-_SCHEMA: Final = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "code", "request_id"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-        "request_id": {"type": ["string", "null"]},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "rule"],
-                "properties": {"field": {"type": "string"}, "rule": {"type": "string"}},
-            },
-        },
-        "accepted": {"type": "array", "items": {"type": "string"}},
-    },
-}
+_SCHEMA: Final = problem_schema(
+    required=("type", "title", "status", "detail", "code", "request_id"), request_id=["string", "null"]
+)
 
 ANY_PROBLEM: Final[dict[int | str, dict[str, Any]]] = {
-    "default": {"description": "A problem", "content": {PROBLEM_JSON: {"schema": _SCHEMA}}}
+    "default": {"description": "A problem", "content": {PROBLEM_TYPE: {"schema": _SCHEMA}}}
 }
 """Documents what any route may answer; and keeps the framework from promising a 422 that never comes."""
 
@@ -114,34 +100,25 @@ def problem_answer(
         headers: more header fields.
         members: more members; the standard ones win.
     """
-    body = {
-        **(members or {}),
-        "type": "about:blank",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.title,
-        "code": problem.code,
-        "request_id": request_id,
-    }
+    body = problem_document(
+        status=problem.status,
+        title=problem.title,
+        detail=problem.title,
+        code=problem.code,
+        request_id=request_id,
+        more=members or {},
+    )
     return Response(
-        json.dumps(body, separators=(",", ":")),
+        as_json(body),
         status_code=problem.status,
-        headers={"Cache-Control": "no-store", **(headers or {})},
-        media_type=PROBLEM_JSON,
+        headers={**NO_STORE, **(headers or {})},
+        media_type=PROBLEM_TYPE,
     )
 
 
 def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
-    """Pydantic's errors, reduced to where and which rule.
-
-    Dropped is all that can hold input: `input`, `msg`, `ctx`, and the name of a field nobody declared. A body can have
-    thousands of faults; each is told once, and no more than `MAX_ERRORS`.
-    """
-    found: dict[tuple[str, str], None] = {}
-    for error in errors:
-        place = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
-        found[".".join(str(part) for part in place), str(error["type"])] = None
-    return [{"field": field, "rule": rule} for field, rule in islice(found, MAX_ERRORS)]
+    """Pydantic's errors, reduced to where and which rule: `input`, `msg` and `ctx` can hold what the client sent."""
+    return faulty_fields((error["loc"], str(error["type"])) for error in errors)
 
 
 def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
@@ -150,6 +127,6 @@ def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
     for problem in problems:
         titles.setdefault(problem.status, []).append(f"{problem.title} (`{problem.code}`)")
     return {
-        status: {"description": "; ".join(said), "content": {PROBLEM_JSON: {"schema": _SCHEMA}}}
+        status: {"description": "; ".join(said), "content": {PROBLEM_TYPE: {"schema": _SCHEMA}}}
         for status, said in titles.items()
     }
