@@ -1,6 +1,20 @@
 """What the header fields of a request say, and which of them a service may see.
 
 The result depends on the bytes alone, so that equal bytes need not be examined twice: clients repeat themselves.
+
+A service believes the fields in which gateways name a user, so these are taken from every request. Names are reserved
+exactly, or as families with their separator. A name is reserved where it equals a name of ours or of another gateway
+with all separators left out, or begins with a family (`x-forwarded-`, `x-auth-request-`, `x-envoy-`, …) with its
+separator, whatever character that is. So `X-UserId` and `x~user~id` are taken away, and `X-User-Agent` (gRPC-Web),
+`X-User-Locale` and `X-Hostname` pass. A prefix without a separator would take these three, too, and pages could not
+send them. It is not needed: a server that folds names (CGI, WSGI, PHP, Apache) keeps the letters, so that two names
+with different letters never become one. A property over names shows it for each kind of folding.
+
+A field with `_` or `.` in its name is dropped and counted, and the request goes on: a refusal would hit every request
+behind a proxy that adds `api_key`. In responses only the gateway's names and the families count: `X-Username` may be a
+service's word to its client. A service that reads an identity from a field of its own invention (`X-My-User`) must
+not, because no list can know it; the service reads the signed fields. Names of well-known gateways are added to the
+list here.
 """
 
 from __future__ import annotations

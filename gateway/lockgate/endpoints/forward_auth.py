@@ -1,7 +1,16 @@
 """`/auth/verify`: may this request pass? Asked by a front proxy that forwards requests itself.
 
-The answer is 200 with the signed identity headers for the route's service, bound to the method and target that were
-asked about; or the same refusal that the request itself would have got here.
+The response is 200 with the signed identity headers for the route's service, bound to the method and target of the
+question; or the same refusal that the request itself would have got here. The target has to be in canonical spelling,
+because the proxy forwards its own bytes. Both common pairs of header names are understood; where both are present they
+have to agree.
+
+**Everything but the body is signed.** A front proxy asks without sending the body. The gateway does not ask proxies to
+send it along: not all can, and it would be read twice. Services refuse a short body that the signature does not cover,
+so the signature says `unseen`, and a service behind forward-auth sets `short_bodies_covered=False`
+(`lockgate_trust.IdentityMiddleware`), in code, where a reviewer sees it. A service without that setting refuses a body
+of any length. An attacker that can write to the network between proxy and service could exchange a body; the guide
+says so. Method, path, query, identity, service and time stay covered, and a signature stays good for one use.
 """
 
 from __future__ import annotations

@@ -1,7 +1,36 @@
-"""Whose pages may do what: the one list of origins behind CORS and behind the rule that cookies need (R-181, R-182).
+"""Which pages may do what: the one list of origins behind CORS and behind the rule that cookies need (R-181, R-182).
 
-An origin is compared to the letter: scheme, host and port. There is no `*`, no suffix and no pattern. The gateway's own
-origin is that of its public address and of nothing that a request says, such as Host.
+An origin is compared to the letter: scheme, host and port. There is no `*`, no suffix and no pattern. The gateway's
+own origin is that of its public address and of nothing that a request says, such as Host. `Sec-Fetch-Site: none` (an
+address typed into the browser) is no reason to believe an unsafe method, because nothing that is typed sends one.
+
+**The gateway alone says which page may read a response.** A service may send `Access-Control-*` fields of its own. As
+long as identity comes in `Authorization`, a careless `*` there costs little. With a cookie, a service that reflects
+any origin with credentials hands the user's data to every page; and browsers refuse two fields of one name, the
+service's and the gateway's. So the gateway answers every preflight and writes every CORS field, from one list of exact
+origins (`server.allowed_origins`, or a route's own), also where cookie mode is off. The same list decides which pages
+may open sockets, and which pages may change something by a cookie. A page that is listed for one route is not listed
+for the others, nor for `/auth`. A service that did its own CORS moves its origins to the gateway's configuration; a
+public resource that wants `*` has to be served around the gateway. The documents under `/.well-known` are the one
+exception.
+
+- A preflight of a page that is not listed is a 403 with a code rather than an empty 204: the browser treats both
+  alike, and a developer that looks at the network panel sees why.
+- `Vary: Origin` is on every response, or, where no origin is listed anywhere, on none: whether it is there must not
+  depend on the request, or a cache could keep a response for the wrong page.
+- One field of a service counts: the names in its `Access-Control-Expose-Headers`, without credentials and identity
+  fields, are added for listed pages. They say what a page may read of a response that it may read anyway.
+- A request without `Origin` costs nothing: the lines of CORS are computed where a browser names an origin, and the
+  fields that are taken out of a service's response are looked for once for each distinct head, which is remembered.
+
+**A preflight grants names that are then dropped** (`traceparent`, `X-Request-Id`, `api_key`). Only names that are the
+gateway's identity or signature fields, in any spelling, are not granted. A name that is missing in
+`Access-Control-Allow-Headers` makes the browser fail the whole call. Tracing libraries add their fields to every call
+of a page, so one library would take the page down, while curl with the same field gets its 200. The grant protects
+nothing: the gateway decides what a service may see when the request comes, and replaces or drops the field then. For
+the same reason a preflight is granted where the request itself will be refused (a path without a route, a target that
+is not acceptable): a page learns nothing of a refused preflight, and can read a 404 or a 400. The price: the browser
+does not tell a page that relies on a dropped field. The guide says which fields are dropped.
 """
 
 from __future__ import annotations

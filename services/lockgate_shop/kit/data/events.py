@@ -16,8 +16,9 @@ From a change on one node to the line on a connection of another: 0.5 to 5 ms (m
 
 An event is told after its transaction. A process that is killed between the two leaves the change untold, and while
 Redis is away no change is told. The database is always right: an event says that it is time to look. A connection sees
-the events of its own user only. A user has at most 10 connections in each process. A service ends its connections when
-it stops, and clients come back to another node.
+the events of its own user only. A user has at most 10 connections in each process. The request takes its place in one
+step, before anything is asked of Redis, so of 30 simultaneous connections exactly 10 get in. A service ends its
+connections when it stops, and clients come back to another node.
 """
 
 from __future__ import annotations
