@@ -1,9 +1,17 @@
 """Settings out of the environment: every `LOCKGATE_` variable is taken, or named in an error that says what is right.
 
 `LOCKGATE_TOKEN__ISSUER` is `[token] issuer`: `__` goes one level down, and case does not matter. A list may be JSON or
-values with commas between them; a table (`LOCKGATE_SERVER={"port": 9000}`) is JSON. An empty variable of a setting that
-may be left out leaves it out. In the last part of `LOCKGATE_UPSTREAMS__ORDER_API`, `_` stands for the hyphen of the
-service `order-api`, for no shell can export a hyphen and no service has an underscore.
+values with commas between them; a table (`LOCKGATE_SERVER={"port": 9000}`) is JSON. An empty variable of a setting
+that may be left out leaves it out, so that `${VARIABLE:-}` in a compose file does nothing. In the last part of
+`LOCKGATE_UPSTREAMS__ORDER_API`, `_` stands for the hyphen of the service `order-api`, because no shell can export a
+hyphen and no service has an underscore. A role that a variable may mean in two ways is an error.
+
+The settings library ignores a variable that it does not know. `LOCKGATE_UPSTREAMS__ORDER_API` was such a variable, and
+traffic went to the address in the file. So this module, and no other, reads the environment, and places every
+variable. The one exception is Kubernetes, which sets `LOCKGATE_PORT=tcp://…` and the like in every pod beside a
+Service called `lockgate`; these are known by their form. The services have prefixes that are less our own (`USERS_`):
+there a variable that is nearly a setting is refused, and any other is named and ignored. `Settings(…)` reads no
+environment, so a test that makes one gets what it says.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""redis-py's client of a Cluster, with what it leaves undone."""
+"""redis-py's client of a Cluster, with what redis-py leaves undone.
+
+redis-py does not close what it opened when the map was to be renewed, and cannot follow an ASK to a node that has no
+slot yet.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,15 @@
-"""What went wrong with Redis, in words: an outage, which heals, is told apart from a configuration that never will.
+"""Faults of Redis in words: an outage, which heals, is told apart from a configuration that never will.
 
-No text has anything in it that the address keeps secret: it is made here, and not taken from the error.
+A wrong password, a missing database, or TLS spoken to a plain port is an error of configuration, and such errors end a
+start with exit code 2. But half of them are corrected at the server: an operator makes a user, sets a password, renews
+a certificate. So `StoreUnavailableError` is an outage and `StoreRefusedError` is a fault that does not heal by itself,
+and both leave the node running and trying; the log and `/readyz` say which one it is. Only an address that cannot be
+read, and a Redis that evicts, end a start: with the first nothing can be tried, with the second a node would seem to
+work and forget revocations.
+
+The protocol has no code for some faults ("DB index is out of range"). Their texts stand in this file, and tests get
+each from a real server that can be had. No text here has anything in it that the address keeps secret: it is made
+here, and not taken from the error.
 """
 
 from __future__ import annotations

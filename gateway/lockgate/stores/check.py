@@ -1,4 +1,9 @@
-"""Whether Redis can be used as it is configured: asked at the start and by every `/readyz`."""
+"""Whether Redis can be used as it is configured: asked at the start and by every `/readyz`.
+
+The gateway's user in Redis may lack the right to `INFO`. The eviction policy is then unknown, which is a warning: the
+promise is the operator's. The user may lack `ROLE`, too. A master is then told from a replica by a `DEL` of a key that
+is never there, which a replica refuses before it looks.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,39 @@
 """The link to a Redis Cluster: a connection to each master, and one round trip to each that a tick has questions for.
 
-redis-py knows which node has which slots, and learns it anew when that changes; asking is done here. A node that is
-away takes answers from the users in its slots, and from nobody else.
+The link to one server asks once in a tick, with one `MGET` for all tokens. In a Cluster an `MGET` must stay in one
+slot, slots move, and nodes come and go. redis-py's cluster client knows all that, at about 100 µs of CPU for a call.
+So `ClusterLink` has a `RedisLink` to each master. A tick's question is cut into parts, one for each user (an `MGET` of
+three keys, which share a hash tag) and one for each counter, and goes out as one write to each master that has slots
+in it. redis-py keeps the slot map; the link reads it, and has it renewed when a master is away or an error says so.
+
+- A node that is away is away for its users. Values that it would have given are `AWAY` among the replies. The gate
+  responds 503 to those requests, and counts limits with a counter there by the worker alone. The rest of the tick gets
+  its replies.
+- MOVED patches the map and asks again. ASK and TRYAGAIN ask again key by key, with `ASKING` where it is due: of a slot
+  that is being moved, some keys are here and some there, and most, being revocations that were never made, are
+  nowhere. All within the time-out of one reply; then 503.
+- Scripts instead of transactions. redis-py's transactions on a Cluster start a thread and an event loop for each
+  command, and take the channel of a `PUBLISH` for a key. So each change to a session is a Lua script with keys of one
+  user, run by `EVALSHA`, and by `EVAL` where a node does not know the script: `SCRIPT LOAD` would need every master to
+  be there.
+- Guesses are counted in one slot. The counters of account, network and all logins change in one step, so they share
+  the tag `{login}`, and every login needs the master with that slot. Counting in three steps would let guesses slip
+  through between them.
+- Messages of revocation use classic `PUBLISH`, which a Cluster tells to all nodes; a worker subscribes at any master.
+- redis-py's client must not repeat commands by itself: a `GETDEL` with a lost reply would find nothing the second
+  time, and a ticket would be refused as used instead of 503.
+- Keys that admission asks for come in threes of one tag. A new question keeps that shape (`KEYS_OF_A_QUESTION` in
+  `lockgate.stores.layout`).
+- While a slot is being moved, redis-py may send `ASKING` and the command on two connections. A write for a user of
+  that slot is then 503, and the caller tries it again.
+
+One connection, three keys for each of 64 users in one tick, CPU of the worker and of the server, µs a user, server on
+a unix socket: one `MGET` for all 0.5 and 0.3; an `MGET` for each user 0.9 and 0.4; a `GET` for each key 1.7 and 0.8.
+The slot of a key costs 0.4 µs; a renewal of the slot map 8.5 ms, at most twice a second and only while something is
+out of place. The whole question, three masters by TCP on the same machine: 29, 17, 4.6 and 3.4 µs of the worker's CPU
+with 1, 8, 64 and 200 users in a tick. 200 users in one tick are one read at each of three masters. On one server
+nothing changed: 16.0 to 16.5, 3.3 to 3.4 and 1.8 µs a question with 1, 8 and 64 in a tick before; 16.4 to 16.6, 3.1 to
+3.2 and 1.6 to 2.1 after (measured in turns on a busy machine; decision 3).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Why Redis cannot be reached, where its own client only knows that it cannot.
+"""Why Redis cannot be reached, where its client knows only that it cannot.
 
-A server that expects TLS hangs up on one that speaks none, or keeps silent to the opposite; and of Sentinels the client
-tells how many know the master, not what the others said. So it is asked, when something is wrong already.
+A server that expects TLS hangs up on a client without TLS, or keeps silent to the opposite; and of Sentinels the
+client tells how many know the master, not what the others said. So the server is asked what it speaks, and the
+Sentinels what they know, once for each `/readyz` that fails.
 """
 
 from __future__ import annotations

@@ -1,7 +1,18 @@
-"""What `lockgate dev` tells the other commands: where the stack that runs has Redis, its services, issuer and keys.
+"""The running `lockgate dev` for the other commands: where it has Redis, its services, issuer and keys.
 
-A file in the data folder, as environment variables. It counts only while the stack runs, which the lock on the folder
-shows: a process that was killed leaves the file behind.
+`lockgate dev` chooses free ports, a Redis on a socket and an issuer; `lockgate users show alice` beside it would read
+the file, find no Redis, and need four variables. So the stack writes into `stack.json` in its data folder, as
+variables, what its gateway was told. Commands about a deployment put these below their own variables and above the
+file. They count only
+
+- while the lock on the folder is held: a process that was killed leaves the file behind;
+- for the same configuration file;
+- where the environment names no Redis: otherwise another deployment is meant, and a mixture of two would be worse than
+  an error.
+
+`serve` and `dev` never look at the file. It is 0600, and a file that other accounts could have written, or that is a
+link, does not count: it says which Redis is asked and where the users service is. A stack with `--data` is found by
+commands with the same `--data`.
 """
 
 from __future__ import annotations
