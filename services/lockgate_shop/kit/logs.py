@@ -1,15 +1,12 @@
-"""Logs: one JSON object a line on standard error, also for what the libraries say."""
+"""Logs of a service."""
 
 from __future__ import annotations
 
-import logging
 import sys
-from typing import TYPE_CHECKING
 
 import structlog
 
-if TYPE_CHECKING:
-    from structlog.typing import Processor
+from lockgate_common.logs import RENDER, configure_logging
 
 
 def configure(service: str, level: str) -> None:
@@ -19,26 +16,9 @@ def configure(service: str, level: str) -> None:
         event["service"] = service
         return event
 
-    shared: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        name_service,
-        structlog.processors.format_exc_info,
-    ]
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer()],
+        processors=[*configure_logging(name_service), RENDER],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-            ],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
