@@ -18,6 +18,7 @@ from jwt import api_jwt
 from lockgate.clock import SystemClock
 from lockgate.identity.issuer import Issuer, Subject
 from lockgate.keys import keyring
+from lockgate.keys.current import Current
 
 ISSUER: Final = "http://127.0.0.1:8080"
 AUDIENCE: Final = "lockgate"
@@ -61,7 +62,7 @@ class PeerKeys:
 def own(count: int, keys: Path) -> list[str]:
     """Access tokens as Lockgate issues them: one user, session and token each."""
     ring = keyring.load(keys)
-    issuer = Issuer(ring, issuer=ISSUER, audience=AUDIENCE, life_s=LIFE_S, clock=SystemClock())
+    issuer = Issuer(Current(ring), issuer=ISSUER, audience=AUDIENCE, life_s=LIFE_S, clock=SystemClock())
     return [issuer.issue(_subject(number)) for number in range(count)]
 
 

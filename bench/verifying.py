@@ -15,6 +15,7 @@ from lockgate.identity.issuer import Issuer, Subject
 from lockgate.identity.model import UnverifiedToken
 from lockgate.identity.verifier import AccessTokenRules, Verifier
 from lockgate.keys import keyring
+from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing
 from lockgate.stores.layout import admission_keys
 
@@ -53,10 +54,10 @@ def _cost(alg: str) -> Cost:
     ring = KeyRing(active=key, verifying={key.kid: public}, refresh_secrets=())
     clock = SystemClock()
     rules = AccessTokenRules(_NAME, _NAME, leeway_s=10, max_life_s=_LIFE_S)
-    issuer = Issuer(ring, issuer=_NAME, audience=_NAME, life_s=_LIFE_S, clock=clock)
+    issuer = Issuer(Current(ring), issuer=_NAME, audience=_NAME, life_s=_LIFE_S, clock=clock)
     token = _unverified(issuer.issue(_subject()))
     forgetful, remembering = (
-        Verifier(ring, rules, clock, cache_size=size, keys_of=admission_keys) for size in (0, _REMEMBERED)
+        Verifier(Current(ring), rules, clock, cache_size=size, keys_of=admission_keys) for size in (0, _REMEMBERED)
     )
     for verifier in (forgetful, remembering):
         if isinstance(verifier.verify(token), Refusal):

@@ -87,6 +87,10 @@ class Judge:
         outcome = await verdict
         return outcome if isinstance(outcome, Refusal) else claims
 
+    async def close(self) -> None:
+        """Give up the lookups that have not ended."""
+        await self._lookups.close()
+
     def _admit(self, client: str, demand: Demand, decide: Decide, claims: VerifiedClaims | Refusal | None) -> None:
         if claims is None and demand.auth == "required":
             decide(Refusal(Reason.NO_CREDENTIALS))

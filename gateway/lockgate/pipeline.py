@@ -13,7 +13,7 @@ from functools import partial
 from http import HTTPStatus
 
 from lockgate.admission.gate import Verdict
-from lockgate.admission.open_tokens import Watches
+from lockgate.admission.open_tokens import OpenTokens
 from lockgate.clock import Clock
 from lockgate.edge.answers import no_content
 from lockgate.edge.connection import ClientConnection
@@ -44,7 +44,7 @@ class Pipeline:
         services: by route name.
         answer_here: handles the gateway's own calls.
         sockets: what the WebSockets of this worker share.
-        watches: end a response with its token.
+        open_tokens: end a response with its token.
         ticker: the worker's coarse clock.
         clock: the time.
     """
@@ -58,7 +58,7 @@ class Pipeline:
         services: Mapping[str, Service],
         answer_here: AnswerHere,
         sockets: Sockets,
-        watches: Watches,
+        open_tokens: OpenTokens,
         ticker: Ticker,
         clock: Clock,
     ) -> None:
@@ -68,7 +68,7 @@ class Pipeline:
         self._services = services
         self._answer_here = answer_here
         self._sockets = sockets
-        self._watches = watches
+        self._open_tokens = open_tokens
         self._ticker = ticker
         self._clock = clock
 
@@ -95,7 +95,7 @@ class Pipeline:
         tickets: list[str] = []
         if request.query is not None:
             request, tickets = taken_from_stream(request)
-        exchange = Exchange(request, client, self._ticker, self._clock, self._watches)
+        exchange = Exchange(request, client, self._ticker, self._clock, self._open_tokens)
         self._judge.judge(request, route.demands[request.method], partial(self._forward, exchange, route), tickets)
         return exchange
 

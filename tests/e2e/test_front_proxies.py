@@ -298,7 +298,7 @@ async def test_the_rate_limit_is_told_as_such(world: World) -> None:
 
 async def test_nobody_passes_while_redis_is_away(world: World) -> None:
     bearer = world.bearer()
-    await world.node.worker.link.close()
+    await world.node.worker.base.link.close()
     answer = await world.proxy.get("/orders/7", headers=bearer)
     assert answer.status_code == 503
     assert world.service.seen == []

@@ -89,7 +89,7 @@ async def test_a_frozen_redis_is_503_after_the_time_out_once_and_then_at_once(
         for answer in await asyncio.gather(*(node.get("/orders", bearer) for _ in range(20))):
             _is_away(answer)
         replies: list[object] = []
-        node.worker.link.ask([(b"PING",)], replies.append)
+        node.worker.base.link.ask([(b"PING",)], replies.append)
         assert replies == [None]
         _is_away(await node.get("/orders", bearer))
         await _goes_on(node, upstream)

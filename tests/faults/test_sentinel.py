@@ -111,7 +111,7 @@ async def test_a_planned_fail_over_leaves_nothing_open_that_is_revoked_after_it(
     """The old master lives on as a replica; sockets hear what is revoked at the new one."""
     tokens = await caller.login()
     ended: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
-    caller.node.worker.watches.watch(claims("carol", "of-a-socket"), ended.set_result)
+    caller.node.worker.path.open_tokens.watch(claims("carol", "of-a-socket"), ended.set_result)
     async with group.switching() as switched:
         await group.sentinels[0].ask("SENTINEL", "FAILOVER", redis_groups.MASTER)
         new = await switched()

@@ -84,7 +84,7 @@ class Node:
     def tick(self, seconds: float) -> None:
         """Let time pass, and the worker notice."""
         self.clock.advance(seconds)
-        self.worker.ticker.tick()
+        self.worker.base.ticker.tick()
 
     def links(self, service: str) -> LinkKeys:
         """The link keys as a service holds them."""

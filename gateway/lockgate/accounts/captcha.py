@@ -15,7 +15,7 @@ import hmac
 import secrets
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -67,17 +67,13 @@ class Captchas:
 
     Args:
         redis: remembers which are unused.
-        keys: secrets; the first makes the digits, each is tried when they are checked.
+        keys: the secrets in use; the first makes the digits, each is tried when they are checked.
     """
 
-    def __init__(self, redis: RedisClient, keys: Sequence[bytes]) -> None:
+    def __init__(self, redis: RedisClient, keys: Callable[[], Sequence[bytes]]) -> None:
         self._redis = redis
-        self.use(keys)
+        self._keys = keys
         self._drawing = BoundedQueue(at_once=1, wait_s=_QUEUE_WAIT_S)
-
-    def use(self, keys: Sequence[bytes]) -> None:
-        """Go on with other secrets; captchas that were made with one that is gone can no longer be solved."""
-        self._keys = tuple(keys)
 
     async def create(self) -> str:
         """A new captcha; its id.
@@ -104,7 +100,7 @@ class Captchas:
                 return None
         try:
             async with self._drawing.turn():
-                return await _run(kind, digits(self._keys[0], captcha))
+                return await _run(kind, digits(self._keys()[0], captcha))
         except QueueFullError:
             raise CaptchaUnavailableError("too many are being drawn") from None
 
@@ -116,7 +112,7 @@ class Captchas:
         with store_errors():
             unused = await self._redis.getdel(captcha_key(given.id))
         answer = _typed_digits(given.answer).encode("utf-8", "replace")
-        right = [hmac.compare_digest(digits(key, given.id).encode("ascii"), answer) for key in self._keys]
+        right = [hmac.compare_digest(digits(key, given.id).encode("ascii"), answer) for key in self._keys()]
         return unused is not None and any(right)
 
 

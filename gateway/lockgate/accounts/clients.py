@@ -83,7 +83,7 @@ class Clients:
         return (client, secret) if added else None
 
     async def remove(self, client_id: str) -> bool:
-        """Forget a client; what it has begun is another matter, see `Operators`. Whether there was one."""
+        """Forget a client; what it has begun is another matter, see `Administration`. Whether there was one."""
         return bool(await self._remove(keys=[CLIENTS], args=[client_id]))
 
     async def exists(self, client_id: str) -> bool:

@@ -77,7 +77,7 @@ class Accounts:
 
     Args:
         addresses: base URLs; one after the other is tried where the first cannot be reached.
-        key: the link key to the service.
+        key: the link key to the service that is in use.
         timeout_s: for one call.
         clock: the time.
         tls: for addresses that are https; without it nobody's certificate is good enough.
@@ -90,7 +90,7 @@ class Accounts:
     def __init__(
         self,
         addresses: Sequence[str],
-        key: LinkKey,
+        key: Callable[[], LinkKey],
         *,
         timeout_s: float,
         clock: Clock,
@@ -117,10 +117,6 @@ class Accounts:
     def room_for_passwords(self) -> int:
         """How many more attempts at a password could come now."""
         return self._passwords.room
-
-    def use(self, key: LinkKey) -> None:
-        """Sign with this key from now on."""
-        self._key = key
 
     async def close(self) -> None:
         """Give up what is under way, and close the connections."""
@@ -262,7 +258,7 @@ class Accounts:
     ) -> httpx.Response:
         body = b"" if content is None else json.dumps(content).encode("ascii")
         signed = signed_headers(
-            self._key,
+            self._key(),
             method=method,
             path=path,
             headers=[(headers.REQUEST_ID, request_id)],

@@ -2,10 +2,10 @@
 
 They also end with the key that signed the token, as soon as this worker has learnt that the key is gone.
 
-`Watches` knows what this worker holds open, and for whom. `EndedChannel` listens on one connection to Redis for what
-has just been revoked, on whichever node. A message is only a hint to ask: the answer is what Redis holds, asked the
-same way as for a request. So a message that came twice, late, or for somebody who has logged in again does no harm;
-and one that was lost does none either, because after every new subscription everybody is asked about.
+`OpenTokens` knows what this worker holds open, and by which tokens. `RevocationListener` listens on one connection to
+Redis for what has just been revoked, on any node. A message is only a hint to ask: what counts is what Redis holds,
+asked the same way as for a request. So a message that came twice, late, or after the user has logged in again does no
+harm; nor does a lost one, because after each new subscription the worker asks about everything that is open.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from lockgate.clock import Clock
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal, StoreRefusedError
 from lockgate.identity.model import VerifiedClaims
+from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing
 from lockgate.stores.layout import ENDED_CHANNEL
 from lockgate.stores.redis import translate_fault
@@ -40,8 +41,8 @@ RESUBSCRIBE_S: Final = 0.25
 _log = logging.getLogger("lockgate.admission")
 
 
-class Watch:
-    """One open socket or stream. Made by `Watches.watch`.
+class OpenToken:
+    """One open socket or stream. Made by `OpenTokens.watch`.
 
     Attributes:
         claims: of the token it lives by; `None` for nobody in particular.
@@ -49,33 +50,33 @@ class Watch:
         overtime: what it may do after its token has expired; `None`: nothing.
     """
 
-    __slots__ = ("_watches", "claims", "ended", "overtime")
+    __slots__ = ("_open_tokens", "claims", "ended", "overtime")
 
     def __init__(
-        self, watches: Watches, claims: VerifiedClaims | None, ended: Ended, overtime: Overtime | None
+        self, open_tokens: OpenTokens, claims: VerifiedClaims | None, ended: Ended, overtime: Overtime | None
     ) -> None:
-        self._watches = watches
+        self._open_tokens = open_tokens
         self.claims = claims
         self.ended = ended
         self.overtime = overtime
 
     def renew(self, claims: VerifiedClaims) -> None:
         """It lives by another token from now on."""
-        self._watches.remove(self)
+        self._open_tokens.remove(self)
         self.claims = claims
-        self._watches.add(self)
+        self._open_tokens.add(self)
 
     def cancel(self) -> None:
         """It is over, by itself."""
-        self._watches.remove(self)
+        self._open_tokens.remove(self)
 
 
-class Watches:
+class OpenTokens:
     """Everything that this worker holds open for longer than one answer takes.
 
     Args:
         admission: is asked again.
-        ring: the keys that verify; what a key has signed ends with it.
+        keys: those that verify; what a key has signed ends with it.
         ticker: the worker's coarse clock; expiry is noticed at its ticks.
         clock: the time.
         leeway_s: how long a token is still good after it expired, as for requests.
@@ -86,7 +87,7 @@ class Watches:
     def __init__(  # noqa: PLR0913 - the last two by name
         self,
         admission: Admission,
-        ring: KeyRing,
+        keys: Current[KeyRing],
         ticker: Ticker,
         clock: Clock,
         *,
@@ -95,14 +96,14 @@ class Watches:
         overtime: OvertimeBounds = NO_OVERTIME,
     ) -> None:
         self._admission = admission
-        self._verifying = ring.verifying
+        self._keys = keys
         self._clock = clock
         self._leeway_s = leeway_s
         self.stream_idle_s = stream_idle_s
         self._overtime = overtime
-        self._open: set[Watch] = set()
-        self._by_name: dict[bytes, set[Watch]] = {}
-        self._unanswered: set[Watch] = set()
+        self._open: set[OpenToken] = set()
+        self._by_name: dict[bytes, set[OpenToken]] = {}
+        self._unanswered: set[OpenToken] = set()
         self._draining = False
         ticker.listen(self._look)
 
@@ -113,7 +114,7 @@ class Watches:
         """The time after its token that a response may have, if any."""
         return Overtime(self._overtime) if self._overtime.allowed_s else None
 
-    def watch(self, claims: VerifiedClaims | None, ended: Ended, overtime: Overtime | None = None) -> Watch:
+    def watch(self, claims: VerifiedClaims | None, ended: Ended, overtime: Overtime | None = None) -> OpenToken:
         """Watch over something open, and ask at once whether its token was revoked since it was let in.
 
         Args:
@@ -122,13 +123,13 @@ class Watches:
                 welcome, with `TOKEN_UNKNOWN_KEY`, or with `DRAINING`. The watch is over then.
             overtime: how long it may go on after the token has expired. All other ends it has as before.
         """
-        watch = Watch(self, claims, ended, overtime)
+        watch = OpenToken(self, claims, ended, overtime)
         self.add(watch)
         if self._draining:
-            asyncio.get_running_loop().call_soon(self.drain)
+            asyncio.get_running_loop().call_soon(self.close_all)
         return watch
 
-    def add(self, watch: Watch) -> None:
+    def add(self, watch: OpenToken) -> None:
         """Begin to watch. Only then ask: what is revoked from here on comes as a message."""
         self._open.add(watch)
         for name in _names(watch.claims):
@@ -137,9 +138,9 @@ class Watches:
             self._ask(watch)
         else:
             # Its key was removed since it was let in. Never before `watch` returns, as promised there.
-            asyncio.get_running_loop().call_soon(self._end_unsigned)
+            asyncio.get_running_loop().call_soon(self.end_unsigned)
 
-    def remove(self, watch: Watch) -> None:
+    def remove(self, watch: OpenToken) -> None:
         """Watch no more."""
         self._open.discard(watch)
         self._unanswered.discard(watch)
@@ -149,40 +150,36 @@ class Watches:
             if not watched:
                 self._by_name.pop(name, None)
 
-    def hear(self, message: bytes) -> None:
+    def on_revoked(self, message: bytes) -> None:
         """Something was revoked: `jti:<jti>`, `sid:<sid>` or `sub:<sub>`."""
         for watch in list(self._by_name.get(message, ())):
             self._ask(watch)
-
-    def use(self, ring: KeyRing) -> None:
-        """These keys verify from now on: what lives by a token of any other ends."""
-        self._verifying = ring.verifying
-        self._end_unsigned()
 
     def ask_about_all(self) -> None:
         """Messages may have been missed."""
         for watch in list(self._open):
             self._ask(watch)
 
-    def drain(self) -> None:
+    def close_all(self) -> None:
         """The node stops: everything ends, and what is opened from now on ends at once."""
         self._draining = True
         for watch in list(self._open):
             self._end(watch, Refusal(Reason.DRAINING))
 
-    def _is_signed(self, watch: Watch) -> bool:
+    def _is_signed(self, watch: OpenToken) -> bool:
         """Whether the key of its token still verifies; true of what lives by none."""
-        return watch.claims is None or not watch.claims.kid or watch.claims.kid in self._verifying
+        return watch.claims is None or not watch.claims.kid or watch.claims.kid in self._keys.value.verifying
 
-    def _end_unsigned(self) -> None:
+    def end_unsigned(self) -> None:
+        """Keys were replaced: end what lives by a token whose key is gone."""
         for watch in [one for one in self._open if not self._is_signed(one)]:
             self._end(watch, Refusal(Reason.TOKEN_UNKNOWN_KEY))
 
-    def _ask(self, watch: Watch) -> None:
+    def _ask(self, watch: OpenToken) -> None:
         if watch.claims is not None:
             self._admission.ask(watch.claims, (), "", partial(self._answered, watch, watch.claims))
 
-    def _answered(self, watch: Watch, claims: VerifiedClaims, verdict: Verdict) -> None:
+    def _answered(self, watch: OpenToken, claims: VerifiedClaims, verdict: Verdict) -> None:
         if watch not in self._open or watch.claims is not claims:
             return
         if verdict is STORE_AWAY:
@@ -202,7 +199,7 @@ class Watches:
         for watch in list(self._unanswered):
             self._ask(watch)
 
-    def _look_at_expired(self, watch: Watch, latest: float, now: float) -> None:
+    def _look_at_expired(self, watch: OpenToken, latest: float, now: float) -> None:
         claims, overtime = watch.claims, watch.overtime
         if claims is None or overtime is None or not overtime.goes_on(latest - claims.exp, now):
             self._end(watch, Refusal(Reason.TOKEN_EXPIRED))
@@ -210,22 +207,22 @@ class Watches:
             # What Redis remembers of the end of an expired token is short: one message that was missed would be all.
             self._ask(watch)
 
-    def _end(self, watch: Watch, refusal: Refusal) -> None:
+    def _end(self, watch: OpenToken, refusal: Refusal) -> None:
         self.remove(watch)
         watch.ended(refusal)
 
 
-class EndedChannel:
+class RevocationListener:
     """Hears on every node what is revoked on any.
 
     Args:
         redis: gives one connection for as long as the worker lives.
-        watches: is told.
+        open_tokens: is told.
     """
 
-    def __init__(self, redis: RedisClient, watches: Watches) -> None:
+    def __init__(self, redis: RedisClient, open_tokens: OpenTokens) -> None:
         self._redis = redis
-        self._watches = watches
+        self._open_tokens = open_tokens
         self._tasks = BackgroundTasks()
         self._is_old = False
         self.refused: StoreRefusedError | None = None
@@ -244,7 +241,7 @@ class EndedChannel:
 
         A master that was cut off from the others goes on answering a PING, and hears of nothing any more.
         """
-        self._watches.ask_about_all()
+        self._open_tokens.ask_about_all()
         self._is_old = True
 
     async def _listen(self) -> None:
@@ -275,9 +272,9 @@ class EndedChannel:
             if message["type"] == "subscribe":
                 self.refused = None
                 # The first time, and whenever redis-py has connected again by itself.
-                self._watches.ask_about_all()
+                self._open_tokens.ask_about_all()
             elif message["type"] == "message":
-                self._watches.hear(message["data"])
+                self._open_tokens.on_revoked(message["data"])
 
 
 def _names(claims: VerifiedClaims | None) -> tuple[bytes, ...]:

@@ -75,12 +75,12 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
     if where.port is None:
         yield
         return
-    app = operations.application(worker.metrics, worker.checks)
+    app = operations.application(worker.observability.metrics, worker.checks)
     edge = Edge(
         ServerSettings(),
         settings.limits,
-        worker.ticker,
-        begin=lambda request, client: AsgiCall(app, request, client, worker.ticker),
+        worker.base.ticker,
+        begin=lambda request, client: AsgiCall(app, request, client, worker.base.ticker),
         observer=RequestObserver(Metrics({}), None, None),
         bodies=lambda _: NO_BODY,
         oauth=lambda _: False,
@@ -121,7 +121,7 @@ class _Server(uvicorn.Server):
 
     def _look_at_keys(self) -> None:
         _log.warning("SIGHUP: keys are looked at; they reload by themselves, routes need a restart")
-        self._worker.keys.hurry()
+        self._worker.base.keys.hurry()
 
     def _stop(self) -> None:
         self.should_exit = True

@@ -19,9 +19,10 @@ from lockgate.forward.tls import tls_towards
 from lockgate.keys.files import LINKS_FOLDER, join_readers
 from lockgate.keys.reload import link_source
 from lockgate.observe.audit import Audit
-from lockgate.sessions.administration import Operators
+from lockgate.sessions.administration import Administration
 from lockgate.sessions.call_origin import CallOrigin
-from lockgate.sessions.session_store import Families
+from lockgate.sessions.parts import SessionParts
+from lockgate.sessions.session_store import SessionStore
 from lockgate.stores.redis import connect
 from lockgate.stores.trail import AuditTrail
 
@@ -41,7 +42,7 @@ def call() -> CallOrigin:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Operators]:
+async def opened(settings: Settings) -> AsyncIterator[Administration]:
     """What operators can do, with the same parts as a gateway; lines of the audit trail go to standard error.
 
     Raises:
@@ -57,7 +58,7 @@ async def opened(settings: Settings) -> AsyncIterator[Operators]:
     addresses = settings.addresses(settings.accounts.service)
     accounts = Accounts(
         addresses,
-        links.outbound(settings.accounts.service),
+        lambda: links.outbound(settings.accounts.service),
         timeout_s=settings.accounts.timeout_s,
         clock=clock,
         tls=tls_towards(addresses, settings.upstream),
@@ -67,17 +68,20 @@ async def opened(settings: Settings) -> AsyncIterator[Operators]:
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(accounts.close)
         stack.push_async_callback(finish, audit)
-        yield Operators(
-            redis=redis,
-            accounts=accounts,
-            families=Families(redis, token, clock, settings.store.wait_replicas),
-            clients=Clients(redis, clock, settings.store.wait_replicas),
-            audit=audit,
-            token=token,
+        replicas = settings.store.wait_replicas
+        yield Administration(
+            SessionParts(
+                redis=redis,
+                session_store=SessionStore(redis, token, clock, replicas),
+                accounts=accounts,
+                clients=Clients(redis, clock, replicas),
+                audit=audit,
+                token=token,
+            )
         )
 
 
-async def sub_of(operators: Operators, user: str) -> str:
+async def sub_of(operators: Administration, user: str) -> str:
     """The id of a user, by id or name.
 
     Raises:

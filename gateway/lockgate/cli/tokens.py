@@ -17,10 +17,11 @@ from lockgate.clock import SystemClock
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.verifier import AccessTokenRules, Verifier
+from lockgate.keys.current import Current
 from lockgate.keys.files import join_readers
 from lockgate.keys.reload import ring_source
 from lockgate.sessions.refresh_token import RefreshTokens
-from lockgate.sessions.session_store import Families
+from lockgate.sessions.session_store import SessionStore
 from lockgate.stores.layout import admission_keys
 from lockgate.stores.redis import connect, store_errors
 
@@ -55,7 +56,7 @@ def inspect(settings: Settings, token: str, *, as_json: bool) -> None:
     text = sys.stdin.read().strip() if token == "-" else token  # noqa: S105 - not a password
     join_readers(settings.keys.directory)
     ring = ring_source(settings.keys.directory).read()
-    claim = RefreshTokens(ring.refresh_secrets).read(text)
+    claim = RefreshTokens(lambda: ring.refresh_secrets).read(text)
     told = _refresh_token(settings, claim) if claim is not None else _access_token(settings, ring, text)
     content = asyncio.run(told)
     lines = [f"{name:<10} {json.dumps(value)}" for name, value in content.items()]
@@ -70,7 +71,7 @@ async def _refresh_token(settings: Settings, claim: RefreshClaim) -> dict[str, A
         return {**content, "verdict": UNKNOWN}
     redis = connect(settings.redis_url.get_secret_value())
     try:
-        current = await Families(redis, settings.token, SystemClock()).current(claim)
+        current = await SessionStore(redis, settings.token, SystemClock()).current(claim)
     except StoreUnavailableError as error:
         return {**content, "verdict": f"{UNREACHABLE} ({error})"}
     finally:
@@ -81,7 +82,7 @@ async def _refresh_token(settings: Settings, claim: RefreshClaim) -> dict[str, A
 async def _access_token(settings: Settings, ring: KeyRing, text: str) -> dict[str, Any]:
     rules = settings.token
     verifier = Verifier(
-        ring,
+        Current(ring),
         AccessTokenRules(rules.issuer, rules.audience, rules.leeway_s, rules.access_life_s),
         SystemClock(),
         cache_size=0,

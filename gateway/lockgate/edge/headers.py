@@ -151,7 +151,7 @@ _FOREIGN_IDENTITY: Final = frozenset(
         b"x-ssl-cert",
     }
 )
-# Families whose members nobody can list: whatever begins with one of these, its separator included.
+# SessionStore whose members nobody can list: whatever begins with one of these, its separator included.
 _FAMILIES: Final = (
     b"x-auth-request-",
     b"x-forwarded-",

@@ -15,9 +15,9 @@ from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import done
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
-from lockgate.keys.administration import KeyDesk
+from lockgate.keys.administration import KeyAdministration
 from lockgate.policy.routes import Route
-from lockgate.sessions.administration import Operators
+from lockgate.sessions.administration import Administration
 from lockgate.stores.trail import AuditTrail
 
 MAX_EVENTS: Final = 500
@@ -38,7 +38,7 @@ Routes = Callable[[], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class AdminParts:
     """What administrators have their hands on.
 
     Attributes:
@@ -49,14 +49,14 @@ class Desk:
         scopes: every scope there is.
     """
 
-    operators: Operators
-    keys: KeyDesk
+    operators: Administration
+    keys: KeyAdministration
     trail: AuditTrail
     routes: Routes
     scopes: frozenset[str]
 
 
-def router(desk: Desk, judge: Judge) -> APIRouter:
+def router(desk: AdminParts, judge: Judge) -> APIRouter:
     """The calls of `/admin`; the judge lets administrators in, and nobody else."""
     api = APIRouter(prefix="/admin", tags=["admin"])
     api.include_router(admin_users.router(desk.operators, judge))
@@ -67,7 +67,7 @@ def router(desk: Desk, judge: Judge) -> APIRouter:
     return api
 
 
-def _tokens(operators: Operators, judge: Judge) -> APIRouter:
+def _tokens(operators: Administration, judge: Judge) -> APIRouter:
     api = APIRouter()
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
 

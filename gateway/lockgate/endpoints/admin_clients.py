@@ -14,7 +14,7 @@ from lockgate.endpoints.problems import RefusedError, done, invalid
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
-from lockgate.sessions.administration import Operators
+from lockgate.sessions.administration import Administration
 
 SomeText = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -26,7 +26,7 @@ class NewClient(Body):
     scopes: Annotated[list[SomeText], Field(max_length=100)]
 
 
-def router(operators: Operators, judge: Judge, *, scopes: frozenset[str]) -> APIRouter:
+def router(operators: Administration, judge: Judge, *, scopes: frozenset[str]) -> APIRouter:
     """The calls; `scopes` is every scope that a client may have."""
     api = APIRouter(prefix="/clients")
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]

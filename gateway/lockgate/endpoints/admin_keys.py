@@ -12,7 +12,7 @@ from lockgate.endpoints.problems import RefusedError, described
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
-from lockgate.keys.administration import KeyDesk, Step
+from lockgate.keys.administration import KeyAdministration, Step
 from lockgate.keys.files import timestamp
 
 
@@ -22,7 +22,7 @@ class WhichKeys(Body):
     group: Literal["signing", "refresh"]
 
 
-def router(keys: KeyDesk, judge: Judge) -> APIRouter:
+def router(keys: KeyAdministration, judge: Judge) -> APIRouter:
     """The calls."""
     api = APIRouter(prefix="/keys")
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]

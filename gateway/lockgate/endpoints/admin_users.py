@@ -14,14 +14,14 @@ from lockgate.endpoints.sessions import as_json
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
-from lockgate.sessions.administration import Operators
+from lockgate.sessions.administration import Administration
 
 _USER: Final = "/users/{user}"
 
 Role = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
 
-def router(operators: Operators, judge: Judge) -> APIRouter:
+def router(operators: Administration, judge: Judge) -> APIRouter:
     """The calls; a user is named by id or name."""
     api = APIRouter()
     api.include_router(_accounts(operators, judge))
@@ -30,7 +30,7 @@ def router(operators: Operators, judge: Judge) -> APIRouter:
     return api
 
 
-def _accounts(operators: Operators, judge: Judge) -> APIRouter:
+def _accounts(operators: Administration, judge: Judge) -> APIRouter:
     api = APIRouter(prefix=_USER)
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
     named = Annotated[str, Depends(_sub_of(operators))]
@@ -57,7 +57,7 @@ def _accounts(operators: Operators, judge: Judge) -> APIRouter:
     return api
 
 
-def _roles(operators: Operators, judge: Judge) -> APIRouter:
+def _roles(operators: Administration, judge: Judge) -> APIRouter:
     api = APIRouter(prefix=f"{_USER}/roles/{{role}}")
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
     named = Annotated[str, Depends(_sub_of(operators))]
@@ -75,7 +75,7 @@ def _roles(operators: Operators, judge: Judge) -> APIRouter:
     return api
 
 
-def _sessions(operators: Operators, judge: Judge) -> APIRouter:
+def _sessions(operators: Administration, judge: Judge) -> APIRouter:
     api = APIRouter(prefix=f"{_USER}/sessions")
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
     named = Annotated[str, Depends(_sub_of(operators))]
@@ -111,7 +111,7 @@ def account_json(account: AccountRecord) -> dict[str, Any]:
     }
 
 
-def _sub_of(operators: Operators) -> Callable[[Request, str], Awaitable[str]]:
+def _sub_of(operators: Administration) -> Callable[[Request, str], Awaitable[str]]:
     """A dependency: the id of the user that the path names. It raises `RefusedError`: 404 where there is none."""
 
     async def find(request: Request, user: str) -> str:

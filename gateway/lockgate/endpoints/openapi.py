@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import httpx
@@ -15,6 +15,7 @@ from lockgate.clock import Clock
 from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.judge import Judge
+from lockgate.keys.current import Current
 from lockgate.policy.routes import Route, RouteTable
 from lockgate_trust import LinkKeys, headers, signed_headers
 
@@ -33,12 +34,12 @@ class Descriptions:
 
     Args:
         routes: where the services are, and what of them can be called.
-        links: the link keys as they are now.
+        links: the link keys in use.
         clock: the time, for the signature.
         cookie: the name of the session cookie; empty where there is none.
     """
 
-    def __init__(self, routes: RouteTable, links: Callable[[], LinkKeys], clock: Clock, cookie: str = "") -> None:
+    def __init__(self, routes: RouteTable, links: Current[LinkKeys], clock: Clock, cookie: str = "") -> None:
         self._cookie = cookie
         self._routes = routes
         self._links = links
@@ -55,7 +56,7 @@ class Descriptions:
 
     async def _ask(self, client: httpx.AsyncClient, service: str, place: str, request_id: str) -> Document | None:
         signed = signed_headers(
-            self._links().outbound(service),
+            self._links.value.outbound(service),
             method="GET",
             path=SERVICE_PATH,
             headers=[(headers.REQUEST_ID, request_id)],

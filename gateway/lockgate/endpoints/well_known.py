@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from lockgate.edge.answers import NO_GUESSING
+from lockgate.keys.current import Current
 from lockgate.keys.jwks import jwks
 from lockgate.keys.keyring import KeyRing
 
@@ -28,18 +29,27 @@ class PublishedKeys:
     have not heard of.
 
     Args:
-        ring: the keys.
         publish_delay_s: how long a key is published before it signs.
     """
 
-    def __init__(self, ring: KeyRing, publish_delay_s: int) -> None:
+    def __init__(self, keys: Current[KeyRing], publish_delay_s: int) -> None:
         self._max_age_s = min(MAX_AGE_S, publish_delay_s // 2)
-        self.use(ring)
+        self._keys = keys
+        self._ring = keys.value
+        self._body = _document(keys.value)
 
-    def use(self, ring: KeyRing) -> None:
-        """Publish these keys from now on."""
-        self.body = json.dumps(jwks(ring)).encode("ascii")
-        self.etag = f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'
+    @property
+    def body(self) -> bytes:
+        """The JWK Set of the keys in use."""
+        if self._keys.value is not self._ring:
+            self._ring = self._keys.value
+            self._body = _document(self._ring)
+        return self._body
+
+    @property
+    def etag(self) -> str:
+        """A strong validator of the body (RFC 9110 section 8.8.3)."""
+        return f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'
 
     @property
     def headers(self) -> dict[str, str]:
@@ -69,3 +79,7 @@ def router(published: PublishedKeys) -> APIRouter:
         return Response(published.body, media_type=_MEDIA, headers=published.headers)
 
     return api
+
+
+def _document(ring: KeyRing) -> bytes:
+    return json.dumps(jwks(ring)).encode("ascii")

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Final
 
 from lockgate.admission.gate import Admitted
-from lockgate.admission.open_tokens import Watch, Watches
+from lockgate.admission.open_tokens import OpenToken, OpenTokens
 from lockgate.admission.overtime import Overtime
 from lockgate.clock import Clock
 from lockgate.edge.connection import ClientConnection
@@ -67,7 +67,7 @@ class Exchange:
         client: its connection.
         ticker: the worker's coarse clock, for deadlines.
         clock: the time, for signatures.
-        watches: of what outlives one moment.
+        open_tokens: ends what outlives its token.
     """
 
     __slots__ = (
@@ -81,6 +81,7 @@ class Exchange:
         "_connection",
         "_event_stream",
         "_head",
+        "_open_tokens",
         "_overtime",
         "_pool",
         "_relay_chunked",
@@ -94,11 +95,10 @@ class Exchange:
         "_ticker",
         "_timeout_s",
         "_watch",
-        "_watches",
     )
 
     def __init__(
-        self, request: InboundRequest, client: ClientConnection, ticker: Ticker, clock: Clock, watches: Watches
+        self, request: InboundRequest, client: ClientConnection, ticker: Ticker, clock: Clock, open_tokens: OpenTokens
     ) -> None:
         self._request = request
         self._client = client
@@ -120,8 +120,8 @@ class Exchange:
         self._status = 0
         self._began = 0.0
         self._event_stream = False
-        self._watches = watches
-        self._watch: Watch | None = None
+        self._open_tokens = open_tokens
+        self._watch: OpenToken | None = None
         self._sized = False
         self._overtime: Overtime | None = None
 
@@ -264,7 +264,7 @@ class Exchange:
         self._sized = head.content_length is not None
         if head.event_stream:
             self._event_stream = client.endless = True
-            self._timeout_s = self._watches.stream_idle_s
+            self._timeout_s = self._open_tokens.stream_idle_s
             self._watch_over()
 
     def answer_continues(self, data: bytes) -> None:
@@ -344,8 +344,8 @@ class Exchange:
         if self._event_stream or self._admitted.claims is not None:
             service = self._service
             if not self._event_stream and (self._sized or (service is not None and service.finish_unsized)):
-                self._overtime = self._watches.overtime()
-            self._watch = self._watches.watch(self._admitted.claims, self._ended, self._overtime)
+                self._overtime = self._open_tokens.overtime()
+            self._watch = self._open_tokens.watch(self._admitted.claims, self._ended, self._overtime)
 
     def _ended(self, refusal: Refusal) -> None:
         """The token is no longer good, or the node stops. No event is the last: a stream of them may end in order."""

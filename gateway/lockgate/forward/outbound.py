@@ -7,8 +7,9 @@ from typing import Final
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import Field
 from lockgate.identity.model import Identity
+from lockgate.keys.current import Current
 from lockgate.observe.tracing import Sampler
-from lockgate_trust import MAX_DIGEST_BODY, Body, Covered, LinkKey, Signer, content_digest, cover
+from lockgate_trust import MAX_DIGEST_BODY, Body, Covered, LinkKeys, Signer, content_digest, cover
 
 BUFFERED_BODY: Final = MAX_DIGEST_BODY
 """A body of at most this many bytes is read whole before it is sent, and its digest is signed."""
@@ -23,13 +24,17 @@ class OutboundRequests:
     """Makes the heads of requests to one service.
 
     Args:
-        key: the link key to the service.
+        links: the link keys in use.
+        service: the name of the service.
         sampler: says which requests are traced.
     """
 
-    def __init__(self, key: LinkKey, sampler: Sampler) -> None:
-        self._signer = Signer(key)
+    def __init__(self, links: Current[LinkKeys], service: str, sampler: Sampler) -> None:
+        self._current = links
+        self._service = service
         self._sampler = sampler
+        self._links = links.value
+        self._signer = Signer(self._links.outbound(service))
 
     def head(  # noqa: PLR0913 - everything a head is made of
         self,
@@ -100,6 +105,9 @@ class OutboundRequests:
         self, request: InboundRequest, path: str, identity: Identity | None, digest: str | None, body: Body, now: float
     ) -> tuple[str, tuple[str, str]]:
         """The values of traceparent, and of Signature-Input and Signature."""
+        if self._current.value is not self._links:
+            self._links = self._current.value
+            self._signer = Signer(self._links.outbound(self._service))
         # W3C Trace Context: the own id is the trace id, and the second half of it the id of the gateway's span.
         own_id, trace = request.own_id, request.trace
         recorded = self._sampler.takes(own_id)

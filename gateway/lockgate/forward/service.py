@@ -9,8 +9,6 @@ from lockgate.edge.request import InboundRequest
 from lockgate.errors import Reason, Refusal
 from lockgate.forward.outbound import OutboundRequests
 from lockgate.forward.pool import UpstreamPool
-from lockgate.observe.tracing import NONE, Sampler
-from lockgate_trust import LinkKey
 
 
 class Service:
@@ -18,33 +16,26 @@ class Service:
 
     Args:
         pools: one for each upstream address.
-        key: the link key to the service.
+        requests: makes the heads of requests to the service.
         forward_authorization: hand the client's Authorization on.
         preserve_host: the service gets the client's Host instead of its own address.
         finish_unsized: an answer without a length may finish after its token has expired, too.
-        sampler: says which requests are traced.
     """
 
-    def __init__(  # noqa: PLR0913 - what a route says, by name
+    def __init__(
         self,
         pools: Sequence[UpstreamPool],
-        key: LinkKey,
+        requests: OutboundRequests,
         *,
         forward_authorization: bool,
         preserve_host: bool = False,
         finish_unsized: bool = False,
-        sampler: Sampler = NONE,
     ) -> None:
         self._pools = tuple(pools)
-        self._sampler = sampler
-        self.requests = OutboundRequests(key, sampler)
+        self.requests = requests
         self.forward_authorization = forward_authorization
         self.finish_unsized = finish_unsized
         self._preserve_host = preserve_host
-
-    def use(self, key: LinkKey) -> None:
-        """Sign with this key from now on."""
-        self.requests = OutboundRequests(key, self._sampler)
 
     def host_for(self, request: InboundRequest, pool: UpstreamPool) -> str:
         """The Host of a request to one of the upstreams; a client that sent none (HTTP/1.0) has none to keep."""

@@ -8,10 +8,12 @@ from types import MappingProxyType
 
 from lockgate.edge.ticker import Ticker
 from lockgate.forward.answer import HeadReader
+from lockgate.forward.outbound import OutboundRequests
 from lockgate.forward.own_addresses import OwnAddresses
 from lockgate.forward.pool import UpstreamPool
 from lockgate.forward.service import Service
 from lockgate.forward.tls import tls_towards
+from lockgate.keys.current import Current
 from lockgate.observe.tracing import Sampler
 from lockgate.policy.routes import Route, RouteTable
 from lockgate.settings import UpstreamSettings
@@ -38,7 +40,7 @@ class Services:
         self,
         routes: RouteTable,
         settings: UpstreamSettings,
-        links: LinkKeys,
+        links: Current[LinkKeys],
         ticker: Ticker,
         sampler: Sampler,
         *,
@@ -52,11 +54,6 @@ class Services:
         self.by_route: Mapping[str, Service] = MappingProxyType(
             {route.name: self._service(route, links, sampler) for route in self._routes}
         )
-
-    def use(self, links: LinkKeys) -> None:
-        """Sign with these keys from now on."""
-        for route in self._routes:
-            self.by_route[route.name].use(links.outbound(route.service))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -77,16 +74,14 @@ class Services:
         """`up` or `down` for each address, as this worker has found it."""
         return {url: "down" if pool.breaker.is_open else "up" for url, pool in self.pools.items()}
 
-    def _service(self, route: Route, links: LinkKeys, sampler: Sampler) -> Service:
+    def _service(self, route: Route, links: Current[LinkKeys], sampler: Sampler) -> Service:
         pools = [self._pool(url) for url in route.upstreams]
-        key = links.outbound(route.service)
         return Service(
             pools,
-            key,
+            OutboundRequests(links, route.service, sampler),
             forward_authorization=route.forward_authorization,
             preserve_host=route.preserve_host,
             finish_unsized=route.finish_unsized,
-            sampler=sampler,
         )
 
     def _pool(self, url: str) -> UpstreamPool:

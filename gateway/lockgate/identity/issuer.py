@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from jwt import api_jwt
 
 from lockgate.clock import Clock
+from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing
 
 
@@ -35,26 +36,21 @@ class Subject:
 
 
 class Issuer:
-    """Signs access tokens with the active key of a ring, the one it was given last.
+    """Signs access tokens with the active key.
 
     Args:
-        ring: the keys.
         issuer: `iss`.
         audience: `aud`.
         life_s: how long a token lives, in whole seconds.
         clock: the time.
     """
 
-    def __init__(self, ring: KeyRing, *, issuer: str, audience: str, life_s: int, clock: Clock) -> None:
+    def __init__(self, keys: Current[KeyRing], *, issuer: str, audience: str, life_s: int, clock: Clock) -> None:
         self._issuer = issuer
         self._audience = audience
         self.life_s = life_s
         self._clock = clock
-        self.use(ring)
-
-    def use(self, ring: KeyRing) -> None:
-        """Sign with this ring's active key from now on."""
-        self._key = ring.active
+        self._keys = keys
 
     def now(self) -> float:
         """The time by the clock that tokens are issued by, Unix seconds."""
@@ -78,5 +74,6 @@ class Issuer:
             "epoch": subject.epoch,
             **(authenticated if subject.auth_time is not None else {}),
         }
-        header = {"typ": "at+jwt", "kid": self._key.kid}
-        return api_jwt.encode(claims, self._key.private, algorithm=self._key.alg, headers=header)
+        key = self._keys.value.active
+        header = {"typ": "at+jwt", "kid": key.kid}
+        return api_jwt.encode(claims, key.private, algorithm=key.alg, headers=header)

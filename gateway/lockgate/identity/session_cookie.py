@@ -9,7 +9,7 @@ reads Redis, cannot make its cookie. The user's id is in it because it names the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple
 
 from lockgate.codec.mac_token import MacToken
@@ -41,23 +41,19 @@ class CookieCodec:
     """Makes and reads the values of session cookies.
 
     Args:
-        keys: the first makes, each reads.
+        keys: the secrets in use; the first makes, each reads.
     """
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
-        self.use(keys)
-
-    def use(self, keys: Sequence[bytes]) -> None:
-        """Make and read with these from now on."""
-        self._keys = tuple(keys)
+    def __init__(self, keys: Callable[[], Sequence[bytes]]) -> None:
+        self._keys = keys
 
     def make(self, sub: str, sid: str) -> SessionCookie:
         """The cookie of a session."""
-        return SessionCookie(_FORM.make(self._keys[0], bytes.fromhex(sid), sub.encode("utf-8")), sub, sid)
+        return SessionCookie(_FORM.make(self._keys()[0], bytes.fromhex(sid), sub.encode("utf-8")), sub, sid)
 
     def read(self, value: bytes) -> SessionCookie | None:
         """What a cookie says, or `None`: not one of ours, or not to the letter."""
-        fields = _FORM.read(self._keys, value)
+        fields = _FORM.read(self._keys(), value)
         if fields is None:
             return None
         sid, sub = fields

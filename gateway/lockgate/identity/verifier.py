@@ -18,6 +18,7 @@ from lockgate.clock import Clock
 from lockgate.codec import base64url, strict_json
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Principal, UnverifiedToken, VerifiedClaims
+from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing, VerificationKey
 from lockgate_trust import cover, token_headers
 from lockgate_trust.caller import MAX_SECONDS
@@ -57,14 +58,13 @@ class _Refused(Exception):  # noqa: N818 - not a fault: it ends the list of chec
 
 
 class Verifier:
-    """Verifies access tokens against one key ring at a time.
+    """Verifies access tokens against the key ring in use.
 
     A bounded cache remembers tokens whose signature was verified, by the SHA-256 of all of it, because a
     signature does not change its mind. The times are checked on every call, and the cache belongs to the ring it was
     filled with: with another ring it starts empty, so an entry cannot outlive its key.
 
     Args:
-        ring: the keys.
         rules: what a token must say.
         clock: the time.
         cache_size: how many verified tokens are remembered at most; 0 for none.
@@ -74,7 +74,7 @@ class Verifier:
 
     def __init__(  # noqa: PLR0913 - all but the first three by name
         self,
-        ring: KeyRing,
+        keys: Current[KeyRing],
         rules: AccessTokenRules,
         clock: Clock,
         *,
@@ -88,11 +88,8 @@ class Verifier:
         self._cache_size = cache_size
         self._keys_of = keys_of
         self._jws = PyJWS(algorithms=list(ALGORITHMS))
-        self.use(ring)
-
-    def use(self, ring: KeyRing) -> None:
-        """Verify against these keys from now on; what the ones before have verified is forgotten."""
-        self._verifying = ring.verifying
+        self._keys = keys
+        self._ring = keys.value
         self._cache: dict[bytes, VerifiedClaims] = {}
 
     def verify(self, token: UnverifiedToken) -> VerifiedClaims | Refusal:
@@ -123,6 +120,9 @@ class Verifier:
         Returns:
             The claims; a refusal where the token has died since; `None` where nothing is known.
         """
+        if self._keys.value is not self._ring:
+            self._ring = self._keys.value
+            self._cache = {}
         claims = self._cache.get(credentials)
         if claims is None:
             return None
@@ -163,7 +163,7 @@ class Verifier:
         kid = header.get("kid")
         if not isinstance(kid, str) or len(kid) > MAX_KID:
             raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "no kid")
-        key = self._verifying.get(kid)
+        key = self._keys.value.verifying.get(kid)
         if key is None:
             self._on_unknown_key()
             raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "kid is not in the ring")

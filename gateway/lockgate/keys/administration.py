@@ -45,7 +45,7 @@ class Step:
     retired: tuple[str, ...]
 
 
-class KeyDesk:
+class KeyAdministration:
     """Shows keys and rotates them. Their files are read and written in a thread.
 
     Link keys are left to the command, because the other end of a link may hold a copy of the file.

@@ -42,6 +42,7 @@ from urllib.parse import parse_qsl, urlsplit
 from lockgate.clock import Clock
 from lockgate.errors import ConfigurationError
 from lockgate.keys import keyring
+from lockgate.keys.current import Current
 from lockgate.keys.files import (
     LINKS_FOLDER,
     REFRESH_FILE,
@@ -85,7 +86,7 @@ class Source(Generic[T]):
     describe: Callable[[T], str]
 
 
-class Live(Generic[T]):
+class Live(Current[T]):
     """The last good reading of a source.
 
     Attributes:
@@ -103,7 +104,7 @@ class Live(Generic[T]):
         self._listeners: list[Callable[[T], None]] = []
         # Looked at before it is read: a change in between is then found at the next look.
         self._seen: Stamp | None = stamp(source.files())
-        self.value = source.read()
+        super().__init__(source.read())
         self.problem: str | None = None
 
     def listen(self, listener: Callable[[T], None]) -> None:

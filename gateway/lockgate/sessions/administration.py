@@ -37,48 +37,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import UUID
 
-from lockgate.accounts.clients import Client, Clients, is_client_id, own_sub
-from lockgate.accounts.users import AccountRecord, Accounts, Unacceptable
+from lockgate.accounts.clients import Client, is_client_id, own_sub
+from lockgate.accounts.users import AccountRecord, Unacceptable
 from lockgate.errors import AccountsUnavailableError, OnlyShutOutError, Reason, Refusal, UserIdNeededError
-from lockgate.observe.audit import Audit, Event
+from lockgate.observe.audit import Event
 from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.overview import SessionView, sessions_of
-from lockgate.sessions.session_store import Families
-from lockgate.settings import TokenSettings
-from lockgate_common.redis.client import RedisClient
+from lockgate.sessions.parts import SessionParts
 
 
-class Operators:
+class Administration:
     """Blocks and unblocks users, grants roles, ends sessions, revokes tokens, registers clients.
 
     Args:
-        redis: where sessions are.
-        accounts: know who may log in.
-        families: know sessions.
-        clients: know OAuth clients.
-        audit: is told of everything.
-        token: says which client has no secret.
+        parts: what all calls about sessions share.
 
     `actor` is who did it, for the audit trail. Methods raise `StoreUnavailableError` or `AccountsUnavailableError`
     where nothing can be promised; doing it again does no harm.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that an operator touches
-        self,
-        *,
-        redis: RedisClient,
-        accounts: Accounts,
-        families: Families,
-        clients: Clients,
-        audit: Audit,
-        token: TokenSettings,
-    ) -> None:
-        self._redis = redis
-        self._accounts = accounts
-        self._families = families
-        self._clients = clients
-        self._audit = audit
-        self._token = token
+    def __init__(self, parts: SessionParts) -> None:
+        self._redis = parts.redis
+        self._session_store = parts.session_store
+        self._accounts = parts.accounts
+        self._clients = parts.clients
+        self._audit = parts.audit
+        self._token = parts.token
 
     async def find(self, user: str, call: CallOrigin) -> AccountRecord | None:
         """An account by its id or its name."""
@@ -93,7 +77,7 @@ class Operators:
         Raises:
             UserIdNeededError: it gives none, and this is a name.
         """
-        if await self._families.known(user):
+        if await self._session_store.known(user):
             return user
         try:
             found = await self._accounts.record(user, call.request_id)
@@ -111,7 +95,7 @@ class Operators:
         Raises:
             OnlyShutOutError: it is.
         """
-        await self._families.shut_out(sub)
+        await self._session_store.shut_out(sub)
         try:
             known = await self._accounts.set_status(sub, "blocked", call.request_id)
         except AccountsUnavailableError as error:
@@ -125,7 +109,7 @@ class Operators:
         """Let a user log in again; whether there is one."""
         if not await self._accounts.set_status(sub, "active", call.request_id):
             return False
-        await self._families.let_in_again(sub)
+        await self._session_store.let_in_again(sub)
         self._audit.record(Event.USER_UNBLOCKED, sub=sub, actor=actor, **call.audit_fields)
         return True
 
@@ -156,7 +140,7 @@ class Operators:
         try:
             found = await self._accounts.record(sub, call.request_id)
         except AccountsUnavailableError as error:
-            await self._families.shut_out(sub)
+            await self._session_store.shut_out(sub)
             raise self._only_shut_out(sub, actor, call, error) from error
         if found is None:
             return Refusal(Reason.NOT_FOUND)
@@ -165,14 +149,14 @@ class Operators:
         left = tuple(one for one in found.roles if one != role)
         if not left:
             return Refusal(Reason.ROLE_LAST)
-        await self._families.shut_out(sub)
+        await self._session_store.shut_out(sub)
         try:
             refusal = await self._set_roles(sub, left, call)
         except AccountsUnavailableError as error:
             raise self._only_shut_out(sub, actor, call, error) from error
         if refusal is not None:
             return refusal
-        await self._families.let_in_again(sub, after_s=self._accounts.timeout_s)
+        await self._session_store.let_in_again(sub, after_s=self._accounts.timeout_s)
         self._audit.record(Event.ROLE_REVOKED, sub=sub, role=role, actor=actor, **call.audit_fields)
         return left
 
@@ -182,20 +166,20 @@ class Operators:
 
     async def end_session(self, sub: str, sid: str, actor: str, call: CallOrigin) -> bool:
         """End one session; whether there was one."""
-        if await self._families.client_of(sub, sid) is None:
+        if await self._session_store.client_of(sub, sid) is None:
             return False
-        await self._families.end(sub, sid)
+        await self._session_store.end(sub, sid)
         self._audit.record(Event.SESSION_ENDED, sub=sub, sid=sid, actor=actor, **call.audit_fields)
         return True
 
     async def end_sessions(self, sub: str, actor: str, call: CallOrigin) -> None:
         """End everything a user has: sessions, access tokens, sockets. They can log in again."""
-        await self._families.end_all(sub)
+        await self._session_store.end_all(sub)
         self._audit.record(Event.LOGOUT_ALL, sub=sub, actor=actor, **call.audit_fields)
 
     async def revoke(self, sub: str, jti: str, actor: str, call: CallOrigin) -> None:
         """Put an access token on the blocklist by its id, for as long as any token could still live."""
-        await self._families.block_token(sub, jti)
+        await self._session_store.block_token(sub, jti)
         self._audit.record(Event.REVOKE, sub=sub, jti=jti, actor=actor, **call.audit_fields)
 
     def _only_shut_out(
@@ -247,8 +231,8 @@ class Operators:
 
     async def _end_everything_of(self, client_id: str) -> None:
         """End what a client has that is not registered any more, so that no more can begin than is under way."""
-        await self._families.end_all(own_sub(client_id))
-        await self._families.end_made_by(client_id)
+        await self._session_store.end_all(own_sub(client_id))
+        await self._session_store.end_made_by(client_id)
 
 
 def _is_uuid(user: str) -> bool:

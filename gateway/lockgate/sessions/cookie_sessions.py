@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from lockgate.accounts.users import Account, Accounts
+from lockgate.accounts.users import Account
 from lockgate.admission.gate import Link
 from lockgate.clock import Clock
 from lockgate.codec.sealing import derive_key, seal, unseal
@@ -26,10 +26,9 @@ from lockgate.errors import AccountsUnavailableError, Reason, Refusal, StoreUnav
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.model import UnverifiedToken, VerifiedClaims
 from lockgate.identity.session_cookie import NAMES, CookieCodec, Mode, SessionCookie
-from lockgate.identity.verifier import Verifier
-from lockgate.observe.audit import Audit, Event
-from lockgate.sessions.access import AccessTokens
-from lockgate.sessions.session_store import Families, Outcome, Session
+from lockgate.observe.audit import Event
+from lockgate.sessions.parts import SessionParts, TokenParts
+from lockgate.sessions.session_store import Outcome, Session
 from lockgate.stores.layout import UserKeys
 from lockgate.stores.link import AWAY
 from lockgate_common.background import BackgroundTasks
@@ -83,52 +82,43 @@ class CookieSessions:
     """Finds the token that a session cookie stands for.
 
     Args:
+        parts: what all calls about sessions share.
+        tokens: makes and reads tokens.
         mode: whether there are cookies, and of which kind.
         link: to Redis, which holds sealed tokens. Admission's: a node that has just started is asked for the tokens of
             all its users at once, which is one write there, and a connection for each with a client.
-        families: know sessions.
-        accounts: know users.
-        access: makes access tokens.
-        verifier: judges them.
-        keys: of cookies; the first makes, each reads.
+        keys: the secrets in use; the first makes cookies, each reads them.
         clock: the time.
-        audit: is told when a session goes on, or is refused.
 
     Attributes:
         mode: as given.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that a session touches
+    def __init__(  # noqa: PLR0913 - beside what is shared, a cookie has secrets and a link of its own
         self,
+        parts: SessionParts,
+        tokens: TokenParts,
         *,
         mode: Mode,
         link: Link,
-        families: Families,
-        accounts: Accounts,
-        access: AccessTokens,
-        verifier: Verifier,
-        keys: Sequence[bytes],
+        keys: Callable[[], Sequence[bytes]],
         clock: Clock,
-        audit: Audit,
     ) -> None:
         self.mode = mode
         self._name = NAMES[mode]
         self._link = link
-        self._families = families
-        self._accounts = accounts
-        self._access = access
-        self._verifier = verifier
+        self._session_store = parts.session_store
+        self._accounts = parts.accounts
+        self._access = tokens.access
+        self._verifier = tokens.verifier
         self._codec = CookieCodec(keys)
+        self._keys = keys
+        self._known_by = keys()
         self._clock = clock
-        self._audit = audit
+        self._audit = parts.audit
         self._known: dict[bytes, _Known] = {}
         self._renewals: dict[bytes, asyncio.Task[_Renewed | Refusal]] = {}
         self._tasks = BackgroundTasks()
-
-    def use(self, keys: Sequence[bytes]) -> None:
-        """Make and read cookies with these keys from now on; what is known by others is forgotten."""
-        self._codec.use(keys)
-        self._known.clear()
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -154,6 +144,9 @@ class CookieSessions:
             value: of the cookie.
             request_id: of the request, for what it may set off.
         """
+        if self._keys() is not self._known_by:
+            self._known_by = self._keys()
+            self._known.clear()
         known = self._known.get(value)
         if known is None:
             return None
@@ -238,12 +231,12 @@ class CookieSessions:
     async def _renew(self, cookie: SessionCookie, request_id: str) -> _Renewed | Refusal:
         sub, sid = cookie.sub, cookie.sid
         # Before anybody else is asked: a cookie whose session has ended costs the users service nothing.
-        if not await self._families.lives(sub, sid):
+        if not await self._session_store.lives(sub, sid):
             return Refusal(Reason.COOKIE_UNKNOWN)
         account = await self._accounts.find(sub, request_id)
         if account is None:
             return await self._close_session(cookie, Reason.COOKIE_CLOSED, request_id)
-        session = await self._families.resume(sub, sid)
+        session = await self._session_store.resume(sub, sid)
         if isinstance(session, Outcome):
             return Refusal(_REFUSED[session])
         if session.password_version != account.password_version:
@@ -252,7 +245,7 @@ class CookieSessions:
         return await self._issue(cookie, session, account)
 
     async def _close_session(self, cookie: SessionCookie, reason: Reason, request_id: str) -> Refusal:
-        await self._families.end(cookie.sub, cookie.sid)
+        await self._session_store.end(cookie.sub, cookie.sid)
         self._audit.record(
             Event.REFRESH_REFUSED, sub=cookie.sub, sid=cookie.sid, reason=reason.name.lower(), request_id=request_id
         )

@@ -6,22 +6,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from lockgate.accounts.captcha import CaptchaAnswer
-from lockgate.accounts.clients import Client, Clients
+from lockgate.accounts.clients import Client
 from lockgate.accounts.password_guard import PasswordGuard
 from lockgate.accounts.throttle import account_digest
-from lockgate.accounts.users import Account, Accounts
+from lockgate.accounts.users import Account
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.model import Identity
 from lockgate.identity.session_cookie import SessionCookie
-from lockgate.identity.verifier import Verifier
-from lockgate.observe.audit import Audit, Event
-from lockgate.sessions.access import AccessTokens
+from lockgate.observe.audit import Event
 from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.cookie_sessions import CookieSessions, Held
-from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
-from lockgate.sessions.session_store import Families, Outcome, Session
-from lockgate.settings import TokenSettings
+from lockgate.sessions.parts import SessionParts, TokenParts
+from lockgate.sessions.refresh_token import RefreshClaim, new_sid
+from lockgate.sessions.session_store import Outcome, Session
 from lockgate.stores.script import UnconfirmedError
 
 MAX_AGENT = 200
@@ -66,44 +64,27 @@ class Sessions:
     """Login, refresh, revoke, logout.
 
     Args:
-        accounts: knows passwords and roles.
-        clients: know which of them there are still.
-        families: knows sessions.
-        refresh_tokens: makes and reads refresh tokens.
-        access: makes access tokens.
+        parts: what all calls about sessions share.
+        tokens: makes and reads tokens.
         cookies: keep them for browsers that hold a cookie.
-        verifier: reads them.
-        token: how long things live.
         guard: stands before passwords.
-        audit: is told of everything.
 
     Methods raise `StoreUnavailableError` or `AccountsUnavailableError` where nothing can be promised.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that a session touches
-        self,
-        *,
-        accounts: Accounts,
-        clients: Clients,
-        families: Families,
-        refresh_tokens: RefreshTokens,
-        access: AccessTokens,
-        cookies: CookieSessions,
-        verifier: Verifier,
-        token: TokenSettings,
-        guard: PasswordGuard,
-        audit: Audit,
+    def __init__(
+        self, parts: SessionParts, tokens: TokenParts, *, cookies: CookieSessions, guard: PasswordGuard
     ) -> None:
-        self._accounts = accounts
-        self._clients = clients
-        self._families = families
-        self._refresh_tokens = refresh_tokens
-        self._access = access
+        self._session_store = parts.session_store
+        self._accounts = parts.accounts
+        self._clients = parts.clients
+        self._audit = parts.audit
+        self._token = parts.token
+        self._refresh_tokens = tokens.refresh_tokens
+        self._access = tokens.access
         self._cookies = cookies
-        self._verifier = verifier
-        self._token = token
+        self._verifier = tokens.verifier
         self._guard = guard
-        self._audit = audit
 
     async def login(
         self,
@@ -153,7 +134,7 @@ class Sessions:
         account = await self._guard.check(username, call.address, captcha, look)
         if not isinstance(account, Account):
             return self._login_refused(account or Refusal(Reason.LOGIN_REFUSED), username, call)
-        session = await self._families.begin(
+        session = await self._session_store.begin(
             sub=account.sub,
             sid=new_sid(),
             client_id=client.client_id if client else self._token.client_id,
@@ -167,7 +148,7 @@ class Sessions:
             return self._login_refused(Refusal(Reason.LOGIN_REFUSED, note="blocked meanwhile"), username, call)
         if client is not None and not await self._clients.knows(client):
             # Looked at after the session has begun: whoever removes a client ends the sessions that he finds.
-            await self._families.end(session.sub, session.sid)
+            await self._session_store.end(session.sub, session.sid)
             return self._login_refused(Refusal(Reason.CLIENT_REFUSED, note="removed meanwhile"), username, call)
         self._audit.record(
             Event.LOGIN, sub=session.sub, sid=session.sid, client_id=session.client_id, **call.audit_fields
@@ -200,7 +181,7 @@ class Sessions:
             return self._refresh_refused(Reason.SCOPE_INVALID, claim, call)
         client_id = client.client_id if client else self._token.client_id
         try:
-            session = await self._families.rotate(
+            session = await self._session_store.rotate(
                 claim,
                 client_id=client_id,
                 address=call.address,
@@ -213,7 +194,7 @@ class Sessions:
         if isinstance(session, Outcome):
             return self._refresh_refused(_REFUSED[session], claim, call)
         if session.password_version != account.password_version:
-            await self._families.end(claim.sub, claim.sid)
+            await self._session_store.end(claim.sub, claim.sid)
             return self._refresh_refused(Reason.PASSWORD_OUTDATED, claim, call)
         self._audit.record(
             Event.REFRESH, sub=session.sub, sid=session.sid, client_id=session.client_id, **call.audit_fields
@@ -223,11 +204,11 @@ class Sessions:
     async def _account_of(self, claim: RefreshClaim, call: CallOrigin) -> Account | Reason:
         """Whose session it is, or why it cannot go on."""
         # Before anybody else is asked: the token of a session that has ended costs the users service nothing.
-        if not await self._families.lives(claim.sub, claim.sid):
+        if not await self._session_store.lives(claim.sub, claim.sid):
             return Reason.REFRESH_UNKNOWN
         account = await self._accounts.find(claim.sub, call.request_id)
         if account is None:
-            await self._families.end(claim.sub, claim.sid)
+            await self._session_store.end(claim.sub, claim.sid)
             return Reason.ACCOUNT_CLOSED
         return account
 
@@ -243,8 +224,8 @@ class Sessions:
         claim = self._refresh_tokens.read(token)
         if claim is not None:
             # Also where Redis has lost the session: its access tokens may be out there still.
-            if await self._families.client_of(claim.sub, claim.sid) in (whose, None):
-                note = self._audit.record if await self._families.end(claim.sub, claim.sid) else self._audit.log
+            if await self._session_store.client_of(claim.sub, claim.sid) in (whose, None):
+                note = self._audit.record if await self._session_store.end(claim.sub, claim.sid) else self._audit.log
                 note(Event.REVOKE, sub=claim.sub, sid=claim.sid, **call.audit_fields)
             return
         unverified = format_gate(token.encode("utf-8", "replace"))
@@ -253,23 +234,23 @@ class Sessions:
         claims = self._verifier.read(unverified)  # whatever this node's clock says of it; others may differ
         if isinstance(claims, Refusal) or claims.principal.client_id != whose:
             return
-        changed = await self._families.block_token(claims.principal.sub, claims.principal.jti, claims.exp)
+        changed = await self._session_store.block_token(claims.principal.sub, claims.principal.jti, claims.exp)
         note = self._audit.record if changed else self._audit.log
         note(Event.REVOKE, sub=claims.principal.sub, jti=claims.principal.jti, **call.audit_fields)
 
     async def logout(self, identity: Identity, call: CallOrigin) -> None:
         """End this session."""
-        await self._families.end(identity.sub, identity.sid)
+        await self._session_store.end(identity.sub, identity.sid)
         self._audit.record(Event.LOGOUT, sub=identity.sub, sid=identity.sid, **call.audit_fields)
 
     async def replace(self, cookie: SessionCookie, call: CallOrigin) -> None:
         """End the session of a cookie that came along with a login: it is never taken over (R-130)."""
-        note = self._audit.record if await self._families.end(cookie.sub, cookie.sid) else self._audit.log
+        note = self._audit.record if await self._session_store.end(cookie.sub, cookie.sid) else self._audit.log
         note(Event.SESSION_ENDED, sub=cookie.sub, sid=cookie.sid, reason="replaced", **call.audit_fields)
 
     async def logout_all(self, identity: Identity, call: CallOrigin) -> None:
         """End every session of this user."""
-        await self._families.end_all(identity.sub)
+        await self._session_store.end_all(identity.sub)
         self._audit.record(Event.LOGOUT_ALL, sub=identity.sub, sid=identity.sid, **call.audit_fields)
 
     def _login_refused(self, refusal: Refusal, username: str, call: CallOrigin) -> Refusal:

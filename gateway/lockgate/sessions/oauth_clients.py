@@ -18,22 +18,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lockgate.accounts.clients import Client, Clients
-from lockgate.accounts.users import Accounts
+from lockgate.accounts.clients import Client
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import format_gate
-from lockgate.identity.issuer import Issuer, Subject
+from lockgate.identity.issuer import Subject
 from lockgate.identity.model import Identity, VerifiedClaims
-from lockgate.identity.verifier import Verifier
-from lockgate.observe.audit import Audit, Event
-from lockgate.sessions.access import AccessTokens
+from lockgate.observe.audit import Event
 from lockgate.sessions.call_origin import CallOrigin
-from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
-from lockgate.sessions.session_store import Families
-from lockgate.settings import TokenSettings
+from lockgate.sessions.parts import SessionParts, TokenParts
+from lockgate.sessions.refresh_token import RefreshClaim, new_sid
 from lockgate.stores.layout import UserKeys
 from lockgate.stores.redis import store_errors
-from lockgate_common.redis.client import RedisClient
 
 StillWelcome = Callable[[VerifiedClaims], Awaitable[Identity | Refusal]]
 """Admission's question about a token."""
@@ -63,47 +58,25 @@ class Grants:
     """Authenticates clients, gives them tokens, and tells them about tokens.
 
     Args:
-        redis: knows epochs.
-        accounts: know users.
-        access: knows what sessions may do.
-        clients: know secrets.
-        families: know sessions.
-        refresh_tokens: read them.
-        issuer: makes access tokens.
-        verifier: reads them.
+        parts: what all calls about sessions share.
+        tokens: makes and reads tokens.
         welcome: asks admission.
-        token: who issues, for whom.
-        audit: is told of everything but introspection.
 
     Methods raise `StoreUnavailableError` or `AccountsUnavailableError` where nothing can be promised.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that a grant touches
-        self,
-        *,
-        redis: RedisClient,
-        accounts: Accounts,
-        access: AccessTokens,
-        clients: Clients,
-        families: Families,
-        refresh_tokens: RefreshTokens,
-        issuer: Issuer,
-        verifier: Verifier,
-        welcome: StillWelcome,
-        token: TokenSettings,
-        audit: Audit,
-    ) -> None:
-        self._redis = redis
-        self._accounts = accounts
-        self._access = access
-        self._clients = clients
-        self._families = families
-        self._refresh_tokens = refresh_tokens
-        self._issuer = issuer
-        self._verifier = verifier
+    def __init__(self, parts: SessionParts, tokens: TokenParts, *, welcome: StillWelcome) -> None:
+        self._redis = parts.redis
+        self._session_store = parts.session_store
+        self._accounts = parts.accounts
+        self._clients = parts.clients
+        self._audit = parts.audit
+        self._token = parts.token
+        self._access = tokens.access
+        self._refresh_tokens = tokens.refresh_tokens
+        self._issuer = tokens.issuer
+        self._verifier = tokens.verifier
         self._welcome = welcome
-        self._token = token
-        self._audit = audit
 
     async def authenticate(self, shown: ClientCredentials | None, call: CallOrigin) -> Client | Refusal | None:
         """The client that calls; `None` for nobody in particular, which is the public client.
@@ -204,7 +177,7 @@ class Grants:
 
         It is for the gateway alone (`aud`), and of another type than what resources take.
         """
-        session = await self._families.current(claim)
+        session = await self._session_store.current(claim)
         if session is None or session.client_id != client.client_id:
             return INACTIVE
         account = await self._accounts.find(session.sub, call.request_id)

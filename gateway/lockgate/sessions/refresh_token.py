@@ -10,7 +10,7 @@ same successor again. The prefix is for tools that look for leaked secrets.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from lockgate.codec.mac_token import MacToken
@@ -50,25 +50,21 @@ class RefreshTokens:
     """Makes and reads refresh tokens.
 
     Args:
-        keys: the first makes, each reads.
+        keys: the secrets in use; the first makes, each reads.
     """
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
-        self.use(keys)
-
-    def use(self, keys: Sequence[bytes]) -> None:
-        """Make and read with these from now on."""
-        self._keys = tuple(keys)
+    def __init__(self, keys: Callable[[], Sequence[bytes]]) -> None:
+        self._keys = keys
 
     def make(self, claim: RefreshClaim) -> str:
         """The token of a generation; always the same for the same key."""
         generation = claim.generation.to_bytes(_GENERATION_BYTES, "big")
-        token = _FORM.make(self._keys[0], bytes.fromhex(claim.sid), generation, claim.sub.encode("utf-8"))
+        token = _FORM.make(self._keys()[0], bytes.fromhex(claim.sid), generation, claim.sub.encode("utf-8"))
         return token.decode("ascii")
 
     def read(self, token: str) -> RefreshClaim | None:
         """What a token says, or `None`: not one of ours."""
-        fields = _FORM.read(self._keys, token.encode("ascii")) if token.isascii() else None
+        fields = _FORM.read(self._keys(), token.encode("ascii")) if token.isascii() else None
         if fields is None:
             return None
         sid, generation, sub = fields

@@ -6,37 +6,31 @@ from functools import partial
 
 from lockgate.accounts.captcha import CaptchaAnswer
 from lockgate.accounts.password_guard import PasswordGuard
-from lockgate.accounts.users import Account, Accounts, Unacceptable
+from lockgate.accounts.users import Account, Unacceptable
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
-from lockgate.observe.audit import Audit, Event
+from lockgate.observe.audit import Event
 from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.overview import SessionView, sessions_of
-from lockgate.sessions.session_store import Families
-from lockgate_common.redis.client import RedisClient
+from lockgate.sessions.parts import SessionParts
 
 
 class SelfService:
     """A user's own sessions and password.
 
     Args:
-        redis: where sessions are.
-        families: end them.
-        accounts: change passwords.
+        parts: what all calls about sessions share.
         guard: stands before passwords.
-        audit: is told of everything.
 
     Methods raise `StoreUnavailableError` or `AccountsUnavailableError` where nothing can be promised.
     """
 
-    def __init__(
-        self, *, redis: RedisClient, families: Families, accounts: Accounts, guard: PasswordGuard, audit: Audit
-    ) -> None:
-        self._redis = redis
-        self._families = families
-        self._accounts = accounts
+    def __init__(self, parts: SessionParts, *, guard: PasswordGuard) -> None:
+        self._redis = parts.redis
+        self._session_store = parts.session_store
+        self._accounts = parts.accounts
+        self._audit = parts.audit
         self._guard = guard
-        self._audit = audit
 
     async def sessions(self, identity: Identity) -> list[SessionView]:
         """The user's live sessions."""
@@ -51,9 +45,9 @@ class SelfService:
         if sid != identity.sid:
             if identity.is_limited:
                 return Refusal(Reason.BEYOND_SESSION)
-            if await self._families.client_of(identity.sub, sid) is None:
+            if await self._session_store.client_of(identity.sub, sid) is None:
                 return Refusal(Reason.NOT_FOUND)
-        await self._families.end(identity.sub, sid)
+        await self._session_store.end(identity.sub, sid)
         self._audit.record(Event.SESSION_ENDED, sub=identity.sub, sid=sid, **call.audit_fields)
         return None
 
@@ -76,7 +70,7 @@ class SelfService:
             return self._refused(identity, Refusal(Reason.PASSWORD_UNACCEPTABLE), call)
         if not isinstance(outcome, Account):
             return self._refused(identity, outcome or Refusal(Reason.PASSWORD_REFUSED), call)
-        await self._families.end_others(identity.sub, identity.sid, outcome.password_version)
+        await self._session_store.end_others(identity.sub, identity.sid, outcome.password_version)
         self._audit.record(Event.PASSWORD_CHANGED, sub=identity.sub, sid=identity.sid, **call.audit_fields)
         return None
 

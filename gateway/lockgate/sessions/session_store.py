@@ -90,7 +90,7 @@ class Outcome(Enum):
     SCOPE = "scope"
 
 
-class Families:
+class SessionStore:
     """The sessions of all users.
 
     Args:

@@ -80,8 +80,8 @@ def test_fields_of_another_length_make_no_token(fields: tuple[bytes, ...]) -> No
 )
 def test_what_an_earlier_version_has_made_is_made_and_read(key: bytes, cookie: bytes, refresh_token: str) -> None:
     """Fixed vectors of the version before this module: sessions that are open survive an upgrade, and the way back."""
-    cookies, tokens, claim = CookieCodec([key]), RefreshTokens([key]), RefreshClaim("älice", SID, 7)
+    cookies, tokens, claim = CookieCodec(lambda: [key]), RefreshTokens(lambda: [key]), RefreshClaim("älice", SID, 7)
     assert cookies.make("älice", SID).value == cookie
-    assert CookieCodec([KEY, OLD_KEY]).read(cookie) == cookies.make("älice", SID)
+    assert CookieCodec(lambda: [KEY, OLD_KEY]).read(cookie) == cookies.make("älice", SID)
     assert tokens.make(claim) == refresh_token
-    assert RefreshTokens([KEY, OLD_KEY]).read(refresh_token) == claim
+    assert RefreshTokens(lambda: [KEY, OLD_KEY]).read(refresh_token) == claim

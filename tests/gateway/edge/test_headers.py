@@ -57,7 +57,7 @@ async def test_a_field_whose_name_cgi_would_confuse_is_dropped_and_counted(
     (request,) = upstream.requests
     assert b"lie" not in request.raw
     assert request.value("x-kept") == "1"
-    assert "lockgate_field_dropped 1.0" in (node.worker.metrics.text().decode())
+    assert "lockgate_field_dropped 1.0" in (node.worker.observability.metrics.text().decode())
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ async def test_an_unlisted_peer_that_says_where_requests_come_from_is_reported(n
     before = await node.get("/readyz")
     assert before.json["checks"]["proxies"] == "ok"
     assert (await node.get("/open", "X-Forwarded-For: 203.0.113.9\r\n")).status == 200
-    node.worker.ticker.tick()
+    node.worker.base.ticker.tick()
     after = await node.get("/readyz")
     assert after.status == 200
     assert after.json["checks"]["proxies"].startswith("warning: ")

@@ -68,7 +68,7 @@ async def test_a_rotation_is_made_step_by_step_and_nobody_is_logged_out(shop: Sh
     shop.node.tick(1)
     second = (await rotate(shop)).json()
     assert (second["did"], second["kid"]) == ("activated", first["kid"])
-    await shop.node.worker.keys.look()
+    await shop.node.worker.base.keys.look()
     refreshed = await shop.http.post("/auth/refresh", json={"refresh_token": alice["refresh_token"]})
     assert await status(shop, refreshed.json()) == 200
     assert await states(shop) == ["active", "passive"]
@@ -146,7 +146,7 @@ async def test_the_description_tells_every_refusal(shop: Shop) -> None:
 
 async def test_a_rotation_does_not_touch_the_ring_in_use_before_it_is_read(shop: Shop) -> None:
     kid = (await rotate(shop)).json()["kid"]
-    ring = shop.node.worker.keys.ring
-    await shop.node.worker.keys.look()
+    ring = shop.node.worker.base.keys.ring
+    await shop.node.worker.base.keys.look()
     assert kid in ring.value.verifying
     assert ring.value.active.kid == keyring.load(folder(shop)).active.kid != kid

@@ -29,7 +29,7 @@ def dead() -> Iterator[str]:
 
 
 def goes_away(shop: Shop, url: str) -> None:
-    shop.node.worker.accounts._addresses = (url,)  # noqa: SLF001 - where nobody answers
+    shop.node.worker.auth.accounts._addresses = (url,)  # noqa: SLF001 - where nobody answers
 
 
 async def sub_of(shop: Shop, user: str) -> str:
@@ -107,7 +107,7 @@ async def test_who_is_not_logged_in_is_barred_by_id_all_the_same(shop: Shop, red
 
 async def test_done_again_when_the_service_is_back_the_account_is_blocked(shop: Shop, dead: str) -> None:
     alice, admin, sub = await shop.tokens("alice"), await ada(shop), await sub_of(shop, "alice")
-    addresses = shop.node.worker.accounts._addresses  # noqa: SLF001 - as above
+    addresses = shop.node.worker.auth.accounts._addresses  # noqa: SLF001 - as above
     goes_away(shop, dead)
     await shop.http.post(f"/admin/users/{sub}/block", headers=admin)
     goes_away(shop, addresses[0])

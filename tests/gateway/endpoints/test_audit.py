@@ -206,11 +206,12 @@ async def test_a_user_who_was_logged_out_but_not_blocked_is_in_the_trail(shop: S
     # The users service goes away before it could be told.
     alice, call = bearer(await shop.tokens("alice")), CallOrigin("192.0.2.1", "", "request-7")
     sub = (await shop.http.get("/auth/me", headers=alice)).json()["user_id"]
-    operators = shop.node.worker.auth._operators  # noqa: SLF001 - the call over HTTP asks for the account before
+    # Not over HTTP, which asks for the account before.
+    administration = shop.node.worker.auth.administration
     with upstreams.nobody() as url:
-        shop.node.worker.accounts._addresses = (url,)  # noqa: SLF001 - where nobody listens
+        shop.node.worker.auth.accounts._addresses = (url,)  # noqa: SLF001 - where nobody listens
         with pytest.raises(AccountsUnavailableError):
-            await operators.block(sub, "ada", call)
+            await administration.block(sub, "ada", call)
     assert (await shop.http.get("/auth/me", headers=alice)).status_code == 401
     (event,) = await shop.events("logout.all", "user.blocked")
     assert (event["event"], event["sub"], event["actor"]) == ("logout.all", sub, "ada")

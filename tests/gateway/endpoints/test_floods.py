@@ -135,9 +135,9 @@ async def test_a_login_for_which_there_is_no_room_is_refused_at_once_and_other_c
     users.verifying = 0
     worker = caller.node.worker
     # The flood has to be there all at once, however long a busy machine takes to bring it.
-    worker.accounts._passwords._queue._wait_s = WITHIN_S  # noqa: SLF001
+    worker.auth.accounts._passwords._queue._wait_s = WITHIN_S  # noqa: SLF001
     wires = await flooding(caller, PASSWORDS_AT_ONCE + MAX_WAITING, "/auth/login", GUESS)
-    await until(lambda: worker.accounts.room_for_passwords() == 0 and users.verifying == PASSWORDS_AT_ONCE)
+    await until(lambda: worker.auth.accounts.room_for_passwords() == 0 and users.verifying == PASSWORDS_AT_ONCE)
     called = 0
     application = worker.app.middleware_stack
     assert application is not None
@@ -241,7 +241,7 @@ async def test_a_users_service_that_gives_no_answer_has_a_line_and_the_node_is_r
 
 
 async def test_the_line_goes_when_the_users_service_answers_again(caller: Caller, users: SlowUsers) -> None:
-    caller.node.worker.accounts.trouble = "ConnectError"
+    caller.node.worker.auth.accounts.trouble = "ConnectError"
     await caller.login()
     assert (await caller.node.get("/readyz")).json["checks"]["accounts"] == "ok"
     assert users.verifying == 1

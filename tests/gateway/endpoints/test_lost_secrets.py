@@ -18,16 +18,16 @@ async def refreshed(shop: Shop, token: str) -> httpx.Response:
 
 async def used(shop: Shop) -> None:
     """Let the worker see what is on disk."""
-    await shop.node.worker.keys.look(thorough=True)
-    assert shop.node.worker.keys.problem is None
+    await shop.node.worker.base.keys.look(thorough=True)
+    assert shop.node.worker.base.keys.problem is None
 
 
 async def test_who_loses_the_refresh_secrets_logs_everybody_out_and_nobody_in(shop: Shop) -> None:
     before = await shop.tokens(CUSTOMER)
     (shop.node.settings.keys.directory / "refresh.json").unlink()
     # Nothing happens yet: the last good secrets stay in use.
-    await shop.node.worker.keys.look(thorough=True)
-    assert shop.node.worker.keys.problem is not None
+    await shop.node.worker.base.keys.look(thorough=True)
+    assert shop.node.worker.base.keys.problem is not None
     kept = (await refreshed(shop, before["refresh_token"])).json()
     keys.create(shop.node.settings)
     await used(shop)

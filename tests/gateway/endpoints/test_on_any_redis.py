@@ -18,7 +18,7 @@ from lockgate.accounts.captcha import digits
 from lockgate.accounts.clients import Clients
 from lockgate.errors import Reason, Refusal
 from lockgate.keys import keyring
-from lockgate.sessions.session_store import Families
+from lockgate.sessions.session_store import SessionStore
 from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
 from lockgate.stores.lock import try_lock
 from tests.conftest import enter, leave
@@ -152,7 +152,7 @@ async def test_a_ticket_is_good_once(caller: Caller, names: list[str]) -> None:
     for name in names:
         tokens = await caller.login(name)
         answer = await caller.post("/auth/tickets", media=None, fields=bearer(tokens))
-        redeem = caller.node.worker.tickets.redeem
+        redeem = caller.node.worker.auth.tickets.redeem
         assert await redeem(answer.json["ticket"]) == tokens["access_token"].encode()
         assert await redeem(answer.json["ticket"]) is None
 
@@ -180,12 +180,12 @@ async def test_a_limit_holds(caller: Caller, names: list[str]) -> None:
 async def test_what_is_open_ends_with_its_session_wherever_that_was_ended(caller: Caller, names: list[str]) -> None:
     """A message reaches the subscriber at whichever master it listens."""
     node = caller.node
-    families = Families(node.worker.redis, node.settings.token, node.clock)
+    session_store = SessionStore(node.worker.base.redis, node.settings.token, node.clock)
     for name in names:
         ended: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
         open_one = claims(f"id-{name}", "of-a-socket")
-        node.worker.watches.watch(open_one, ended.set_result)
-        await families.block_token(f"id-{name}", "of-a-socket", open_one.exp)
+        node.worker.path.open_tokens.watch(open_one, ended.set_result)
+        await session_store.block_token(f"id-{name}", "of-a-socket", open_one.exp)
         async with asyncio.timeout(WITHIN_S):
             assert (await ended).reason is Reason.TOKEN_REVOKED
 
@@ -197,17 +197,17 @@ async def test_what_has_one_key_for_all_works_too(caller: Caller, names: list[st
     await worker.auth.audit.flush()
     assert [entry["event"] for entry in await worker.auth.trail.latest(5)] == ["login"]
     async with (
-        try_lock(worker.redis, KEYS_LOCK, KEYS_LOCK_MS) as first,
-        try_lock(worker.redis, KEYS_LOCK, KEYS_LOCK_MS) as second,
+        try_lock(worker.base.redis, KEYS_LOCK, KEYS_LOCK_MS) as first,
+        try_lock(worker.base.redis, KEYS_LOCK, KEYS_LOCK_MS) as second,
     ):
         assert (first, second) == (True, False)
-    clients = Clients(worker.redis, caller.node.clock)
+    clients = Clients(worker.base.redis, caller.node.clock)
     await clients.add("reports", ())
     assert [client.client_id for client in await clients.all()] == ["reports"]
     assert await clients.exists("reports")
     assert await clients.remove("reports")
-    families = Families(worker.redis, caller.node.settings.token, caller.node.clock)
-    await families.end_made_by("lockgate-login")
-    lease = await worker.sockets.leases.take(f"id-{names[0]}")
+    session_store = SessionStore(worker.base.redis, caller.node.settings.token, caller.node.clock)
+    await session_store.end_made_by("lockgate-login")
+    lease = await worker.path.sockets.leases.take(f"id-{names[0]}")
     assert lease is not None
     assert (await caller.node.get("/readyz")).status == 200

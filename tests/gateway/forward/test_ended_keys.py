@@ -51,7 +51,7 @@ def store(node: Node) -> KeyStore:
 
 async def followed(node: Node) -> Tokens:
     """The worker has seen the ring as it is on disk; signs with its active key."""
-    await node.worker.keys.look()
+    await node.worker.base.keys.look()
     return Tokens(keyring.load(node.settings.keys.directory).active, node.settings.token, node.clock)
 
 

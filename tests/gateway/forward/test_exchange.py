@@ -105,7 +105,7 @@ async def test_interim_answers_are_not_the_answer(gateway: Node, service: Upstre
 async def test_an_answer_without_date_gets_one(gateway: Node, service: Upstream) -> None:
     """RFC 9110 section 6.6.1."""
     got = taken_apart(await answered(gateway, service, OK))
-    assert got.value("date") == gateway.worker.ticker.date
+    assert got.value("date") == gateway.worker.base.ticker.date
     dated = OK.replace(b"\r\n\r\n", b"\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n")
     assert taken_apart(await answered(gateway, service, dated)).values("date") == ["Sun, 06 Nov 1994 08:49:37 GMT"]
 

@@ -49,7 +49,7 @@ async def expired(node: Node, client: Wire, at_service: Wire, piece: bytes) -> N
     """Bring a download to where its token has run out."""
     node.tick(2)
     await more(client, at_service, piece)
-    await until(lambda: len(node.worker.watches) == 1)
+    await until(lambda: len(node.worker.path.open_tokens) == 1)
     node.tick(LIFE_S)
 
 
@@ -60,7 +60,7 @@ async def more(client: Wire, at_service: Wire, piece: bytes) -> None:
 
 async def asked_again(node: Node) -> None:
     """Redis was asked whether the token is still welcome, and has answered."""
-    (watch,) = node.worker.watches._open  # noqa: SLF001 - can be seen nowhere else
+    (watch,) = node.worker.path.open_tokens._open  # noqa: SLF001 - can be seen nowhere else
     await until(lambda: watch.overtime is not None and watch.overtime.welcome)
 
 
@@ -74,7 +74,7 @@ async def test_a_download_finishes_though_its_token_ran_out(node: Node, service:
             await more(client, at_service, bytes(FAST))
             node.tick(60)
         await at_service.send(bytes(FAST))
-        await until(lambda: len(node.worker.watches) == 0)
+        await until(lambda: len(node.worker.path.open_tokens) == 0)
         client.end()
         assert (await client.rest()).endswith(bytes(FAST))
         assert service.accepted == 1
@@ -88,7 +88,7 @@ async def test_a_download_after_its_token_has_a_smallest_rate(node: Node, servic
         await asked_again(node)
         await more(client, at_service, bytes(FAST - 1))
         node.tick(59)
-        assert len(node.worker.watches) == 1
+        assert len(node.worker.path.open_tokens) == 1
         node.tick(1)
         assert await at_service.gone() == b""
         with pytest.raises(ConnectionError):
@@ -105,7 +105,7 @@ async def test_a_download_after_its_token_has_an_end(node: Node, service: Upstre
             node.tick(60)
         await asked_again(node)
         await more(client, at_service, bytes(FAST))
-        assert len(node.worker.watches) == 1
+        assert len(node.worker.path.open_tokens) == 1
         node.tick(60)
         assert await at_service.gone() == b""
 
@@ -180,6 +180,6 @@ async def test_an_answer_without_a_length_needs_a_route_that_says_so(
             await asked_again(node)
             await at_service.send(b"0\r\n\r\n")
             assert (await client.exactly(5)) is not None
-            await until(lambda: len(node.worker.watches) == 0)
+            await until(lambda: len(node.worker.path.open_tokens) == 0)
         else:
             assert await at_service.gone() == b""

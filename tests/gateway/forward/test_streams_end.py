@@ -85,7 +85,7 @@ async def test_an_event_stream_ends_with_its_client_and_not_a_moment_later(node:
             client.close()
             assert await at_service.gone() == b""
     await until(lambda: not node.worker.edge.connections)
-    assert len(node.worker.watches) == 0
+    assert len(node.worker.path.open_tokens) == 0
 
 
 async def test_an_answer_that_has_an_end_is_still_sent_to_who_asks_no_more(node: Node, service: Upstream) -> None:
@@ -112,7 +112,7 @@ async def test_another_long_answer_is_broken_off_so_that_it_does_not_look_comple
     async with streaming(node, service, DOWNLOAD + b"x" * 50, sub="grace", sid="s") as (client, at_service):
         node.tick(1)
         await at_service.send(b"x" * 10)
-        await until(lambda: len(node.worker.watches) == 1)
+        await until(lambda: len(node.worker.path.open_tokens) == 1)
         await redis.set(UserKeys.of("grace").ended("s"), 1)
         await redis.publish("lg:ended", "sid:s")
         assert (await client.gone()).count(b"x") == 60
@@ -134,7 +134,7 @@ async def test_an_answer_that_is_over_is_watched_no_more(node: Node, service: Up
     async with streaming(node, service, EVENTS + EVENT) as (client, at_service):
         await at_service.send(b"0\r\n\r\n")
         await client.exactly(len(EVENT))
-        await until(lambda: len(node.worker.watches) == 0)
+        await until(lambda: len(node.worker.path.open_tokens) == 0)
 
 
 @pytest.mark.parametrize("path", ["/open/feed", "/orders/feed"])
@@ -154,7 +154,7 @@ async def test_a_download_is_finished_when_the_node_stops(node: Node, service: U
     async with streaming(node, service, DOWNLOAD + b"x" * 50) as (client, at_service):
         node.tick(1)
         await at_service.send(b"x" * 10)
-        await until(lambda: len(node.worker.watches) == 1)
+        await until(lambda: len(node.worker.path.open_tokens) == 1)
         node.worker.drain()
         await at_service.send(b"x" * 40)
         assert (await client.rest()).count(b"x") >= 100

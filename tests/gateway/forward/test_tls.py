@@ -52,14 +52,14 @@ async def test_a_service_whose_authority_is_configured_is_reached(
         assert (await node.get("/open")).status == 200
         # It is not the users service; what matters is that its answer was read.
         with pytest.raises(AccountsUnavailableError, match="not JSON"):
-            await node.worker.accounts.check_password("alice", "x", "r")
+            await node.worker.auth.accounts.check_password("alice", "x", "r")
 
 
 async def test_a_service_whose_authority_is_unknown_is_not(redis_url: str, secure_url: str, tmp_path: Path) -> None:
     async with nodes.running(nodes.settings(tmp_path, redis_url, secure_url)) as node:
         assert (await node.get("/open")).status == 502
         with pytest.raises(AccountsUnavailableError, match="ConnectError"):
-            await node.worker.accounts.check_password("alice", "x", "r")
+            await node.worker.auth.accounts.check_password("alice", "x", "r")
 
 
 async def test_a_service_that_asks_for_a_certificate_is_shown_the_gateways_own(

@@ -148,7 +148,7 @@ async def test_a_client_that_leaves_before_the_answer_is_whole_takes_its_handsha
     """R-108."""
     async with asked(node, service) as (client, at_service):
         await at_service.send(DENIED[:-5])
-        await until(lambda: any(side._receiver for side in node.worker.sockets.sides))  # noqa: SLF001 - it is being read
+        await until(lambda: any(side._receiver for side in node.worker.path.sockets.sides))  # noqa: SLF001 - it is being read
         client.reset()
         assert await at_service.gone() == b""
-    await until(lambda: not node.worker.edge.connections and not node.worker.sockets.sides)
+    await until(lambda: not node.worker.edge.connections and not node.worker.path.sockets.sides)

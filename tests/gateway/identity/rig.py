@@ -17,6 +17,7 @@ from lockgate.identity.bearer import format_gate
 from lockgate.identity.model import VerifiedClaims
 from lockgate.identity.verifier import AccessTokenRules, Verifier
 from lockgate.keys import keyring
+from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing, PrivateKey
 from lockgate.stores.layout import admission_keys
 from tests.support.tokens import ABSENT, base64url, encoded
@@ -140,7 +141,8 @@ class Gate:
     """The whole way of a credential: format gate, then verifier; both as the pipeline calls them."""
 
     def __init__(self, ring: KeyRing, clock: Clock, rules: AccessTokenRules = RULES, *, cache_size: int = 100) -> None:
-        self.verifier = Verifier(ring, rules, clock, cache_size=cache_size, keys_of=admission_keys)
+        self.keys = Current(ring)
+        self.verifier = Verifier(self.keys, rules, clock, cache_size=cache_size, keys_of=admission_keys)
 
     def judge(self, token: str | bytes) -> VerifiedClaims | Refusal:
         unverified = format_gate(token if isinstance(token, bytes) else token.encode())

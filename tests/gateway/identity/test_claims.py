@@ -240,7 +240,7 @@ def test_a_token_that_is_bound_to_a_key_is_no_bearer_token(gate: Gate, signer: S
 
 def test_a_refresh_token_is_no_access_token(gate: Gate) -> None:
     """R-30"""
-    refresh = RefreshTokens([b"k" * 32]).make(RefreshClaim("alice", new_sid(), 0))
+    refresh = RefreshTokens(lambda: [b"k" * 32]).make(RefreshClaim("alice", new_sid(), 0))
     refused(gate.judge(refresh), Reason.TOKEN_MALFORMED)
 
 
@@ -252,7 +252,7 @@ def test_a_signed_identity_header_is_no_access_token(gate: Gate) -> None:
 
 def test_an_access_token_is_no_refresh_token(signer: Signer) -> None:
     """R-31"""
-    assert RefreshTokens([b"k" * 32]).read(signer.token()) is None
+    assert RefreshTokens(lambda: [b"k" * 32]).read(signer.token()) is None
 
 
 def test_no_refusal_of_a_token_tells_what_was_wrong_with_it_but_that_it_has_expired(

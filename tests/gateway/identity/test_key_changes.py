@@ -92,7 +92,7 @@ async def test_a_ring_that_is_not_taken_stands_in_the_audit_trail_once(node: Nod
     good = ring.read_bytes()
     write_private(ring, b'{"keys": []}')
     for _ in range(3):
-        await node.worker.keys.look()
+        await node.worker.base.keys.look()
     await node.worker.auth.audit.flush()
     (event,) = await node.worker.auth.trail.latest(10)
     assert (event["event"], event["group"]) == ("keys.refused", "key ring")
@@ -101,7 +101,7 @@ async def test_a_ring_that_is_not_taken_stands_in_the_audit_trail_once(node: Nod
     # Taken and refused again is another time.
     for content in (good, b"{"):
         write_private(ring, content)
-        await node.worker.keys.look()
+        await node.worker.base.keys.look()
     await node.worker.auth.audit.flush()
     assert await redis.xlen("lg:audit") == 2
 

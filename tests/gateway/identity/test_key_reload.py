@@ -14,6 +14,7 @@ import pytest
 from lockgate.endpoints.well_known import PublishedKeys
 from lockgate.errors import ConfigurationError
 from lockgate.keys import keyring, reload
+from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing
 from lockgate.keys.store import KeyStore
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens
@@ -65,7 +66,7 @@ def set_mode(path: Path, mode: int) -> None:
 async def polled(node: Node) -> None:
     """Two ticks later, and what they have begun is done."""
     node.tick(1)
-    await node.worker.keys.look()
+    await node.worker.base.keys.look()
 
 
 async def test_tokens_of_the_old_and_the_new_key_pass_in_every_state(node: Node, store: KeyStore) -> None:
@@ -110,7 +111,7 @@ def test_the_key_set_is_cached_for_less_than_a_key_is_published(
     ring: KeyRing, publish_delay_s: int, max_age: int
 ) -> None:
     """R-161."""
-    assert PublishedKeys(ring, publish_delay_s).headers["Cache-Control"] == f"public, max-age={max_age}"
+    assert PublishedKeys(Current(ring), publish_delay_s).headers["Cache-Control"] == f"public, max-age={max_age}"
     assert max_age < publish_delay_s
 
 
@@ -131,17 +132,19 @@ async def test_new_tokens_are_signed_by_the_new_key_and_refresh_tokens_stay_good
     """Nobody is logged out by a rotation of the refresh secrets, also while other nodes are behind."""
     directory = node.settings.keys.directory
     claim = RefreshClaim("alice", "0" * 32, 7)
-    behind = RefreshTokens(keyring.load(directory).refresh_secrets)
+    behind_keys = Current(keyring.load(directory))
+    behind = RefreshTokens(lambda: behind_keys.value.refresh_secrets)
     before = behind.make(claim)
     store.rotate(store.refresh(), node.clock.now() - PUBLISH_S)
-    behind.use(keyring.load(directory).refresh_secrets)
+    behind_keys.value = keyring.load(directory)
     store.rotate(store.refresh(), node.clock.now())
-    ahead = RefreshTokens(keyring.load(directory).refresh_secrets)
+    ahead_keys = Current(keyring.load(directory))
+    ahead = RefreshTokens(lambda: ahead_keys.value.refresh_secrets)
     assert ahead.make(claim) != before
     assert [ahead.read(before), behind.read(ahead.make(claim))] == [claim, claim]
     late = node.clock.now() + node.settings.token.refresh_absolute_s + 1000
     assert store.retire(store.refresh(), late)
-    ahead.use(keyring.load(directory).refresh_secrets)
+    ahead_keys.value = keyring.load(directory)
     assert ahead.read(before) is None
 
 
@@ -209,11 +212,11 @@ async def test_a_ring_that_others_may_read_is_not_taken(node: Node, store: KeySt
     kid = switch(store, node)
     set_mode(ring_file, 0o644)
     await polled(node)
-    assert kid not in node.worker.keys.ring.value.verifying
-    assert node.worker.keys.problem is not None
+    assert kid not in node.worker.base.keys.ring.value.verifying
+    assert node.worker.base.keys.problem is not None
     set_mode(ring_file, 0o600)
     await polled(node)
-    assert node.worker.keys.ring.value.active.kid == kid
+    assert node.worker.base.keys.ring.value.active.kid == kid
 
 
 @pytest.mark.parametrize(
@@ -229,7 +232,7 @@ async def test_a_private_key_that_others_may_read_is_noticed_while_it_is_in_use(
         tmp_path, redis_url, "http://127.0.0.1:1", upstream={"cert_file": tmp_path / "certificate.pem"}
     )
     async with nodes.running(settings) as node:
-        ring = node.worker.keys.ring.value
+        ring = node.worker.base.keys.ring.value
         (path,) = settings.keys.directory.glob(name)
         set_mode(path, 0o644)
         await polled(node)
@@ -239,13 +242,13 @@ async def test_a_private_key_that_others_may_read_is_noticed_while_it_is_in_use(
         (complaint,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert path.name in complaint
         assert "readable by others: its mode is 0644" in complaint or "is root's and its mode is 0644" in complaint
-        assert node.worker.keys.ring.value is ring
+        assert node.worker.base.keys.ring.value is ring
         assert (await node.get("/auth/me", node.tokens.bearer())).status == 200
         set_mode(path, 0o600)
         await polled(node)
         assert (await node.get("/readyz")).json["checks"]["keys"] == "ok"
         assert "are in order again" in caplog.text
-        assert node.worker.keys.ring.value is ring
+        assert node.worker.base.keys.ring.value is ring
 
 
 async def test_a_gateway_does_not_start_with_a_certificate_whose_key_others_may_read(tmp_path: Path) -> None:
@@ -268,10 +271,10 @@ async def test_a_key_file_that_arrives_later_than_the_ring_is_waited_for(node: N
     path = node.settings.keys.directory / "signing" / f"{kid}.pem"
     path.rename(path.with_suffix(".late"))
     await polled(node)
-    assert node.worker.keys.ring.value.active.kid == node.tokens.key.kid
+    assert node.worker.base.keys.ring.value.active.kid == node.tokens.key.kid
     path.with_suffix(".late").rename(path)
     await polled(node)
-    assert node.worker.keys.ring.value.active.kid == kid
+    assert node.worker.base.keys.ring.value.active.kid == kid
 
 
 async def test_broken_link_keys_do_not_hold_up_the_removal_of_a_signing_key(node: Node, store: KeyStore) -> None:
@@ -286,16 +289,16 @@ async def test_broken_link_keys_do_not_hold_up_the_removal_of_a_signing_key(node
 async def test_a_link_that_is_missing_now_changes_nothing(node: Node) -> None:
     (node.settings.keys.directory / "links" / "gateway--orders.json").unlink()
     await polled(node)
-    assert node.worker.keys.problem is not None
+    assert node.worker.base.keys.problem is not None
     assert await status(node, node.tokens.bearer()) == 200
 
 
 async def test_nothing_is_dropped_where_the_keys_are_the_same(node: Node, ring_file: Path) -> None:
-    ring = node.worker.keys.ring.value
+    ring = node.worker.base.keys.ring.value
     os.utime(ring_file)
     await polled(node)
-    await node.worker.keys.look(thorough=True)
-    assert node.worker.keys.ring.value is ring
+    await node.worker.base.keys.look(thorough=True)
+    assert node.worker.base.keys.ring.value is ring
 
 
 async def test_a_key_that_is_not_known_yet_is_looked_for_at_once_but_not_for_everybody(

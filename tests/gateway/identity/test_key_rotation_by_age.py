@@ -129,7 +129,7 @@ async def node(settings: Settings, redis: Redis, clock: ManualClock) -> AsyncIte
 
 
 async def test_a_worker_does_it_by_itself_and_uses_the_new_key(node: Node) -> None:
-    keys = node.worker.keys
+    keys = node.worker.base.keys
     first = keys.ring.value.active.kid
     node.clock.advance(AFTER_S)
     async with asyncio.timeout(WITHIN_S):

@@ -28,6 +28,6 @@ async def test_a_token_that_names_a_place_for_its_key_makes_nobody_go_there(
             bearer = f"Authorization: Bearer {node.tokens.token(changed)}\r\n"
             assert (await node.get("/orders", bearer)).status == 401
         # Whatever it might have begun is over once another look at the keys has been made.
-        await node.worker.keys.look(thorough=True)
+        await node.worker.base.keys.look(thorough=True)
         assert elsewhere.requests == []
     assert upstream.requests == []

@@ -13,6 +13,7 @@ from lockgate.identity.bearer import format_gate
 from lockgate.identity.model import VerifiedClaims
 from lockgate.identity.verifier import Verifier
 from lockgate.keys import keyring
+from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing, PrivateKey
 from lockgate.stores.layout import admission_keys
 from tests.gateway.identity.rig import LEEWAY_S, LIFE_S, RULES, Gate, Signer, accepted, generate, write_ring
@@ -89,18 +90,20 @@ def test_a_bad_signature_is_not_covered_by_a_good_one(gate: Gate, signer: Signer
 def test_what_is_remembered_dies_with_its_key(
     private_keys: Mapping[str, PrivateKey], clock: ManualClock, tmp_path: Path, ring: KeyRing
 ) -> None:
-    """R-164, R-13: a verifier belongs to one ring; without the key the same token is unknown."""
+    """R-164, R-13: what was verified with one ring is unknown to the next."""
     token = Signer(ring, private_keys["EdDSA"], "EdDSA", clock).token()
-    accepted(Gate(ring, clock).judge(token))
+    gate = Gate(ring, clock)
+    accepted(gate.judge(token))
     later = keyring.load(write_ring(tmp_path, {"EdDSA": generate("EdDSA"), "ES256": private_keys["ES256"]}))
-    refused(Gate(later, clock).judge(token), Reason.TOKEN_UNKNOWN_KEY)
+    gate.keys.value = later
+    refused(gate.judge(token), Reason.TOKEN_UNKNOWN_KEY)
 
 
 def test_reading_for_revocation_looks_at_everything_but_the_time(
     ring: KeyRing, signer: Signer, clock: ManualClock
 ) -> None:
     """R-149: a node whose clock runs ahead still revokes what its neighbours accept."""
-    verifier = Verifier(ring, RULES, clock, cache_size=10, keys_of=admission_keys)
+    verifier = Verifier(Current(ring), RULES, clock, cache_size=10, keys_of=admission_keys)
     text = signer.token()
     head, body, _ = text.split(".")
     token, forged = format_gate(text.encode()), format_gate(f"{head}.{body}.AAAA".encode())

@@ -29,8 +29,8 @@ async def test_a_request_becomes_a_span_with_the_ids_that_the_service_got(
         async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, tracing=tracing)) as node:
             await node.get("/open/x?secret=1")
             worker = node.worker
-            assert worker.tracing is not None
-            await asyncio.to_thread(worker.tracing.close)  # sends what it has
+            assert worker.observability.tracing is not None
+            await asyncio.to_thread(worker.observability.tracing.close)  # sends what it has
         sent = (await collector.request()).body
     (resource,) = ExportTraceServiceRequest.FromString(sent).resource_spans
     (span,) = resource.scope_spans[0].spans

@@ -11,9 +11,10 @@ from lockgate.identity.bearer import format_gate
 from lockgate.identity.issuer import Issuer, Subject
 from lockgate.identity.verifier import AccessTokenRules, Verifier
 from lockgate.keys import keyring
+from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
-from lockgate.sessions.session_store import Families, Outcome, Session
+from lockgate.sessions.session_store import Outcome, Session, SessionStore
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import admission_keys
 from lockgate.stores.links import link_to
@@ -46,18 +47,19 @@ class Node:
     def __init__(self, redis: RedisClient, folder: Path, clock: ManualClock, token: TokenSettings) -> None:
         keyring.create(folder)
         ring = keyring.load(folder)
+        self._keys = Current(ring)
         self.redis = redis
         self.clock = clock
         self.token = token
-        self.families = Families(redis, token, clock)
-        self.refresh_tokens = RefreshTokens(ring.refresh_secrets)
+        self.session_store = SessionStore(redis, token, clock)
+        self.refresh_tokens = RefreshTokens(lambda: self._keys.value.refresh_secrets)
         self.link = link_to(redis, LINK_TIMEOUT_S)
         self._admission = Admission(self.link, clock)
         self.issuer = Issuer(
-            ring, issuer=token.issuer, audience=token.audience, life_s=token.access_life_s, clock=clock
+            self._keys, issuer=token.issuer, audience=token.audience, life_s=token.access_life_s, clock=clock
         )
         rules = AccessTokenRules(token.issuer, token.audience, token.leeway_s, token.access_life_s)
-        self.verifier = Verifier(ring, rules, clock, cache_size=100, keys_of=admission_keys)
+        self.verifier = Verifier(self._keys, rules, clock, cache_size=100, keys_of=admission_keys)
 
     async def login(self, sub: str, client_id: str = CLIENT) -> Pair:
         """Begin a session."""
@@ -67,7 +69,7 @@ class Node:
 
     async def try_login(self, sub: str, client_id: str = CLIENT) -> Pair | None:
         """Begin a session, if the user may."""
-        session = await self.families.begin(
+        session = await self.session_store.begin(
             sub=sub, sid=new_sid(), client_id=client_id, address="192.0.2.1", agent="test", password_version="1"
         )
         return self._pair(session) if session is not None else None
@@ -77,7 +79,7 @@ class Node:
         claim = self.refresh_tokens.read(token)
         if claim is None:
             return None
-        session = await self.families.rotate(claim, client_id=client_id, address="192.0.2.1", agent="test")
+        session = await self.session_store.rotate(claim, client_id=client_id, address="192.0.2.1", agent="test")
         return session if isinstance(session, Outcome) else self._pair(session)
 
     async def welcome(self, token: str) -> bool:
@@ -93,13 +95,11 @@ class Node:
         assert not isinstance(unverified, Refusal)
         claims = self.verifier.read(unverified)
         assert not isinstance(claims, Refusal)
-        await self.families.block_token(claims.principal.sub, claims.principal.jti, claims.exp)
+        await self.session_store.block_token(claims.principal.sub, claims.principal.jti, claims.exp)
 
     def use(self, ring: KeyRing) -> None:
         """Sign, make and read with the keys of this ring from now on."""
-        self.issuer.use(ring)
-        self.verifier.use(ring)
-        self.refresh_tokens.use(ring.refresh_secrets)
+        self._keys.value = ring
 
     def _pair(self, session: Session) -> Pair:
         access = self.issuer.issue(

@@ -79,7 +79,7 @@ async def test_the_end_of_a_session_is_remembered_for_as_long_as_any_node_takes_
     """R-221"""
     first = await at(-issuer_s).login("alice")
     pair = paired(await at(issuer_s).refresh(first.refresh))
-    assert await at(ender_s).families.end("alice", pair.session.sid)
+    assert await at(ender_s).session_store.end("alice", pair.session.sid)
     left = await remembered_s(redis, UserKeys.of("alice").ended(pair.session.sid))
     for one in (first, pair):
         assert left >= good_for_s(at(verifier_s), claims_of(at(verifier_s), one))
@@ -94,11 +94,11 @@ async def test_tokens_that_begin_to_hold_later_never_do_once_their_session_has_e
     right = at(0)
     claims = claims_of(right, pair)
     await right.revoke(pair.access)
-    await right.families.end("alice", pair.session.sid)
+    await right.session_store.end("alice", pair.session.sid)
     for key in (UserKeys.of("alice").jti(claims.principal.jti), UserKeys.of("alice").ended(pair.session.sid)):
         assert await remembered_s(redis, key) >= good_for_s(right, claims)
     # A second end, of which nobody knows how far ahead the tokens are, makes the first one no shorter.
-    await right.families.end("alice", pair.session.sid)
+    await right.session_store.end("alice", pair.session.sid)
     assert await remembered_s(redis, UserKeys.of("alice").ended(pair.session.sid)) >= good_for_s(right, claims)
 
 

@@ -186,8 +186,8 @@ async def test_every_key_lives_as_long_as_the_layout_says(
     pair = await node.login("alice")
     keys = UserKeys.of("alice")
     await node.revoke(pair.access)
-    await node.families.end("alice", "0" * 32)
-    await node.families.end_all("bob")
+    await node.session_store.end("alice", "0" * 32)
+    await node.session_store.end_all("bob")
     access_ms = (token.access_life_s + 3 * token.leeway_s) * 1000
     lives: dict[str, float] = {
         keys.session(pair.session.sid): token.refresh_idle_s * 1000,
@@ -229,9 +229,9 @@ async def test_an_ended_marker_outlives_the_youngest_access_token_on_every_node(
 async def test_the_mac_of_another_secret_is_no_refresh_token(node: Node) -> None:
     """R-140: whoever knows session, user and generation can neither refresh nor end the session."""
     pair = await node.login("alice")
-    forged = RefreshTokens([b"x" * 32]).make(RefreshClaim("alice", pair.session.sid, 0))
+    forged = RefreshTokens(lambda: [b"x" * 32]).make(RefreshClaim("alice", pair.session.sid, 0))
     assert await node.refresh(forged) is None
-    old = RefreshTokens([b"x" * 32]).make(RefreshClaim("alice", pair.session.sid, 7))
+    old = RefreshTokens(lambda: [b"x" * 32]).make(RefreshClaim("alice", pair.session.sid, 7))
     assert await node.refresh(old) is None
     assert await node.welcome(pair.access)
     paired(await node.refresh(pair.refresh))
@@ -242,7 +242,7 @@ async def test_a_foreign_client_changes_nothing(redis: RedisClient, node: Node) 
     pair = await node.login("alice")
     before = await _stored(redis, pair)
     claim = RefreshClaim("alice", pair.session.sid, 0)
-    assert await node.families.rotate(claim, client_id=CLIENT.upper(), address="", agent="") is Outcome.FOREIGN
+    assert await node.session_store.rotate(claim, client_id=CLIENT.upper(), address="", agent="") is Outcome.FOREIGN
     assert await _stored(redis, pair) == before
     paired(await node.refresh(pair.refresh))
 
@@ -250,7 +250,7 @@ async def test_a_foreign_client_changes_nothing(redis: RedisClient, node: Node) 
 async def test_a_logout_ends_this_session_and_its_access_tokens_at_once(node: Node) -> None:
     first, second = await node.login("alice"), await node.login("alice")
     newer = paired(await node.refresh(first.refresh))
-    await node.families.end("alice", first.session.sid)
+    await node.session_store.end("alice", first.session.sid)
     for pair in (first, newer):
         assert await _is_over(node, pair)
     assert await node.welcome(second.access)
@@ -261,7 +261,7 @@ async def test_a_logout_everywhere_ends_all_of_a_user_also_what_began_in_the_sam
     """R-153"""
     before = [await node.login("alice") for _ in range(3)]
     stranger = await node.login("bob")
-    await node.families.end_all("alice")
+    await node.session_store.end_all("alice")
     after = await node.login("alice")
     for pair in before:
         assert not await node.welcome(pair.access)
@@ -275,7 +275,7 @@ async def test_a_session_that_the_index_does_not_know_ends_with_the_others(redis
     """R-153: begun in the very moment of the logout, or lost from the index: the epoch tells."""
     pair = await node.login("alice")
     await redis.delete(UserKeys.of("alice").sessions)
-    await node.families.end_all("alice")
+    await node.session_store.end_all("alice")
     assert await _stored(redis, pair) != {}
     assert await node.refresh(pair.refresh) is Outcome.UNKNOWN
     assert await _stored(redis, pair) == {}
@@ -284,7 +284,7 @@ async def test_a_session_that_the_index_does_not_know_ends_with_the_others(redis
 async def test_logins_and_a_logout_everywhere_at_once_leave_no_session_of_before(node: Node) -> None:
     """R-153: whichever came first, access and refresh token of a pair live or die together."""
     pairs, *_ = await asyncio.gather(
-        asyncio.gather(*(node.login("alice") for _ in range(20))), node.families.end_all("alice")
+        asyncio.gather(*(node.login("alice") for _ in range(20))), node.session_store.end_all("alice")
     )
     for pair in pairs:
         assert await node.welcome(pair.access) == isinstance(await node.refresh(pair.refresh), Pair)
@@ -294,7 +294,7 @@ async def test_what_a_client_has_begun_ends_wherever_it_is(node: Node) -> None:
     """Of any user, so on any master of a Cluster; more than one round trip looks at."""
     others = [await node.login(f"user-{number}") for number in range(0, 600, 50)]
     its = [await node.login(f"user-{number}", "reports") for number in range(600)]
-    await node.families.end_made_by("reports")
+    await node.session_store.end_made_by("reports")
     for pair in its:
         assert not await node.welcome(pair.access)
         assert await node.refresh(pair.refresh, "reports") is Outcome.UNKNOWN
@@ -320,8 +320,8 @@ async def test_whatever_ends_is_published(redis: RedisClient, node: Node) -> Non
         await node.revoke(revoked.access)
         paired(await node.refresh(paired(await node.refresh(reused.refresh)).refresh))
         assert await node.refresh(reused.refresh) is Outcome.REUSED
-        await node.families.end("alice", ended.session.sid)
-        await node.families.end_all("alice")
+        await node.session_store.end("alice", ended.session.sid)
+        await node.session_store.end_all("alice")
         heard = []
         while (message := await ears.get_message(ignore_subscribe_messages=True, timeout=5)) is not None:
             heard.append(message["data"].decode())
@@ -349,5 +349,5 @@ async def test_a_user_of_any_name_has_sessions(node: Node, sub: str) -> None:
     pair = await node.login(sub)
     again = paired(await node.refresh(pair.refresh))
     assert again.session.sub == sub
-    await node.families.end_all(sub)
+    await node.session_store.end_all(sub)
     assert await _is_over(node, again)

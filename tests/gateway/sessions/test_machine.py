@@ -147,7 +147,7 @@ class Machine(RuleBasedStateMachine):
     def revoke_a_refresh_token(self, session: _Session, node: int, which: int) -> None:
         """Whichever it is, and however old."""
         claim = self._claim(session.refresh[which % len(session.refresh)])
-        self.runner.run(self.node[node].families.end(claim.sub, claim.sid))
+        self.runner.run(self.node[node].session_store.end(claim.sub, claim.sid))
         session.over = True
 
     @rule(session=sessions, node=nodes)
@@ -156,26 +156,26 @@ class Machine(RuleBasedStateMachine):
         if session.over or session.due(self.clock.now()):
             return
         sid = self._claim(session.refresh[0]).sid
-        self.runner.run(self.node[node].families.end_others(session.user, sid, "2"))
+        self.runner.run(self.node[node].session_store.end_others(session.user, sid, "2"))
         for other in self.known:
             if other.user == session.user and other is not session:
                 other.over = True
 
     @rule(user=st.sampled_from(USERS), node=nodes)
     def block(self, user: str, node: int) -> None:
-        self.runner.run(self.node[node].families.shut_out(user))
+        self.runner.run(self.node[node].session_store.shut_out(user))
         self.blocked.add(user)
         self._end_all(user)
 
     @rule(user=st.sampled_from(USERS), node=nodes)
     def unblock(self, user: str, node: int) -> None:
         """Nothing of before comes back."""
-        self.runner.run(self.node[node].families.let_in_again(user))
+        self.runner.run(self.node[node].session_store.let_in_again(user))
         self.blocked.discard(user)
 
     @rule(client=st.sampled_from(CLIENTS), node=nodes)
     def remove_a_client(self, client: str, node: int) -> None:
-        self.runner.run(self.node[node].families.end_made_by(client))
+        self.runner.run(self.node[node].session_store.end_made_by(client))
         for session in self.known:
             if session.client == client:
                 session.over = True
@@ -193,12 +193,12 @@ class Machine(RuleBasedStateMachine):
     @rule(session=sessions, node=nodes)
     def logout(self, session: _Session, node: int) -> None:
         claim = self._claim(session.refresh[0])
-        self.runner.run(self.node[node].families.end(claim.sub, claim.sid))
+        self.runner.run(self.node[node].session_store.end(claim.sub, claim.sid))
         session.over = True
 
     @rule(user=st.sampled_from(USERS), node=nodes)
     def logout_everywhere(self, user: str, node: int) -> None:
-        self.runner.run(self.node[node].families.end_all(user))
+        self.runner.run(self.node[node].session_store.end_all(user))
         self._end_all(user)
 
     def _end_all(self, user: str) -> None:

@@ -62,7 +62,7 @@ async def test_as_many_sessions_as_there_may_be_end_none(redis: RedisClient, nod
 async def test_a_session_that_is_over_makes_room_by_itself(redis: RedisClient, node: Node) -> None:
     """R-224: ended, or idled away and only in the index still."""
     ended, idled, kept = await several(node, redis, MOST)
-    await node.families.end("alice", ended.session.sid)
+    await node.session_store.end("alice", ended.session.sid)
     await redis.delete(UserKeys.of("alice").session(idled.session.sid))
     for pair in await several(node, redis, MOST - 1):
         assert pair.session.made_room == ()
@@ -81,7 +81,7 @@ async def test_of_many_logins_at_once_no_more_than_the_bound_live(redis: RedisCl
 async def test_a_bound_that_was_lowered_ends_what_is_too_much(redis: RedisClient, node: Node) -> None:
     """R-224"""
     first, second, third = await several(node, redis, MOST)
-    node.families._token = TokenSettings(sessions_per_user=1)  # noqa: SLF001 - as after a restart with another file
+    node.session_store._token = TokenSettings(sessions_per_user=1)  # noqa: SLF001 - as after a restart with another file
     latest = await node.login("alice")
     assert latest.session.made_room == tuple(pair.session.sid for pair in (first, second, third))
     assert [await lives(node, pair) for pair in (first, second, third, latest)] == [False, False, False, True]

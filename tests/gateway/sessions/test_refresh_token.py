@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lockgate.sessions.refresh_token import MAX_TOKEN_CHARACTERS, PREFIX, RefreshClaim, RefreshTokens, new_sid
 
 SECRET, OLD_SECRET = b"s" * 32, b"o" * 32
-TOKENS = RefreshTokens([SECRET, OLD_SECRET])
+TOKENS = RefreshTokens(lambda: [SECRET, OLD_SECRET])
 CLAIM = RefreshClaim("alice", "0123456789abcdef" * 2, 7)
 
 
@@ -36,10 +36,10 @@ def test_the_longest_user_name_fits() -> None:
 
 
 def test_a_secret_that_is_being_replaced_still_reads_and_makes_no_more() -> None:
-    made_before = RefreshTokens([OLD_SECRET]).make(CLAIM)
+    made_before = RefreshTokens(lambda: [OLD_SECRET]).make(CLAIM)
     assert TOKENS.read(made_before) == CLAIM
     assert TOKENS.make(CLAIM) != made_before
-    assert RefreshTokens([SECRET]).read(made_before) is None
+    assert RefreshTokens(lambda: [SECRET]).read(made_before) is None
 
 
 @settings(max_examples=300)

@@ -22,7 +22,7 @@ from websockets.frames import CloseCode
 from websockets.protocol import Side
 
 from lockgate.admission.gate import STORE_AWAY
-from lockgate.admission.open_tokens import Watch, Watches
+from lockgate.admission.open_tokens import OpenToken, OpenTokens
 from lockgate.clock import Clock
 from lockgate.codec import strict_json
 from lockgate.edge.connection import ClientConnection
@@ -59,7 +59,7 @@ class Sockets:
     Args:
         settings: how much one may cost.
         leases: how many a user has.
-        watches: ends them with their tokens.
+        open_tokens: ends them with their tokens.
         entrance: lets handshakes and renewals in.
         ticker: the worker's coarse clock.
         clock: the time.
@@ -72,7 +72,7 @@ class Sockets:
         self,
         settings: SocketSettings,
         leases: Leases,
-        watches: Watches,
+        open_tokens: OpenTokens,
         entrance: Entrance,
         ticker: Ticker,
         clock: Clock,
@@ -80,7 +80,7 @@ class Sockets:
         self.settings = settings
         self.entrance = entrance
         self.leases = leases
-        self.watches = watches
+        self.open_tokens = open_tokens
         self.ticker = ticker
         self.clock = clock
         self.sides: set[ServiceSide] = set()
@@ -115,7 +115,7 @@ class Socket:
         self._sockets = sockets
         self._state = _State.OPENING
         self._lease: Lease | None = None
-        self._watch: Watch | None = None
+        self._watch: OpenToken | None = None
         self._side: ServiceSide | None = None
         self._slow_since: float | None = None
         self._service_slow = False
@@ -227,7 +227,7 @@ class Socket:
             return
         self._side = side
         self._state = _State.OPEN
-        self._watch = sockets.watches.watch(claims, self._ended)
+        self._watch = sockets.open_tokens.watch(claims, self._ended)
         self._client.deadline = sockets.ticker.now + sockets.settings.ping_s
         own = f"X-Request-Id: {self._request.request_id}\r\nDate: {sockets.ticker.date}\r\n\r\n"
         self._client.upgrade(opened.lines + own.encode("ascii"))

@@ -73,7 +73,7 @@ class Envelope:
 
 
 class _Handshake:
-    """Watches whether a WebSocket is opened, refused or closed."""
+    """OpenTokens whether a WebSocket is opened, refused or closed."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -97,7 +97,7 @@ class _Handshake:
 
 
 class _Sent:
-    """Watches an answer leave."""
+    """OpenTokens an answer leave."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

@@ -95,7 +95,7 @@ async def test_a_session_with_tokens_has_no_cookie(node: Node, page: Page, redis
     """Whoever could make its cookie all the same would hold it twice, and past its refresh token's rules."""
     told = await Caller(node).login()
     secrets = keyring.load(node.settings.keys.directory).refresh_secrets
-    page.jar[NAME] = CookieCodec(secrets).make("id-alice", told["session_id"]).value.decode()
+    page.jar[NAME] = CookieCodec(lambda: secrets).make("id-alice", told["session_id"]).value.decode()
     assert await page.me(node) == 401
     assert (await page.ask(node, "POST", "/auth/refresh")).status == 401
     assert await redis.exists(ALICE.session(told["session_id"]))

@@ -169,13 +169,13 @@ async def test_the_end_of_a_key_is_the_end_of_its_cookies_and_of_no_other(node: 
     (first,) = [entry.key_id for entry in store.read(store.refresh())]
     store.rotate(store.refresh(), node.clock.now(), at_once=True)
     for one in (node, other):
-        await one.worker.keys.look(thorough=True)
+        await one.worker.base.keys.look(thorough=True)
         assert await page.me(one) == 200
     second = Page()
     await second.login(other)
     store.remove(first, node.clock.now())
     for one in (node, other):
-        await one.worker.keys.look(thorough=True)
+        await one.worker.base.keys.look(thorough=True)
         assert await page.me(one) == 401
         assert await second.me(one) == 200
 
@@ -188,7 +188,7 @@ async def test_a_signing_key_that_is_removed_costs_nobody_their_session(node: No
     (kid,) = [entry.key_id for entry in store.read(store.signing())]
     store.rotate(store.signing(), node.clock.now(), at_once=True)
     store.remove(kid, node.clock.now())
-    await node.worker.keys.look(thorough=True)
+    await node.worker.base.keys.look(thorough=True)
     second = (await page.ask(node, "GET", "/auth/me")).json
     assert second["session_id"] == first["session_id"]
     assert second["token_id"] != first["token_id"]
@@ -284,7 +284,7 @@ async def test_a_ticket_by_cookie_stands_for_the_token_behind_it(node: Node, oth
     await page.login(node)
     answer = await page.ask(node, "POST", "/auth/tickets")
     assert answer.status == 201
-    token = await other.worker.tickets.redeem(answer.json["ticket"])
+    token = await other.worker.auth.tickets.redeem(answer.json["ticket"])
     assert token is not None
     assert (await other.get("/auth/me", f"Authorization: Bearer {token.decode()}\r\n")).json["user_id"] == "id-alice"
 

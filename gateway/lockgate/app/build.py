@@ -1,0 +1,265 @@
+"""What a worker is made of: four functions, each of which makes one part out of those before it. Nothing opens here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+from lockgate.accounts.captcha import Captchas
+from lockgate.accounts.clients import Clients
+from lockgate.accounts.password_guard import PasswordGuard
+from lockgate.accounts.throttle import REFRESH_WINDOW_S, Allowance, Throttle
+from lockgate.accounts.users import Accounts
+from lockgate.admission.gate import Admission
+from lockgate.admission.open_tokens import OpenTokens, RevocationListener
+from lockgate.admission.overtime import OvertimeBounds
+from lockgate.clock import Clock
+from lockgate.edge.ticker import Ticker
+from lockgate.endpoints import captcha
+from lockgate.errors import ConfigurationError
+from lockgate.forward.services import Services
+from lockgate.forward.tls import tls_towards
+from lockgate.forward.websocket.entry import Entrance
+from lockgate.forward.websocket.leases import Leases
+from lockgate.forward.websocket.socket import Sockets
+from lockgate.identity.issuer import Issuer
+from lockgate.identity.verifier import AccessTokenRules, Verifier
+from lockgate.judge import Judge
+from lockgate.keys.administration import KeyAdministration, TryLock
+from lockgate.keys.reload import LiveKeys, live_keys
+from lockgate.observe.access_log import AccessLog
+from lockgate.observe.audit import Audit
+from lockgate.observe.metrics import Gauges, Metrics
+from lockgate.observe.observer import RequestObserver
+from lockgate.observe.tracing import NONE, Sampler, Tracing
+from lockgate.policy.origins import Origins
+from lockgate.policy.routes import RouteTable
+from lockgate.sessions.access import AccessTokens
+from lockgate.sessions.administration import Administration
+from lockgate.sessions.authenticator import Authenticator
+from lockgate.sessions.cookie_sessions import CookieSessions
+from lockgate.sessions.lifecycle import Sessions
+from lockgate.sessions.oauth_clients import Grants
+from lockgate.sessions.parts import SessionParts, TokenParts
+from lockgate.sessions.refresh_token import RefreshTokens
+from lockgate.sessions.self_service import SelfService
+from lockgate.sessions.session_store import SessionStore
+from lockgate.sessions.tickets import Tickets
+from lockgate.settings import Settings
+from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS, admission_keys
+from lockgate.stores.links import StoreLink, link_to
+from lockgate.stores.lock import try_lock
+from lockgate.stores.redis import connect
+from lockgate.stores.trail import AuditTrail
+from lockgate_common.redis.client import RedisClient
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """Configuration, keys, stores and tables, on which everything else stands.
+
+    Attributes:
+        link: admission's connection to Redis; `redis` serves the gateway's own calls.
+        admission: asks Redis about tokens and rate limits.
+    """
+
+    settings: Settings
+    clock: Clock
+    ticker: Ticker
+    keys: LiveKeys
+    redis: RedisClient
+    link: StoreLink
+    admission: Admission
+    routes: RouteTable
+    origins: Origins
+    sampler: Sampler
+
+    def secrets(self) -> Sequence[bytes]:
+        """The secrets of refresh tokens, cookies and captchas that are in use."""
+        return self.keys.ring.value.refresh_secrets
+
+
+def build_foundation(settings: Settings, clock: Clock, admission_timeout_s: float) -> Foundation:
+    """Read keys and tables, and make the connections to Redis.
+
+    Raises:
+        ConfigurationError: something is missing or wrong.
+    """
+    if settings.redis_url is None:
+        raise ConfigurationError("redis_url is not set; `lockgate dev` brings a Redis of its own")
+    redis = connect(settings.redis_url.get_secret_value())
+    link = link_to(redis, admission_timeout_s)
+    routes = RouteTable.compile(settings)
+    return Foundation(
+        settings=settings,
+        clock=clock,
+        ticker=Ticker(clock),
+        keys=live_keys(settings, clock),
+        redis=redis,
+        link=link,
+        admission=Admission(link, clock),
+        routes=routes,
+        origins=Origins(routes, settings),
+        sampler=Sampler(settings.tracing.share) if settings.tracing.endpoint else NONE,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Logging in, going on with a session, ending it, and what administrators do.
+
+    Attributes:
+        key_lock: held while keys are changed.
+        drawing, refreshing, revoking: how often an address may have a captcha drawn, refresh and revoke.
+    """
+
+    verifier: Verifier
+    accounts: Accounts
+    audit: Audit
+    trail: AuditTrail
+    captchas: Captchas
+    cookies: CookieSessions
+    tickets: Tickets
+    sessions: Sessions
+    own: SelfService
+    grants: Grants
+    administration: Administration
+    key_administration: KeyAdministration
+    key_lock: TryLock
+    drawing: Allowance
+    refreshing: Allowance
+    revoking: Allowance
+
+
+def build_auth(base: Foundation) -> Auth:
+    """Make what stands behind `/auth` and `/admin`."""
+    settings, redis, clock, token = base.settings, base.redis, base.clock, base.settings.token
+    captchas, accounts, trail = Captchas(redis, base.secrets), _accounts(base), AuditTrail(redis, settings.audit.length)
+    tokens = _tokens(base)
+    parts = SessionParts(
+        redis=redis,
+        session_store=SessionStore(redis, token, clock, settings.store.wait_replicas),
+        accounts=accounts,
+        clients=Clients(redis, clock, settings.store.wait_replicas),
+        audit=Audit(trail, clock),
+        token=token,
+    )
+    guard = PasswordGuard(Throttle(redis, settings.login), captchas, accounts.with_password)
+    cookies = CookieSessions(
+        parts, tokens, mode=settings.server.session_cookie, link=base.link, keys=base.secrets, clock=clock
+    )
+    per_address = partial(Allowance, redis, limit=settings.login.refresh_limit, window_s=REFRESH_WINDOW_S)
+    key_lock = partial(try_lock, redis, KEYS_LOCK, KEYS_LOCK_MS)
+    return Auth(
+        verifier=tokens.verifier,
+        accounts=accounts,
+        audit=parts.audit,
+        trail=trail,
+        captchas=captchas,
+        cookies=cookies,
+        tickets=Tickets(redis, token.tickets_per_user),
+        sessions=Sessions(parts, tokens, cookies=cookies, guard=guard),
+        own=SelfService(parts, guard=guard),
+        grants=Grants(parts, tokens, welcome=base.admission.judge_token),
+        administration=Administration(parts),
+        key_administration=KeyAdministration(settings, key_lock, parts.audit, clock),
+        key_lock=key_lock,
+        drawing=Allowance(redis, name="captcha", limit=captcha.ALLOWANCE, window_s=captcha.ALLOWANCE_S),
+        refreshing=per_address(name="refresh"),
+        revoking=per_address(name="revoke"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DataPath:
+    """What forwarded requests, WebSockets and streams pass.
+
+    Attributes:
+        open_tokens: what is open, and the tokens it lives by; `revocations` hears what ends them.
+    """
+
+    judge: Judge
+    services: Services
+    open_tokens: OpenTokens
+    revocations: RevocationListener
+    sockets: Sockets
+
+
+def build_data_path(base: Foundation, auth: Auth) -> DataPath:
+    """Make what stands between the edge and the services."""
+    settings, ticker, clock = base.settings, base.ticker, base.clock
+    limits = settings.limits
+    services = Services(
+        base.routes,
+        settings.upstream,
+        base.keys.links,
+        ticker,
+        base.sampler,
+        prefix=urlsplit(settings.server.public_url or "").path.rstrip("/"),
+    )
+    open_tokens = OpenTokens(
+        base.admission,
+        base.keys.ring,
+        ticker,
+        clock,
+        leeway_s=settings.token.leeway_s,
+        stream_idle_s=settings.upstream.stream_idle_s,
+        overtime=OvertimeBounds(limits.after_expiry_s, limits.body_rate, 2 * limits.body_idle_s),
+    )
+    judge = Judge(Authenticator(auth.verifier, auth.cookies, auth.tickets, base.origins), base.admission)
+    sockets = Sockets(
+        settings.websocket,
+        Leases(base.redis, settings.websocket.per_user, ticker),
+        open_tokens,
+        Entrance(judge, base.origins, auth.tickets, services.by_route),
+        ticker,
+        clock,
+    )
+    return DataPath(judge, services, open_tokens, RevocationListener(base.redis, open_tokens), sockets)
+
+
+@dataclass(frozen=True, slots=True)
+class Observability:
+    """Metrics, access log and spans."""
+
+    metrics: Metrics
+    tracing: Tracing | None
+    observer: RequestObserver
+
+
+def build_observability(base: Foundation, gauges: Gauges) -> Observability:
+    """Make what requests are counted and written down by."""
+    settings = base.settings
+    metrics = Metrics(gauges)
+    tracing = Tracing(settings.tracing, base.sampler, base.clock) if settings.tracing.endpoint else None
+    access_log = AccessLog(base.clock) if settings.log.access else None
+    if access_log is not None:
+        base.ticker.listen(lambda _: access_log.flush())
+    return Observability(metrics, tracing, RequestObserver(metrics, access_log, tracing))
+
+
+def _tokens(base: Foundation) -> TokenParts:
+    ring, clock, token = base.keys.ring, base.clock, base.settings.token
+    issuer = Issuer(ring, issuer=token.issuer, audience=token.audience, life_s=token.access_life_s, clock=clock)
+    verifier = Verifier(
+        ring,
+        AccessTokenRules(token.issuer, token.audience, token.leeway_s, token.access_life_s),
+        clock,
+        cache_size=token.signature_cache,
+        keys_of=admission_keys,
+        on_unknown_key=base.keys.hurry,
+    )
+    return TokenParts(AccessTokens(issuer, base.settings.roles), issuer, RefreshTokens(base.secrets), verifier)
+
+
+def _accounts(base: Foundation) -> Accounts:
+    settings, service = base.settings, base.settings.accounts.service
+    return Accounts(
+        settings.addresses(service),
+        lambda: base.keys.links.value.outbound(service),
+        timeout_s=settings.accounts.timeout_s,
+        clock=base.clock,
+        tls=tls_towards(settings.addresses(service), settings.upstream),
+    )

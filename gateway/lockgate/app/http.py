@@ -1,0 +1,78 @@
+"""The FastAPI application behind the gateway's own paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Depends, FastAPI
+
+from lockgate.app.build import Auth, DataPath, Foundation
+from lockgate.endpoints import (
+    admin,
+    auth,
+    captcha,
+    forward_auth,
+    health,
+    login,
+    metadata,
+    oauth,
+    openapi,
+    problems,
+    sessions,
+    tickets,
+    well_known,
+)
+from lockgate.endpoints.asking import store_of
+from lockgate.endpoints.browser import Browser
+from lockgate.identity.session_cookie import NAMES
+from lockgate.pipeline import Pipeline
+
+
+def make_application(
+    base: Foundation, auth_parts: Auth, path: DataPath, pipeline: Pipeline, checks: Mapping[str, health.Check]
+) -> FastAPI:
+    """Put the routers together.
+
+    Args:
+        base: configuration, keys and stores.
+        auth_parts: what is behind `/auth` and `/admin`.
+        path: the data path, whose judge identifies callers.
+        pipeline: judges what front proxies hold.
+        checks: of `/readyz`, by name.
+    """
+    settings, judge = base.settings, path.judge
+    app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    problems.install(app)
+    _include_auth(app, base, auth_parts, path)
+    app.include_router(metadata.router(settings.token.issuer, settings.public_url, settings.scopes))
+    app.include_router(tickets.router(auth_parts.tickets, judge, auth_parts.cookies))
+    app.include_router(forward_auth.router(pipeline, settings.limits.target_bytes))
+    app.include_router(well_known.router(well_known.PublishedKeys(base.keys.ring, settings.keys.publish_delay_s)))
+    app.include_router(health.router(checks))
+    cookie = NAMES[settings.server.session_cookie].decode("ascii")
+    descriptions = openapi.Descriptions(base.routes, base.keys.links, base.clock, cookie)
+    to_everybody = settings.server.openapi == "everybody"
+    app.include_router(openapi.router(app, descriptions, judge, to_everybody=to_everybody))
+    return app
+
+
+def _include_auth(app: FastAPI, base: Foundation, parts: Auth, path: DataPath) -> None:
+    """Add the calls that need Redis: while Redis is known to be away, they are refused at once."""
+
+    def routes() -> list[dict[str, Any]]:
+        states = path.services.states()
+        return [admin.route_json(route, states) for route in base.routes.routes]
+
+    browser = Browser(parts.cookies, base.origins)
+    desk = admin.AdminParts(parts.administration, parts.key_administration, parts.trail, routes, base.settings.scopes)
+    needs_store = [Depends(store_of(lambda: base.link.connected))]
+    for router in (
+        login.router(parts.sessions, parts.grants, browser, parts.refreshing),
+        auth.router(parts.sessions, parts.grants, path.judge, browser, parts.revoking),
+        captcha.router(parts.captchas, parts.drawing),
+        sessions.router(parts.own, path.judge),
+        oauth.router(parts.grants, parts.sessions, parts.refreshing),
+        admin.router(desk, path.judge),
+    ):
+        app.include_router(router, dependencies=needs_store)
