@@ -20,3 +20,7 @@ class StoreUnavailableError(LockgateError):
 
 class StoreRefusedError(StoreUnavailableError):
     """Redis answers and cannot be used as it, or the way to it, is configured; that does not heal by itself."""
+
+
+class UnconfirmedError(StoreUnavailableError):
+    """It was written, and too few replicas have confirmed that they have it, too."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from lockgate.app.worker import ADMISSION_TIMEOUT_S
 from lockgate.errors import Reason, Refusal
 from lockgate.stores.layout import ENDED_CHANNEL, UserKeys
 from lockgate.stores.redis import connect
-from lockgate_common.redis.sentinel import LEASE_S, MasterPool, Mastership
+from lockgate_common.redis.sentinel import MasterPool
 from tests.gateway.admission.rig import claims
 from tests.gateway.endpoints.rig import Caller, Users
 from tests.support import node as nodes
@@ -190,25 +189,3 @@ async def test_without_most_sentinels_nobody_is_let_in(group: SentinelGroup, cal
     assert status == 503
     group.sentinels[1].start()
     assert set(await until_welcome(caller, access)) <= {503}
-
-
-async def test_a_master_is_believed_from_before_the_sentinels_were_asked(group: SentinelGroup) -> None:
-    """R-220: a worker that was stopped while it asked, or since, believes nobody until it has asked again."""
-    times = iter([10.0, 10.1, 10.0 + LEASE_S - 0.01, 10.0 + LEASE_S, 20.0, 20.0 + LEASE_S])
-    last = [0.0]
-
-    def now() -> float:
-        last[0] = next(times, last[0])
-        return last[0]
-
-    async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(one.client()) for one in group.sentinels]
-        mastership = Mastership(clients, redis_groups.MASTER, now)
-        address = (HOST, (await group.master()).port)
-        await mastership.renew()  # asked at 10.0, learnt at 10.1
-        assert mastership.believes(address)
-        assert not mastership.believes((HOST, 1))
-        assert not mastership.believes(address)
-        await mastership.renew()  # asked at 20.0, and stopped for as long as the lease
-        assert not mastership.believes(address)
-        await mastership.aclose()

@@ -60,9 +60,9 @@ def _connect_to_server(address: Server, timeout_s: float) -> Redis:
 
 def _connect_to_master(address: Group, timeout_s: float) -> Redis:
     waiting = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S, "retry": None}
-    sentinel_options = {**waiting, **address.sentinel_login, **_tls_options(address)}
+    sentinel_options = {**waiting, **address.sentinel_login, **tls_options(address)}
     sentinels = Sentinels(address.hosts, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]  # redis-py
-    options: dict[str, Any] = {**address.login, **_tls_options(address)}
+    options: dict[str, Any] = {**address.login, **tls_options(address)}
     client: Redis = sentinels.master_for(
         address.service,
         connection_pool_class=MasterPool,
@@ -75,7 +75,7 @@ def _connect_to_master(address: Group, timeout_s: float) -> Redis:
 
 
 def _connect_to_cluster(address: Group, timeout_s: float) -> ClusterClient:
-    options: dict[str, Any] = {**address.login, **_tls_options(address)}
+    options: dict[str, Any] = {**address.login, **tls_options(address)}
     return ClusterClient(
         startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
         # As everywhere: a failure is told at once, and not tried again behind the caller's back. GETDEL, for one,
@@ -88,5 +88,6 @@ def _connect_to_cluster(address: Group, timeout_s: float) -> ClusterClient:
     )
 
 
-def _tls_options(address: Group) -> dict[str, Any]:
+def tls_options(address: Group) -> dict[str, Any]:
+    """What a client takes for TLS; nothing without."""
     return {} if address.tls is None else {"ssl": True, **address.tls}

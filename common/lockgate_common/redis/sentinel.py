@@ -258,24 +258,38 @@ class Sentinels(Sentinel):
 
 
 class _Leased(SentinelManagedConnection):
-    """A reply counts only while its server is believed: one that came late is as good as none."""
+    """A reply counts only if its server has been the master since the command was sent.
+
+    A subscriber waits for longer than a lease, so the Sentinels are asked once more after a late reply.
+    """
+
+    _sent_to: Master | None = None
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: ANN401, FBT001, FBT002 - redis-py's
         """Send, to a master that is believed."""
-        await self.connection_pool.mastership.current()
+        self._sent_to = await self.connection_pool.mastership.current()
         await super().send_packed_command(command, check_health)
 
     async def read_response(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - redis-py's
         """Read one reply.
 
         Raises:
-            RedisConnectionError: whoever it is from is not believed to be the master.
+            RedisConnectionError: its server is not believed to be the master.
         """
         reply = await super().read_response(*args, **options)
         if not self.connection_pool.mastership.believes((self.host, self.port)):
-            await self.disconnect(nowait=True)
-            raise RedisConnectionError("a reply of what may not be the master any more")
+            await self._renew()
         return reply
+
+    async def _renew(self) -> None:
+        """Have the lease of the same master in the same configuration renewed, or close the connection."""
+        try:
+            master = await self.connection_pool.mastership.current()
+            if master != self._sent_to or master.address != (self.host, self.port):
+                raise RedisConnectionError("a reply of what may not be the master any more")  # noqa: TRY301 - closed below
+        except BaseException:
+            await self.disconnect(nowait=True)
+            raise
 
 
 class _LeasedTls(_Leased, SentinelManagedSSLConnection):
@@ -293,6 +307,12 @@ class MasterPool(SentinelConnectionPool):
         options["connection_class"] = _LeasedTls if options.pop("ssl", False) else _Leased
         super().__init__(service_name, sentinel_manager, **options)  # type: ignore[no-untyped-call]  # redis-py
         self.mastership = sentinel_manager.mastership = Mastership(sentinel_manager.sentinels, service_name)
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - redis-py's
+        """A connection to the master that is believed now; idle connections to another one are closed."""
+        if (await self.mastership.current()).address != self.master_address:
+            await self.get_master_address()  # type: ignore[no-untyped-call]  # redis-py
+        return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]  # redis-py
 
     async def aclose(self) -> None:
         """Close all of them."""

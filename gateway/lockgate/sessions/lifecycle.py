@@ -20,7 +20,7 @@ from lockgate.sessions.cookie_sessions import CookieSessions, Held
 from lockgate.sessions.parts import SessionParts, TokenParts
 from lockgate.sessions.refresh_token import RefreshClaim, new_sid
 from lockgate.sessions.session_store import Outcome, Session
-from lockgate.stores.script import UnconfirmedError
+from lockgate_common.errors import UnconfirmedError
 
 MAX_AGENT = 200
 

@@ -11,18 +11,14 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import MovedError, NoScriptError
 
-from lockgate.errors import StoreUnavailableError
 from lockgate.stores.redis import store_errors
+from lockgate_common.errors import UnconfirmedError
 from lockgate_common.redis.client import RedisClient
 from lockgate_common.redis.cluster import ClusterClient
 from lockgate_common.redis.sentinel import MasterPool
 
 CONFIRM_MS: Final = 300
 """How long replicas may take to confirm a write; less than a command may take in all."""
-
-
-class UnconfirmedError(StoreUnavailableError):
-    """It was written, and too few replicas have confirmed that they have it, too."""
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ from lockgate_shop.kit.problem import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from lockgate_shop.kit.data.redis import RedisClient
+    from lockgate_common.redis.client import RedisClient
 
 MAX_LINES: Final = 50
 MAX_QUANTITY: Final = 1_000

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from lockgate_shop.kit.data.redis import REDIS_FAULTS, connect
+from lockgate_common.redis.faults import REDIS_FAULTS
+from lockgate_shop.kit.data.redis import connect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator

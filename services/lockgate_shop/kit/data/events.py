@@ -32,13 +32,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from lockgate_shop.kit.data.redis import REDIS_FAULTS, pubsub, store_errors, tag
+from lockgate_common.redis.client import subscribe
+from lockgate_common.redis.faults import REDIS_FAULTS
+from lockgate_shop.kit.data.redis import store_errors, tag
 from lockgate_shop.kit.problem import Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
-    from lockgate_shop.kit.data.redis import RedisClient
+    from lockgate_common.redis.client import RedisClient
 
 log = structlog.get_logger("service")
 
@@ -220,7 +222,7 @@ class Feed:
         """Wake the followers of whose stream has grown, on whatever node that was."""
         while True:
             try:
-                async with await pubsub(self._redis) as channel:
+                async with await subscribe(self._redis) as channel:
                     await channel.subscribe(self._channel)
                     while True:
                         notice = await channel.get_message(timeout=_LISTEN_S)

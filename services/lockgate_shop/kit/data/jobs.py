@@ -37,7 +37,7 @@ from uuid import UUID
 import structlog
 
 from lockgate_common.redis.address import CLUSTER, Server, read_address
-from lockgate_shop.kit.data.redis import tls_options
+from lockgate_common.redis.client import tls_options
 from lockgate_shop.kit.errors import LockgateError, StoreUnavailableError
 
 if TYPE_CHECKING:
