@@ -82,7 +82,7 @@ def test_of_racing_threads_one_wins_and_all_read_its_key(tmp_path: Path) -> None
 @pytest.mark.process
 def test_of_racing_processes_one_wins_and_all_read_its_key(tmp_path: Path) -> None:
     program = (
-        "import sys; from trust import LinkKeys, create_link; sys.stdin.read(1);"
+        "import sys; from lockgate_trust import LinkKeys, create_link; sys.stdin.read(1);"
         "made = create_link(sys.argv[1], 'gateway', 'orders');"
         "print(made, LinkKeys.load(sys.argv[1], 'gateway').outbound('orders').secret.hex())"
     )

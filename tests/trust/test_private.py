@@ -34,7 +34,7 @@ try:
 except PrivateFileError as error:
     print(error)
 """
-    return said_by("from trust import PrivateFileError, read_private", program, account=account, groups=groups)
+    return said_by("from lockgate_trust import PrivateFileError, read_private", program, account=account, groups=groups)
 
 
 @pytest.mark.parametrize(
