@@ -10,10 +10,10 @@ DEFAULT_CAPACITY: Final = 131_072
 class ReplayGuard:
     """Lets each signature pass once, for as long as it is accepted.
 
-    Its limits: it remembers for one process, so a captured request may be played once at each other process of the same
-    service while it lasts (10 s, and the leeway); it forgets when the process restarts. It is meant for one event loop
-    and is not safe to share between threads. Only valid signatures may be shown to it, so that nobody without a link
-    key can fill it.
+    Its limits: it remembers for one process, so a captured request may be played once at each other process of the
+    same service while it lasts (10 s, and the leeway), by an attacker that reads the traffic between gateway and
+    service; it forgets when the process restarts. It is meant for one event loop and is not safe to share between
+    threads. Only valid signatures may be shown to it, so that nobody without a link key can fill it.
 
     Args:
         capacity: how many signatures are remembered, about 150 bytes each, for 30 s each. When it is reached, further

@@ -1,4 +1,7 @@
-"""The queue in front of the users service."""
+"""The queue in front of the users service.
+
+docs/decisions/0089 says why it is short.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 They are in Redis, so that one that is removed is refused by every node from the next request on. Secrets are made here,
 256 random bits, and stored as SHA-256: what nobody could guess needs no slow hash.
+
+docs/decisions/0041 says why they are there, and why a plain SHA-256 is enough.
 """
 
 from __future__ import annotations

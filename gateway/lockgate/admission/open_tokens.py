@@ -6,6 +6,8 @@ They also end with the key that signed the token, as soon as this worker has lea
 Redis for what has just been revoked, on any node. A message is only a hint to ask: what counts is what Redis holds,
 asked the same way as for a request. So a message that came twice, late, or after the user has logged in again does no
 harm; nor does a lost one, because after each new subscription the worker asks about everything that is open.
+
+docs/decisions/0032 says why a message alone decides nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How long a response goes on whose token ran out while it was sent; for one that was revoked there is no such time."""
+"""How long a response goes on whose token ran out while it was sent; for one that was revoked there is no such time.
+
+docs/decisions/0106 says why it may go on at all.
+"""
 
 from __future__ import annotations
 

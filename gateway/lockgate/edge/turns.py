@@ -1,4 +1,7 @@
-"""Begins calls to the gateway itself one after the other, so that any number of them leaves room for all else."""
+"""Begins calls to the gateway itself one after the other, so that any number of them leaves room for all else.
+
+docs/decisions/0089 has the floods that this withstands.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 There is one spelling of each message here. Everything a lenient parser would repair (bare line feeds, folded lines,
 blanks before a colon, several lengths) is refused, because two parsers that repair it differently are a way to smuggle
 a request past one of them.
+
+docs/decisions/0002 says why no library does this.
 """
 
 from __future__ import annotations

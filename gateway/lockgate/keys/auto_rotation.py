@@ -7,9 +7,9 @@ gives back), looks again, and makes the step. On one machine a file lock exclude
 lock runs out in the middle of a step, two nodes may publish a key each: both keys verify, and one of them will sign.
 Nothing is lost, so the lock needs no fencing.
 
-Link keys are left to the command: the two ends of a link may hold copies (decision 10), and a gateway cannot know
-whether the copy at the other end has followed. Keys in a folder that is mounted read-only cannot be rotated by age;
-the gateway says so in its log and goes on.
+Link keys are left to the command: the two ends of a link may hold copies (docs/decisions/0010), and a gateway cannot
+know whether the copy at the other end has followed. Keys in a folder that is mounted read-only cannot be rotated by
+age; the gateway says so in its log and goes on.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ into a file, so that one rotation of a link takes three commands instead of two.
     link key         life of a signature (10 s) + 3 leeways + publish delay
 
 The publish delay counts because a node that has not read the last change yet still signs with the old key. The three
-leeways are those of decision 125: the signer is ahead, the verifier is behind, and so may the clock be that made the
-key passive.
+leeways are those of docs/decisions/0125: the signer is ahead, the verifier is behind, and so may the clock be that
+made the key passive.
 
 Each entry carries `state` and `since`. Of refresh secrets and link keys the first one in the file signs, so the
 commands write the active key first, and a file that was written by hand needs neither member. An entry without a time

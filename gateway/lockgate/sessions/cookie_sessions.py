@@ -5,6 +5,8 @@ cookie opens it once, has the verifier judge it like one that came in `Authoriza
 about it like about any other: so what ends a token ends a cookie's, on every node, with the next request. When the
 token is old, the account is read again and the next one is made, as at a refresh (R-147). The cookie stays the same:
 no answer but those to a login and to a logout says anything of it, so no race can take it away.
+
+docs/decisions/0080 says why the cookie stands for a token and never changes.
 """
 
 from __future__ import annotations

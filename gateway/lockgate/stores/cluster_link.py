@@ -33,7 +33,7 @@ The slot of a key costs 0.4 µs; a renewal of the slot map 8.5 ms, at most twice
 out of place. The whole question, three masters by TCP on the same machine: 29, 17, 4.6 and 3.4 µs of the worker's CPU
 with 1, 8, 64 and 200 users in a tick. 200 users in one tick are one read at each of three masters. On one server
 nothing changed: 16.0 to 16.5, 3.3 to 3.4 and 1.8 µs a question with 1, 8 and 64 in a tick before; 16.4 to 16.6, 3.1 to
-3.2 and 1.6 to 2.1 after (measured in turns on a busy machine; decision 3).
+3.2 and 1.6 to 2.1 after (measured in turns on a busy machine; docs/decisions/0003).
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 redis-py makes the connection, so that addresses, TLS and authentication stay its business. After that the bytes are
 ours: an answer is a callback, not a coroutine that has to be woken up for each request.
+
+docs/decisions/0003 has the reasons and the price.
 """
 
 from __future__ import annotations

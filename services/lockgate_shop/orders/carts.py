@@ -16,7 +16,7 @@ Twenty changes at once on one cart all succeed. A change takes 5 to 10 ms with i
 
 A cart is gone 30 days after its last change. While Redis is away, carts are 503, and buying with a list of items goes
 on. Prices are not in the cart; `GET /orders/cart/quote` asks products. Behind Sentinels an acknowledged change
-outlives the master (decision 140).
+outlives the master (docs/decisions/0140).
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 What is about to happen is stored before anything is taken: a checkout, whose id becomes the order's and names the
 reservation. The order is stored in one transaction with the end of its checkout. Whoever finds a checkout that was left
 behind can therefore take it back, in one transaction, and then give its stock back as often as it takes.
+
+docs/decisions/0060 has the races, and what was not chosen.
 """
 
 from __future__ import annotations

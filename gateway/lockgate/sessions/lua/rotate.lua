@@ -1,11 +1,12 @@
 -- One use of a refresh token, as one step: of any number of simultaneous uses, all get the same successor, are told to
 -- come back, or end the session. The grace begins when the step is taken, however late that is.
 --
--- A scope only ever narrows: a later refresh without a scope gets the narrowed one, and a refresh that asks for more is
--- refused. RFC 6749 section 6 would let a client ask for less once and for everything the next time, so a thief of the
--- narrowed token would get more than the token shows. The check comes before anything changes, so a refused request costs
--- no generation; a token that was used before ends its session whatever scope it asks for. A client that wants
--- both keeps the wide session and logs in once more for the narrow one.
+-- A crowd is told to come back, and keeps its session (docs/decisions/0090); the time is that of Redis
+-- (docs/decisions/0115). A scope only ever narrows: a later refresh without a scope gets the narrowed one, and a
+-- refresh that asks for more is refused. RFC 6749 section 6 would let a client ask for less once and for everything
+-- the next time, so a thief of the narrowed token would get more than the token shows. The check comes before anything
+-- changes, so a refused request costs no generation; a token that was used before ends its session whatever scope it
+-- asks for. A client that wants both keeps the wide session and logs in once more for the narrow one.
 --
 -- KEYS  1 session (hash)   2 ended marker   3 index of sessions   4 epoch
 -- ARGV  1 sid   2 generation presented   3 time of the node   4 grace   5 idle life
