@@ -27,6 +27,11 @@ class _Answer(NamedTuple):
     """The word of RFC 6749, 6750 or 7009 for it, where there is one."""
 
 
+# Equal on purpose: a client must not learn which check failed (RFC 6750 section 3.1).
+_INVALID_TOKEN: Final = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+_INVALID_REFRESH: Final = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+
+
 class Reason(Enum):
     """Every reason to refuse a request, with the answer a client gets for it.
 
@@ -70,23 +75,23 @@ class Reason(Enum):
     NO_CREDENTIALS = _Answer(401, "credentials_required", "Credentials are required")
     REPEATED_CREDENTIALS = _Answer(400, "repeated_credentials", "Credentials were sent twice", "invalid_request")
     MALFORMED_CREDENTIALS = _Answer(400, "malformed_credentials", "The credentials are malformed", "invalid_request")
-    TOKEN_MALFORMED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    TOKEN_WRONG_TYPE = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    TOKEN_UNKNOWN_KEY = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    TOKEN_BAD_SIGNATURE = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    TOKEN_BAD_CLAIMS = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    TOKEN_MALFORMED = _INVALID_TOKEN
+    TOKEN_WRONG_TYPE = _INVALID_TOKEN
+    TOKEN_UNKNOWN_KEY = _INVALID_TOKEN
+    TOKEN_BAD_SIGNATURE = _INVALID_TOKEN
+    TOKEN_BAD_CLAIMS = _INVALID_TOKEN
     TOKEN_EXPIRED = _Answer(401, "token_expired", "The access token has expired", "invalid_token")
-    TOKEN_NOT_YET_VALID = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    TOKEN_WRONG_AUDIENCE = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    TOKEN_REVOKED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    SESSION_ENDED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    EPOCH_RAISED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    TICKET_UNKNOWN = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    COOKIE_MALFORMED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    COOKIE_UNKNOWN = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    COOKIE_EXPIRED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    COOKIE_CLOSED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-    COOKIE_OUTDATED = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
+    TOKEN_NOT_YET_VALID = _INVALID_TOKEN
+    TOKEN_WRONG_AUDIENCE = _INVALID_TOKEN
+    TOKEN_REVOKED = _INVALID_TOKEN
+    SESSION_ENDED = _INVALID_TOKEN
+    EPOCH_RAISED = _INVALID_TOKEN
+    TICKET_UNKNOWN = _INVALID_TOKEN
+    COOKIE_MALFORMED = _INVALID_TOKEN
+    COOKIE_UNKNOWN = _INVALID_TOKEN
+    COOKIE_EXPIRED = _INVALID_TOKEN
+    COOKIE_CLOSED = _INVALID_TOKEN
+    COOKIE_OUTDATED = _INVALID_TOKEN
 
     # What they may do.
     ORIGIN_REFUSED = _Answer(403, "origin_refused", "Pages of this origin may not connect")
@@ -110,13 +115,13 @@ class Reason(Enum):
     LOGIN_THROTTLED = _Answer(429, "too_many_attempts", "Too many attempts; solve a captcha or try again later")
     PASSWORD_REFUSED = _Answer(400, "invalid_grant", "The current password is wrong", "invalid_grant")
     PASSWORD_UNACCEPTABLE = _Answer(400, "invalid_password", "The new password is not acceptable", "invalid_request")
-    REFRESH_MALFORMED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
-    REFRESH_UNKNOWN = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
-    REFRESH_EXPIRED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+    REFRESH_MALFORMED = _INVALID_REFRESH
+    REFRESH_UNKNOWN = _INVALID_REFRESH
+    REFRESH_EXPIRED = _INVALID_REFRESH
     REFRESH_REUSED = _Answer(400, "refresh_reused", "The refresh token is not valid", "invalid_grant")
-    ACCOUNT_CLOSED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
-    PASSWORD_OUTDATED = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
-    REFRESH_FOREIGN = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+    ACCOUNT_CLOSED = _INVALID_REFRESH
+    PASSWORD_OUTDATED = _INVALID_REFRESH
+    REFRESH_FOREIGN = _INVALID_REFRESH
     REFRESH_CROWDED = _Answer(429, "too_many_refreshes", "This refresh token was used too often; use the one after it")
     COOKIES_OFF = _Answer(400, "cookies_off", "There are no session cookies here", "invalid_request")
 

@@ -24,14 +24,13 @@ import secrets
 import unicodedata
 from collections import deque
 from enum import Enum
-from importlib.resources import files
 from typing import Final
 
 from lockgate.edge.client_address import network
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.settings import LoginSettings
 from lockgate.stores.layout import allowance_key, login_keys
-from lockgate.stores.script import Script
+from lockgate.stores.script import Script, read_script
 from lockgate_common.redis.client import RedisClient
 
 REFRESH_WINDOW_S: Final = 60
@@ -65,7 +64,7 @@ class Throttle:
 
     def __init__(self, redis: RedisClient, login: LoginSettings) -> None:
         self._login = login
-        self._script = Script(redis, _source("throttle.lua"))
+        self._script = Script(redis, read_script(__package__, "throttle.lua"))
         self._owed: deque[tuple[str, str, str]] = deque(maxlen=MAX_OWED)
 
     async def enter(self, username: str, address: str, *, solved: bool, attempt: str = "") -> Refusal | None:
@@ -147,7 +146,7 @@ class Allowance:
         self._name = name
         self._limit = limit
         self._window_s = window_s
-        self._script = Script(redis, _source("allowance.lua"))
+        self._script = Script(redis, read_script(__package__, "allowance.lua"))
 
     async def spend(self, address: str, cost: int = 1) -> Refusal | None:
         """Take from what an address may have; a refusal with Retry-After where it is used up.
@@ -194,7 +193,3 @@ def used_up(limit: int, wait_ms: int) -> tuple[tuple[str, str], ...]:
         ("RateLimit-Reset", wait_s),
         ("Retry-After", wait_s),
     )
-
-
-def _source(name: str) -> str:
-    return files(__package__).joinpath("lua", name).read_text(encoding="utf-8")

@@ -16,7 +16,6 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from importlib.resources import files
 from typing import Any, Final
 
 from lockgate.clock import Clock
@@ -33,7 +32,7 @@ from lockgate.stores.layout import (
     slack_ms,
 )
 from lockgate.stores.redis import store_errors
-from lockgate.stores.script import Script
+from lockgate.stores.script import Script, read_script
 from lockgate_common.redis.client import RedisClient
 
 MAX_REPEATS: Final = 20
@@ -384,8 +383,7 @@ class SessionStore:
 
 def _source(name: str) -> str:
     """A script, after what all of them share."""
-    folder = files(__package__).joinpath("lua")
-    return "".join(folder.joinpath(part).read_text(encoding="utf-8") for part in ("sessions.lua", name))
+    return "".join(read_script(__package__, part) for part in ("sessions.lua", name))
 
 
 def _pairs(parts: Sequence[bytes]) -> dict[bytes, bytes]:

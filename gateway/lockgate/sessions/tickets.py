@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from importlib.resources import files
 from typing import Final
 
 from lockgate.accounts.throttle import used_up
@@ -29,7 +28,7 @@ from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import UnverifiedToken
 from lockgate.stores.layout import TICKET_LIFE_S, UserKeys, ticket_key
 from lockgate.stores.redis import store_errors
-from lockgate.stores.script import Script
+from lockgate.stores.script import Script, read_script
 from lockgate_common.redis.client import RedisClient
 
 _SECRET_BYTES: Final = 32
@@ -49,8 +48,7 @@ class Tickets:
     def __init__(self, redis: RedisClient, most: int) -> None:
         self._redis = redis
         self._most = most
-        source = files(__package__).joinpath("lua", "ticket.lua").read_text(encoding="utf-8")
-        self._make_room = Script(redis, source)
+        self._make_room = Script(redis, read_script(__package__, "ticket.lua"))
 
     async def issue(self, token: UnverifiedToken, sub: str) -> str | Refusal:
         """A ticket for a token of `sub` that was let in just now; good for `TICKET_LIFE_S`, once.

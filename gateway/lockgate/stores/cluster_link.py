@@ -51,7 +51,7 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, MovedError
 
 from lockgate.stores.layout import KEYS_OF_A_QUESTION
-from lockgate.stores.link import AWAY, CONNECT_S, Callback, Command, RedisLink, Replies, call_back
+from lockgate.stores.link import AWAY, CONNECT_S, Callback, Command, RedisLink, Replies, call_back, do_nothing
 from lockgate_common.background import BackgroundTasks
 from lockgate_common.redis.cluster import ClusterClient
 from lockgate_common.redis.faults import REDIS_FAULTS
@@ -157,7 +157,7 @@ class ClusterLink:
         self._links: dict[str, NodeLink] = {}
         self._stale = asyncio.Event()
         self._tasks = BackgroundTasks()
-        self._on_connected: Callable[[], None] = _nothing
+        self._on_connected: Callable[[], None] = do_nothing
 
     @property
     def connected(self) -> bool:
@@ -350,7 +350,3 @@ def _slot(key: bytes | str | int) -> int:
 def _connection(node: ClusterNode) -> AbstractConnection:
     """A connection of redis-py's own kind, but none that its client counts and uses."""
     return node.connection_class(**node.connection_kwargs)
-
-
-def _nothing() -> None:
-    """Nobody listens."""

@@ -74,7 +74,7 @@ class RedisLink(asyncio.Protocol):
     def __init__(self, make_connection: MakeConnection, timeout_s: float) -> None:
         self._make_connection = make_connection
         self._timeout_s = timeout_s
-        self._on_connected: Callable[[], None] = _nothing
+        self._on_connected: Callable[[], None] = do_nothing
         self._reader: Any = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self._connection: AbstractConnection | None = None
@@ -253,5 +253,5 @@ class RedisLink(asyncio.Protocol):
             call_back(callback, None)
 
 
-def _nothing() -> None:
-    """Nobody listens."""
+def do_nothing() -> None:
+    """The callback of a link that has no listener."""

@@ -25,14 +25,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import StoreUnavailableError
 from lockgate.stores.layout import SOCKET_LEASE_MS, UserKeys
 from lockgate.stores.redis import store_errors
-from lockgate.stores.script import Script
+from lockgate.stores.script import Script, read_script
 from lockgate_common.background import BackgroundTasks
 from lockgate_common.redis.client import RedisClient
 
@@ -66,7 +65,7 @@ class Leases:
     def __init__(self, redis: RedisClient, per_user: int, ticker: Ticker) -> None:
         self._redis = redis
         self._per_user = per_user
-        self._script = Script(redis, files(__package__).joinpath("lease.lua").read_text(encoding="utf-8"))
+        self._script = Script(redis, read_script(__package__, "lease.lua"))
         self._held: dict[str, set[str]] = {}
         self._renewed = ticker.now
         self._tasks = BackgroundTasks()
