@@ -17,10 +17,12 @@ from lockgate_shop.kit.errors import StoreUnavailableError
 from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.carts import Carts
 from tests.services.test_redis_groups import WITHIN_S, do_one_job
+from tests.support.certificate import make_certificate
 from tests.support.redis_server import running, users_of_guide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.process
 
@@ -78,6 +80,20 @@ async def test_a_cache_needs_no_more_than_the_guide_says(place: str) -> None:
     await cache.read(key, load)
     assert loaded == [key, key]
     await cache.close()
+
+
+@pytest.mark.process
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("unclosed_streams")
+async def test_a_queue_trusts_the_certificates_that_every_client_trusts(tmp_path: Path) -> None:
+    """R-214: signed by what the address names, and for the host in the address."""
+    certificate = make_certificate(tmp_path / "certificate.pem")
+    with running(tmp_path / "tls", certificate=certificate) as server:
+        address = f"rediss://{server.tls_place}?ssl_ca_certs={certificate}"
+        await do_one_job(address)
+        for wrong in (f"rediss://{server.tls_place}", address.replace("127.0.0.1", "localhost")):
+            with pytest.raises(StoreUnavailableError):
+                await Queue(wrong, "orders").put("job", uuid4())
 
 
 @pytest.mark.process

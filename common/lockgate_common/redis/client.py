@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from ssl import SSLContext
 from typing import Any
 
 from redis.asyncio import Redis
@@ -35,6 +36,11 @@ def connect(address: Server | Group, timeout_s: float) -> RedisClient:
     return _connect_to_cluster(address, timeout_s)
 
 
+def tls_context(address: Server | Group) -> SSLContext | None:
+    """What `connect` uses for TLS, for a client that is not redis-py's; `None` without TLS."""
+    return None if address.tls is None else SSLConnection(**address.tls).ssl_context.get()
+
+
 async def subscribe(redis: RedisClient) -> PubSub:
     """A subscriber, to be used as a context manager.
 
@@ -60,9 +66,9 @@ def _connect_to_server(address: Server, timeout_s: float) -> Redis:
 
 def _connect_to_master(address: Group, timeout_s: float) -> Redis:
     waiting = {"socket_timeout": ANSWER_S, "socket_connect_timeout": ANSWER_S, "retry": None}
-    sentinel_options = {**waiting, **address.sentinel_login, **tls_options(address)}
+    sentinel_options = {**waiting, **address.sentinel_login, **_tls_options(address)}
     sentinels = Sentinels(address.hosts, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]  # redis-py
-    options: dict[str, Any] = {**address.login, **tls_options(address)}
+    options: dict[str, Any] = {**address.login, **_tls_options(address)}
     client: Redis = sentinels.master_for(
         address.service,
         connection_pool_class=MasterPool,
@@ -75,7 +81,7 @@ def _connect_to_master(address: Group, timeout_s: float) -> Redis:
 
 
 def _connect_to_cluster(address: Group, timeout_s: float) -> ClusterClient:
-    options: dict[str, Any] = {**address.login, **tls_options(address)}
+    options: dict[str, Any] = {**address.login, **_tls_options(address)}
     return ClusterClient(
         startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
         # As everywhere: a failure is told at once, and not tried again behind the caller's back. GETDEL, for one,
@@ -88,6 +94,5 @@ def _connect_to_cluster(address: Group, timeout_s: float) -> ClusterClient:
     )
 
 
-def tls_options(address: Group) -> dict[str, Any]:
-    """What a client takes for TLS; nothing without."""
+def _tls_options(address: Group) -> dict[str, Any]:
     return {} if address.tls is None else {"ssl": True, **address.tls}

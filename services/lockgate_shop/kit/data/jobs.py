@@ -36,8 +36,9 @@ from uuid import UUID
 
 import structlog
 
-from lockgate_common.redis.address import CLUSTER, Server, read_address
-from lockgate_common.redis.client import tls_options
+from lockgate_common.redis.address import CLUSTER, Group, Server, read_address
+from lockgate_common.redis.client import connect, tls_context
+from lockgate_common.redis.faults import REDIS_FAULTS
 from lockgate_shop.kit.errors import LockgateError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -157,21 +158,56 @@ def _queue(redis_url: str, name: str, **options: object) -> Any:  # noqa: ANN401
     )
 
 
+class _MostSentinels:
+    """What coredis asks for the master's address: the vote of all Sentinels.
+
+    coredis believes the first Sentinel that replies. One that is cut off goes on naming a master that was replaced.
+
+    Args:
+        address: of the Sentinels.
+    """
+
+    def __init__(self, address: Group) -> None:
+        self._address = address
+
+    async def discover_primary(self, service: str) -> tuple[str, int]:
+        """The master's address; asked for each new connection, and there are few.
+
+        Raises:
+            PrimaryNotFoundError: as coredis raises it.
+        """
+        del service  # it stands in the address
+        client: Any = connect(self._address, PUT_WITHIN_S)
+        try:
+            host, port = await client.connection_pool.get_master_address()
+        except REDIS_FAULTS as error:
+            raise importlib.import_module("coredis.exceptions").PrimaryNotFoundError(str(error)) from error
+        finally:
+            await client.aclose()
+        return host, port
+
+
 def _store(redis_url: str) -> dict[str, Any]:
     """Where the queue is, as streaq wants to be told."""
-    found = read_address(redis_url)
-    if isinstance(found, Server):
-        # Read by coredis, which leaves what is percent-coded as it is unless it is told.
-        return {"redis_url": redis_url, "redis_kwargs": {"decode_components": True}}
-    options = {**found.login, **tls_options(found)}
-    if found.kind == CLUSTER:
-        return {"cluster_nodes": list(found.hosts), "redis_kwargs": options}
-    return {
-        "sentinel_nodes": list(found.hosts),
-        "sentinel_master": found.service,
-        "sentinel_kwargs": {**tls_options(found), **found.sentinel_login},
-        "redis_kwargs": {**options, "db": found.db},
-    }
+    address = read_address(redis_url)
+    options: dict[str, Any] = {**address.login, "ssl_context": tls_context(address)}
+    if isinstance(address, Group) and address.kind == CLUSTER:
+        return {"cluster_nodes": list(address.hosts), "redis_kwargs": options}
+    coredis = importlib.import_module("coredis")
+    options |= {"db": address.db, "decode_responses": True}
+    if isinstance(address, Group):
+        pool = coredis.SentinelConnectionPool(address.service, _MostSentinels(address), **options)
+        return {"redis_pool": pool, "redis_kwargs": {"retry_policy": coredis.retry.NoRetryPolicy()}}
+    kind, place = _place(address)
+    return {"redis_pool": coredis.ConnectionPool(connection_class=kind, location=place, **options)}
+
+
+def _place(address: Server) -> tuple[Any, Any]:
+    """Where one server is, as coredis wants to be told: a class of connections, and what those connect to."""
+    connection = importlib.import_module("coredis.connection")
+    if address.path:
+        return connection.UnixDomainSocketConnection, connection.UnixDomainSocketLocation(address.path)
+    return connection.TCPConnection, connection.TCPLocation(address.host, address.port)
 
 
 def _written(value: Any) -> bytes:  # noqa: ANN401 - a job's name and id; or an exception, as the result of a job
