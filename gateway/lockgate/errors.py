@@ -19,7 +19,7 @@ _SECRET: Final = re.compile(r"\b(?:lg[a-z]_|eyJ)[\w.-]*")
 """A refresh token, a session cookie, a client's secret; or a compact JWS, whose header is JSON."""
 
 
-class _Answer(NamedTuple):
+class _Response(NamedTuple):
     status: int
     code: str
     title: str
@@ -28,8 +28,8 @@ class _Answer(NamedTuple):
 
 
 # Equal on purpose: a client must not learn which check failed (RFC 6750 section 3.1).
-_INVALID_TOKEN: Final = _Answer(401, "invalid_token", "The access token is not valid", "invalid_token")
-_INVALID_REFRESH: Final = _Answer(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
+_INVALID_TOKEN: Final = _Response(401, "invalid_token", "The access token is not valid", "invalid_token")
+_INVALID_REFRESH: Final = _Response(400, "invalid_grant", "The refresh token is not valid", "invalid_grant")
 
 
 class Reason(Enum):
@@ -41,46 +41,48 @@ class Reason(Enum):
     """
 
     # The bytes are not an HTTP request that we accept.
-    MALFORMED_REQUEST = _Answer(400, "malformed_request", "The request is not valid HTTP", "invalid_request")
-    AMBIGUOUS_FRAMING = _Answer(400, "ambiguous_framing", "The length of the body is ambiguous", "invalid_request")
-    MALFORMED_HEADER = _Answer(400, "malformed_header", "A header field is not acceptable", "invalid_request")
-    BAD_TARGET = _Answer(400, "malformed_target", "The request target is not acceptable", "invalid_request")
-    BAD_HOST = _Answer(400, "malformed_host", "Exactly one valid Host is needed", "invalid_request")
-    UNKNOWN_HOST = _Answer(421, "unknown_host", "This host is not served here")
-    UPGRADE_REFUSED = _Answer(400, "upgrade_refused", "This protocol upgrade is not acceptable", "invalid_request")
-    SOCKET_VERSION = _Answer(426, "upgrade_required", "WebSockets are spoken in version 13", "invalid_request")
-    REQUEST_TIMEOUT = _Answer(408, "request_timeout", "The request did not arrive in time")
-    BODY_TOO_LARGE = _Answer(413, "body_too_large", "The body is too large")
-    TARGET_TOO_LONG = _Answer(414, "target_too_long", "The request target is too long")
-    EXPECTATION_UNKNOWN = _Answer(417, "expectation_unknown", "Only 100-continue can be expected")
-    HEAD_TOO_LARGE = _Answer(431, "head_too_large", "The header fields are too large")
-    UNKNOWN_TRANSFER_CODING = _Answer(501, "unknown_transfer_coding", "Only chunked transfer coding is understood")
-    UNKNOWN_METHOD = _Answer(501, "unknown_method", "This method is not implemented")
-    UNKNOWN_VERSION = _Answer(505, "unknown_version", "Only HTTP/1.0 and HTTP/1.1 are spoken")
-    TOO_MANY_CONNECTIONS = _Answer(503, "too_many_connections", "Too many connections")
+    MALFORMED_REQUEST = _Response(400, "malformed_request", "The request is not valid HTTP", "invalid_request")
+    AMBIGUOUS_FRAMING = _Response(400, "ambiguous_framing", "The length of the body is ambiguous", "invalid_request")
+    MALFORMED_HEADER = _Response(400, "malformed_header", "A header field is not acceptable", "invalid_request")
+    BAD_TARGET = _Response(400, "malformed_target", "The request target is not acceptable", "invalid_request")
+    BAD_HOST = _Response(400, "malformed_host", "Exactly one valid Host is needed", "invalid_request")
+    UNKNOWN_HOST = _Response(421, "unknown_host", "This host is not served here")
+    UPGRADE_REFUSED = _Response(400, "upgrade_refused", "This protocol upgrade is not acceptable", "invalid_request")
+    SOCKET_VERSION = _Response(426, "upgrade_required", "WebSockets are spoken in version 13", "invalid_request")
+    REQUEST_TIMEOUT = _Response(408, "request_timeout", "The request did not arrive in time")
+    BODY_TOO_LARGE = _Response(413, "body_too_large", "The body is too large")
+    TARGET_TOO_LONG = _Response(414, "target_too_long", "The request target is too long")
+    EXPECTATION_UNKNOWN = _Response(417, "expectation_unknown", "Only 100-continue can be expected")
+    HEAD_TOO_LARGE = _Response(431, "head_too_large", "The header fields are too large")
+    UNKNOWN_TRANSFER_CODING = _Response(501, "unknown_transfer_coding", "Only chunked transfer coding is understood")
+    UNKNOWN_METHOD = _Response(501, "unknown_method", "This method is not implemented")
+    UNKNOWN_VERSION = _Response(505, "unknown_version", "Only HTTP/1.0 and HTTP/1.1 are spoken")
+    TOO_MANY_CONNECTIONS = _Response(503, "too_many_connections", "Too many connections")
 
     # What was asked for is not here.
-    NO_ROUTE = _Answer(404, "not_found", "Nothing is routed here")
-    NOT_FOUND = _Answer(404, "not_found", "There is nothing of this name")
-    METHOD_NOT_ALLOWED = _Answer(405, "method_not_allowed", "This method is not allowed here")
+    NO_ROUTE = _Response(404, "not_found", "Nothing is routed here")
+    NOT_FOUND = _Response(404, "not_found", "There is nothing of this name")
+    METHOD_NOT_ALLOWED = _Response(405, "method_not_allowed", "This method is not allowed here")
 
     # The body of a call to the gateway itself.
-    UNREADABLE_BODY = _Answer(400, "unreadable_body", "The body could not be read", "invalid_request")
-    UNSUPPORTED_MEDIA = _Answer(415, "unsupported_media_type", "This media type is not accepted", "invalid_request")
-    UNSUPPORTED_CHARSET = _Answer(415, "unsupported_media_type", "The charset of a body is UTF-8", "invalid_request")
-    UNSUPPORTED_CODING = _Answer(415, "unsupported_media_type", "A body has no content coding here", "invalid_request")
-    INVALID_FIELDS = _Answer(400, "invalid_fields", "Fields are missing, unknown or not valid", "invalid_request")
+    UNREADABLE_BODY = _Response(400, "unreadable_body", "The body could not be read", "invalid_request")
+    UNSUPPORTED_MEDIA = _Response(415, "unsupported_media_type", "This media type is not accepted", "invalid_request")
+    UNSUPPORTED_CHARSET = _Response(415, "unsupported_media_type", "The charset of a body is UTF-8", "invalid_request")
+    UNSUPPORTED_CODING = _Response(
+        415, "unsupported_media_type", "A body has no content coding here", "invalid_request"
+    )
+    INVALID_FIELDS = _Response(400, "invalid_fields", "Fields are missing, unknown or not valid", "invalid_request")
 
     # Who is asking.
-    NO_CREDENTIALS = _Answer(401, "credentials_required", "Credentials are required")
-    REPEATED_CREDENTIALS = _Answer(400, "repeated_credentials", "Credentials were sent twice", "invalid_request")
-    MALFORMED_CREDENTIALS = _Answer(400, "malformed_credentials", "The credentials are malformed", "invalid_request")
+    NO_CREDENTIALS = _Response(401, "credentials_required", "Credentials are required")
+    REPEATED_CREDENTIALS = _Response(400, "repeated_credentials", "Credentials were sent twice", "invalid_request")
+    MALFORMED_CREDENTIALS = _Response(400, "malformed_credentials", "The credentials are malformed", "invalid_request")
     TOKEN_MALFORMED = _INVALID_TOKEN
     TOKEN_WRONG_TYPE = _INVALID_TOKEN
     TOKEN_UNKNOWN_KEY = _INVALID_TOKEN
     TOKEN_BAD_SIGNATURE = _INVALID_TOKEN
     TOKEN_BAD_CLAIMS = _INVALID_TOKEN
-    TOKEN_EXPIRED = _Answer(401, "token_expired", "The access token has expired", "invalid_token")
+    TOKEN_EXPIRED = _Response(401, "token_expired", "The access token has expired", "invalid_token")
     TOKEN_NOT_YET_VALID = _INVALID_TOKEN
     TOKEN_WRONG_AUDIENCE = _INVALID_TOKEN
     TOKEN_REVOKED = _INVALID_TOKEN
@@ -94,96 +96,100 @@ class Reason(Enum):
     COOKIE_OUTDATED = _INVALID_TOKEN
 
     # What they may do.
-    ORIGIN_REFUSED = _Answer(403, "origin_refused", "Pages of this origin may not connect")
-    CROSS_SITE = _Answer(403, "cross_site_refused", "With a cookie, this has to come from a page of an allowed origin")
-    PROXY_UNTRUSTED = _Answer(403, "proxy_untrusted", "Only a trusted front proxy may ask this")
-    TOO_MANY_SOCKETS = _Answer(429, "too_many_sockets", "Too many open WebSockets")
-    SCOPE_MISSING = _Answer(403, "insufficient_scope", "The access token lacks a scope", "insufficient_scope")
-    BEYOND_SESSION = _Answer(
+    ORIGIN_REFUSED = _Response(403, "origin_refused", "Pages of this origin may not connect")
+    CROSS_SITE = _Response(
+        403, "cross_site_refused", "With a cookie, this has to come from a page of an allowed origin"
+    )
+    PROXY_UNTRUSTED = _Response(403, "proxy_untrusted", "Only a trusted front proxy may ask this")
+    TOO_MANY_SOCKETS = _Response(429, "too_many_sockets", "Too many open WebSockets")
+    SCOPE_MISSING = _Response(403, "insufficient_scope", "The access token lacks a scope", "insufficient_scope")
+    BEYOND_SESSION = _Response(
         403,
         "insufficient_scope",
         "A token limited to some scopes reaches its own session only",
         "insufficient_scope",
     )
-    ROLE_MISSING = _Answer(403, "insufficient_role", "This needs another role", "insufficient_scope")
-    TOO_MANY_TICKETS = _Answer(429, "too_many_tickets", "Too many tickets at once")
-    RATE_LIMITED = _Answer(429, "rate_limited", "Too many requests")
+    ROLE_MISSING = _Response(403, "insufficient_role", "This needs another role", "insufficient_scope")
+    TOO_MANY_TICKETS = _Response(429, "too_many_tickets", "Too many tickets at once")
+    RATE_LIMITED = _Response(429, "rate_limited", "Too many requests")
 
     # Logging in and staying logged in.
-    LOGIN_REFUSED = _Answer(400, "invalid_grant", "Username or password is wrong", "invalid_grant")
-    CAPTCHA_REQUIRED = _Answer(400, "captcha_required", "A captcha has to be solved first")
-    LOGIN_THROTTLED = _Answer(429, "too_many_attempts", "Too many attempts; solve a captcha or try again later")
-    PASSWORD_REFUSED = _Answer(400, "invalid_grant", "The current password is wrong", "invalid_grant")
-    PASSWORD_UNACCEPTABLE = _Answer(400, "invalid_password", "The new password is not acceptable", "invalid_request")
+    LOGIN_REFUSED = _Response(400, "invalid_grant", "Username or password is wrong", "invalid_grant")
+    CAPTCHA_REQUIRED = _Response(400, "captcha_required", "A captcha has to be solved first")
+    LOGIN_THROTTLED = _Response(429, "too_many_attempts", "Too many attempts; solve a captcha or try again later")
+    PASSWORD_REFUSED = _Response(400, "invalid_grant", "The current password is wrong", "invalid_grant")
+    PASSWORD_UNACCEPTABLE = _Response(400, "invalid_password", "The new password is not acceptable", "invalid_request")
     REFRESH_MALFORMED = _INVALID_REFRESH
     REFRESH_UNKNOWN = _INVALID_REFRESH
     REFRESH_EXPIRED = _INVALID_REFRESH
-    REFRESH_REUSED = _Answer(400, "refresh_reused", "The refresh token is not valid", "invalid_grant")
+    REFRESH_REUSED = _Response(400, "refresh_reused", "The refresh token is not valid", "invalid_grant")
     ACCOUNT_CLOSED = _INVALID_REFRESH
     PASSWORD_OUTDATED = _INVALID_REFRESH
     REFRESH_FOREIGN = _INVALID_REFRESH
-    REFRESH_CROWDED = _Answer(429, "too_many_refreshes", "This refresh token was used too often; use the one after it")
-    COOKIES_OFF = _Answer(400, "cookies_off", "There are no session cookies here", "invalid_request")
+    REFRESH_CROWDED = _Response(
+        429, "too_many_refreshes", "This refresh token was used too often; use the one after it"
+    )
+    COOKIES_OFF = _Response(400, "cookies_off", "There are no session cookies here", "invalid_request")
 
     # What OAuth clients may do.
-    CLIENT_REPEATED = _Answer(400, "repeated_credentials", "Credentials were sent twice", "invalid_request")
-    CLIENT_REFUSED = _Answer(401, "invalid_client", "The client could not be authenticated", "invalid_client")
-    CLIENT_EXISTS = _Answer(409, "client_exists", "There is a client of this name already")
-    GRANT_UNSUPPORTED = _Answer(400, "unsupported_grant_type", "There is no such grant", "unsupported_grant_type")
-    SCOPE_INVALID = _Answer(400, "invalid_scope", "A scope is unknown or exceeds what was granted", "invalid_scope")
+    CLIENT_REPEATED = _Response(400, "repeated_credentials", "Credentials were sent twice", "invalid_request")
+    CLIENT_REFUSED = _Response(401, "invalid_client", "The client could not be authenticated", "invalid_client")
+    CLIENT_EXISTS = _Response(409, "client_exists", "There is a client of this name already")
+    GRANT_UNSUPPORTED = _Response(400, "unsupported_grant_type", "There is no such grant", "unsupported_grant_type")
+    SCOPE_INVALID = _Response(400, "invalid_scope", "A scope is unknown or exceeds what was granted", "invalid_scope")
 
     # What administrators may change.
-    ROLE_UNKNOWN = _Answer(404, "unknown_role", "There is no such role")
-    ROLE_LAST = _Answer(409, "last_role", "An account keeps at least one role")
-    KEYS_BUSY = _Answer(409, "keys_busy", "The keys are being changed by another node")
-    KEYS_FIXED = _Answer(409, "keys_not_writable", "This node may not write to the folder of keys")
-    KEYS_UNUSABLE = _Answer(503, "keys_unusable", "The files of keys are not in order; the log says what is wrong")
+    ROLE_UNKNOWN = _Response(404, "unknown_role", "There is no such role")
+    ROLE_LAST = _Response(409, "last_role", "An account keeps at least one role")
+    KEYS_BUSY = _Response(409, "keys_busy", "The keys are being changed by another node")
+    KEYS_FIXED = _Response(409, "keys_not_writable", "This node may not write to the folder of keys")
+    KEYS_UNUSABLE = _Response(503, "keys_unusable", "The files of keys are not in order; the log says what is wrong")
 
     # Something the gateway depends on is away.
-    STORE_AWAY = _Answer(503, "store_unavailable", "The session store cannot be reached", "temporarily_unavailable")
-    ACCOUNTS_AWAY = _Answer(503, "accounts_unavailable", "Accounts cannot be reached", "temporarily_unavailable")
-    ACCOUNTS_AWAY_ID_NEEDED = _Answer(
+    STORE_AWAY = _Response(503, "store_unavailable", "The session store cannot be reached", "temporarily_unavailable")
+    ACCOUNTS_AWAY = _Response(503, "accounts_unavailable", "Accounts cannot be reached", "temporarily_unavailable")
+    ACCOUNTS_AWAY_ID_NEEDED = _Response(
         503,
         "accounts_unavailable",
         "Accounts cannot be reached, so nobody can be found by name; nothing was done; name the user by id",
         "temporarily_unavailable",
     )
-    ACCOUNTS_AWAY_SHUT_OUT = _Answer(
+    ACCOUNTS_AWAY_SHUT_OUT = _Response(
         503,
         "accounts_unavailable",
         "Accounts cannot be reached; the user's sessions have ended and logins are barred for two minutes; do it again",
         "temporarily_unavailable",
     )
-    CAPTCHA_AWAY = _Answer(503, "captcha_unavailable", "Captchas cannot be made now", "temporarily_unavailable")
-    UPSTREAM_REFUSED = _Answer(502, "upstream_unreachable", "The service cannot be reached")
-    UPSTREAM_BROKE = _Answer(502, "upstream_failed", "The service did not give a valid answer")
-    LINK_REFUSED = _Answer(502, "link_refused", "The service does not accept the gateway's signature")
-    UPSTREAM_BUSY = _Answer(503, "upstream_busy", "The service has too many requests waiting")
-    UPSTREAM_EJECTED = _Answer(503, "upstream_ejected", "The service is not tried again yet after failures")
-    UPSTREAM_TIMEOUT = _Answer(504, "upstream_timeout", "The service did not answer in time")
-    SOCKET_DECLINED = _Answer(502, "socket_declined", "The service did not accept the WebSocket")
-    DRAINING = _Answer(503, "draining", "This node is shutting down")
-    INTERNAL = _Answer(500, "internal_error", "The gateway failed")
+    CAPTCHA_AWAY = _Response(503, "captcha_unavailable", "Captchas cannot be made now", "temporarily_unavailable")
+    UPSTREAM_REFUSED = _Response(502, "upstream_unreachable", "The service cannot be reached")
+    UPSTREAM_BROKE = _Response(502, "upstream_failed", "The service did not give a valid answer")
+    LINK_REFUSED = _Response(502, "link_refused", "The service does not accept the gateway's signature")
+    UPSTREAM_BUSY = _Response(503, "upstream_busy", "The service has too many requests waiting")
+    UPSTREAM_EJECTED = _Response(503, "upstream_ejected", "The service is not tried again yet after failures")
+    UPSTREAM_TIMEOUT = _Response(504, "upstream_timeout", "The service did not answer in time")
+    SOCKET_DECLINED = _Response(502, "socket_declined", "The service did not accept the WebSocket")
+    DRAINING = _Response(503, "draining", "This node is shutting down")
+    INTERNAL = _Response(500, "internal_error", "The gateway failed")
 
-    answer: _Answer
+    response: _Response
     """What the client is told."""
 
-    def __new__(cls, *answer: Any) -> Self:  # noqa: ANN401 - the fields of `_Answer`
+    def __new__(cls, *response: Any) -> Self:  # noqa: ANN401 - the fields of `_Response`
         """Number the members, so that reasons with equal answers stay different members."""
         member = object.__new__(cls)
         member._value_ = len(cls.__members__)
-        member.answer = _Answer(*answer)
+        member.response = _Response(*response)
         return member
 
     @property
     def status(self) -> int:
         """The HTTP status code."""
-        return self.answer.status
+        return self.response.status
 
     @property
     def code(self) -> str:
         """The stable machine-readable word of the problem answer."""
-        return self.answer.code
+        return self.response.code
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from http import HTTPStatus
 from lockgate.admission.gate import Verdict
 from lockgate.admission.open_tokens import OpenTokens
 from lockgate.clock import Clock
-from lockgate.edge.answers import no_content
 from lockgate.edge.connection import ClientConnection
 from lockgate.edge.handler import Handler
 from lockgate.edge.request import InboundRequest
+from lockgate.edge.responses import render_no_content
 from lockgate.edge.ticker import Ticker
 from lockgate.edge.wire import Field
 from lockgate.errors import Reason, Refusal
@@ -132,5 +132,5 @@ class Pipeline:
         if request.has_body or not client.keep_alive:
             client.keep_alive = False
             preflight += "Connection: close\r\n"
-        client.write(no_content(preflight, request.request_id, self._ticker.date))
+        client.write(render_no_content(preflight, request.request_id, self._ticker.date))
         client.finish(HTTPStatus.NO_CONTENT)

@@ -27,7 +27,7 @@ OAUTH_WORDS = {
 
 
 def test_reasons_with_equal_answers_are_different_reasons() -> None:
-    assert Reason.TOKEN_NOT_YET_VALID.answer == Reason.TOKEN_REVOKED.answer
+    assert Reason.TOKEN_NOT_YET_VALID.response == Reason.TOKEN_REVOKED.response
     assert len({Reason.TOKEN_NOT_YET_VALID, Reason.TOKEN_REVOKED}) == 2
     assert len({reason.name for reason in Reason}) == len(list(Reason))
 
@@ -37,12 +37,12 @@ def test_no_answer_tells_what_was_wrong_with_an_access_token() -> None:
     names = [r for r in Reason if r.name.startswith("TOKEN_") or r in (Reason.SESSION_ENDED, Reason.EPOCH_RAISED)]
     names.remove(Reason.TOKEN_EXPIRED)
     assert len(names) > 8
-    assert {reason.answer for reason in names} == {Reason.TOKEN_MALFORMED.answer}
+    assert {reason.response for reason in names} == {Reason.TOKEN_MALFORMED.response}
 
 
 def test_every_answer_is_an_error_of_http_and_its_words_are_those_of_oauth() -> None:
     for reason in Reason:
-        status, code, title, oauth_error = reason.answer
+        status, code, title, oauth_error = reason.response
         assert HTTPStatus(status) >= HTTPStatus.BAD_REQUEST
         assert code.replace("_", "").isalnum()
         assert code == code.lower()

@@ -26,7 +26,7 @@ from collections import deque
 from enum import Enum
 from typing import Final
 
-from lockgate.edge.client_address import network
+from lockgate.edge.client_address import counted_network
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.settings import LoginSettings
 from lockgate.stores.layout import allowance_key, login_keys
@@ -117,7 +117,7 @@ class Throttle:
     ) -> tuple[bytes, int]:
         login = self._login
         code, wait_ms = await self._script(
-            keys=login_keys(account_digest(username), network(address), attempt),
+            keys=login_keys(account_digest(username), counted_network(address), attempt),
             args=[
                 what,
                 login.window_s * _MS,
@@ -155,7 +155,7 @@ class Allowance:
             StoreUnavailableError: Redis did not answer.
         """
         wait_ms = await self._script(
-            keys=[allowance_key(self._name, network(address))],
+            keys=[allowance_key(self._name, counted_network(address))],
             args=[self._window_s * _MS, self._limit, cost],
         )
         if not wait_ms:

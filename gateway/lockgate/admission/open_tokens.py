@@ -107,7 +107,7 @@ class OpenTokens:
         self._by_name: dict[bytes, set[OpenToken]] = {}
         self._unanswered: set[OpenToken] = set()
         self._draining = False
-        ticker.listen(self._look)
+        ticker.add_listener(self._look)
 
     def __len__(self) -> int:
         return len(self._open)

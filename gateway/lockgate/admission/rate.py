@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from lockgate.edge.client_address import network
+from lockgate.edge.client_address import counted_network
 from lockgate.errors import Reason, Refusal
 from lockgate.policy.limits import Limit
 from lockgate.stores.layout import rate_key
@@ -22,12 +22,12 @@ MAX_WINDOWS: Final = 100_000
 
 
 def subject(limit: Limit, sub: str | None, client: str) -> str:
-    """Whom a request counts for: the user, or the client's network where nobody in particular asks."""
+    """Whom a request counts for: the user, or the client's network where the request has no credentials."""
     if limit.per == "route":
         return ""
     if limit.per == "user" and sub is not None:
         return f"u:{sub}"
-    return f"a:{network(client) if ':' in client else client}"
+    return f"a:{counted_network(client) if ':' in client else client}"
 
 
 @dataclass(slots=True, eq=False)

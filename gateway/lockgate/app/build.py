@@ -236,7 +236,7 @@ def build_observability(base: Foundation, gauges: Gauges) -> Observability:
     tracing = Tracing(settings.tracing, base.sampler, base.clock) if settings.tracing.endpoint else None
     access_log = AccessLog(base.clock) if settings.log.access else None
     if access_log is not None:
-        base.ticker.listen(lambda _: access_log.flush())
+        base.ticker.add_listener(lambda _: access_log.flush())
     return Observability(metrics, tracing, RequestObserver(metrics, access_log, tracing))
 
 

@@ -16,11 +16,11 @@ from lockgate.clock import Clock
 from lockgate.edge.asgi import AsgiCall
 from lockgate.edge.connection import ClientConnection, Edge
 from lockgate.edge.draining import BodyBounds
+from lockgate.edge.fair_starter import FairStarter
 from lockgate.edge.handler import Handler
 from lockgate.edge.notices import Notice
 from lockgate.edge.path import ROOT, SERVER_WIDE
 from lockgate.edge.request import InboundRequest
-from lockgate.edge.turns import Turns
 from lockgate.endpoints import health, problems
 from lockgate.errors import LockgateError
 from lockgate.keys.auto_rotation import AutoRotation
@@ -68,9 +68,9 @@ class Worker:
             ticker=base.ticker,
             clock=clock,
         )
-        turns = Turns()
+        turns = FairStarter()
         # Where no password could be checked now, a login is refused before it costs anything.
-        self._passwords, self._others = turns.queue(auth.accounts.room_for_passwords), turns.queue()
+        self._passwords, self._others = turns.add_queue(auth.accounts.room_for_passwords), turns.add_queue()
         self.observability = build_observability(base, self._gauges())
         self.edge = self._edge()
         self.store = StoreCheck(
@@ -91,7 +91,7 @@ class Worker:
         base.link.listen(path.revocations.renew)
         base.keys.ring.listen(lambda _: path.open_tokens.end_unsigned())
         base.keys.listen_refused(self._note_refused_keys)
-        base.ticker.listen(base.keys.poll)
+        base.ticker.add_listener(base.keys.poll)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -166,7 +166,7 @@ class Worker:
         if not base.settings.keys.rotate_after_s:
             return None
         rotation = AutoRotation(base.settings, self.auth.key_lock, self.auth.audit, base.clock)
-        base.ticker.listen(rotation.poll)
+        base.ticker.add_listener(rotation.poll)
         return rotation
 
     def _gauges(self) -> Gauges:
@@ -203,9 +203,9 @@ class Worker:
 
     async def _check_proxies(self) -> str | None:
         notices, now = self.edge.heads.notices, self.base.ticker.now
-        if notices.recent(Notice.PROXY_UNLISTED, now):
+        if notices.is_recent(Notice.PROXY_UNLISTED, now):
             return "a peer that is not in server.trusted_proxies says where requests come from"
-        if notices.recent(Notice.ADDRESS_UNREADABLE, now):
+        if notices.is_recent(Notice.ADDRESS_UNREADABLE, now):
             return "a trusted proxy gives addresses that cannot be read"
         return None
 

@@ -354,7 +354,7 @@ def run() -> None:
         typer.echo(f"lockgate: Redis cannot be reached, or did not do it ({error})", err=True)
         raise SystemExit(1) from None
     except AccountsUnavailableError as error:
-        more = "" if error.reason is Reason.ACCOUNTS_AWAY else f": {error.reason.answer.title}"
+        more = "" if error.reason is Reason.ACCOUNTS_AWAY else f": {error.reason.response.title}"
         typer.echo(f"lockgate: the users service cannot be reached, or did not do it ({error}){more}", err=True)
         raise SystemExit(1) from None
     except LockgateError as error:

@@ -83,5 +83,5 @@ def revoke_role(settings: Settings, user: str, role: str, *, as_json: bool) -> N
 
 def _granted(outcome: tuple[str, ...] | Refusal, role: str) -> tuple[str, ...]:
     if isinstance(outcome, Refusal):
-        raise LockgateError(f"{outcome.reason.answer.title.lower()}: {shown(role)}")
+        raise LockgateError(f"{outcome.reason.response.title.lower()}: {shown(role)}")
     return outcome

@@ -15,11 +15,11 @@ from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
 
-from lockgate.edge.answers import PHRASES
 from lockgate.edge.connection import ClientConnection
+from lockgate.edge.fair_starter import StartQueue
 from lockgate.edge.request import InboundRequest
+from lockgate.edge.responses import PHRASES
 from lockgate.edge.ticker import Ticker
-from lockgate.edge.turns import Queue
 from lockgate.errors import Reason, Refusal
 
 REQUEST_KEY: Final = "lockgate.request"
@@ -56,7 +56,7 @@ class AsgiCall:
         request: InboundRequest,
         client: ClientConnection,
         ticker: Ticker,
-        queue: Queue | None = None,
+        queue: StartQueue | None = None,
     ) -> None:
         self._app = app
         self._request = request
@@ -90,7 +90,7 @@ class AsgiCall:
     def client_gone(self) -> None:
         """Stop: nobody will read the answer."""
         if self._queue is not None:
-            self._queue.leave(self._start)
+            self._queue.remove_start(self._start)
         if self._task is not None:
             self._task.cancel()
 
@@ -109,7 +109,7 @@ class AsgiCall:
         self._begun = True
         if self._queue is None:
             self._start()
-        elif not self._queue.begin(self._start):
+        elif not self._queue.add_start(self._start):
             self._client.refuse(CROWDED)
 
     def _start(self) -> None:

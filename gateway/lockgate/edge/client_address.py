@@ -31,10 +31,10 @@ _NODE: Final = re.compile(
 )
 
 
-_Look = Callable[[bytes], dict[bytes, bytes]]
+_ReadHop = Callable[[bytes], dict[bytes, bytes]]
 
 
-class Origin(NamedTuple):
+class RequestOrigin(NamedTuple):
     """Where a request came from.
 
     Attributes:
@@ -52,13 +52,13 @@ class Origin(NamedTuple):
 
 def is_trusted(peer: str, networks: Sequence[Network]) -> bool:
     """Whether a peer's X-Forwarded-* are believed. What is not an address (a unix socket) is not."""
-    address = _address(peer)
+    address = _parse_address(peer)
     return address is not None and any(address in network for network in networks)
 
 
-def network(address: str) -> str:
+def counted_network(address: str) -> str:
     """Whom an address is counted as: itself, or the /64 of an IPv6 address, all of which one site may use (R-126)."""
-    found = _address(address.partition("%")[0])
+    found = _parse_address(address.partition("%")[0])
     if found is None:
         return address
     if isinstance(found, IPv4Address):
@@ -80,7 +80,7 @@ class ForwardedReader:
         self._field = field.encode("ascii")
         self._host = host
 
-    def read(self, peer: str, headers: HeaderFacts) -> Origin:
+    def read_origin(self, peer: str, headers: HeaderFacts) -> RequestOrigin:
         """The origin of a request that a trusted peer sent.
 
         The hops are read from the right: each trusted proxy vouches for the entry before its own, and the first address
@@ -88,21 +88,21 @@ class ForwardedReader:
         itself: the first of all is the client. Where an entry cannot be read as an address, the peer is taken, so that
         an unreadable field never makes a check disappear.
         """
-        values = headers.values(self._field)
-        look: _Look = _parameters if self._field == _FORWARDED else _only_address
-        hops = _elements(values) if self._field == _FORWARDED else _list(values)
-        client, at, readable = self._client(peer, hops, look)
+        values = headers.values_of(self._field)
+        look: _ReadHop = _element_parameters if self._field == _FORWARDED else _only_address
+        hops = _forwarded_elements(values) if self._field == _FORWARDED else _list_members(values)
+        client, at, readable = self._find_client(peer, hops, look)
         if self._field == _FORWARDED:
             # The element that names the client also says what the client spoke to the first proxy.
             protocol = look(hops[-1 if at is None else at]).get(_PROTO, b"") if hops else b""
         else:
-            protocols = _list(headers.values(b"x-forwarded-proto"))
+            protocols = _list_members(headers.values_of(b"x-forwarded-proto"))
             same_length = at is not None and len(protocols) == len(hops)
             protocol = protocols[at if same_length and at is not None else -1] if protocols else b""
         host = self._forwarded_host(headers)
-        return Origin(client, "https" if protocol.lower() in _HTTPS else "http", host, readable)
+        return RequestOrigin(client, "https" if protocol.lower() in _HTTPS else "http", host, readable)
 
-    def _client(self, peer: str, hops: Sequence[bytes], look: _Look) -> tuple[str, int | None, bool]:
+    def _find_client(self, peer: str, hops: Sequence[bytes], look: _ReadHop) -> tuple[str, int | None, bool]:
         """The client's address, which hop names it, and whether every hop that was looked at could be read.
 
         No more hops are read than have to be: the others are the client's own words.
@@ -119,16 +119,16 @@ class ForwardedReader:
     def _forwarded_host(self, headers: HeaderFacts) -> str | None:
         if not self._host:
             return None
-        hosts = _list(headers.values(b"x-forwarded-host"))
+        hosts = _list_members(headers.values_of(b"x-forwarded-host"))
         return canonical_host(hosts[-1]) if hosts and is_host(hosts[-1]) else None
 
 
-def _list(values: Sequence[bytes]) -> list[bytes]:
+def _list_members(values: Sequence[bytes]) -> list[bytes]:
     """The members of a list field, empty ones left out (RFC 9110 section 5.6.1)."""
     return [member for value in values for entry in value.split(b",") if (member := entry.strip(b" \t"))]
 
 
-def _elements(values: Sequence[bytes]) -> list[bytes]:
+def _forwarded_elements(values: Sequence[bytes]) -> list[bytes]:
     """The elements of Forwarded (RFC 7239 section 4), empty ones left out."""
     found: list[bytes] = []
     for value in values:
@@ -138,10 +138,10 @@ def _elements(values: Sequence[bytes]) -> list[bytes]:
     return found
 
 
-def _parameters(element: bytes) -> dict[bytes, bytes]:
+def _element_parameters(element: bytes) -> dict[bytes, bytes]:
     """The parameters of an element by name, in lower case; of an unreadable one, none."""
     names = _PARAMETER.findall(element) if _PAIRS.fullmatch(element) else []
-    parameters = {name.lower(): _unquoted(content) for name, content in names}
+    parameters = {name.lower(): _without_quotes(content) for name, content in names}
     return parameters if len(parameters) == len(names) else {}
 
 
@@ -149,17 +149,17 @@ def _only_address(hop: bytes) -> dict[bytes, bytes]:
     return {_FOR: hop}
 
 
-def _unquoted(value: bytes) -> bytes:
+def _without_quotes(value: bytes) -> bytes:
     return _QUOTED_PAIR.sub(rb"\1", value[1:-1]) if value.startswith(b'"') else value
 
 
 def _node_address(node: bytes) -> IPv4Address | IPv6Address | None:
     """The address of a node, with or without brackets, quotes and port, as load balancers write it."""
     match = _NODE.fullmatch(node.strip(b'"').decode("latin-1"))
-    return None if match is None else _address(match["bracketed"] or match["v4"] or match["v6"])
+    return None if match is None else _parse_address(match["bracketed"] or match["v4"] or match["v6"])
 
 
-def _address(text: str) -> IPv4Address | IPv6Address | None:
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text)
     except ValueError:

@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 
 from uvicorn.server import ServerState
 
-from lockgate.edge import answers, wire
+from lockgate.edge import responses, wire
 from lockgate.edge.draining import QUIET_S, WINDOW_S, BodyBounds, Leftover
 from lockgate.edge.handler import Handler, Observer
-from lockgate.edge.head import HeadReader, Peer
+from lockgate.edge.head import Peer, RequestHeadReader
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal
@@ -46,14 +46,14 @@ class Phase(Enum):
 
     HEAD = auto()
     BODY = auto()
-    ANSWERING = auto()
+    RESPONDING = auto()
     UPGRADED = auto()
     LINGERING = auto()
     CLOSED = auto()
 
 
 # CPython 3.11 takes ten times as long to find a member in its class as a name in the module.
-HEAD, BODY, ANSWERING, UPGRADED, LINGERING, CLOSED = Phase
+HEAD, BODY, RESPONDING, UPGRADED, LINGERING, CLOSED = Phase
 
 
 class Unread(NamedTuple):
@@ -112,13 +112,13 @@ class Edge:
         self.cors = cors
         self.vary = vary
         self.unread = unread
-        self.heads = HeadReader(server, limits)
+        self.heads = RequestHeadReader(server, limits)
         self.connections: set[ClientConnection] = set()
         self.peers: dict[str, int] = {}
         self.draining = False
         self._putting_off: list[ClientConnection] = []
-        ticker.listen(self._check_deadlines)
-        ticker.listen(self.heads.notices.look)
+        ticker.add_listener(self._check_deadlines)
+        ticker.add_listener(self.heads.notices.log_new)
 
     def admit_connection(self, peer: Peer) -> bool:
         """Count a connection; `False` where there are too many of them, in all or from this peer.
@@ -193,7 +193,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         self._behind = False
         self._unsent = 0
         self._saw_eof = False
-        self._answered = False
+        self._response_begun = False
         self._put_off = b""
         self._started = 0.0
         self.keep_alive = True
@@ -207,7 +207,7 @@ class ClientConnection(asyncio.Protocol, ABC):
 
     def write(self, data: bytes) -> None:
         """Send bytes of the answer."""
-        self._answered = True
+        self._response_begun = True
         if self._phase is not CLOSED:
             self.write_put_off()
             self._transport.write(data)
@@ -217,7 +217,7 @@ class ClientConnection(asyncio.Protocol, ABC):
 
         Written between the work for one request and the next, each would find a client that has to be woken up.
         """
-        self._answered = True
+        self._response_begun = True
         if self._phase is not CLOSED:
             self._edge.put_off(self)
             self._put_off += data
@@ -285,7 +285,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         """
         if self._phase is CLOSED:
             return  # `client_gone` is about to be called
-        if self._phase is not ANSWERING:
+        if self._phase is not RESPONDING:
             raise RuntimeError("only a request that was read and not answered yet can be upgraded")
         self._observe(SWITCHING_PROTOCOLS, None)
         self._phase = UPGRADED
@@ -306,7 +306,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         request = self._request
         if request is None or self._phase is CLOSED:
             return
-        if self._answered:
+        if self._response_begun:
             self.abort(refusal.reason)
             return
         if self._phase is BODY or self._edge.draining:
@@ -330,7 +330,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         self._transport = transport  # type: ignore[assignment]  # a TCP or unix socket transport
         edge = self._edge
         address = transport.get_extra_info("peername")
-        self._peer = edge.heads.peer(address[0] if isinstance(address, tuple) else "unix")
+        self._peer = edge.heads.peer_of(address[0] if isinstance(address, tuple) else "unix")
         self._counted = edge.admit_connection(self._peer)
         if not self._counted:
             self.keep_alive = False
@@ -414,7 +414,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         """Whether it is the handler that is late, and not the client with its body or with reading the answer."""
         if self._saw_eof or unsent:
             return False
-        return self._phase is ANSWERING or (self._phase is BODY and self._paused)
+        return self._phase is RESPONDING or (self._phase is BODY and self._paused)
 
     def _progress_deadline(self) -> None:
         """A piece of the body has come: the client has `body_idle_s` for the next."""
@@ -471,19 +471,23 @@ class ClientConnection(asyncio.Protocol, ABC):
         self.cors = unread.cors
         if unread.preflight and reason in _TARGET_REFUSED:
             self.write_put_off()
-            self._transport.write(answers.no_content(f"{unread.cors}{_CLOSE}", request_id, self._edge.ticker.date))
+            self._transport.write(
+                responses.render_no_content(f"{unread.cors}{_CLOSE}", request_id, self._edge.ticker.date)
+            )
         else:
             headers = _NO_METHODS if reason is Reason.METHOD_NOT_ALLOWED else ()
             body = not wire.is_head_request(head)
             self._write_problem(Refusal(reason, headers), request_id, oauth=False, body=body)
-        self._edge.observer.not_a_request(self._peer.address, reason)
+        self._edge.observer.on_refused_bytes(self._peer.address, reason)
         self._linger()
 
     def _write_problem(self, refusal: Refusal, request_id: str, *, oauth: bool, body: bool) -> None:
         close, date = not self.keep_alive, self._edge.ticker.date
         self.write_put_off()
         self._transport.write(
-            answers.render(refusal, request_id, oauth=oauth, close=close, body=body, date=date, more=self.cors)
+            responses.render_problem(
+                refusal, request_id, oauth=oauth, close=close, body=body, date=date, more=self.cors
+            )
         )
 
     def _drain(self) -> None:
@@ -577,5 +581,5 @@ class ClientConnection(asyncio.Protocol, ABC):
     def _observe(self, status: int, reason: Reason | None) -> None:
         request = self._request
         if request is not None:
-            self._edge.observer.answered(request, self.route, status, monotonic() - self._started, reason)
+            self._edge.observer.on_response(request, self.route, status, monotonic() - self._started, reason)
             self._request = None

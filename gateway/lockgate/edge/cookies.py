@@ -12,11 +12,11 @@ LOCALHOST_NAME: Final = b"lockgate-localhost"
 """For plain HTTP on the machine itself, where browsers would not take the other one."""
 
 # Compared without case, because a service may be careless about it.
-_OURS: Final = frozenset({SECURE_NAME.lower(), LOCALHOST_NAME.lower()})
-_HINT: Final = b"lockgate"
+_OWN_NAMES: Final = frozenset({SECURE_NAME.lower(), LOCALHOST_NAME.lower()})
+_COMMON_PART: Final = b"lockgate"
 
 
-def take_out(value: bytes) -> tuple[list[Field], bytes]:
+def split_own_cookies(value: bytes) -> tuple[list[Field], bytes]:
     """Separate the gateway's cookies from the others.
 
     Args:
@@ -25,22 +25,22 @@ def take_out(value: bytes) -> tuple[list[Field], bytes]:
     Returns:
         Names and values of ours; and what is left, to the byte where none of them was ours.
     """
-    if _HINT not in value.lower():
+    if _COMMON_PART not in value.lower():
         return [], value
     ours, others = [], []
     for pair in value.split(b";"):
         name, _, content = pair.partition(b"=")
-        if _is_ours(name):
+        if _is_own_cookie(name):
             ours.append((name.strip(b" \t"), content.strip(b" \t")))
         else:
             others.append(pair)
     return ours, b";".join(others).strip(b" \t;") if ours else value
 
 
-def sets_ours(value: bytes) -> bool:
+def sets_own_cookie(value: bytes) -> bool:
     """Whether a Set-Cookie field is about the gateway's own cookie. One without a name comes back as if it had one."""
-    return _is_ours(value.lstrip(b"= \t").partition(b"=")[0].partition(b";")[0])
+    return _is_own_cookie(value.lstrip(b"= \t").partition(b"=")[0].partition(b";")[0])
 
 
-def _is_ours(name: bytes) -> bool:
-    return name.strip(b" \t").lower() in _OURS
+def _is_own_cookie(name: bytes) -> bool:
+    return name.strip(b" \t").lower() in _OWN_NAMES

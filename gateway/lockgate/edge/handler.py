@@ -11,7 +11,9 @@ from lockgate.errors import Reason
 class Observer(Protocol):
     """Is told how each request ended, to count and log it."""
 
-    def answered(self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None) -> None:
+    def on_response(
+        self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None
+    ) -> None:
         """A request was answered, or given up by its client (status 499).
 
         Args:
@@ -22,7 +24,7 @@ class Observer(Protocol):
             reason: why it was refused or broken off; `None` where it was not.
         """
 
-    def not_a_request(self, client: str, reason: Reason) -> None:
+    def on_refused_bytes(self, client: str, reason: Reason) -> None:
         """Bytes were refused that are no request we accept."""
 
 

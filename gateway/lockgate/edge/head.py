@@ -61,7 +61,7 @@ class RequestLine(NamedTuple):
     authority: str | None
 
 
-class HeadReader:
+class RequestHeadReader:
     """Reads heads. Clients repeat themselves, so what a line or a block of fields says is remembered by its bytes.
 
     Args:
@@ -84,7 +84,7 @@ class HeadReader:
         self._request_prefix = os.urandom(8).hex()
         self._requests = 0
 
-    def peer(self, address: str) -> Peer:
+    def peer_of(self, address: str) -> Peer:
         """What an address means here."""
         return Peer(address, bool(self._trusted_proxies) and is_trusted(address, self._trusted_proxies))
 
@@ -93,7 +93,7 @@ class HeadReader:
         self._requests += 1
         return f"{self._request_prefix}{self._requests:016x}"
 
-    def find_end(self, data: bytes) -> int:
+    def find_head_end(self, data: bytes) -> int:
         """Where a head ends: the index after its empty line, or 0 where the bytes are not a whole head yet.
 
         Raises:
@@ -113,10 +113,10 @@ class HeadReader:
         if wire.has_stray_line_end(data):
             raise WireError(Reason.MALFORMED_REQUEST)
         if line_end >= 0:
-            wire.request_line(data[start:line_end])
+            wire.parse_request_line(data[start:line_end])
         return 0
 
-    def read(self, head: bytes, peer: Peer) -> InboundRequest:
+    def parse_head(self, head: bytes, peer: Peer) -> InboundRequest:
         """Parse a whole head.
 
         Args:
@@ -128,10 +128,10 @@ class HeadReader:
         """
         start = 2 if head.startswith(_LINE_END) else 0
         line_end = head.find(_LINE_END, start)
-        line = self._take_apart(head[start:line_end])
-        return self._request(line, self._examine(head[line_end + 2 : -2]), peer)
+        line = self._parse_line(head[start:line_end])
+        return self._build_request(line, self._examine_block(head[line_end + 2 : -2]), peer)
 
-    def recognize(self, data: bytes, peer: Peer) -> InboundRequest | None:
+    def parse_repeated(self, data: bytes, peer: Peer) -> InboundRequest | None:
         """The same for bytes that are one whole head, and nothing else, of a line and a block that were read before.
 
         Most requests are: a client repeats itself. A block that was read once holds no empty line, so where the head
@@ -148,21 +148,21 @@ class HeadReader:
         if line is None or not data.endswith(END_OF_HEAD) or len(data) > self._limits.head_bytes:
             return None
         facts = self._memo.get(data[line_end + 2 : -2])
-        return None if facts is None else self._request(line, facts, peer)
+        return None if facts is None else self._build_request(line, facts, peer)
 
-    def _request(self, line: RequestLine, facts: HeaderFacts, peer: Peer) -> InboundRequest:
+    def _build_request(self, line: RequestLine, facts: HeaderFacts, peer: Peer) -> InboundRequest:
         method, path, query, http11, authority = line
         if facts.chunked and not http11:
             raise WireError(Reason.AMBIGUOUS_FRAMING)
         if not facts.host and http11:
             raise WireError(Reason.BAD_HOST)
         if facts.dropped:
-            self.notices.note(Notice.FIELD_DROPPED, facts.dropped)
+            self.notices.add_notice(Notice.FIELD_DROPPED, facts.dropped)
         own_id = self.next_request_id()
         if peer.trusted:
-            return self._from_proxy(line, facts, peer, own_id)
-        if facts.tells_origin:
-            self.notices.note(Notice.PROXY_UNLISTED)
+            return self._build_proxied_request(line, facts, peer, own_id)
+        if facts.has_proxy_fields:
+            self.notices.add_notice(Notice.PROXY_UNLISTED)
         # Nearly every request: there is nothing to compare the host with.
         plain = authority is None and not self._allowed_hosts
         host = facts.plain_host if plain else self._served_host(line, facts.host, "http")
@@ -171,11 +171,11 @@ class HeadReader:
             (method, path, query, http11, host, facts, peer.address, "http", own_id, own_id, False, None)
         )
 
-    def _from_proxy(self, line: RequestLine, facts: HeaderFacts, peer: Peer, own_id: str) -> InboundRequest:
+    def _build_proxied_request(self, line: RequestLine, facts: HeaderFacts, peer: Peer, own_id: str) -> InboundRequest:
         """A request that a trusted front proxy sent on: what it says of the request is believed."""
-        origin = self._forwarded.read(peer.address, facts)
+        origin = self._forwarded.read_origin(peer.address, facts)
         if not origin.readable:
-            self.notices.note(Notice.ADDRESS_UNREADABLE)
+            self.notices.add_notice(Notice.ADDRESS_UNREADABLE)
         # The target and Host have to agree on what the proxy asked; what its client asked may be another host.
         host = self._served_host(line, facts.host, origin.scheme, origin.host)
         request_id, trace = kept_request_id(facts) or own_id, kept_trace(facts)
@@ -205,14 +205,14 @@ class HeadReader:
     def _is_served(self, host: str) -> bool:
         return host in self._allowed_hosts or host.rpartition(":")[0] in self._allowed_hosts
 
-    def _take_apart(self, line: bytes) -> RequestLine:
+    def _parse_line(self, line: bytes) -> RequestLine:
         found = self._lines.get(line)
         if found is None:
-            method, target, http11 = wire.request_line(line)
+            method, target, http11 = wire.parse_request_line(line)
             if len(target) > self._limits.target_bytes:
                 raise WireError(Reason.TARGET_TOO_LONG)
             path, query, authority = parse_target(target, method)
-            asked = None if authority is None else _asked_host(authority)
+            asked = None if authority is None else _parse_authority(authority)
             found = RequestLine(method.decode("ascii"), path, query, http11, asked)
             if len(line) <= MEMO_LINE_BYTES:
                 if len(self._lines) >= MEMO_LINES:
@@ -220,16 +220,16 @@ class HeadReader:
                 self._lines[line] = found
         return found
 
-    def _examine(self, block: bytes) -> HeaderFacts:
+    def _examine_block(self, block: bytes) -> HeaderFacts:
         """Read field lines."""
         facts = self._memo.get(block)
         if facts is None:
-            facts = headers.examine(block, self._limits)
+            facts = headers.examine_fields(block, self._limits)
             if len(block) <= MEMO_BLOCK_BYTES:
-                self._remember(block, facts)
+                self._memoize_block(block, facts)
         return facts
 
-    def _remember(self, block: bytes, facts: HeaderFacts) -> None:
+    def _memoize_block(self, block: bytes, facts: HeaderFacts) -> None:
         memo = self._memo
         self._memo_bytes += _memo_cost(block, facts)
         while self._memo_bytes > MEMO_BYTES:
@@ -238,7 +238,7 @@ class HeadReader:
         memo[block] = facts
 
 
-def _asked_host(authority: bytes) -> str:
+def _parse_authority(authority: bytes) -> str:
     if not is_host(authority):
         raise WireError(Reason.BAD_HOST)
     return without_default_port(without_default_port(canonical_host(authority), "http"), "https")

@@ -25,7 +25,7 @@ from ipaddress import IPv6Address
 from typing import Final, NamedTuple, get_args
 
 from lockgate.edge import wire
-from lockgate.edge.cookies import take_out
+from lockgate.edge.cookies import split_own_cookies
 from lockgate.edge.wire import Field, WireError
 from lockgate.errors import Reason
 from lockgate.settings import AddressField, LimitSettings
@@ -76,15 +76,17 @@ _FORWARDING: Final = frozenset(
 # A trace that a client began ends at the edge, and so does what belongs to it (W3C Trace Context, W3C Baggage).
 _TRACE: Final = frozenset({b"tracestate", b"baggage"})
 # Set anew for the connection to the service.
-_OWN: Final = frozenset({b"host", b"content-length", b"expect", b"authorization"})
+_SET_FOR_UPSTREAM: Final = frozenset({b"host", b"content-length", b"expect", b"authorization"})
 # To name one of these in Connection is an attempt to make one of two readers not see it.
 _NOT_FOR_CONNECTION: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"content-type", b"expect"}
 )
 WEBSOCKET: Final = b"websocket"
-_HANDSHAKE: Final = b"sec-websocket-"
-_LABEL: Final = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST: Final = re.compile(rb"(?:" + _LABEL + rb"(?:\." + _LABEL + rb")*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
+_WEBSOCKET_PREFIX: Final = b"sec-websocket-"
+_HOST_LABEL: Final = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST: Final = re.compile(
+    rb"(?:" + _HOST_LABEL + rb"(?:\." + _HOST_LABEL + rb")*\.?|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?"
+)
 _MAX_HOST_BYTES: Final = 253 + len(":65535")
 _MAX_PORT: Final = 65535
 _OPTIONAL_PORT: Final = re.compile(r"(?P<name>[^:\[\]]+|\[[^\]]*\])\.?(?::(?P<port>[0-9]*))?")
@@ -93,19 +95,19 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _SEPARATORS: Final = re.compile(rb"[^0-9a-z]+")
 
 
-def _bare(name: bytes) -> bytes:
+def _without_separators(name: bytes) -> bytes:
     """A name (lower case) without separators: a reader behind the gateway may lose them, or the kind of them."""
     return _SEPARATORS.sub(b"", name)
 
 
-def _folded(name: bytes) -> bytes:
+def _with_hyphens(name: bytes) -> bytes:
     """A name (lower case) with one hyphen for each run of separators, and none at its ends."""
     return _SEPARATORS.sub(b"-", name).strip(b"-")
 
 
 # A client's copy of any of these is removed, in every spelling: identity comes from the gateway alone.
 _RESERVED: Final = frozenset(
-    _bare(name.encode("ascii"))
+    _without_separators(name.encode("ascii"))
     for name in (*identity.IDENTITY_HEADERS, identity.SIGNATURE, identity.SIGNATURE_INPUT, identity.CONTENT_DIGEST)
 )
 # The names in which other gateways hand identities to services. A service that was written behind one of those would
@@ -163,11 +165,14 @@ _FAMILIES: Final = (
     b"remote-user",
 )
 _NEVER_FORWARDED: Final = frozenset(
-    {_bare(name) for name in HOP_BY_HOP | _FORWARDING | _TRACE | _OWN | _FOREIGN_IDENTITY}
-    | {_bare(name) for name in (*_FAMILIES, b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")}
+    {_without_separators(name) for name in HOP_BY_HOP | _FORWARDING | _TRACE | _SET_FOR_UPSTREAM | _FOREIGN_IDENTITY}
+    | {
+        _without_separators(name)
+        for name in (*_FAMILIES, b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
+    }
     | _RESERVED
 )
-_TELLS_ORIGIN: Final = frozenset({b"forwarded", b"x-forwarded-host", b"x-forwarded-proto"}) | frozenset(
+_FORWARDED_BY_PROXY: Final = frozenset({b"forwarded", b"x-forwarded-host", b"x-forwarded-proto"}) | frozenset(
     name.encode("ascii") for name in get_args(AddressField)
 )
 
@@ -192,7 +197,7 @@ class HeaderFacts(NamedTuple):
         session_cookies: names and values of the gateway's own cookies; those are not forwardable.
         dropped: how many fields were dropped for an underscore or a dot in their names.
         plain_host: the host as one of http: without that scheme's own port.
-        tells_origin: there is a field in which a proxy says where the request came from.
+        has_proxy_fields: there is a field in which a proxy says where the request came from.
     """
 
     fields: tuple[Field, ...]
@@ -209,15 +214,15 @@ class HeaderFacts(NamedTuple):
     origin: bytes | None = None
     session_cookies: tuple[Field, ...] = ()
     dropped: int = 0
-    tells_origin: bool = False
+    has_proxy_fields: bool = False
     plain_host: str = ""
 
-    def values(self, name: bytes) -> list[bytes]:
+    def values_of(self, name: bytes) -> list[bytes]:
         """The values of all fields of a name (lower case), in order."""
         return [value for field, value in self.fields if field == name]
 
 
-def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
+def examine_fields(block: bytes, limits: LimitSettings) -> HeaderFacts:
     """Read the field lines of a request.
 
     Args:
@@ -227,7 +232,7 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
     Raises:
         WireError: with the reason to refuse the request.
     """
-    everything = wire.fields(block, max_fields=limits.fields, max_field_bytes=limits.field_bytes)
+    everything = wire.split_field_lines(block, max_fields=limits.fields, max_field_bytes=limits.field_bytes)
     # A service behind CGI-like rules would read X_User_Id as X-User-Id, so such a field goes nowhere.
     found = [field for field in everything if b"_" not in field[0] and b"." not in field[0]]
     by_name: dict[bytes, list[bytes]] = {}
@@ -236,17 +241,17 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
     if len(by_name.get(b"content-type", [])) > 1:
         raise WireError(Reason.MALFORMED_HEADER)
     options = _connection_options(by_name.get(b"connection", []))
-    length = wire.content_length(by_name.get(b"content-length", []))
+    length = wire.parse_content_length(by_name.get(b"content-length", []))
     chunked = wire.is_chunked(by_name.get(b"transfer-encoding", []))
     if chunked and length is not None:
         raise WireError(Reason.AMBIGUOUS_FRAMING)
-    upgrade = _upgrade(by_name.get(b"upgrade", []), options)
+    upgrade = _asks_for_websocket(by_name.get(b"upgrade", []), options)
     if upgrade and (chunked or length):
         raise WireError(Reason.UPGRADE_REFUSED)
     authorization = tuple(by_name.get(b"authorization", []))
     if authorization == (b"",):
         authorization = ()  # front proxies take a field away by emptying it
-    host = _host(by_name.get(b"host", []))
+    host = _parse_host(by_name.get(b"host", []))
     cookies, visible = _without_own_cookies(found) if b"cookie" in by_name else ((), found)
     return HeaderFacts(
         fields=tuple(found),
@@ -265,12 +270,12 @@ def examine(block: bytes, limits: LimitSettings) -> HeaderFacts:
             if field[0] not in options
             and is_forwardable(field[0])
             # Part of an upgrade, and of nothing else; a client may have put a token there.
-            and (upgrade or not field[0].startswith(_HANDSHAKE))
+            and (upgrade or not field[0].startswith(_WEBSOCKET_PREFIX))
         ).decode("latin-1"),
-        origin=_origin(by_name[b"origin"]) if b"origin" in by_name else None,
+        origin=_single_origin(by_name[b"origin"]) if b"origin" in by_name else None,
         session_cookies=cookies,
         dropped=len(everything) - len(found),
-        tells_origin=not _TELLS_ORIGIN.isdisjoint(by_name),
+        has_proxy_fields=not _FORWARDED_BY_PROXY.isdisjoint(by_name),
         plain_host=without_default_port(host, "http"),
     )
 
@@ -280,19 +285,19 @@ def is_forwardable(name: bytes) -> bool:
     return (
         b"_" not in name
         and b"." not in name
-        and _bare(name) not in _NEVER_FORWARDED
-        and not _folded(name).startswith(_FAMILIES)
+        and _without_separators(name) not in _NEVER_FORWARDED
+        and not _with_hyphens(name).startswith(_FAMILIES)
     )
 
 
 def is_reserved(name: bytes) -> bool:
     """Whether a field's name (lower case) is one that only the gateway may set, however spelled."""
-    return _bare(name) in _RESERVED
+    return _without_separators(name) in _RESERVED
 
 
 def is_for_services(name: bytes) -> bool:
     """Whether a field's name (lower case), however spelled, is one in which gateways tell services of a client."""
-    return is_reserved(name) or _folded(name).startswith(_FAMILIES)
+    return is_reserved(name) or _with_hyphens(name).startswith(_FAMILIES)
 
 
 def canonical_host(value: bytes) -> str:
@@ -336,14 +341,14 @@ def _without_own_cookies(found: list[Field]) -> tuple[tuple[Field, ...], list[Fi
     ours: list[Field] = []
     others: list[Field] = []
     for name, value in found:
-        taken, left = take_out(value) if name == b"cookie" else ([], value)
+        taken, left = split_own_cookies(value) if name == b"cookie" else ([], value)
         ours += taken
         if left or not taken:
             others.append((name, left))
     return tuple(ours), others
 
 
-def _origin(values: list[bytes]) -> bytes:
+def _single_origin(values: list[bytes]) -> bytes:
     return values[0] if len(values) == 1 else b""
 
 
@@ -354,7 +359,7 @@ def _connection_options(values: list[bytes]) -> frozenset[bytes]:
     return options
 
 
-def _host(values: list[bytes]) -> str:
+def _parse_host(values: list[bytes]) -> str:
     """The host of the one field; HTTP/1.0 may come without it (RFC 9112 section 3.2)."""
     if not values:
         return ""
@@ -371,6 +376,6 @@ def _expects_continue(values: list[bytes]) -> bool:
     raise WireError(Reason.EXPECTATION_UNKNOWN)
 
 
-def _upgrade(values: list[bytes], options: frozenset[bytes]) -> bool:
+def _asks_for_websocket(values: list[bytes], options: frozenset[bytes]) -> bool:
     """Whether a WebSocket is asked for. What Connection does not name, or names several protocols, is no upgrade."""
     return len(values) == 1 and values[0].lower() == WEBSOCKET and b"upgrade" in options

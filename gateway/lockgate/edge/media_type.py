@@ -25,7 +25,7 @@ class MediaType(NamedTuple):
     is_utf8: bool
 
 
-def parse(field: str) -> MediaType:
+def parse_media_type(field: str) -> MediaType:
     """Read the value of a Content-Type; parameters that do not matter are ignored, malformed ones are not UTF-8."""
     kind, semicolon, rest = field.strip(" \t").partition(";")
     charsets: list[str] = []

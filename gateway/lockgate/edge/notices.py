@@ -38,11 +38,11 @@ class Notices:
         self._seen: dict[Notice, tuple[int, float]] = {}
         self._logged: dict[Notice, tuple[int, float]] = {}
 
-    def note(self, notice: Notice, times: int = 1) -> None:
+    def add_notice(self, notice: Notice, times: int = 1) -> None:
         """Count one, or several."""
         self.counts[notice] += times
 
-    def look(self, now: float) -> None:
+    def log_new(self, now: float) -> None:
         """Log what is new.
 
         Args:
@@ -56,6 +56,6 @@ class Notices:
                 self._logged[notice] = count, now
                 _log.warning("%s (%d times since the last line)", notice.value, count - logged)
 
-    def recent(self, notice: Notice, now: float) -> bool:
+    def is_recent(self, notice: Notice, now: float) -> bool:
         """Whether one was seen in the last ten minutes."""
         return notice in self._seen and now - self._seen[notice][1] < RECENT_S

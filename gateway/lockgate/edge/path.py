@@ -87,10 +87,10 @@ def canonical_path(raw: bytes) -> str:
     if _PLAIN.fullmatch(raw) is not None:
         path = raw
     elif _SENDABLE.fullmatch(raw) is not None:
-        path = _CODE.sub(_recode, _LEFT_PLAIN.sub(_encode, raw))
+        path = _CODE.sub(_normalize_code, _LEFT_PLAIN.sub(_percent_encode, raw))
         _check_utf8(path)
         # A reader that decodes sees a slash there: for every danger it is one.
-        _check_segments(_read_once(path))
+        _check_segments(_decode_separators(path))
         if _CODED_PERCENT in path:
             _check_inner_codings(path)
     else:
@@ -99,16 +99,16 @@ def canonical_path(raw: bytes) -> str:
     return path.decode("ascii")
 
 
-def _encode(match: re.Match[bytes]) -> bytes:
+def _percent_encode(match: re.Match[bytes]) -> bytes:
     return b"%%%02X" % match[0][0]
 
 
-def _read_once(path: bytes) -> bytes:
+def _decode_separators(path: bytes) -> bytes:
     """A path as a reader that decodes it sees its segments."""
     return path.replace(b"%3B", b";").replace(_ENCODED_SLASH, b"/")
 
 
-def _recode(match: re.Match[bytes], never: frozenset[int] = _NEVER_CODED) -> bytes:
+def _normalize_code(match: re.Match[bytes], never: frozenset[int] = _NEVER_CODED) -> bytes:
     octet = int(match[1], 16)
     if octet in never:
         raise WireError(Reason.BAD_TARGET)
@@ -117,8 +117,8 @@ def _recode(match: re.Match[bytes], never: frozenset[int] = _NEVER_CODED) -> byt
     return match[0].upper()
 
 
-def _recode_inner(match: re.Match[bytes]) -> bytes:
-    return _recode(match, _NEVER_CODED_TWICE)
+def _normalize_inner_code(match: re.Match[bytes]) -> bytes:
+    return _normalize_code(match, _NEVER_CODED_TWICE)
 
 
 def _check_segments(path: bytes) -> None:
@@ -129,8 +129,8 @@ def _check_segments(path: bytes) -> None:
 def _check_inner_codings(path: bytes) -> None:
     """Look at what a reader sees who decodes more than once: the same is refused there."""
     for _ in range(_MAX_CODINGS):
-        path = _CODE.sub(_recode_inner, path.replace(_ENCODED_SLASH, b"/").replace(_CODED_PERCENT, b"%"))
-        _check_segments(_read_once(path))
+        path = _CODE.sub(_normalize_inner_code, path.replace(_ENCODED_SLASH, b"/").replace(_CODED_PERCENT, b"%"))
+        _check_segments(_decode_separators(path))
         if _CODED_PERCENT not in path:
             return
     raise WireError(Reason.BAD_TARGET)

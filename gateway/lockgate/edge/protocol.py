@@ -15,7 +15,7 @@ from typing import Any, Final
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from lockgate.edge.connection import ANSWERING, BODY, HEAD, NEVER, NO_ROUTE, UPGRADED, ClientConnection, Edge
+from lockgate.edge.connection import BODY, HEAD, NEVER, NO_ROUTE, RESPONDING, UPGRADED, ClientConnection, Edge
 from lockgate.edge.draining import CHUNK_OVERHEAD, BodyBounds, Leftover
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import ChunkedReader, LengthReader, WireError
@@ -62,7 +62,7 @@ class EdgeProtocol(ClientConnection):
     def eof_received(self) -> bool:
         """The client will send no more; it may still be waiting for its answer."""
         self._saw_eof = True
-        if self._phase is ANSWERING:
+        if self._phase is RESPONDING:
             if self.endless:
                 self._abort()
                 return True
@@ -83,7 +83,7 @@ class EdgeProtocol(ClientConnection):
                     data = self._read_head(data)
                 elif self._phase is BODY:
                     data = self._read_body(data)
-                elif self._phase is HEAD or self._phase is ANSWERING:
+                elif self._phase is HEAD or self._phase is RESPONDING:
                     data = self._read_ahead(data)
                 elif self._phase is UPGRADED and self._handler is not None:
                     self._handler.body(data)
@@ -115,28 +115,28 @@ class EdgeProtocol(ClientConnection):
         if self._phase is BODY or (self._phase is HEAD and self._buffer):
             self._drop_handler()
             self._refuse_bytes(Reason.MALFORMED_REQUEST, self._buffer)
-        elif self._phase is not ANSWERING:
+        elif self._phase is not RESPONDING:
             self._close()
 
     def _read_head(self, data: bytes) -> bytes:
         edge = self._edge
-        request = edge.heads.recognize(data, self._peer)
+        request = edge.heads.parse_repeated(data, self._peer)
         if request is not None:
             self._start(request)
             return b""
-        end = edge.heads.find_end(data)
+        end = edge.heads.find_head_end(data)
         if not end:
             self.deadline = min(self.deadline, edge.ticker.now + edge.limits.head_s)
             self._buffer = data
             return b""
-        self._start(edge.heads.read(data[:end], self._peer))
+        self._start(edge.heads.parse_head(data[:end], self._peer))
         return data[end:]
 
     def _start(self, request: InboundRequest) -> None:
         edge, facts = self._edge, request.headers
         self.keep_alive = not facts.close and (request.http11 or facts.keep_alive) and not edge.draining
         self._request = request
-        self._answered = False
+        self._response_begun = False
         self.endless = False
         self.route = NO_ROUTE
         self.cors = edge.vary if facts.origin is None else edge.cors(request)
@@ -146,7 +146,7 @@ class EdgeProtocol(ClientConnection):
         self.deadline = NEVER
         length = facts.content_length
         if not length and not facts.chunked:
-            self._phase = ANSWERING
+            self._phase = RESPONDING
             handler = edge.begin(request, self)
             if handler is not None and self._request is request:  # otherwise the response was written at once
                 self._handler = handler
@@ -183,7 +183,7 @@ class EdgeProtocol(ClientConnection):
         if piece and self._handler is not None:
             self._handler.body(piece)
         if body.finished and self._phase is BODY:
-            self._phase = ANSWERING
+            self._phase = RESPONDING
             self.deadline = NEVER
             if self._handler is not None:
                 self._handler.body_complete()

@@ -31,13 +31,13 @@ class Ticker:
         self.now = clock.monotonic()
         self.date = formatdate(clock.now(), usegmt=True)
 
-    def listen(self, listener: Callable[[float], None]) -> None:
+    def add_listener(self, listener: Callable[[float], None]) -> None:
         """Call `listener` with the monotonic time at every tick."""
         self._listeners.append(listener)
 
     def start(self) -> None:
         """Begin to tick in the running loop."""
-        self._timer = asyncio.get_running_loop().call_later(PERIOD_S, self._run)
+        self._timer = asyncio.get_running_loop().call_later(PERIOD_S, self._tick_again)
 
     def stop(self) -> None:
         """Tick no more."""
@@ -52,6 +52,6 @@ class Ticker:
         for listener in self._listeners:
             listener(self.now)
 
-    def _run(self) -> None:
+    def _tick_again(self) -> None:
         self.start()
         self.tick()

@@ -30,7 +30,7 @@ class Trace(NamedTuple):
 
 def kept_request_id(headers: HeaderFacts) -> str | None:
     """A trusted peer's request id: one field, one token."""
-    values = headers.values(b"x-request-id")
+    values = headers.values_of(b"x-request-id")
     if len(values) != 1 or _REQUEST_ID.fullmatch(values[0]) is None:
         return None
     return values[0].decode("ascii")
@@ -38,10 +38,10 @@ def kept_request_id(headers: HeaderFacts) -> str | None:
 
 def kept_trace(headers: HeaderFacts) -> Trace | None:
     """A trusted peer's trace: parent and state, or neither of them."""
-    parents = headers.values(b"traceparent")
+    parents = headers.values_of(b"traceparent")
     if len(parents) != 1 or _TRACEPARENT.fullmatch(parents[0]) is None:
         return None
-    state = b",".join(headers.values(b"tracestate"))
+    state = b",".join(headers.values_of(b"tracestate"))
     members = [member for entry in state.split(b",") if (member := entry.strip(b" \t"))]
     well_formed = len(members) <= MAX_STATE_MEMBERS and all(_STATE_MEMBER.fullmatch(member) for member in members)
     if len(state) > MAX_STATE_BYTES or not well_formed:

@@ -43,7 +43,7 @@ class WireError(Exception):
         self.reason = reason
 
 
-def request_line(line: bytes) -> tuple[bytes, bytes, bool]:
+def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
     """Method, request target, and whether it is HTTP/1.1 (otherwise it is 1.0).
 
     Raises:
@@ -67,7 +67,7 @@ def is_head_request(data: bytes) -> bool:
     return data.startswith((b"HEAD ", b"\r\nHEAD "))
 
 
-def status_line(line: bytes) -> tuple[int, bool]:
+def parse_status_line(line: bytes) -> tuple[int, bool]:
     """Status code, and whether it is HTTP/1.1.
 
     Raises:
@@ -79,7 +79,7 @@ def status_line(line: bytes) -> tuple[int, bool]:
     return int(match[2]), match[1] == b"1"
 
 
-def fields(block: bytes, *, max_fields: int, max_field_bytes: int) -> list[Field]:
+def split_field_lines(block: bytes, *, max_fields: int, max_field_bytes: int) -> list[Field]:
     """Split the field lines of a head.
 
     Args:
@@ -116,7 +116,7 @@ def is_token(value: bytes) -> bool:
     return _TOKEN.fullmatch(value) is not None
 
 
-def content_length(values: list[bytes]) -> int | None:
+def parse_content_length(values: list[bytes]) -> int | None:
     """The one Content-Length, if there is one (RFC 9112 section 6.3).
 
     Raises:
@@ -240,19 +240,19 @@ class ChunkedReader:
                 self._check_unfinished_line(data[at:])
                 self._rest = data[at:]
                 break
-            self._line(data[at:end])
+            self._read_line(data[at:end])
             self.overhead += end + 2 - at
             at = end + 2
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return body, data[at:] if self.finished else b""
 
-    def _line(self, line: bytes) -> None:
+    def _read_line(self, line: bytes) -> None:
         if self._after_data:
             if line:
                 raise WireError(Reason.MALFORMED_REQUEST)
             self._after_data = False
         elif self._in_trailer:
-            self._trailer_line(line)
+            self._read_trailer_line(line)
         else:
             match = _CHUNK_LINE.fullmatch(line) if len(line) <= MAX_CHUNK_LINE else None
             if match is None:
@@ -263,7 +263,7 @@ class ChunkedReader:
             if self._allowed < 0:
                 raise WireError(Reason.BODY_TOO_LARGE)
 
-    def _trailer_line(self, line: bytes) -> None:
+    def _read_trailer_line(self, line: bytes) -> None:
         if not line:
             self.finished = True
             return

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints import admin_clients, admin_keys, admin_users
 from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.bodies import Body, body_of, documented

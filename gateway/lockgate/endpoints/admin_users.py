@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from lockgate.accounts.users import AccountRecord
-from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.problems import RefusedError, done
 from lockgate.endpoints.sessions import as_json

@@ -104,7 +104,7 @@ def within(allowance: Allowance) -> Callable[[Request], Awaitable[None]]:
 def call_origin_of(request: Request) -> CallOrigin:
     """Where a call comes from."""
     source = inbound(request)
-    agents = source.headers.values(b"user-agent")
+    agents = source.headers.values_of(b"user-agent")
     agent = agents[0].decode("latin-1") if agents else ""
     return CallOrigin(address=source.client, agent=agent, request_id=source.own_id)
 

@@ -76,13 +76,13 @@ def _holds_nul(value: object) -> bool:
 
 def _media_type(request: Request, media: tuple[str, ...]) -> str:
     headers = inbound(request).headers
-    fields = headers.values(b"content-type")
-    said = media_type.parse(fields[0].decode("latin-1") if len(fields) == 1 else "")
+    fields = headers.values_of(b"content-type")
+    said = media_type.parse_media_type(fields[0].decode("latin-1") if len(fields) == 1 else "")
     if said.kind not in media:
         raise RefusedError(_unsupported(Reason.UNSUPPORTED_MEDIA, media))
     if not said.is_utf8:
         raise RefusedError(_unsupported(Reason.UNSUPPORTED_CHARSET, media))
-    if headers.values(b"content-encoding"):
+    if headers.values_of(b"content-encoding"):
         raise RefusedError(_unsupported(Reason.UNSUPPORTED_CODING, media))
     return said.kind
 

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
-from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.edge.path import parse_target
 from lockgate.edge.request import InboundRequest
+from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.edge.wire import WireError, is_token
 from lockgate.endpoints.problems import RefusedError, inbound
 from lockgate.errors import Reason, Refusal
@@ -95,5 +95,5 @@ def held_request(asking: InboundRequest, max_target_bytes: int) -> Held | Refusa
 
 
 def _said(asking: InboundRequest, names: tuple[bytes, ...]) -> bytes | None:
-    values = [value for name in names for value in asking.headers.values(name)]
+    values = [value for name in names for value in asking.headers.values_of(name)]
     return values[0] if len(set(values)) == 1 and len(values) <= len(names) else None

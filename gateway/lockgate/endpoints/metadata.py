@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from lockgate.edge.answers import NO_GUESSING
+from lockgate.edge.responses import NO_SNIFFING
 
 WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
 MAX_AGE_S: Final = 300
@@ -46,7 +46,7 @@ def router(issuer: str, public_url: str, scopes: Iterable[str]) -> APIRouter:
     content = metadata(issuer, public_url, scopes)
     headers = {
         "Cache-Control": f"public, max-age={MAX_AGE_S}",
-        **NO_GUESSING,
+        **NO_SNIFFING,
         "Access-Control-Allow-Origin": "*",
     }
 

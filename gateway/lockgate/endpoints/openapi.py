@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from lockgate.clock import Clock
-from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.judge import Judge
 from lockgate.keys.current import Current

@@ -21,7 +21,7 @@ def application(metrics: Metrics, checks: Mapping[str, health.Check]) -> FastAPI
     @api.get("/metrics")
     async def scrape() -> Response:
         """Every counter of this worker, in Prometheus' text format."""
-        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST, **NO_STORE})
+        return Response(metrics.render_text(), headers={"Content-Type": CONTENT_TYPE_LATEST, **NO_STORE})
 
     app.include_router(api)
     app.include_router(health.router(checks))

@@ -10,9 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from lockgate.edge.answers import REALM, SECURITY_HEADERS, problem
 from lockgate.edge.asgi import NOTE_REASON_KEY, REQUEST_KEY
 from lockgate.edge.request import InboundRequest
+from lockgate.edge.responses import REALM, SECURITY_HEADERS, build_problem
 from lockgate.errors import AccountsUnavailableError, CaptchaUnavailableError, Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import scheme_of
 from lockgate_common.problem import PROBLEM_TYPE, faulty_fields, problem_schema
@@ -51,10 +51,10 @@ def inbound(request: Request) -> InboundRequest:
 
 
 def refused(request: Request, refusal: Refusal) -> JSONResponse:
-    """The problem answer for a refusal; the log and the metrics get its reason."""
+    """The problem response for a refusal; the log and the metrics get its reason."""
     source = inbound(request)
     request.scope[NOTE_REASON_KEY](refusal.reason)
-    fields, body = problem(refusal, source.request_id, oauth=speaks_oauth(source.path))
+    fields, body = build_problem(refusal, source.request_id, oauth=speaks_oauth(source.path))
     # The edge adds the request id to every answer.
     headers = {name: value for name, value in fields if name not in ("Content-Type", "X-Request-Id")}
     if refusal.reason is Reason.CLIENT_REFUSED and _by_basic(source):
@@ -87,7 +87,7 @@ def described(*reasons: Reason) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a call that may be refused for these reasons, for its description."""
     found: dict[int | str, dict[str, Any]] = {}
     for reason in reasons:
-        words = f"`{reason.code}`: {reason.answer.title}"
+        words = f"`{reason.code}`: {reason.response.title}"
         before = found.get(reason.status, {}).get("description")
         content = _DESCRIBED["default"]["content"]
         found[reason.status] = {"description": f"{before}; {words}" if before else words, "content": content}

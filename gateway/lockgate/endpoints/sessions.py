@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from lockgate.accounts.captcha import MAX_ANSWER, CaptchaAnswer
-from lockgate.edge.answers import SECURITY_HEADERS
+from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints.asking import call_origin_of, identity_of
 from lockgate.endpoints.bodies import Body, body_of, documented
 from lockgate.endpoints.problems import described, refused

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from lockgate.edge.answers import SECURITY_HEADERS
 from lockgate.edge.request import InboundRequest
+from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints.problems import RefusedError, described, inbound
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import bearer

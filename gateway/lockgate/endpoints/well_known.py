@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from lockgate.edge.answers import NO_GUESSING
+from lockgate.edge.responses import NO_SNIFFING
 from lockgate.keys.current import Current
 from lockgate.keys.jwks import jwks
 from lockgate.keys.keyring import KeyRing
@@ -57,7 +57,7 @@ class PublishedKeys:
         return {
             "Cache-Control": f"public, max-age={self._max_age_s}",
             "ETag": self.etag,
-            **NO_GUESSING,
+            **NO_SNIFFING,
             "Access-Control-Allow-Origin": "*",
         }
 

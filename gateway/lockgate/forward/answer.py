@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple, Protocol
 
 from lockgate.edge import wire
-from lockgate.edge.cookies import sets_ours
+from lockgate.edge.cookies import sets_own_cookie
 from lockgate.edge.headers import HOP_BY_HOP, is_for_services
 from lockgate.edge.wire import END_OF_HEAD, ChunkedReader, Field, WireError
 from lockgate.errors import Reason
@@ -95,11 +95,11 @@ def parse(head: bytes, own: OwnAddresses = NONE) -> AnswerHead:
         WireError: not a head that we accept; `LINK_REFUSED` where the service refuses the gateway's signature.
     """
     line, _, block = head[:-2].partition(b"\r\n")
-    status, http11 = wire.status_line(line)
-    found = wire.fields(block, max_fields=MAX_FIELDS, max_field_bytes=MAX_HEAD_BYTES)
+    status, http11 = wire.parse_status_line(line)
+    found = wire.split_field_lines(block, max_fields=MAX_FIELDS, max_field_bytes=MAX_HEAD_BYTES)
     lengths = [value for name, value in found if name == b"content-length"]
     codings = [value for name, value in found if name == b"transfer-encoding"]
-    length, chunked = wire.content_length(lengths), wire.is_chunked(codings)
+    length, chunked = wire.parse_content_length(lengths), wire.is_chunked(codings)
     if chunked and (length is not None or not http11):
         raise WireError(Reason.AMBIGUOUS_FRAMING)
     options = {
@@ -139,7 +139,7 @@ def _is_gateways(name: bytes, value: bytes) -> bool:
     """Whether a service may not say it to a client: an identity, whose pages may read, the gateway's own cookie."""
     if name.startswith(_CORS) or is_for_services(name):
         return True
-    return name == b"set-cookie" and sets_ours(value)
+    return name == b"set-cookie" and sets_own_cookie(value)
 
 
 def _exposed(found: list[Field]) -> str:

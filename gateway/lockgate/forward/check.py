@@ -53,7 +53,7 @@ async def is_well(address: tuple[str, int], path: str, tls: ssl.SSLContext | Non
             reader, writer = await asyncio.open_connection(host, port, ssl=tls, limit=_MAX_LINE)
             try:
                 writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode("ascii"))
-                status, _ = wire.status_line((await reader.readuntil(b"\r\n"))[:-2])
+                status, _ = wire.parse_status_line((await reader.readuntil(b"\r\n"))[:-2])
             finally:
                 writer.transport.abort()
     except (OSError, WireError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):

@@ -110,7 +110,7 @@ class OutboundRequests:
             self._signer = Signer(self._links.outbound(self._service))
         # W3C Trace Context: the own id is the trace id, and the second half of it the id of the gateway's span.
         own_id, trace = request.own_id, request.trace
-        recorded = self._sampler.takes(own_id)
+        recorded = self._sampler.is_sampled(own_id)
         if trace is None:
             traceparent = f"00-{own_id}-{own_id[16:]}-{'01' if recorded else '00'}"
         else:

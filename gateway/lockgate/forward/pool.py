@@ -247,7 +247,7 @@ class UpstreamPool:
         self._waiting: deque[Borrower] = deque()
         self._outgoing: list[tuple[asyncio.WriteTransport, bytes]] = []
         self.breaker = Breaker(ticker)
-        ticker.listen(self._close_stale)
+        ticker.add_listener(self._close_stale)
 
     @property
     def load(self) -> int:

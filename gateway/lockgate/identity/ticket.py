@@ -43,7 +43,7 @@ def taken_from_stream(request: InboundRequest) -> tuple[InboundRequest, list[str
     In the query of other requests `ticket` is the service's own word. EventSource says what it wants in Accept.
     """
     query, tickets = without_tickets(request.query)
-    if not tickets or request.method != "GET" or not _wants_events(request.headers.values(b"accept")):
+    if not tickets or request.method != "GET" or not _wants_events(request.headers.values_of(b"accept")):
         return request, []
     return request._replace(query=query), tickets
 

@@ -28,7 +28,7 @@ class AccessLog:
         self._second = -1
         self._text = ""
 
-    def answered(  # noqa: PLR0913 - the fields of a line
+    def write_request(  # noqa: PLR0913 - the fields of a line
         self,
         *,
         request_id: str,
@@ -68,7 +68,7 @@ class AccessLog:
             f'"ms": {seconds * 1000:.2f}{why}}}\n'
         )
 
-    def refused(self, *, client: str, reason: str) -> None:
+    def write_refused_bytes(self, *, client: str, reason: str) -> None:
         """Bytes were refused that are no request; nothing of them is written down."""
         line = {"time": self._time(), "event": "refused", "client": client, "reason": reason}
         self._write(json.dumps(line) + "\n")

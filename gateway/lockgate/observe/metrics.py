@@ -57,7 +57,7 @@ class Metrics(Collector):
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
+    def count_response(self, route: str, status: int, seconds: float) -> None:
         """Count one answer.
 
         Args:
@@ -70,11 +70,11 @@ class Metrics(Collector):
         counters.buckets[bisect_left(BUCKETS_S, seconds)] += 1
         counters.seconds += seconds
 
-    def refused(self, reason: Reason) -> None:
+    def count_refusal(self, reason: Reason) -> None:
         """Count a refusal."""
         self._refusals[reason] += 1
 
-    def text(self) -> bytes:
+    def render_text(self) -> bytes:
         """Everything, in Prometheus' text format."""
         return generate_latest(self._registry)
 

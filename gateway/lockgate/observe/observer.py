@@ -27,13 +27,15 @@ class RequestObserver:
         self._access_log = access_log
         self._tracing = tracing
 
-    def answered(self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None) -> None:
+    def on_response(
+        self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None
+    ) -> None:
         """A request was answered."""
-        self._metrics.answered(route, status, seconds)
+        self._metrics.count_response(route, status, seconds)
         if reason is not None:
-            self._metrics.refused(reason)
+            self._metrics.count_refusal(reason)
         if self._access_log is not None:
-            self._access_log.answered(
+            self._access_log.write_request(
                 request_id=request.request_id,
                 own_id=request.own_id,
                 client=request.client,
@@ -47,10 +49,10 @@ class RequestObserver:
             )
 
         if self._tracing is not None:
-            self._tracing.answered(request, route, status, seconds, reason)
+            self._tracing.record_request(request, route, status, seconds, reason)
 
-    def not_a_request(self, client: str, reason: Reason) -> None:
+    def on_refused_bytes(self, client: str, reason: Reason) -> None:
         """Bytes were refused."""
-        self._metrics.refused(reason)
+        self._metrics.count_refusal(reason)
         if self._access_log is not None:
-            self._access_log.refused(client=client, reason=reason.name.lower())
+            self._access_log.write_refused_bytes(client=client, reason=reason.name.lower())

@@ -31,7 +31,7 @@ class Sampler:
     def __init__(self, share: float) -> None:
         self._every = round(1 / share) if share > 0 else 0
 
-    def takes(self, request_id: str) -> bool:
+    def is_sampled(self, request_id: str) -> bool:
         """Whether the request with this id is recorded; its second half counts up."""
         return self._every > 0 and int(request_id[16:], 16) % self._every == 0
 
@@ -69,9 +69,11 @@ class Tracing:
         self._sampler = sampler
         self._clock = clock
 
-    def answered(self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None) -> None:
+    def record_request(
+        self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None
+    ) -> None:
         """Record a request that has ended; the arguments are those of `edge.handler.Observer.answered`."""
-        if not self._sampler.takes(request.own_id):
+        if not self._sampler.is_sampled(request.own_id):
             return
         trace = self._api
         end = int(self._clock.now() * _NS)

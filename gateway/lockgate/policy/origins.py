@@ -138,7 +138,7 @@ class Origins:
             Its field lines; a refusal for an origin that is not listed; `None` where the request is no preflight.
         """
         facts = request.headers
-        asked = facts.values(_ASKED_METHOD)
+        asked = facts.values_of(_ASKED_METHOD)
         if request.method != "OPTIONS" or facts.origin is None or not asked:
             return None
         route = self._route(request.path)
@@ -147,7 +147,7 @@ class Origins:
         # Asked for any method that the route has: what is not in the list, the browser refuses by itself. Where nothing
         # is routed the page may ask, and reads the 404.
         methods, age_s = (OWN_METHODS, PREFLIGHT_AGE_S) if route is None else (route.allow, route.preflight_age_s)
-        return self._permission(facts.origin, methods, facts.values(_ASKED_HEADERS), age_s)
+        return self._permission(facts.origin, methods, facts.values_of(_ASKED_HEADERS), age_s)
 
     def cross_site(self, request: InboundRequest) -> Refusal | None:
         """Why a request must not be believed that it is its user's wish, where a cookie speaks for them.
@@ -176,13 +176,13 @@ class Origins:
             return None
         if facts.origin is not None:
             return None if self._is_of_a_page(request, route.origins) else Refusal(Reason.ORIGIN_REFUSED)
-        by_cookie = bool(facts.values(b"cookie")) and bearer(facts.authorization) is None
+        by_cookie = bool(facts.values_of(b"cookie")) and bearer(facts.authorization) is None
         refused = by_cookie and route.auth != "public" and not carries_token
         return Refusal(Reason.ORIGIN_REFUSED) if refused else None
 
     def _is_of_a_page(self, request: InboundRequest, listed: frozenset[bytes]) -> bool:
         """Whether a page of a listed origin, or of the gateway's own, makes this request."""
-        origin, sites = request.headers.origin, request.headers.values(_FETCH_SITE)
+        origin, sites = request.headers.origin, request.headers.values_of(_FETCH_SITE)
         if origin is not None and origin in listed:
             return True
         return sites == [b"same-origin"] if sites else origin in self._itself

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate.edge.cookies import LOCALHOST_NAME, SECURE_NAME, sets_ours, take_out
-from lockgate.edge.headers import examine
+from lockgate.edge.cookies import LOCALHOST_NAME, SECURE_NAME, sets_own_cookie, split_own_cookies
+from lockgate.edge.headers import examine_fields
 from lockgate.settings import LimitSettings
 from tests.support import upstream as upstreams
 from tests.support.node import Node
@@ -40,13 +40,13 @@ NAME = SECURE_NAME
 def test_our_cookies_are_taken_out_and_all_others_stay_as_they_are(
     value: bytes, ours: list[tuple[bytes, bytes]], left: bytes
 ) -> None:
-    assert take_out(value) == (ours, left)
+    assert split_own_cookies(value) == (ours, left)
 
 
 @given(st.lists(st.sampled_from([b"a=1", b"b", b"", b" c=3", NAME + b"=x", b" " + LOCALHOST_NAME, b"=", b"\t"])))
 def test_whatever_is_left_holds_none_of_ours(pairs: list[bytes]) -> None:
-    ours, left = take_out(b";".join(pairs))
-    assert take_out(left) == ([], left)
+    ours, left = split_own_cookies(b";".join(pairs))
+    assert split_own_cookies(left) == ([], left)
     assert len(ours) == sum(b"lockgate" in pair for pair in pairs)
 
 
@@ -69,12 +69,12 @@ def test_whatever_is_left_holds_none_of_ours(pairs: list[bytes]) -> None:
     ],
 )
 def test_a_service_that_sets_our_cookie_is_noticed_in_every_spelling(value: bytes, ours: bool) -> None:  # noqa: FBT001 - a table's column
-    assert sets_ours(value) is ours
+    assert sets_own_cookie(value) is ours
 
 
 def test_several_cookie_fields_are_read_as_one() -> None:
     block = b"Host: a\r\nCookie: a=1; %b=x\r\ncookie: %b=y\r\nCookie: b=2\r\n" % (NAME, NAME)
-    facts = examine(block, LimitSettings())
+    facts = examine_fields(block, LimitSettings())
     assert facts.session_cookies == ((NAME, b"x"), (NAME, b"y"))
     assert facts.forwardable == "cookie: a=1\r\ncookie: b=2\r\n"
 
@@ -83,7 +83,7 @@ def test_several_cookie_fields_are_read_as_one() -> None:
     ("fields", "origin"), [(b"", None), (b"Origin: https://a\r\n", b"https://a"), (b"Origin: a\r\nOrigin: a\r\n", b"")]
 )
 def test_an_origin_that_is_said_twice_is_nobodys(fields: bytes, origin: bytes | None) -> None:
-    assert examine(b"Host: a\r\n" + fields, LimitSettings()).origin == origin
+    assert examine_fields(b"Host: a\r\n" + fields, LimitSettings()).origin == origin
 
 
 @pytest.mark.parametrize("path", ["/open", "/maybe"])

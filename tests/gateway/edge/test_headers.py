@@ -57,7 +57,7 @@ async def test_a_field_whose_name_cgi_would_confuse_is_dropped_and_counted(
     (request,) = upstream.requests
     assert b"lie" not in request.raw
     assert request.value("x-kept") == "1"
-    assert "lockgate_field_dropped 1.0" in (node.worker.observability.metrics.text().decode())
+    assert "lockgate_field_dropped 1.0" in (node.worker.observability.metrics.render_text().decode())
 
 
 @pytest.mark.parametrize(

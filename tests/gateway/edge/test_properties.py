@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from lockgate.edge import wire
 from lockgate.edge.client_address import ForwardedReader
-from lockgate.edge.head import HeadReader, Peer
-from lockgate.edge.headers import examine, is_forwardable
+from lockgate.edge.head import Peer, RequestHeadReader
+from lockgate.edge.headers import examine_fields, is_forwardable
 from lockgate.edge.path import canonical_path, parse_target
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import ChunkedReader, LengthReader, WireError
@@ -54,15 +54,15 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 def read_head(parts: list[bytes]) -> tuple[InboundRequest, bytes] | Reason | None:
     """What a connection makes of bytes that come like this: a request and what follows, a refusal, or nothing yet."""
-    reader, data, found = HeadReader(ServerSettings(), LIMITS), b"", None
+    reader, data, found = RequestHeadReader(ServerSettings(), LIMITS), b"", None
     for part in parts:
         data += part
         if found is not None:
             continue
         try:
-            end = reader.find_end(data)
+            end = reader.find_head_end(data)
             if end:
-                found = reader.read(data[:end], PEER)._replace(request_id="", own_id=""), end
+                found = reader.parse_head(data[:end], PEER)._replace(request_id="", own_id=""), end
         except WireError as error:
             return error.reason
     return None if found is None else (found[0], data[found[1] :])
@@ -195,7 +195,7 @@ DISGUISED = st.builds(
 @given(name=DISGUISED, leading=SEPARATOR)
 def test_no_disguise_of_a_reserved_name_is_forwarded(name: str, leading: str) -> None:
     """R-50, R-51, R-209: neither to the service nor to what the gateway itself reads."""
-    facts = examine(b"Host: a\r\n" + f"{leading}{name}: lie\r\n".encode(), LIMITS)
+    facts = examine_fields(b"Host: a\r\n" + f"{leading}{name}: lie\r\n".encode(), LIMITS)
     assert facts.forwardable == ""
     assert facts.dropped == ("_" in leading + name or "." in leading + name)
 
@@ -236,14 +236,16 @@ def test_no_field_that_is_forwarded_is_an_identity_to_a_reader_that_folds_names(
 def test_a_field_is_forwarded_unchanged_or_not_at_all(name: str, value: str) -> None:
     """R-87."""
     assume(name.lower() not in {"host", "connection", "content-length", "transfer-encoding", "expect"})
-    facts = examine(f"Host: a\r\n{name}:{value}\r\n".encode(), LIMITS)
+    facts = examine_fields(f"Host: a\r\n{name}:{value}\r\n".encode(), LIMITS)
     expected = f"{name.lower()}: {value.strip()}\r\n" if is_forwardable(name.lower().encode()) else ""
     assert facts.forwardable == expected
 
 
 def forwarded(value: bytes) -> None:
     limits = LimitSettings(field_bytes=1_000_000, head_bytes=1_000_000)
-    ForwardedReader((), "forwarded", host=False).read("127.0.0.1", examine(b"Forwarded:" + value + b"\r\n", limits))
+    ForwardedReader((), "forwarded", host=False).read_origin(
+        "127.0.0.1", examine_fields(b"Forwarded:" + value + b"\r\n", limits)
+    )
 
 
 HOSTILE = {
@@ -254,10 +256,14 @@ HOSTILE = {
     "a target of percent signs": lambda size: canonical_path(b"/" + b"%25" * (size // 3)),
     "a target of nested codings": lambda size: canonical_path(b"/%" + b"25" * (size // 2)),
     "a target of slashes and dots": lambda size: canonical_path(b"/" + b"a./" * (size // 3)),
-    "field lines": lambda size: wire.fields(b"a:\r\n" * (size // 4) + b"\x01", max_fields=9, max_field_bytes=9),
-    "a field that nearly is one": lambda size: wire.fields(b"a" * size, max_fields=9, max_field_bytes=9),
+    "field lines": lambda size: wire.split_field_lines(
+        b"a:\r\n" * (size // 4) + b"\x01", max_fields=9, max_field_bytes=9
+    ),
+    "a field that nearly is one": lambda size: wire.split_field_lines(b"a" * size, max_fields=9, max_field_bytes=9),
     "one-byte chunks": lambda size: ChunkedReader().feed(b"1\r\nx\r\n" * (size // 6)),
-    "blanks in a value": lambda size: wire.fields(b"a:" + b" " * size + b"\0", max_fields=9, max_field_bytes=9),
+    "blanks in a value": lambda size: wire.split_field_lines(
+        b"a:" + b" " * size + b"\0", max_fields=9, max_field_bytes=9
+    ),
     "line ends": lambda size: wire.has_stray_line_end(b"\r\n" * (size // 2)),
 }
 

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from lockgate.edge.head import HeadReader, Peer
+from lockgate.edge.head import Peer, RequestHeadReader
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import WireError
 from lockgate.errors import Reason
@@ -36,10 +36,10 @@ SERVER = ServerSettings.model_validate(
 PEERS = (Peer("127.0.0.1", trusted=False), Peer("127.0.0.9", trusted=True))
 
 
-def outcome(reader: HeadReader, head: bytes, peer: Peer) -> InboundRequest | Reason:
+def outcome(reader: RequestHeadReader, head: bytes, peer: Peer) -> InboundRequest | Reason:
     """What one head means to a reader, however it finds out; each request has an id of its own."""
     try:
-        found = reader.recognize(head, peer) or reader.read(head[: reader.find_end(head)], peer)
+        found = reader.parse_repeated(head, peer) or reader.parse_head(head[: reader.find_head_end(head)], peer)
     except WireError as error:
         return error.reason
     return found._replace(request_id="", own_id="")
@@ -47,46 +47,46 @@ def outcome(reader: HeadReader, head: bytes, peer: Peer) -> InboundRequest | Rea
 
 @pytest.mark.parametrize("peer", PEERS)
 def test_halves_that_were_read_before_mean_together_what_they_mean_to_somebody_who_never_saw_them(peer: Peer) -> None:
-    warm = HeadReader(SERVER, LimitSettings())
+    warm = RequestHeadReader(SERVER, LimitSettings())
     pairs = list(product(LINES, BLOCKS))
     for line, block in [*pairs, *reversed(pairs)]:
         head = b"%b\r\n%b\r\n" % (line, block)
-        assert outcome(warm, head, peer) == outcome(HeadReader(SERVER, LimitSettings()), head, peer), head
+        assert outcome(warm, head, peer) == outcome(RequestHeadReader(SERVER, LimitSettings()), head, peer), head
     recognized = [pair for pair in pairs if is_recognized(warm, b"%b\r\n%b\r\n" % pair, peer)]
     assert len(recognized) > len(pairs) / 2  # or nothing was shown
 
 
-def is_recognized(reader: HeadReader, head: bytes, peer: Peer) -> bool:
+def is_recognized(reader: RequestHeadReader, head: bytes, peer: Peer) -> bool:
     try:
-        return reader.recognize(head, peer) is not None
+        return reader.parse_repeated(head, peer) is not None
     except WireError:
         return True
 
 
 @pytest.mark.parametrize("more", [b"", b"x", b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"])
 def test_only_bytes_that_are_one_head_and_nothing_else_are_recognised(more: bytes) -> None:
-    reader, head = HeadReader(SERVER, LimitSettings()), LINES[0] + b"\r\n" + BLOCKS[0] + b"\r\n"
-    assert reader.recognize(head + more, PEERS[0]) is None
-    reader.read(head, PEERS[0])
-    assert (reader.recognize(head + more, PEERS[0]) is not None) == (not more)
-    assert reader.recognize(head[:-1], PEERS[0]) is None
-    assert reader.recognize(b"\r\n" + head, PEERS[0]) is None
+    reader, head = RequestHeadReader(SERVER, LimitSettings()), LINES[0] + b"\r\n" + BLOCKS[0] + b"\r\n"
+    assert reader.parse_repeated(head + more, PEERS[0]) is None
+    reader.parse_head(head, PEERS[0])
+    assert (reader.parse_repeated(head + more, PEERS[0]) is not None) == (not more)
+    assert reader.parse_repeated(head[:-1], PEERS[0]) is None
+    assert reader.parse_repeated(b"\r\n" + head, PEERS[0]) is None
 
 
 def test_two_halves_that_are_small_enough_may_be_too_large_together() -> None:
     """R-100."""
     line, block = b"GET /%b HTTP/1.1" % (b"a" * 400), b"Host: shop.example\r\nA: %b\r\n" % (b"b" * 400)
-    reader = HeadReader(SERVER, LimitSettings(head_bytes=700))
+    reader = RequestHeadReader(SERVER, LimitSettings(head_bytes=700))
     for head in (line + b"\r\n" + BLOCKS[0] + b"\r\n", LINES[0] + b"\r\n" + block + b"\r\n"):
-        reader.read(head[: reader.find_end(head)], PEERS[0])
+        reader.parse_head(head[: reader.find_head_end(head)], PEERS[0])
     assert outcome(reader, line + b"\r\n" + block + b"\r\n", PEERS[0]) is Reason.HEAD_TOO_LARGE
 
 
 def test_what_is_remembered_is_bounded() -> None:
     """R-12 by analogy: whoever sends what nobody sends again takes no more than that."""
-    reader = HeadReader(SERVER, LimitSettings())
+    reader = RequestHeadReader(SERVER, LimitSettings())
     for number in range(3000):
         head = b"GET /%d HTTP/1.1\r\nHost: shop.example\r\n\r\n" % number
-        reader.read(head, PEERS[0])
-    assert reader.recognize(b"GET /0 HTTP/1.1\r\nHost: shop.example\r\n\r\n", PEERS[0]) is None
-    assert reader.recognize(b"GET /2999 HTTP/1.1\r\nHost: shop.example\r\n\r\n", PEERS[0]) is not None
+        reader.parse_head(head, PEERS[0])
+    assert reader.parse_repeated(b"GET /0 HTTP/1.1\r\nHost: shop.example\r\n\r\n", PEERS[0]) is None
+    assert reader.parse_repeated(b"GET /2999 HTTP/1.1\r\nHost: shop.example\r\n\r\n", PEERS[0]) is not None

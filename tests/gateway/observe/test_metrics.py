@@ -21,10 +21,10 @@ from tests.support.upstream import Upstream
 
 def test_answers_are_counted_by_route_and_status() -> None:
     metrics = Metrics({})
-    metrics.answered("orders", 200, 0.004)
-    metrics.answered("orders", 200, 0.004)
-    metrics.answered("orders", 404, 0.004)
-    text = metrics.text().decode()
+    metrics.count_response("orders", 200, 0.004)
+    metrics.count_response("orders", 200, 0.004)
+    metrics.count_response("orders", 404, 0.004)
+    text = metrics.render_text().decode()
     assert 'lockgate_requests_total{route="orders",status="200"} 2.0' in text
     assert 'lockgate_requests_total{route="orders",status="404"} 1.0' in text
 
@@ -34,9 +34,11 @@ def test_answers_are_counted_by_route_and_status() -> None:
 )
 def test_a_latency_falls_into_the_first_bucket_that_holds_it(seconds: float, bound: str) -> None:
     metrics = Metrics({})
-    metrics.answered("r", 200, seconds)
+    metrics.count_response("r", 200, seconds)
     lines = [
-        line for line in metrics.text().decode().splitlines() if line.startswith("lockgate_request_seconds_bucket")
+        line
+        for line in metrics.render_text().decode().splitlines()
+        if line.startswith("lockgate_request_seconds_bucket")
     ]
     first = next(line for line in lines if line.endswith(" 1.0"))
     assert f'le="{bound}"' in first
@@ -44,13 +46,13 @@ def test_a_latency_falls_into_the_first_bucket_that_holds_it(seconds: float, bou
 
 def test_refusals_are_counted_by_reason() -> None:
     metrics = Metrics({})
-    metrics.refused(Reason.TOKEN_REVOKED)
-    assert 'lockgate_refusals_total{reason="token_revoked"} 1.0' in metrics.text().decode()
+    metrics.count_refusal(Reason.TOKEN_REVOKED)
+    assert 'lockgate_refusals_total{reason="token_revoked"} 1.0' in metrics.render_text().decode()
 
 
 def test_an_access_line_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     """R-184."""
-    AccessLog(ManualClock(1.5)).answered(
+    AccessLog(ManualClock(1.5)).write_request(
         request_id="r",
         own_id="r",
         client="2001:db8::1",

@@ -18,7 +18,7 @@ from tests.support.upstream import Upstream
 def test_a_share_of_the_requests_is_taken(share: float, taken: int) -> None:
     sampler = Sampler(share)
     ids = [f"{'ab' * 8}{number:016x}" for number in range(1, 101)]
-    assert sum(sampler.takes(request_id) for request_id in ids) == taken
+    assert sum(sampler.is_sampled(request_id) for request_id in ids) == taken
 
 
 async def test_a_request_becomes_a_span_with_the_ids_that_the_service_got(

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from lockgate.edge.connection import Unread
-from lockgate.edge.headers import examine
+from lockgate.edge.headers import examine_fields
 from lockgate.edge.request import InboundRequest
 from lockgate.errors import Reason, Refusal
 from lockgate.policy.origins import EXPOSED, Origins
@@ -48,7 +48,7 @@ def origins(*, cookies: str = "secure", allowed: tuple[str, ...] = (SHOP,)) -> O
 def request(
     method: str = "POST", path: str = "/auth/logout", fields: str = "", host: str = "gate.example"
 ) -> InboundRequest:
-    facts = examine(f"Host: {host}\r\n{fields}".encode(), LimitSettings())
+    facts = examine_fields(f"Host: {host}\r\n{fields}".encode(), LimitSettings())
     return InboundRequest(method, path, None, True, facts.host, facts, "192.0.2.1", "http", "0" * 32, "0" * 32)  # noqa: FBT003 - HTTP/1.1
 
 

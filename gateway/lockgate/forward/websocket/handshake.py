@@ -79,7 +79,7 @@ def parse_handshake(request: InboundRequest, route: Route) -> Handshake | Refusa
     if refusal is not None:
         return refusal
     try:
-        offered = _protocols(request.headers.values(b"sec-websocket-protocol"))
+        offered = _protocols(request.headers.values_of(b"sec-websocket-protocol"))
     except WireError as error:
         return Refusal(error.reason)
     tokens = [one.removeprefix(TOKEN_PROTOCOL) for one in offered if one.startswith(TOKEN_PROTOCOL)]
@@ -89,7 +89,7 @@ def parse_handshake(request: InboundRequest, route: Route) -> Handshake | Refusa
     protocols = tuple(one for one in offered if one != NEUTRAL_PROTOCOL and not one.startswith(TOKEN_PROTOCOL))
     return Handshake(
         request=_for_service(request, query, protocols),
-        key=request.headers.values(b"sec-websocket-key")[0],
+        key=request.headers.values_of(b"sec-websocket-key")[0],
         protocols=protocols,
         neutral=NEUTRAL_PROTOCOL in offered,
         token=tokens[0] if tokens else None,
@@ -114,7 +114,7 @@ def parse_upgrade_response(head: bytes, handshake: Handshake) -> bytes | Decline
     if answer.status != _SWITCHING:
         return Declined(answer.status)
     _, _, block = head[:-2].partition(b"\r\n")
-    found = wire.fields(block, max_fields=MAX_FIELDS, max_field_bytes=MAX_HEAD_BYTES)
+    found = wire.split_field_lines(block, max_fields=MAX_FIELDS, max_field_bytes=MAX_HEAD_BYTES)
     options = [option.strip(b" \t").lower() for value in _values(found, b"connection") for option in value.split(b",")]
     chosen = _values(found, b"sec-websocket-protocol")
     if (
@@ -140,9 +140,9 @@ def _malformed(request: InboundRequest, route: Route) -> Refusal | None:
         return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", "GET"),))
     if request.path not in route.sockets or not request.http11 or request.has_body:
         return Refusal(Reason.UPGRADE_REFUSED)
-    if facts.values(b"sec-websocket-version") != [_VERSION]:
+    if facts.values_of(b"sec-websocket-version") != [_VERSION]:
         return Refusal(Reason.SOCKET_VERSION, headers=(("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")))
-    keys = facts.values(b"sec-websocket-key")
+    keys = facts.values_of(b"sec-websocket-key")
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         return Refusal(Reason.UPGRADE_REFUSED)
     return None
@@ -153,7 +153,7 @@ def is_handshake(request: InboundRequest) -> bool:
 
     Browsers send the key with each handshake, and no page can keep them from it.
     """
-    return request.headers.upgrade or bool(request.headers.values(b"sec-websocket-key"))
+    return request.headers.upgrade or bool(request.headers.values_of(b"sec-websocket-key"))
 
 
 def _protocols(values: list[bytes]) -> tuple[bytes, ...]:

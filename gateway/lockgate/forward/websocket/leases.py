@@ -69,7 +69,7 @@ class Leases:
         self._held: dict[str, set[str]] = {}
         self._renewed = ticker.now
         self._tasks = BackgroundTasks()
-        ticker.listen(self._look)
+        ticker.add_listener(self._look)
 
     async def take(self, sub: str) -> Lease | None:
         """A lease for one more socket of a user; `None` where there are too many.

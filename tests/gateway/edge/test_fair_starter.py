@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from lockgate.edge.turns import Queue, Start, Turns
+from lockgate.edge.fair_starter import FairStarter, Start, StartQueue
 
 
 class Begun:
@@ -16,11 +16,11 @@ class Begun:
     def __init__(self) -> None:
         self.turns: list[list[str]] = [[]]
 
-    def come(self, queue: Queue, *names: str) -> list[Start]:
+    def come(self, queue: StartQueue, *names: str) -> list[Start]:
         """These come at once."""
         starts = [partial(self._start, name) for name in names]
         for start in starts:
-            assert queue.begin(start)
+            assert queue.add_start(start)
         return list(starts)
 
     async def after(self, turns: int) -> list[list[str]]:
@@ -40,20 +40,20 @@ def begun() -> Begun:
 
 
 async def test_of_many_that_come_at_once_one_begins_in_each_turn_in_order(begun: Begun) -> None:
-    begun.come(Turns().queue(), "a", "b", "c", "d")
+    begun.come(FairStarter().add_queue(), "a", "b", "c", "d")
     assert await begun.after(4) == [["a"], ["b"], ["c"], ["d"], []]
 
 
 async def test_a_client_that_has_gone_takes_no_turn(begun: Begun) -> None:
-    queue = Turns().queue()
+    queue = FairStarter().add_queue()
     starts = begun.come(queue, "a", "b", "c", "d", "e")
     for number in (0, 2, 3):
-        queue.leave(starts[number])
+        queue.remove_start(starts[number])
     assert await begun.after(2) == [["a"], ["b"], ["e"]]
 
 
 async def test_after_a_quiet_turn_the_next_call_begins_at_once(begun: Begun) -> None:
-    queue = Turns().queue()
+    queue = FairStarter().add_queue()
     begun.come(queue, "a")
     await begun.after(1)
     begun.come(queue, "b")
@@ -61,8 +61,8 @@ async def test_after_a_quiet_turn_the_next_call_begins_at_once(begun: Begun) -> 
 
 
 async def test_a_long_queue_costs_another_one_every_second_turn_and_no_more(begun: Begun) -> None:
-    turns = Turns()
-    logins, others = turns.queue(), turns.queue()
+    turns = FairStarter()
+    logins, others = turns.add_queue(), turns.add_queue()
     begun.come(logins, *"abcdef")
     await begun.after(1)
     begun.come(others, "1", "2", "3")
@@ -70,12 +70,12 @@ async def test_a_long_queue_costs_another_one_every_second_turn_and_no_more(begu
 
 
 async def test_a_queue_has_room_for_so_many_and_those_who_leave_make_some(begun: Begun) -> None:
-    turns = Turns()
-    queue, other = turns.queue(room=lambda: 2), turns.queue()
+    turns = FairStarter()
+    queue, other = turns.add_queue(capacity=lambda: 2), turns.add_queue()
     _, waits, _ = begun.come(queue, "a", "b", "c")
     late = partial(begun.turns[0].append, "late")
-    assert not queue.begin(late)
+    assert not queue.add_start(late)
     begun.come(other, "1")
-    queue.leave(waits)
+    queue.remove_start(waits)
     begun.come(queue, "d")
     assert await begun.after(4) == [["a"], ["1"], ["c"], ["d"], []]

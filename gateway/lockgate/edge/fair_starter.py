@@ -11,10 +11,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 Start = Callable[[], None]
-Room = Callable[[], float]
+Capacity = Callable[[], float]
 
 
-class Turns:
+class FairStarter:
     """Lets one call begin in each turn of the event loop; those that come at once wait, in queues.
 
     A call to the gateway itself is about a millisecond of work, a forwarded request a tenth of that in several turns.
@@ -22,20 +22,20 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._queues: list[Queue] = []
+        self._queues: list[StartQueue] = []
         self._begun = False
 
-    def queue(self, room: Room = lambda: math.inf) -> Queue:
+    def add_queue(self, capacity: Capacity = lambda: math.inf) -> StartQueue:
         """Another queue. Those in which somebody waits have their turns alternately, however long they are.
 
         Args:
-            room: tells how many may wait in it now.
+            capacity: tells how many may wait in it now.
         """
-        queue = Queue(self.next, room)
+        queue = StartQueue(self.start_next, capacity)
         self._queues.append(queue)
         return queue
 
-    def next(self) -> None:
+    def start_next(self) -> None:
         """Begin what is next, unless something has begun in this turn."""
         if self._begun:
             return
@@ -45,39 +45,39 @@ class Turns:
         # Stable: it is asked last from now on, and the others stay as they are.
         self._queues.sort(key=lambda queue: queue is served)
         self._begun = True
-        asyncio.get_running_loop().call_soon(self._over)
+        asyncio.get_running_loop().call_soon(self._end_turn)
         start, _ = served.waiting.popitem(last=False)
         start()
 
-    def _over(self) -> None:
+    def _end_turn(self) -> None:
         self._begun = False
-        self.next()
+        self.start_next()
 
 
-class Queue:
+class StartQueue:
     """Calls that wait for their turn, in order.
 
     Args:
-        come: to be called when somebody has come to wait.
-        room: tells how many may wait now.
+        on_added: to be called when somebody has come to wait.
+        capacity: tells how many may wait now.
 
     Attributes:
         waiting: what begins each of them.
     """
 
-    def __init__(self, come: Callable[[], None], room: Room) -> None:
+    def __init__(self, on_added: Callable[[], None], capacity: Capacity) -> None:
         self.waiting: OrderedDict[Start, None] = OrderedDict()
-        self._come = come
-        self._room = room
+        self._on_added = on_added
+        self._capacity = capacity
 
-    def begin(self, start: Start) -> bool:
+    def add_start(self, start: Start) -> bool:
         """Call this when it is its turn, which may be now; `False` where there is no room to wait for it."""
-        if len(self.waiting) >= self._room():
+        if len(self.waiting) >= self._capacity():
             return False
         self.waiting[start] = None
-        self._come()
+        self._on_added()
         return True
 
-    def leave(self, start: Start) -> None:
+    def remove_start(self, start: Start) -> None:
         """Who waits no longer takes no turn and no room."""
         self.waiting.pop(start, None)

@@ -10,9 +10,9 @@ from lockgate_common.problem import NO_STORE, PROBLEM_TYPE, as_json, problem_doc
 
 REALM: Final = "lockgate"
 PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
-NO_GUESSING: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+NO_SNIFFING: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 """Of every answer; also of one that may be cached."""
-SECURITY_HEADERS: Final = {**NO_STORE, **NO_GUESSING}
+SECURITY_HEADERS: Final = {**NO_STORE, **NO_SNIFFING}
 """Of every response that no cache may keep."""
 _OTHER_CREDENTIALS: Final = frozenset(
     {
@@ -27,7 +27,7 @@ _OTHER_CREDENTIALS: Final = frozenset(
 RETRY_AFTER_S: Final = 1
 
 
-def problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+def build_problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """Header fields and body of the answer to a refused request.
 
     Args:
@@ -35,7 +35,7 @@ def problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[list[tup
         request_id: to find it again in the logs.
         oauth: add `error` and `error_description` where OAuth has a word for it, for calls whose clients speak that.
     """
-    status, code, title, oauth_error = refusal.reason.answer
+    status, code, title, oauth_error = refusal.reason.response
     body = problem_document(
         status=status, title=PHRASES[status], detail=title, code=code, request_id=request_id, more=refusal.members
     )
@@ -52,7 +52,7 @@ def problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[list[tup
     return head, body
 
 
-def render(  # noqa: PLR0913 - what an answer depends on
+def render_problem(  # noqa: PLR0913 - what an answer depends on
     refusal: Refusal, request_id: str, *, oauth: bool, close: bool, body: bool, date: str, more: str = ""
 ) -> bytes:
     """The whole answer: status line, fields, and the body unless it answers a HEAD.
@@ -60,13 +60,13 @@ def render(  # noqa: PLR0913 - what an answer depends on
     Args:
         refusal: why.
         request_id: to find it again in the logs.
-        oauth: see `problem`.
+        oauth: see `build_problem`.
         close: say that the connection ends with this answer.
         body: `False` for HEAD.
         date: of the Date field.
         more: further field lines, each ended by CRLF.
     """
-    fields, content = problem(refusal, request_id, oauth=oauth)
+    fields, content = build_problem(refusal, request_id, oauth=oauth)
     payload = as_json(content)
     status = refusal.reason.status
     fields.append(("Content-Length", str(len(payload))))
@@ -78,7 +78,7 @@ def render(  # noqa: PLR0913 - what an answer depends on
     return head + payload if body else head
 
 
-def no_content(lines: str, request_id: str, date: str) -> bytes:
+def render_no_content(lines: str, request_id: str, date: str) -> bytes:
     """A 204 that tells a browser whether a page may send a request.
 
     Args:
@@ -91,7 +91,7 @@ def no_content(lines: str, request_id: str, date: str) -> bytes:
 
 def _challenge(refusal: Refusal) -> str | None:
     """WWW-Authenticate of RFC 6750 section 3: no `error` where no credentials were sent."""
-    status, _, title, oauth_error = refusal.reason.answer
+    status, _, title, oauth_error = refusal.reason.response
     if refusal.reason is Reason.CLIENT_REFUSED:
         return None  # which scheme was used, only the call knows
     if refusal.reason is Reason.NO_CREDENTIALS:
