@@ -87,7 +87,7 @@ class Pipeline:
         if isinstance(route, Refusal):
             if asks_nothing(request) or (is_own(request.path) and route.reason is not Reason.BAD_TARGET):
                 return self._answer_here(request, client)
-            client.refuse(route)
+            client.refuse_request(route)
             return None
         client.route = route.name
         if request.headers.upgrade:
@@ -127,10 +127,10 @@ class Pipeline:
 
     def _answer_preflight(self, request: InboundRequest, client: ClientConnection, preflight: str | Refusal) -> None:
         if isinstance(preflight, Refusal):
-            client.refuse(preflight)
+            client.refuse_request(preflight)
             return
         if request.has_body or not client.keep_alive:
             client.keep_alive = False
             preflight += "Connection: close\r\n"
-        client.write(render_no_content(preflight, request.request_id, self._ticker.date))
-        client.finish(HTTPStatus.NO_CONTENT)
+        client.write_now(render_no_content(preflight, request.request_id, self._ticker.date))
+        client.finish_response(HTTPStatus.NO_CONTENT)

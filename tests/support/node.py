@@ -166,7 +166,7 @@ async def running(
         finally:
             server.close()
             for connection in list(worker.edge.connections):
-                connection.abort(Reason.DRAINING)
+                connection.abort_response(Reason.DRAINING)
     # Whatever a test did to it, nothing may have gone wrong inside.
     assert not faults
 

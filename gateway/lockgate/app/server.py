@@ -80,10 +80,10 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
         ServerSettings(),
         settings.limits,
         worker.base.ticker,
-        begin=lambda request, client: AsgiCall(app, request, client, worker.base.ticker),
+        begin_request=lambda request, client: AsgiCall(app, request, client, worker.base.ticker),
         observer=RequestObserver(Metrics({}), None, None),
-        bodies=lambda _: NO_BODY,
-        oauth=lambda _: False,
+        body_bounds=lambda _: NO_BODY,
+        speaks_oauth=lambda _: False,
     )
     config, server_state, state = uvicorn.Config(app), ServerState(), {STATE_KEY: edge}
     try:

@@ -133,13 +133,13 @@ class Worker:
             settings.server,
             limits,
             self.base.ticker,
-            begin=self.pipeline.begin,
+            begin_request=self.pipeline.begin,
             observer=self.observability.observer,
-            bodies=self._bodies,
-            oauth=problems.speaks_oauth,
-            cors=origins.cors,
+            body_bounds=self._bodies,
+            speaks_oauth=problems.speaks_oauth,
+            cors_lines=origins.cors,
             vary=origins.vary,
-            unread=origins.unread,
+            read_refused_head=origins.unread,
         )
 
     def _bodies(self, path: str) -> BodyBounds:

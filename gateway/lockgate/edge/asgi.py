@@ -28,7 +28,7 @@ NOTE_REASON_KEY: Final = "lockgate.note_reason"
 ROUTE: Final = "lockgate"
 """The route name under which calls to the gateway itself are counted."""
 TIMEOUT_S: Final = 30.0
-CROWDED: Final = Refusal(Reason.ACCOUNTS_AWAY)
+QUEUE_FULL: Final = Refusal(Reason.ACCOUNTS_AWAY)
 """What the application would say of too many attempts at passwords; to call it is what there is no time for."""
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
@@ -70,13 +70,13 @@ class AsgiCall:
         self._status = HTTPStatus.OK.value
         self._reason: Reason | None = None
         self._fields: list[tuple[bytes, bytes]] = []
-        self._answer: list[bytes] = []
+        self._response_body: list[bytes] = []
         self._complete = False
         client.route = ROUTE
         if request.headers.expects_continue:
-            self._begin()
+            self._begin_call()
 
-    def body(self, data: bytes) -> None:
+    def body_received(self, data: bytes) -> None:
         """A piece of the body; the edge bounds its size."""
         self._body.append(data)
 
@@ -85,12 +85,12 @@ class AsgiCall:
         self._body_read.set()
         self._client.deadline = self._ticker.now + TIMEOUT_S
         if not self._begun:
-            self._begin()
+            self._begin_call()
 
     def client_gone(self) -> None:
         """Stop: nobody will read the answer."""
         if self._queue is not None:
-            self._queue.remove_start(self._start)
+            self._queue.remove_start(self._start_task)
         if self._task is not None:
             self._task.cancel()
 
@@ -102,32 +102,32 @@ class AsgiCall:
 
     def timed_out(self) -> None:
         """The application takes too long."""
-        self._client.refuse(Refusal(Reason.INTERNAL))
+        self._client.refuse_request(Refusal(Reason.INTERNAL))
         self.client_gone()
 
-    def _begin(self) -> None:
+    def _begin_call(self) -> None:
         self._begun = True
         if self._queue is None:
-            self._start()
-        elif not self._queue.add_start(self._start):
-            self._client.refuse(CROWDED)
+            self._start_task()
+        elif not self._queue.add_start(self._start_task):
+            self._client.refuse_request(QUEUE_FULL)
 
-    def _start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
+    def _start_task(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run_app())
 
-    async def _run(self) -> None:
+    async def _run_app(self) -> None:
         try:
-            await self._app(self._scope(), self._receive, self._send)
+            await self._app(self._build_scope(), self._receive_body, self._collect_message)
         except Exception:  # noqa: BLE001 - the border: whatever fails inside is one 500 outside
             _log.exception("a call to the gateway itself failed", extra={"request_id": self._request.request_id})
-            self._client.refuse(Refusal(Reason.INTERNAL))
+            self._client.refuse_request(Refusal(Reason.INTERNAL))
             return
         if self._complete:
-            self._write()
+            self._write_response()
         else:
-            self._client.refuse(Refusal(Reason.INTERNAL))
+            self._client.refuse_request(Refusal(Reason.INTERNAL))
 
-    def _scope(self) -> Scope:
+    def _build_scope(self) -> Scope:
         request = self._request
         return {
             "type": "http",
@@ -150,25 +150,25 @@ class AsgiCall:
     def _note_reason(self, reason: Reason) -> None:
         self._reason = reason
 
-    async def _receive(self) -> Message:
+    async def _receive_body(self) -> Message:
         self._client.send_continue()
         await self._body_read.wait()
         body, self._body = b"".join(self._body), []
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def _send(self, message: Message) -> None:
+    async def _collect_message(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._fields = list(message.get("headers", ()))
         elif message["type"] == "http.response.body":
-            self._answer.append(message.get("body", b""))
+            self._response_body.append(message.get("body", b""))
             self._complete = not message.get("more_body", False)
 
-    def _write(self) -> None:
+    def _write_response(self) -> None:
         client, request = self._client, self._request
         if not self._body_read.is_set():
             client.keep_alive = False  # the body would be taken for the next request
-        body = b"".join(self._answer)
+        body = b"".join(self._response_body)
         fields = [field for field in self._fields if field[0].lower() != b"content-length"]
         if self._status != HTTPStatus.NO_CONTENT:
             fields.append((b"content-length", b"%d" % len(body)))
@@ -182,5 +182,5 @@ class AsgiCall:
             fields.append(HSTS)
         phrase, lines = PHRASES.get(self._status, "").encode("ascii"), b"".join(b"%b: %b\r\n" % one for one in fields)
         head = b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (self._status, phrase, lines, client.cors.encode("latin-1"))
-        client.write(head if request.method == "HEAD" else head + body)
-        client.finish(self._status, self._reason)
+        client.write_now(head if request.method == "HEAD" else head + body)
+        client.finish_response(self._status, self._reason)

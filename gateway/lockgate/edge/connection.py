@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from uvicorn.server import ServerState
 
 from lockgate.edge import responses, wire
-from lockgate.edge.draining import QUIET_S, WINDOW_S, BodyBounds, Leftover
+from lockgate.edge.draining import QUIET_S, WINDOW_S, BodyBounds, UnreadBody
 from lockgate.edge.handler import Handler, Observer
 from lockgate.edge.head import Peer, RequestHeadReader
 from lockgate.edge.request import InboundRequest
@@ -56,7 +56,7 @@ class Phase(Enum):
 HEAD, BODY, RESPONDING, UPGRADED, LINGERING, CLOSED = Phase
 
 
-class Unread(NamedTuple):
+class RefusedHead(NamedTuple):
     """What a head that was refused shows nevertheless.
 
     Attributes:
@@ -69,8 +69,8 @@ class Unread(NamedTuple):
     cors: str
 
 
-_NOTHING_READ: Final = Unread(preflight=False, cors="")
-Begin = Callable[[InboundRequest, "ClientConnection"], Handler | None]
+_NOTHING_READ: Final = RefusedHead(preflight=False, cors="")
+BeginRequest = Callable[[InboundRequest, "ClientConnection"], Handler | None]
 
 
 class Edge:
@@ -80,13 +80,13 @@ class Edge:
         server: who may be served here, and which peers are believed.
         limits: how much a client may send, and how slowly.
         ticker: the worker's coarse clock.
-        begin: starts the handling of a request.
-        bodies: how large and how slow the body of a request to a path may be.
-        oauth: whether the clients of a path expect OAuth's error words.
+        begin_request: starts the handling of a request.
+        body_bounds: how large and how slow the body of a request to a path may be.
+        speaks_oauth: whether the clients of a path expect OAuth's error words.
         observer: is told how each request ended.
-        cors: the field lines of CORS for the answer to a request that comes from a page.
+        cors_lines: the field lines of CORS for the answer to a request that comes from a page.
         vary: those for every other answer.
-        unread: what a head that was refused shows of the page it came from.
+        read_refused_head: what a head that was refused shows of the page it came from.
     """
 
     def __init__(  # noqa: PLR0913 - the seam between the edge and everything behind it
@@ -95,28 +95,28 @@ class Edge:
         limits: LimitSettings,
         ticker: Ticker,
         *,
-        begin: Begin,
-        bodies: Callable[[str], BodyBounds],
-        oauth: Callable[[str], bool],
+        begin_request: BeginRequest,
+        body_bounds: Callable[[str], BodyBounds],
+        speaks_oauth: Callable[[str], bool],
         observer: Observer,
-        cors: Callable[[InboundRequest], str] = lambda _: "",
+        cors_lines: Callable[[InboundRequest], str] = lambda _: "",
         vary: str = "",
-        unread: Callable[[bytes], Unread] = lambda _: _NOTHING_READ,
+        read_refused_head: Callable[[bytes], RefusedHead] = lambda _: _NOTHING_READ,
     ) -> None:
         self.limits = limits
         self.ticker = ticker
-        self.begin = begin
-        self.bodies = bodies
-        self.oauth = oauth
+        self.begin_request = begin_request
+        self.body_bounds = body_bounds
+        self.speaks_oauth = speaks_oauth
         self.observer = observer
-        self.cors = cors
+        self.cors_lines = cors_lines
         self.vary = vary
-        self.unread = unread
+        self.read_refused_head = read_refused_head
         self.heads = RequestHeadReader(server, limits)
         self.connections: set[ClientConnection] = set()
         self.peers: dict[str, int] = {}
         self.draining = False
-        self._putting_off: list[ClientConnection] = []
+        self._with_pending_writes: list[ClientConnection] = []
         ticker.add_listener(self._check_deadlines)
         ticker.add_listener(self.heads.notices.log_new)
 
@@ -141,16 +141,16 @@ class Edge:
         else:
             del self.peers[peer.address]
 
-    def put_off(self, connection: ClientConnection) -> None:
+    def write_later(self, connection: ClientConnection) -> None:
         """Write what a connection has put off when all callbacks of this turn of the event loop have been called."""
-        if not self._putting_off:
-            asyncio.get_running_loop().call_soon(self._write_put_off)
-        self._putting_off.append(connection)
+        if not self._with_pending_writes:
+            asyncio.get_running_loop().call_soon(self._write_all_pending)
+        self._with_pending_writes.append(connection)
 
-    def _write_put_off(self) -> None:
-        connections, self._putting_off = self._putting_off, []
+    def _write_all_pending(self) -> None:
+        connections, self._with_pending_writes = self._with_pending_writes, []
         for connection in connections:
-            connection.write_put_off()
+            connection.write_pending()
 
     def _check_deadlines(self, now: float) -> None:
         for connection in [one for one in self.connections if one.deadline <= now]:
@@ -177,24 +177,24 @@ class ClientConnection(asyncio.Protocol, ABC):
         self._counted = False
         self._phase = HEAD
         self._buffer = b""
-        self._consuming = False
+        self._reading = False
         self._handler: Handler | None = None
         self._request: InboundRequest | None = None
         self._body_bytes = 0
-        self._body_ends = NEVER
+        self._body_ends_at = NEVER
         self._body_rate = 0.0
-        self._body_looked = 0
-        self._body_look = NEVER
-        self._body_idle = NEVER
+        self._bytes_at_check = 0
+        self._rate_check_at = NEVER
+        self._body_idle_at = NEVER
         self._body_asked = True
-        self._leftover: Leftover | None = None
-        self._quiet: asyncio.TimerHandle | None = None
+        self._unread_body: UnreadBody | None = None
+        self._quiet_timer: asyncio.TimerHandle | None = None
         self._paused = False
-        self._behind = False
+        self._client_slow = False
         self._unsent = 0
         self._saw_eof = False
         self._response_begun = False
-        self._put_off = b""
+        self._pending = b""
         self._started = 0.0
         self.keep_alive = True
         self.endless = False
@@ -205,27 +205,27 @@ class ClientConnection(asyncio.Protocol, ABC):
 
     # --- what the handler of a request calls -------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write_now(self, data: bytes) -> None:
         """Send bytes of the answer."""
         self._response_begun = True
         if self._phase is not CLOSED:
-            self.write_put_off()
+            self.write_pending()
             self._transport.write(data)
 
-    def write_whole(self, data: bytes) -> None:
+    def write_batched(self, data: bytes) -> None:
         """Send a whole answer, together with all others of this turn of the event loop.
 
         Written between the work for one request and the next, each would find a client that has to be woken up.
         """
         self._response_begun = True
         if self._phase is not CLOSED:
-            self._edge.put_off(self)
-            self._put_off += data
+            self._edge.write_later(self)
+            self._pending += data
 
-    def write_put_off(self) -> None:
+    def write_pending(self) -> None:
         """Send what was put off, before anything else is."""
-        if self._put_off:
-            data, self._put_off = self._put_off, b""
+        if self._pending:
+            data, self._pending = self._pending, b""
             self._transport.write(data)
 
     def send_continue(self) -> None:
@@ -234,7 +234,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         waits = request is not None and request.http11 and request.headers.expects_continue
         if waits and self._phase is BODY and not self._body_bytes:
             self._body_asked = True
-            self.write_put_off()
+            self.write_pending()
             self._transport.write(_CONTINUE)
 
     def pause_body(self) -> None:
@@ -255,29 +255,29 @@ class ClientConnection(asyncio.Protocol, ABC):
                 self._begin_window()  # while nobody read, nothing could come
                 self._progress_deadline()
 
-    def finish(self, status: int, reason: Reason | None = None) -> None:
+    def finish_response(self, status: int, reason: Reason | None = None) -> None:
         """The answer is complete: go on with the next request, or close.
 
         Args:
             status: of the answer.
             reason: why the request was refused; `None` where it was not.
         """
-        self._observe(status, reason)
+        self._report_response(status, reason)
         self._handler = None
         if self._phase is CLOSED:
             return
         if self._phase is BODY and self._body_asked:
-            self._drain()
+            self._drain_body()
             return
         if self._phase is BODY or not self.keep_alive or self._edge.draining:
-            self._linger()
+            self._close_lingering()
             return
         self._phase = HEAD
         self.deadline = self._edge.ticker.now + self._edge.limits.keep_alive_s
-        if (self._buffer or self._paused or self._saw_eof) and not self._consuming and not self._behind:
-            self._go_on()
+        if (self._buffer or self._paused or self._saw_eof) and not self._reading and not self._client_slow:
+            self._read_next_request()
 
-    def upgrade(self, head: bytes) -> None:
+    def switch_protocols(self, head: bytes) -> None:
         """Answer 101: from here on the handler gets the client's bytes as they are, until `end_upgraded`.
 
         Args:
@@ -287,41 +287,41 @@ class ClientConnection(asyncio.Protocol, ABC):
             return  # `client_gone` is about to be called
         if self._phase is not RESPONDING:
             raise RuntimeError("only a request that was read and not answered yet can be upgraded")
-        self._observe(SWITCHING_PROTOCOLS, None)
+        self._report_response(SWITCHING_PROTOCOLS, None)
         self._phase = UPGRADED
-        self.write(head)
+        self.write_now(head)
         if self._paused:
             self._resume_reading()
         if self._buffer:
             data, self._buffer = self._buffer, b""
-            self._consume(data)
+            self._read_bytes(data)
 
     def end_upgraded(self) -> None:
         """What was upgraded is over: nothing more will be sent, and what still comes is of no interest."""
         if self._phase is UPGRADED:
-            self._linger()
+            self._close_lingering()
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse_request(self, refusal: Refusal) -> None:
         """Answer the current request with a problem and finish."""
         request = self._request
         if request is None or self._phase is CLOSED:
             return
         if self._response_begun:
-            self.abort(refusal.reason)
+            self.abort_response(refusal.reason)
             return
         if self._phase is BODY or self._edge.draining:
             self.keep_alive = False
-        oauth, body = self._edge.oauth(request.path), request.method != "HEAD"
+        oauth, body = self._edge.speaks_oauth(request.path), request.method != "HEAD"
         self._write_problem(refusal, request.request_id, oauth=oauth, body=body)
-        self.finish(refusal.reason.status, refusal.reason)
+        self.finish_response(refusal.reason.status, refusal.reason)
 
-    def abort(self, reason: Reason) -> None:
+    def abort_response(self, reason: Reason) -> None:
         """Break the connection off: the answer that was begun cannot be completed, and must not look complete."""
         self._handler = None
-        self._observe(reason.status, reason)
+        self._report_response(reason.status, reason)
         # An answer without a length ends where the connection does, so only a reset says that this was not the end.
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._abort()
+        self._abort_transport()
 
     # --- what the event loop calls, but for the client's bytes -------------------------------------------------------
 
@@ -336,7 +336,7 @@ class ClientConnection(asyncio.Protocol, ABC):
             self.keep_alive = False
             refusal = Refusal(Reason.TOO_MANY_CONNECTIONS)
             self._write_problem(refusal, edge.heads.next_request_id(), oauth=False, body=True)
-            self._close()
+            self._close_transport()
             return
         edge.connections.add(self)
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # typed for uvicorn's own protocols
@@ -346,20 +346,20 @@ class ClientConnection(asyncio.Protocol, ABC):
         """The connection is gone, by whomever."""
         del exc
         self._phase = CLOSED
-        self._put_off = b""
+        self._pending = b""
         self.deadline = NEVER
-        self._listen_no_more()
+        self._forget_unread_body()
         self._edge.connections.discard(self)
         self._server_state.connections.discard(self)
         if self._counted:
             self._counted = False
             self._edge.release_connection(self._peer)
         self._drop_handler()
-        self._observe(CLIENT_GONE, None)
+        self._report_response(CLIENT_GONE, None)
 
     def pause_writing(self) -> None:
         """The client does not read fast enough."""
-        self._behind = True
+        self._client_slow = True
         if self._handler is not None:
             if self._phase is not UPGRADED:
                 self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
@@ -367,19 +367,19 @@ class ClientConnection(asyncio.Protocol, ABC):
 
     def resume_writing(self) -> None:
         """The client caught up."""
-        self._behind = False
+        self._client_slow = False
         if self._handler is not None:
             if self._phase is not UPGRADED:
                 self.deadline = NEVER
             self._handler.resume_sending()
         elif self._phase is HEAD:
-            self._go_on()
+            self._read_next_request()
 
     def shutdown(self) -> None:
         """The worker stops: close now if idle, after the current answer otherwise."""
         self.keep_alive = False
         if self._phase is HEAD and not self._buffer:
-            self._close()
+            self._close_transport()
 
     # --- deadlines ---------------------------------------------------------------------------------------------------
 
@@ -389,26 +389,26 @@ class ClientConnection(asyncio.Protocol, ABC):
         if self._phase is UPGRADED and self._handler is not None:
             self._handler.timed_out()  # it looks after both sides by itself
             return
-        if self._leftover is not None:
-            self._look_at_leftover(self._leftover)
+        if self._unread_body is not None:
+            self._check_unread_body(self._unread_body)
             return
         unsent, before = self._transport.get_write_buffer_size(), self._unsent
         self._unsent = unsent
         if unsent not in {0, before}:
             # The client reads, however slowly; it is given up when it has read nothing from one look to the next.
             self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
-        elif self._phase is HEAD and self._buffer and not self._behind:
+        elif self._phase is HEAD and self._buffer and not self._client_slow:
             self._refuse_bytes(Reason.REQUEST_TIMEOUT, self._buffer)
         elif self._handler is not None and self._awaits_handler(unsent):
             self._handler.timed_out()
         elif self._phase is BODY and self._is_fast_enough():
             self._begin_window()
-            self.deadline = min(self._body_ends, self._body_look, self._body_idle)
+            self.deadline = min(self._body_ends_at, self._rate_check_at, self._body_idle_at)
         elif self._phase is BODY:
             self._drop_handler()
             self._refuse_bytes(Reason.REQUEST_TIMEOUT, b"")
         else:
-            self._abort()
+            self._abort_transport()
 
     def _awaits_handler(self, unsent: int) -> bool:
         """Whether it is the handler that is late, and not the client with its body or with reading the answer."""
@@ -418,28 +418,28 @@ class ClientConnection(asyncio.Protocol, ABC):
 
     def _progress_deadline(self) -> None:
         """A piece of the body has come: the client has `body_idle_s` for the next."""
-        self._body_idle = self._edge.ticker.now + self._edge.limits.body_idle_s
-        self.deadline = min(self._body_ends, self._body_look, self._body_idle)
+        self._body_idle_at = self._edge.ticker.now + self._edge.limits.body_idle_s
+        self.deadline = min(self._body_ends_at, self._rate_check_at, self._body_idle_at)
 
     def _begin_window(self) -> None:
         """From here on until the next look, the rate of the body counts."""
-        self._body_look = self._edge.ticker.now + self._edge.limits.body_idle_s
-        self._body_looked = self._body_bytes
+        self._rate_check_at = self._edge.ticker.now + self._edge.limits.body_idle_s
+        self._bytes_at_check = self._body_bytes
 
     def _is_fast_enough(self) -> bool:
         """Whether the deadline that passed was only one for looking at the rate, which is high enough."""
         enough = self._body_rate * self._edge.limits.body_idle_s
-        on_time = self._edge.ticker.now < min(self._body_ends, self._body_idle)
-        return on_time and self._body_bytes - self._body_looked >= enough
+        on_time = self._edge.ticker.now < min(self._body_ends_at, self._body_idle_at)
+        return on_time and self._body_bytes - self._bytes_at_check >= enough
 
     # --- reading, as far as it is told from here ---------------------------------------------------------------------
 
     @abstractmethod
-    def _consume(self, data: bytes) -> None:
+    def _read_bytes(self, data: bytes) -> None:
         """Take bytes of the client."""
 
     @abstractmethod
-    def _go_on(self) -> None:
+    def _read_next_request(self) -> None:
         """Between two requests: read on, and take up what the client has sent ahead."""
 
     def _pause_reading(self) -> None:
@@ -463,14 +463,14 @@ class ClientConnection(asyncio.Protocol, ABC):
         if self._phase is CLOSED:
             return
         if self._request is not None:
-            self.refuse(Refusal(reason))
+            self.refuse_request(Refusal(reason))
             return
         self.keep_alive = False
         request_id = self._edge.heads.next_request_id()
-        unread = self._edge.unread(head)
+        unread = self._edge.read_refused_head(head)
         self.cors = unread.cors
         if unread.preflight and reason in _TARGET_REFUSED:
-            self.write_put_off()
+            self.write_pending()
             self._transport.write(
                 responses.render_no_content(f"{unread.cors}{_CLOSE}", request_id, self._edge.ticker.date)
             )
@@ -479,97 +479,97 @@ class ClientConnection(asyncio.Protocol, ABC):
             body = not wire.is_head_request(head)
             self._write_problem(Refusal(reason, headers), request_id, oauth=False, body=body)
         self._edge.observer.on_refused_bytes(self._peer.address, reason)
-        self._linger()
+        self._close_lingering()
 
     def _write_problem(self, refusal: Refusal, request_id: str, *, oauth: bool, body: bool) -> None:
         close, date = not self.keep_alive, self._edge.ticker.date
-        self.write_put_off()
+        self.write_pending()
         self._transport.write(
             responses.render_problem(
                 refusal, request_id, oauth=oauth, close=close, body=body, date=date, more=self.cors
             )
         )
 
-    def _drain(self) -> None:
+    def _drain_body(self) -> None:
         """Discard the rest of the body, so that the client gets to read the answer; then close."""
-        leftover = self._unread_body()
+        leftover = self._build_unread_body()
         if self._saw_eof or leftover.finished:
-            self._linger()
+            self._close_lingering()
             return
         self._phase = LINGERING
         self._handler = None
-        self._leftover = leftover
+        self._unread_body = leftover
         self.deadline = self._edge.ticker.now + WINDOW_S
-        self.write_put_off()
+        self.write_pending()
         if self._paused:
             self._resume_reading()
         if self.unframed:
-            self._say_no_more()
+            self._close_sending_side()
         else:
             self._wait_for_quiet()
 
-    def _take_leftover(self, leftover: Leftover, data: bytes) -> None:
-        if not leftover.take(data):
-            self._end_leftover(leftover)
-        elif self._quiet is not None:
+    def _discard_unread(self, leftover: UnreadBody, data: bytes) -> None:
+        if not leftover.discard(data):
+            self._stop_discarding(leftover)
+        elif self._quiet_timer is not None:
             self._wait_for_quiet()
 
-    def _look_at_leftover(self, leftover: Leftover) -> None:
-        again = leftover.look(self._edge.ticker.now)
+    def _check_unread_body(self, leftover: UnreadBody) -> None:
+        again = leftover.check_rate(self._edge.ticker.now)
         if again is None:
-            self._end_leftover(leftover)
+            self._stop_discarding(leftover)
         else:
             self.deadline = again
 
-    def _end_leftover(self, leftover: Leftover) -> None:
+    def _stop_discarding(self, leftover: UnreadBody) -> None:
         """All of it was read, or as much as may be: no more is; the client has a moment to read the answer."""
-        self._listen_no_more()
-        self._linger()
+        self._forget_unread_body()
+        self._close_lingering()
         if not leftover.finished and self._phase is LINGERING:
             self._pause_reading()
 
-    def _listen_no_more(self) -> None:
-        self._leftover = None
-        if self._quiet is not None:
-            self._quiet.cancel()
-            self._quiet = None
+    def _forget_unread_body(self) -> None:
+        self._unread_body = None
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+            self._quiet_timer = None
 
     def _wait_for_quiet(self) -> None:
-        if self._quiet is not None:
-            self._quiet.cancel()
-        self._quiet = asyncio.get_running_loop().call_later(QUIET_S, self._say_no_more)
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+        self._quiet_timer = asyncio.get_running_loop().call_later(QUIET_S, self._close_sending_side)
 
-    def _say_no_more(self) -> None:
-        self._quiet = None
+    def _close_sending_side(self) -> None:
+        self._quiet_timer = None
         if self._phase is LINGERING and self._transport.can_write_eof():
             self._transport.write_eof()
 
     @abstractmethod
-    def _unread_body(self) -> Leftover:
+    def _build_unread_body(self) -> UnreadBody:
         """What is left of the current request's body."""
 
-    def _linger(self) -> None:
+    def _close_lingering(self) -> None:
         """Close without losing the answer: bytes that arrive after a close would reset the connection."""
         self._phase = LINGERING
         self._handler = None
         self._buffer = b""
         self.deadline = self._edge.ticker.now + LINGER_S
-        self.write_put_off()
+        self.write_pending()
         if self._saw_eof or not self._transport.can_write_eof():
-            self._close()
+            self._close_transport()
             return
         self._transport.write_eof()
         if self._paused:
             self._resume_reading()
 
-    def _close(self) -> None:
-        self.write_put_off()
+    def _close_transport(self) -> None:
+        self.write_pending()
         self._phase = CLOSED
         self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
         self._transport.close()
 
-    def _abort(self) -> None:
-        self.write_put_off()
+    def _abort_transport(self) -> None:
+        self.write_pending()
         self._phase = CLOSED
         self._transport.abort()
 
@@ -578,7 +578,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         if handler is not None:
             handler.client_gone()
 
-    def _observe(self, status: int, reason: Reason | None) -> None:
+    def _report_response(self, status: int, reason: Reason | None) -> None:
         request = self._request
         if request is not None:
             self._edge.observer.on_response(request, self.route, status, monotonic() - self._started, reason)

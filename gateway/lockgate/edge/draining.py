@@ -61,7 +61,7 @@ class BodyBounds(NamedTuple):
     total_s: float
 
 
-class Leftover:
+class UnreadBody:
     """Discards the rest of a body.
 
     Args:
@@ -70,23 +70,23 @@ class Leftover:
         now: monotonic seconds.
     """
 
-    __slots__ = ("_allowed", "_ends", "_looked", "_reader", "_taken")
+    __slots__ = ("_allowed", "_checked_at", "_discarded", "_ends", "_reader")
 
     def __init__(self, reader: LengthReader | ChunkedReader | None, allowed: int, now: float) -> None:
         self._reader = reader
         self._allowed = allowed + CHUNK_OVERHEAD
         self._ends = now + TOTAL_S
-        self._looked = now
-        self._taken = 0
+        self._checked_at = now
+        self._discarded = 0
 
     @property
     def finished(self) -> bool:
         """The end of the body was read."""
         return self._reader is not None and self._reader.finished
 
-    def take(self, data: bytes) -> bool:
+    def discard(self, data: bytes) -> bool:
         """Discard bytes; whether more may come."""
-        self._taken += len(data)
+        self._discarded += len(data)
         self._allowed -= len(data)
         if self._reader is not None:
             try:
@@ -95,9 +95,9 @@ class Leftover:
                 self._reader = None
         return self._allowed > 0 and not self.finished
 
-    def look(self, now: float) -> float | None:
+    def check_rate(self, now: float) -> float | None:
         """When to look again, monotonic seconds; `None` where the client was too slow, or its time is over."""
-        if now >= self._ends or self._taken < RATE * (now - self._looked):
+        if now >= self._ends or self._discarded < RATE * (now - self._checked_at):
             return None
-        self._looked, self._taken = now, 0
+        self._checked_at, self._discarded = now, 0
         return min(now + WINDOW_S, self._ends)

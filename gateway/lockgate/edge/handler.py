@@ -31,7 +31,7 @@ class Observer(Protocol):
 class Handler(Protocol):
     """Answers one request. Calls come from the client's connection, in this order: body*, body_complete."""
 
-    def body(self, data: bytes) -> None:
+    def body_received(self, data: bytes) -> None:
         """A piece of the request's body."""
 
     def body_complete(self) -> None:

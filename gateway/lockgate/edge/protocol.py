@@ -16,7 +16,7 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from lockgate.edge.connection import BODY, HEAD, NEVER, NO_ROUTE, RESPONDING, UPGRADED, ClientConnection, Edge
-from lockgate.edge.draining import CHUNK_OVERHEAD, BodyBounds, Leftover
+from lockgate.edge.draining import CHUNK_OVERHEAD, BodyBounds, UnreadBody
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import ChunkedReader, LengthReader, WireError
 from lockgate.errors import Reason, Refusal
@@ -57,14 +57,14 @@ class EdgeProtocol(ClientConnection):
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        self._consume(data)
+        self._read_bytes(data)
 
     def eof_received(self) -> bool:
         """The client will send no more; it may still be waiting for its answer."""
         self._saw_eof = True
         if self._phase is RESPONDING:
             if self.endless:
-                self._abort()
+                self._abort_transport()
                 return True
             if not self._buffer:
                 self.keep_alive = False
@@ -75,71 +75,71 @@ class EdgeProtocol(ClientConnection):
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _consume(self, data: bytes) -> None:
-        self._consuming = True
+    def _read_bytes(self, data: bytes) -> None:
+        self._reading = True
         try:
             while data:
-                if self._phase is HEAD and not self._behind:
+                if self._phase is HEAD and not self._client_slow:
                     data = self._read_head(data)
                 elif self._phase is BODY:
                     data = self._read_body(data)
                 elif self._phase is HEAD or self._phase is RESPONDING:
                     data = self._read_ahead(data)
                 elif self._phase is UPGRADED and self._handler is not None:
-                    self._handler.body(data)
+                    self._handler.body_received(data)
                     return
                 else:
-                    self._discard(data)
+                    self._discard_bytes(data)
                     return
         except WireError as error:
             self._body = None  # where it ends, nobody knows any more
             self._drop_handler()
             self._refuse_bytes(error.reason, data)
         finally:
-            self._consuming = False
+            self._reading = False
 
-    def _go_on(self) -> None:
+    def _read_next_request(self) -> None:
         """Between two requests: read on, and take up what the client has sent ahead."""
         if self._paused:
             self._resume_reading()
         if self._buffer:
             data, self._buffer = self._buffer, b""
-            self._consume(data)
+            self._read_bytes(data)
         if self._saw_eof:
             self._end_of_requests()
 
     def _end_of_requests(self) -> None:
         """No more will come: what was begun will never be complete."""
-        if self._phase is HEAD and self._behind:
+        if self._phase is HEAD and self._client_slow:
             return  # what was sent ahead is taken up when the client has caught up
         if self._phase is BODY or (self._phase is HEAD and self._buffer):
             self._drop_handler()
             self._refuse_bytes(Reason.MALFORMED_REQUEST, self._buffer)
         elif self._phase is not RESPONDING:
-            self._close()
+            self._close_transport()
 
     def _read_head(self, data: bytes) -> bytes:
         edge = self._edge
         request = edge.heads.parse_repeated(data, self._peer)
         if request is not None:
-            self._start(request)
+            self._start_request(request)
             return b""
         end = edge.heads.find_head_end(data)
         if not end:
             self.deadline = min(self.deadline, edge.ticker.now + edge.limits.head_s)
             self._buffer = data
             return b""
-        self._start(edge.heads.parse_head(data[:end], self._peer))
+        self._start_request(edge.heads.parse_head(data[:end], self._peer))
         return data[end:]
 
-    def _start(self, request: InboundRequest) -> None:
+    def _start_request(self, request: InboundRequest) -> None:
         edge, facts = self._edge, request.headers
         self.keep_alive = not facts.close and (request.http11 or facts.keep_alive) and not edge.draining
         self._request = request
         self._response_begun = False
         self.endless = False
         self.route = NO_ROUTE
-        self.cors = edge.vary if facts.origin is None else edge.cors(request)
+        self.cors = edge.vary if facts.origin is None else edge.cors_lines(request)
         if facts.session_cookies:
             self.cors += VARY_BY_COOKIE
         self._started = monotonic()
@@ -147,24 +147,24 @@ class EdgeProtocol(ClientConnection):
         length = facts.content_length
         if not length and not facts.chunked:
             self._phase = RESPONDING
-            handler = edge.begin(request, self)
+            handler = edge.begin_request(request, self)
             if handler is not None and self._request is request:  # otherwise the response was written at once
                 self._handler = handler
                 handler.body_complete()
             return
         self._phase = BODY
-        bounds = self._bounds = edge.bodies(request.path)
+        bounds = self._bounds = edge.body_bounds(request.path)
         self._body_bytes = 0
         self._body_asked = not (facts.expects_continue and request.http11)
         self._body = ChunkedReader(bounds.size) if length is None else LengthReader(length)
         if length is not None and length > bounds.size:
-            self.refuse(Refusal(Reason.BODY_TOO_LARGE))
+            self.refuse_request(Refusal(Reason.BODY_TOO_LARGE))
             return
         self._body_rate = bounds.rate
-        self._body_ends = edge.ticker.now + bounds.total_s
+        self._body_ends_at = edge.ticker.now + bounds.total_s
         self._begin_window()
         self._progress_deadline()
-        handler = edge.begin(request, self)
+        handler = edge.begin_request(request, self)
         if handler is not None and self._request is request:
             self._handler = handler
 
@@ -176,12 +176,12 @@ class EdgeProtocol(ClientConnection):
         self._body_bytes += len(piece)
         if body.overhead > self._bounds.size + CHUNK_OVERHEAD:
             self._drop_handler()
-            self.refuse(Refusal(Reason.BODY_TOO_LARGE))
+            self.refuse_request(Refusal(Reason.BODY_TOO_LARGE))
             return b""
         if not self._paused:
             self._progress_deadline()
         if piece and self._handler is not None:
-            self._handler.body(piece)
+            self._handler.body_received(piece)
         if body.finished and self._phase is BODY:
             self._phase = RESPONDING
             self.deadline = NEVER
@@ -191,17 +191,17 @@ class EdgeProtocol(ClientConnection):
 
     def _read_ahead(self, data: bytes) -> bytes:
         self._buffer = data
-        if len(data) > PIPELINE_BYTES or self._behind:
+        if len(data) > PIPELINE_BYTES or self._client_slow:
             self._pause_reading()
         return b""
 
-    def _unread_body(self) -> Leftover:
-        return Leftover(self._body, self._bounds.discarded, self._edge.ticker.now)
+    def _build_unread_body(self) -> UnreadBody:
+        return UnreadBody(self._body, self._bounds.discarded, self._edge.ticker.now)
 
-    def _discard(self, data: bytes) -> None:
-        if self._leftover is not None:
-            self._take_leftover(self._leftover, data)
+    def _discard_bytes(self, data: bytes) -> None:
+        if self._unread_body is not None:
+            self._discard_unread(self._unread_body, data)
             return
         self._lingered += len(data)
         if self._lingered > LINGER_BYTES:
-            self._abort()
+            self._abort_transport()

@@ -137,7 +137,7 @@ class Exchange:
         if self._state is not DONE:
             self._move(DONE)
             self._release()
-            self._client.refuse(refusal)
+            self._client.refuse_request(refusal)
 
     def forward(self, service: Service, admitted: Admitted, timeout_s: float) -> None:
         """Send the request to a service, as soon as its body is at hand or too large to wait for.
@@ -156,7 +156,7 @@ class Exchange:
 
     # --- the client's connection -------------------------------------------------------------------------------
 
-    def body(self, data: bytes) -> None:
+    def body_received(self, data: bytes) -> None:
         """A piece of the request's body."""
         if self._streaming and self._connection is not None:
             self._connection.send_body(self._framed(data))
@@ -279,14 +279,14 @@ class Exchange:
         elif self._overtime is not None:
             self._overtime.sent += len(data)
         self._await_service()
-        self._client.write(data)
+        self._client.write_now(data)
 
     def answer_pauses(self) -> None:
         """Nothing more has come with the head: it goes out alone. An event stream may say nothing for long."""
         if self._head is not None:
             head, self._head = self._head, None
             self._await_service()
-            self._client.write(head)
+            self._client.write_now(head)
 
     def answer_ends(self) -> None:
         """The answer is complete."""
@@ -296,8 +296,8 @@ class Exchange:
         if self._head is not None:
             tail, self._head = self._head + tail, None
         if tail:
-            self._client.write(tail)
-        self._client.finish(self._status)
+            self._client.write_now(tail)
+        self._client.finish_response(self._status)
 
     def answer_whole(self, head: AnswerHead, body: bytes) -> None:
         """The same as the three before, with nothing to keep from one to the next."""
@@ -310,8 +310,8 @@ class Exchange:
             return
         self._connection = None
         self._move(DONE)
-        client.write_whole(self._head_for_client(head, head.length_line) + body)
-        client.finish(head.status)
+        client.write_batched(self._head_for_client(head, head.length_line) + body)
+        client.finish_response(head.status)
 
     def answer_failed(self, reason: Reason, *, stale: bool) -> None:
         """The service broke off; once, and only where that cannot do harm, the request is sent again."""
@@ -356,12 +356,12 @@ class Exchange:
             self._move(DONE)
             self._release()
             self._client.keep_alive = False
-            self._client.write(head + _LAST_CHUNK)
-            self._client.finish(self._status, refusal.reason)
+            self._client.write_now(head + _LAST_CHUNK)
+            self._client.finish_response(self._status, refusal.reason)
         else:
             self._move(DONE)
             self._release()
-            self._client.abort(refusal.reason)
+            self._client.abort_response(refusal.reason)
 
     # -----------------------------------------------------------------------------------------------------------
 
@@ -407,9 +407,9 @@ class Exchange:
         self._move(DONE)
         self._release()
         if begun:
-            self._client.abort(reason)  # a short answer must not look complete
+            self._client.abort_response(reason)  # a short answer must not look complete
         else:
-            self._client.refuse(Refusal(reason))
+            self._client.refuse_request(Refusal(reason))
 
     def _release(self) -> None:
         connection, self._connection = self._connection, None

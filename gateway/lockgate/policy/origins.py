@@ -38,7 +38,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from lockgate.edge.connection import Unread
+from lockgate.edge.connection import RefusedHead
 from lockgate.edge.headers import is_reserved
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import is_token
@@ -114,7 +114,7 @@ class Origins:
             return self.vary
         return f"{self._grant(origin)}{_EXPOSE if route is None else self._exposed.get(route.name, _EXPOSE)}"
 
-    def unread(self, head: bytes) -> Unread:
+    def unread(self, head: bytes) -> RefusedHead:
         """What may be told to the page behind a head that was refused, so that it is unknown where it was to go.
 
         The response holds nothing of any user, so that every page that is listed anywhere may read it.
@@ -125,11 +125,11 @@ class Origins:
         head = head.partition(b"\r\n\r\n")[0] + b"\r\n"
         found = _ORIGIN_LINE.findall(head)
         if len(found) != 1 or len(_ORIGIN_NAME.findall(head)) != 1 or found[0] not in self._any:
-            return Unread(preflight=False, cors=self.vary)
+            return RefusedHead(preflight=False, cors=self.vary)
         if _PREFLIGHT.match(head) is None:
-            return Unread(preflight=False, cors=f"{self._grant(found[0])}{_EXPOSE}")
+            return RefusedHead(preflight=False, cors=f"{self._grant(found[0])}{_EXPOSE}")
         asked = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(_ASKED_HEADERS)]
-        return Unread(preflight=True, cors=self._permission(found[0], OWN_METHODS, asked, PREFLIGHT_AGE_S))
+        return RefusedHead(preflight=True, cors=self._permission(found[0], OWN_METHODS, asked, PREFLIGHT_AGE_S))
 
     def preflight(self, request: InboundRequest) -> str | Refusal | None:
         """The answer to a browser that asks first.

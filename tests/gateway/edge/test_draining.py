@@ -93,7 +93,7 @@ async def test_a_client_that_sends_steadily_has_thirty_seconds(node: Node) -> No
     (connection,) = node.worker.edge.connections
     for _ in range(5):
         await client.send(bytes(6 * draining.RATE))
-        await until(lambda: connection._leftover is None or connection._leftover._taken == 6 * draining.RATE)  # noqa: SLF001 - what was read can be seen nowhere else
+        await until(lambda: connection._unread_body is None or connection._unread_body._discarded == 6 * draining.RATE)  # noqa: SLF001 - what was read can be seen nowhere else
         node.tick(5)
         assert connection in node.worker.edge.connections
     await client.send(bytes(6 * draining.RATE))

@@ -151,7 +151,7 @@ async def test_a_reader_that_has_stopped_is_given_up(gateway: Node, service: Ups
     await wire.message()
     wire.write(f"HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n".encode() + b"x" * (30 * MIB))
     (connection,) = gateway.worker.edge.connections
-    await until(lambda: connection._behind)  # noqa: SLF001
+    await until(lambda: connection._client_slow)  # noqa: SLF001
     for _ in range(3):
         gateway.tick(31)
     await until(lambda: not gateway.worker.edge.connections)

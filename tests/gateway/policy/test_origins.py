@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lockgate.edge.connection import Unread
+from lockgate.edge.connection import RefusedHead
 from lockgate.edge.headers import examine_fields
 from lockgate.edge.request import InboundRequest
 from lockgate.errors import Reason, Refusal
@@ -357,7 +357,7 @@ def test_a_listed_page_may_read_why_its_head_was_refused(line: str, origin: str)
 )
 def test_nobody_else_may_read_it(head: str) -> None:
     """R-182: an origin that two readers could read differently is none."""
-    assert origins().unread(head.encode()) == Unread(preflight=False, cors="Vary: Origin\r\n")
+    assert origins().unread(head.encode()) == RefusedHead(preflight=False, cors="Vary: Origin\r\n")
 
 
 def test_a_preflight_for_a_target_that_is_refused_lets_the_page_ask() -> None:

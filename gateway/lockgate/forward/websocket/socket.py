@@ -120,14 +120,14 @@ class Socket:
         self._slow_since: float | None = None
         self._service_slow = False
         limit = sockets.settings.message_bytes
-        self._to_client = Frames(Side.SERVER, client.write, limit)
+        self._to_client = Frames(Side.SERVER, client.write_now, limit)
         self._to_service = Frames(Side.CLIENT, self._write_to_service, limit)
         client.keep_alive = False  # what follows a handshake is never another request
         self._task = asyncio.get_running_loop().create_task(self._open())
 
     # --- the client's connection -------------------------------------------------------------------------------
 
-    def body(self, data: bytes) -> None:
+    def body_received(self, data: bytes) -> None:
         """Bytes from the client: frames, once the socket is open."""
         if self._state is _State.OPEN:
             for event in self._to_client.feed(data):
@@ -200,10 +200,10 @@ class Socket:
             return
         self._over()
         if isinstance(refusal, Refusal):
-            self._client.refuse(refusal)
+            self._client.refuse_request(refusal)
         else:
-            self._client.write(refusal.answer(self._request.request_id, self._sockets.ticker.date))
-            self._client.finish(refusal.head.status)
+            self._client.write_now(refusal.answer(self._request.request_id, self._sockets.ticker.date))
+            self._client.finish_response(refusal.head.status)
 
     async def _establish(self) -> Refusal | Denial | None:
         entry = await self._sockets.entrance.open(self._request, self._route)
@@ -230,7 +230,7 @@ class Socket:
         self._watch = sockets.open_tokens.watch(claims, self._ended)
         self._client.deadline = sockets.ticker.now + sockets.settings.ping_s
         own = f"X-Request-Id: {self._request.request_id}\r\nDate: {sockets.ticker.date}\r\n\r\n"
-        self._client.upgrade(opened.lines + own.encode("ascii"))
+        self._client.switch_protocols(opened.lines + own.encode("ascii"))
         if self._state is _State.OPEN:
             side.start(self, opened.rest)
 
@@ -309,7 +309,7 @@ class Socket:
         """The client is not there any more, or does not read: it cannot be told."""
         self._to_service.close(CloseCode.GOING_AWAY)
         self._over()
-        self._client.abort(Reason.REQUEST_TIMEOUT)
+        self._client.abort_response(Reason.REQUEST_TIMEOUT)
 
     def _over(self) -> None:
         if self._state is _State.OVER:
