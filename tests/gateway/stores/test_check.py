@@ -11,12 +11,10 @@ from typing import Final
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError, ResponseError
 
 from lockgate.errors import ConfigurationError, StoreRefusedError, StoreUnavailableError
 from lockgate.stores.check import NOT_KNOWN, StoreCheck, look
-from lockgate.stores.redis import connect, store_errors, translate_fault
-from lockgate_common.redis.faults import is_too_old
+from lockgate.stores.redis import connect, store_errors
 from tests.support import node as nodes
 from tests.support.certificate import make_certificate
 from tests.support.raw import WITHIN_S, Message
@@ -202,32 +200,6 @@ async def test_a_command_that_is_not_permitted_is_named_where_it_fails(places: d
     async with connect("redis://scriptless:hunter2@{open}".format_map(places)) as client:
         with pytest.raises(StoreRefusedError, match="its user may not run EVAL"), store_errors():
             await client.eval("return 1", 0)
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (ResponseError("DENIED Redis is running in protected mode because …"), "it is in protected mode"),
-        (ResponseError("unknown command `GETDEL`, with args beginning with: `hunter2`"), "it does not know GETDEL"),
-        (ResponseError("unknown command 'HELLO', with args beginning with: '3'"), "older than Redis 6.2"),
-        (NoPermissionError("No permissions to access a channel"), "&lg:*"),
-        (ResponseError("The user executing the script can't run this command or subcommand"), "from a script"),
-    ],
-)
-def test_what_servers_of_other_ages_say_is_understood(error: Exception, said: str) -> None:
-    """R-214: these cannot all be had here; the texts are theirs."""
-    fault = translate_fault(error)
-    assert isinstance(fault, StoreRefusedError)
-    assert said in str(fault)
-    assert SECRET not in str(fault)
-
-
-@pytest.mark.parametrize(
-    ("version", "old"), [("6.0.16", True), ("6.2.0", False), ("7.0.15", False), ("10.1", False), ("", False)]
-)
-def test_a_redis_without_the_commands_is_too_old(version: str, old: bool) -> None:  # noqa: FBT001 - a parameter
-    """R-214."""
-    assert is_too_old(version) is old
 
 
 async def test_an_evicting_redis_is_still_refused(places: dict[str, str]) -> None:
