@@ -60,8 +60,8 @@ class Server:
 
     @property
     def place(self) -> str:
-        """Where it is, without what may be secret."""
-        return self.path or _joined(self.host, self.port)
+        """The address without what may be secret."""
+        return self.path or _join_host(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Group:
         service: what the Sentinels call the master; empty for a Cluster.
         db: the database's number; a Cluster has only 0.
         login: `username` and `password` for the servers, as far as given.
-        sentinel_login: the same for the Sentinels.
+        sentinel_login: `username` and `password` for the Sentinels, as far as given.
         tls: redis-py's options for TLS; `None` without.
     """
 
@@ -88,8 +88,8 @@ class Group:
 
     @property
     def place(self) -> str:
-        """Where it is, without what may be secret."""
-        return ",".join(_joined(*host) for host in self.hosts)
+        """The address without what may be secret."""
+        return ",".join(_join_host(*host) for host in self.hosts)
 
 
 def read_address(url: str) -> Server | Group:
@@ -102,103 +102,105 @@ def read_address(url: str) -> Server | Group:
     try:
         parts = urlsplit(url)
     except ValueError:  # brackets that do not fit, for example
-        raise _refused("not a URL; @ : / ? # % [ ] in user and password are percent-coded") from None
+        raise _refusal("not a URL; @ : / ? # % [ ] in user and password are percent-coded") from None
     scheme = _SCHEME.fullmatch(parts.scheme)
-    return _server(parts) if scheme is None else _group(parts, scheme[1])
+    return _read_server(parts) if scheme is None else _read_group(parts, scheme[1])
 
 
-def _group(parts: SplitResult, kind: str) -> Group:
-    login, hosts = _login(parts)
-    service, db = _path(kind, parts)
-    options = _options(_SENTINEL_OPTIONS if kind == SENTINEL else frozenset(), parts)
+def _read_group(parts: SplitResult, kind: str) -> Group:
+    login, hosts = _split_login(parts)
+    service, db = _read_path(kind, parts)
+    options = _read_options(_SENTINEL_OPTIONS if kind == SENTINEL else frozenset(), parts)
     return Group(
         kind=kind,
-        hosts=tuple(_host(text, _DEFAULT_PORTS[kind]) for text in hosts.split(",")),
+        hosts=tuple(_read_host(text, _DEFAULT_PORTS[kind]) for text in hosts.split(",")),
         service=service,
         db=db,
         login=login,
-        sentinel_login=_given(
+        sentinel_login=_without_empty(
             username=options.pop("sentinel_username", ""), password=options.pop("sentinel_password", "")
         ),
-        tls=_tls(parts.scheme, options),
+        tls=_read_tls_options(parts.scheme, options),
     )
 
 
-def _server(parts: SplitResult) -> Server:
+def _read_server(parts: SplitResult) -> Server:
     if parts.scheme not in ("redis", "rediss", "unix"):
-        raise _refused("not a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// address")
-    login, where = _login(parts)
-    options = _options(_DB_OPTION, parts)
+        raise _refusal("not a redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// address")
+    login, where = _split_login(parts)
+    options = _read_options(_DB_OPTION, parts)
     if parts.scheme == "unix":
         if where or not parts.path.startswith("/"):
-            raise _refused("a socket is unix:///path, with three slashes")
+            raise _refusal("a socket is unix:///path, with three slashes")
         host, port, path, db = "", 0, unquote(parts.path), options.pop("db", "0")
     else:
         match = _DATABASE.fullmatch(parts.path)
         if match is None or (match[1] and "db" in options):
-            raise _refused("after host and port comes /database, a number, and nothing more")
+            raise _refusal("after host and port comes /database, a number, and nothing more")
         # redis://:6379 is what redis-py takes for localhost.
-        host, port = _host(where if where and where[0] != ":" else f"localhost{where}", _REDIS_PORT)
+        host, port = _read_host(where if where and where[0] != ":" else f"localhost{where}", _REDIS_PORT)
         path, db = "", options.pop("db", match[1] or "0")
     if not db.isascii() or not db.isdecimal():
-        raise _refused("the database is a number")
-    return Server(host=host, port=port, path=path, db=int(db), login=login, tls=_tls(parts.scheme, options))
+        raise _refusal("the database is a number")
+    return Server(
+        host=host, port=port, path=path, db=int(db), login=login, tls=_read_tls_options(parts.scheme, options)
+    )
 
 
-def _login(parts: SplitResult) -> tuple[dict[str, str], str]:
+def _split_login(parts: SplitResult) -> tuple[dict[str, str], str]:
     """User and password, decoded, and what comes after them."""
     # A password's own '#' would cut the rest off, and the host would silently be another one.
     if parts.fragment:
-        raise _refused("@ : / ? # % in user and password are percent-coded")
+        raise _refusal("@ : / ? # % in user and password are percent-coded")
     userinfo, _, where = parts.netloc.rpartition("@")
     username, _, password = userinfo.partition(":")
-    return _given(username=unquote(username), password=unquote(password)), where
+    return _without_empty(username=unquote(username), password=unquote(password)), where
 
 
-def _tls(scheme: str, options: dict[str, str]) -> dict[str, Any] | None:
+def _read_tls_options(scheme: str, options: dict[str, str]) -> dict[str, Any] | None:
     if not scheme.startswith("rediss"):
         return None
     for name, choices in _TLS_CHOICES.items():
         if name in options and options[name] not in choices:
-            raise _refused(f"{name} is one of {', '.join(choices)}")
+            raise _refusal(f"{name} is one of {', '.join(choices)}")
     return {name: value == "true" if name == "ssl_check_hostname" else value for name, value in options.items()}
 
 
-def _joined(host: str, port: int) -> str:
+def _join_host(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _host(text: str, default_port: int) -> tuple[str, int]:
+def _read_host(text: str, default_port: int) -> tuple[str, int]:
     match = _HOST.fullmatch(text)
     port = int(match[2] or default_port) if match else 0
     if match is None or not 0 < port <= _MAX_PORT:
-        raise _refused("hosts are host:port,host:port and so on")
+        raise _refusal("hosts are host:port,host:port and so on")
     return match[1].strip("[]"), port
 
 
-def _path(kind: str, parts: SplitResult) -> tuple[str, int]:
+def _read_path(kind: str, parts: SplitResult) -> tuple[str, int]:
     if kind == CLUSTER:
         if parts.path not in ("", "/", "/0"):
-            raise _refused("a Cluster has only the database 0, and no path in its address")
+            raise _refusal("a Cluster has only the database 0, and no path in its address")
         return "", 0
     match = _NAME.fullmatch(parts.path)
     if match is None:
-        raise _refused("after the Sentinels comes /name-of-the-master, and /database if it is not 0")
+        raise _refusal("after the Sentinels comes /name-of-the-master, and /database if it is not 0")
     return match[1], int(match[2] or 0)
 
 
-def _options(known: frozenset[str], parts: SplitResult) -> dict[str, str]:
+def _read_options(known: frozenset[str], parts: SplitResult) -> dict[str, str]:
     if parts.scheme.startswith("rediss"):
         known |= _TLS_OPTIONS
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if not options.keys() <= known:
-        raise _refused(f"the options of this kind of address are {', '.join(sorted(known)) or 'none'}")
+        raise _refusal(f"the options of this kind of address are {', '.join(sorted(known)) or 'none'}")
     return options
 
 
-def _given(**values: str) -> dict[str, str]:
+def _without_empty(**values: str) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def _refused(why: str) -> ConfigurationError:
+def _refusal(why: str) -> ConfigurationError:
     return ConfigurationError(f"redis_url: {why}")

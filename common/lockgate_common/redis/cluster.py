@@ -30,7 +30,7 @@ class ClusterClient(RedisCluster):
         """Learn anew which node has which slots.
 
         Raises:
-            RedisClusterException: no node could be asked, or slots are nobody's.
+            RedisClusterException: no node could be asked, or slots have no master.
         """
         # Besides the nodes that were found: those that were configured, should all the others have got other addresses.
         configured = [(node.host, int(node.port)) for node in self.startup_nodes]

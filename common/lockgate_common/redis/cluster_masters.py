@@ -1,7 +1,7 @@
 """Which nodes of a Cluster are masters of their slots, and how long that may be believed (docs/decisions/0130).
 
-The rule is that for Sentinels, with other voters: every node of a Cluster, replicas too, knows by gossip who owns which
-slots, and learns of a fail-over from the node that took over. Two majorities of the same nodes have one in common.
+The rule is that for Sentinels, with other voters: every node of a Cluster, replicas too, knows the owner of each slot
+by gossip, and learns of a fail-over from the node that took over. Two majorities of the same nodes have one in common.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lockgate_common.redis.faults import REDIS_FAULTS
 from lockgate_common.redis.sentinel import ANSWER_S, HOLD_S, LEASE_S, boot_time
 
 TRIES: Final = 2
-"""The first time some nodes may not be known yet whose word is needed."""
+"""The first time, some nodes that have to vote may not be known yet."""
 _NO_MEMBER: Final = frozenset({"noaddr", "handshake"})
 _CANNOT_TAKE_OVER: Final = frozenset({"fail", "fail?", "noaddr", "nofailover"})
 
@@ -48,7 +48,7 @@ class ClusterMasters:
     """The masters of a Cluster, each with a lease that begins before a majority of its nodes was asked.
 
     Args:
-        client: whose nodes are asked.
+        client: its nodes are asked.
         now: seconds by a clock that never stops.
     """
 
@@ -144,10 +144,10 @@ class ClusterMasters:
                 told: dict[str, dict[str, Any]] = await node.execute_command("CLUSTER NODES")
         except (*REDIS_FAULTS, TimeoutError):
             return None
-        return _view(told)
+        return _read_view(told)
 
 
-def _view(told: Mapping[str, Mapping[str, Any]]) -> _View:
+def _read_view(told: Mapping[str, Mapping[str, Any]]) -> _View:
     owners: dict[str, int] = {}
     names: dict[str, tuple[str, ...]] = {}
     replicas: defaultdict[str, int] = defaultdict(int)

@@ -86,9 +86,9 @@ def translate_fault(error: BaseException, names: str = "") -> StoreUnavailableEr
         error: one of `REDIS_FAULTS`; its causes are looked at, too.
         names: the pattern of the keys and channels that the program needs, to be told where they are forbidden.
     """
-    chain = _chain(error)
+    chain = _causes_of(error)
     for cause in chain:
-        if (lasting := _lasting(cause, names)) is not None:
+        if (lasting := _describe_lasting_fault(cause, names)) is not None:
             return StoreRefusedError(lasting)
     if isinstance(error, MasterNotFoundError):
         return StoreUnavailableError(str(error))  # in our own words, see `sentinel`
@@ -121,12 +121,12 @@ def is_too_old(version: str) -> bool:
     return numbers is not None and (int(numbers[1]), int(numbers[2])) < OLDEST
 
 
-def _lasting(cause: BaseException, names: str) -> str | None:
+def _describe_lasting_fault(cause: BaseException, names: str) -> str | None:
     """What does not heal by itself, or `None`."""
     if isinstance(cause, NoPermissionError):
-        return _not_permitted(str(cause), names)
+        return _describe_missing_permission(str(cause), names)
     if isinstance(cause, AuthenticationError):
-        return _not_authenticated(str(cause))
+        return _describe_failed_login(str(cause))
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({cause.verify_message})"
     if isinstance(cause, ssl.SSLError):
@@ -134,17 +134,17 @@ def _lasting(cause: BaseException, names: str) -> str | None:
     for kind, words, text in _WORDS:
         if isinstance(cause, kind) and str(cause).startswith(words):
             return text
-    return _refused_command(cause)
+    return _describe_refused_command(cause)
 
 
-def _not_permitted(message: str, names: str) -> str:
+def _describe_missing_permission(message: str, names: str) -> str:
     if (command := _NOT_PERMITTED.search(message)) is not None:
         return f"its user may not run {command[1].upper()}"
     kind, sign = ("channel", "&") if "channel" in message else ("key", "~")
     return f"its user may not use a {kind} that is needed" + (f" ({sign}{names})" if names else "")
 
 
-def _not_authenticated(message: str) -> str:
+def _describe_failed_login(message: str) -> str:
     # HELLO without a password, and any other command without one.
     if message.startswith(("HELLO must be called", "Authentication required")):
         return "it wants a password, and its address has none"
@@ -153,7 +153,7 @@ def _not_authenticated(message: str) -> str:
     return "user name or password is wrong, or the user is disabled"
 
 
-def _refused_command(cause: BaseException) -> str | None:
+def _describe_refused_command(cause: BaseException) -> str | None:
     if not isinstance(cause, ResponseError):
         return None
     if (command := _UNKNOWN.search(str(cause))) is not None:
@@ -163,7 +163,7 @@ def _refused_command(cause: BaseException) -> str | None:
     return None
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def _causes_of(error: BaseException) -> list[BaseException]:
     """The error, and what it was made of."""
     chain: list[BaseException] = []
     cause: BaseException | None = error

@@ -1,6 +1,6 @@
 """The master that Redis Sentinels know, and how long it may be believed (docs/decisions/0130).
 
-`Mastership` is the one place of a worker that knows who the master is: its client and its admission link ask there.
+`Mastership` is the one place of a process that knows the master: a client, and a gateway's admission link, ask there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 ANSWER_S: Final = 0.3
 """How long one Sentinel may take. They are asked together, so those that are away cost no more than that in all."""
 LEASE_S: Final = 0.8
-"""How long a master is believed, from before the Sentinels were asked who it is."""
+"""How long a master is believed, from before the Sentinels were asked for it."""
 RENEW_S: Final = 0.2
 """How often the lease is renewed: several may fail before it ends."""
 HOLD_S: Final = LEASE_S + 0.1
@@ -54,7 +54,7 @@ class _Vote(NamedTuple):
 
     Attributes:
         address, epoch: the master, and of which configuration.
-        replacing: it is replacing that one just now.
+        replacing: this Sentinel is replacing that master just now.
         followers: how many replicas could take over, where it was asked.
     """
 
@@ -65,11 +65,11 @@ class _Vote(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Majority:
     """What a majority says.
 
     Attributes:
-        master: whom it names.
+        master: the one that it names.
         quiet: no Sentinel that answered is replacing it, or has replaced it.
         followers: how many replicas could take over, where that was asked.
     """
@@ -80,7 +80,7 @@ class _Answer:
 
 
 class Mastership:
-    """Who is the master, as a lease that begins before a majority of the Sentinels was asked.
+    """The master, as a lease that begins before a majority of the Sentinels was asked.
 
     Args:
         sentinels: a client of each.
@@ -97,8 +97,8 @@ class Mastership:
         self._promises_from = 0.0
         self._followers: tuple[Master, int] | None = None
         self._thorough = False
-        self._asking: asyncio.Task[_Answer | None] | None = None
-        self._next: asyncio.Task[_Answer | None] | None = None
+        self._asking: asyncio.Task[_Majority | None] | None = None
+        self._next: asyncio.Task[_Majority | None] | None = None
 
     def believes(self, address: Address | None) -> bool:
         """Whether what a server at this address has just replied may be used."""
@@ -107,7 +107,7 @@ class Mastership:
 
     async def renew(self) -> None:
         """Ask the Sentinels; where no majority answers, the lease goes on until it ends."""
-        await self._confirmed()
+        await self._ask_next()
 
     async def current(self) -> Master:
         """The master that is believed now.
@@ -116,7 +116,7 @@ class Mastership:
             MasterNotFoundError: no majority of the Sentinels names one.
         """
         if self._master is None or not self.believes(self._master.address):
-            await self._confirmed()
+            await self._ask_next()
         if self._master is None or not self.believes(self._master.address):
             raise MasterNotFoundError("most Sentinels do not answer, or do not name the same master")
         return self._master
@@ -136,7 +136,7 @@ class Mastership:
     async def followers(self, master: Master) -> int:
         """How many replicas could take over from a master, as of the last promise."""
         if self._followers is None or self._followers[0] != master:
-            await self._confirmed(thorough=True)
+            await self._ask_next(thorough=True)
         return self._followers[1] if self._followers is not None and self._followers[0] == master else 0
 
     async def keeps(self, master: Master, confirmed: int | None) -> bool:
@@ -147,9 +147,9 @@ class Mastership:
 
         Args:
             master: from `ready`, before the write.
-            confirmed: how many replicas have what was written; `None`: nobody was asked.
+            confirmed: how many replicas have what was written; `None`: no replica was asked.
         """
-        answer = await self._confirmed(thorough=confirmed is not None)
+        answer = await self._ask_next(thorough=confirmed is not None)
         if answer is None or answer.master != master or not answer.quiet:
             return False
         return confirmed is None or confirmed >= answer.followers
@@ -161,7 +161,7 @@ class Mastership:
                 task.cancel()
                 await asyncio.wait({task})
 
-    async def _confirmed(self, *, thorough: bool = False) -> _Answer | None:
+    async def _ask_next(self, *, thorough: bool = False) -> _Majority | None:
         """What the Sentinels say when they are asked from now on; callers that come meanwhile share the next time.
 
         Args:
@@ -172,7 +172,7 @@ class Mastership:
             self._next = asyncio.create_task(self._ask_after(self._asking))
         return await asyncio.shield(self._next)
 
-    async def _ask_after(self, before: asyncio.Task[_Answer | None] | None) -> _Answer | None:
+    async def _ask_after(self, before: asyncio.Task[_Majority | None] | None) -> _Majority | None:
         if before is not None:
             await asyncio.wait({before})
         self._asking, self._next = self._next, None
@@ -182,7 +182,7 @@ class Mastership:
             self._followers = answer.master, answer.followers
         return answer
 
-    async def _ask(self, *, thorough: bool) -> _Answer | None:
+    async def _ask(self, *, thorough: bool) -> _Majority | None:
         asked = self._now()
         votes_of = (self._vote_of(one, thorough=thorough) for one in self._sentinels)
         told = await asyncio.gather(*votes_of, return_exceptions=True)
@@ -195,14 +195,14 @@ class Mastership:
         if 2 * count <= len(self._sentinels):
             return None
         ayes = [vote for vote in votes if vote.address == address]
-        master = self._learnt(address, max(vote.epoch for vote in ayes), asked)
+        master = self._remember_master(address, max(vote.epoch for vote in ayes), asked)
         quiet = not any(
             vote.replacing if vote.address == address else vote.epoch > master.epoch  # one that knows less is late
             for vote in votes
         )
-        return _Answer(master, quiet, max(vote.followers for vote in ayes))
+        return _Majority(master, quiet, max(vote.followers for vote in ayes))
 
-    def _learnt(self, address: Address, epoch: int, asked: float) -> Master:
+    def _remember_master(self, address: Address, epoch: int, asked: float) -> Master:
         known = self._master
         if known is not None and known.address == address:
             epoch = max(epoch, known.epoch)  # the Sentinel that knows the latest need not answer each time
@@ -222,27 +222,27 @@ class Mastership:
         if named is None:
             return None
         # By name it tells of a promoted replica as soon as that is one; the state still has the old address then.
-        address = (_text(named[0]), int(named[1]))
+        address = (_decode_text(named[0]), int(named[1]))
         replacing = "failover_in_progress" in state["flags"] and address == (state["ip"], int(state["port"]))
-        followers = sum(_follows(replica) for replica in (replicas[0] if replicas else ()))
+        followers = sum(_could_take_over(replica) for replica in (replicas[0] if replicas else ()))
         return _Vote(address, int(state["config-epoch"]), replacing, followers)
 
 
-def _follows(replica: Mapping[str, Any]) -> bool:
+def _could_take_over(replica: Mapping[str, Any]) -> bool:
     """Whether a Sentinel would promote it as one that has all there is."""
     flags = replica["flags"]
     return replica["master-link-status"] == "ok" and not any(word in flags for word in _AWAY)
 
 
-def _text(value: bytes | str) -> str:
+def _decode_text(value: bytes | str) -> str:
     return value.decode("ascii") if isinstance(value, bytes) else value
 
 
 class Sentinels(Sentinel):
     """Knows the master by a `Mastership`.
 
-    redis-py asks one after the other and believes the first: whoever is cut off from the others would go on naming a
-    master that has been replaced, and revocations made at the new one would not be seen.
+    redis-py asks one Sentinel after the other and believes the first. A Sentinel that is cut off from the others would
+    go on naming a master that has been replaced, and revocations made at the new one would not be seen.
     """
 
     mastership: Mastership
@@ -300,7 +300,7 @@ class MasterPool(SentinelConnectionPool):
     """Connections to the master; those to the Sentinels are closed with them.
 
     Attributes:
-        mastership: who that is.
+        mastership: knows the master.
     """
 
     def __init__(self, service_name: str, sentinel_manager: Sentinels, **options: Any) -> None:  # noqa: ANN401 - redis-py's

@@ -61,7 +61,7 @@ async def _speaks_plainly(host: str, port: int) -> bool:
 
 
 async def _speaks_tls(host: str, port: int) -> bool:
-    # Nothing is sent by it, so nobody has to prove who they are.
+    # Nothing is sent on it, so the server has to prove nothing.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

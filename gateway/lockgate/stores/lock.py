@@ -10,7 +10,7 @@ from typing import Final
 from lockgate.stores.redis import store_errors
 from lockgate_common.redis.client import RedisClient
 
-# Only whoever holds the lock may give it back: it may have run out, and be another's by now.
+# Only the holder may give the lock back: it may have run out, and another node may hold it by now.
 _RELEASE: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
@@ -21,7 +21,8 @@ return 0
 async def try_lock(redis: RedisClient, key: str, life_ms: int) -> AsyncIterator[bool]:
     """Take a lock if it is free, and give it back at the end; yields whether it was.
 
-    It keeps others from doing the same work, and nothing else: whoever is slower than `life_ms` is not alone any more.
+    It keeps other nodes from doing the same work, and nothing else: a holder slower than `life_ms`
+    is not alone any more.
 
     Args:
         redis: the store.

@@ -37,7 +37,7 @@ class Promise:
 
 @contextlib.asynccontextmanager
 async def promising(redis: RedisClient, replicas: int, key: str) -> AsyncIterator[Promise]:
-    """What is written within may be promised when this ends without an error; one server has nobody to agree with.
+    """What is written within may be promised when this ends without an error; one server has no other to agree with.
 
     Behind Sentinels and in a Cluster it begins as soon as no other worker can believe another master, and ends when a
     majority has named the same master once more, after the write (docs/decisions/0130). Every replica that could take
@@ -59,7 +59,7 @@ async def promising(redis: RedisClient, replicas: int, key: str) -> AsyncIterato
         if replicas:
             promise.replicas = max(replicas, redis.masters.followers(owner))
         yield promise
-        # A redirection that redis-py followed has led to a master that nobody asked about.
+        # A redirection that redis-py followed has led to a master that was not asked for before.
         stayed = redis.owner_of(key) == owner.name
         kept = stayed and await redis.masters.keeps(owner, promise.confirmed)
     elif isinstance(redis.connection_pool, MasterPool):

@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from lockgate_common.redis.address import read_address
 from lockgate_common.redis.client import connect, subscribe
 from lockgate_common.redis.sentinel import LEASE_S, MasterPool, Mastership
+from tests.support.clock import ManualClock
 from tests.support.redis_groups import HOST, MASTER, SentinelGroup, sentinel_group, stopped
 
 pytestmark = pytest.mark.process
@@ -28,24 +29,14 @@ async def group(tmp_path: Path) -> AsyncIterator[SentinelGroup]:
         yield running
 
 
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.seconds = 10.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-def client_by(clock: Clock, group: SentinelGroup) -> Redis:
+def client_by(clock: ManualClock, group: SentinelGroup) -> Redis:
     """A client that measures its lease by this clock."""
     client = connect(read_address(group.url), WITHIN_S)
     assert isinstance(client, Redis)
     pool = client.connection_pool
     assert isinstance(pool, MasterPool)
     sentinels = pool.sentinel_manager
-    pool.mastership = sentinels.mastership = Mastership(sentinels.sentinels, MASTER, clock)
+    pool.mastership = sentinels.mastership = Mastership(sentinels.sentinels, MASTER, clock.monotonic)
     return client
 
 
@@ -78,12 +69,12 @@ async def test_a_master_is_believed_from_before_the_sentinels_were_asked(group: 
 
 async def test_a_subscriber_hears_what_comes_after_its_lease(group: SentinelGroup) -> None:
     """R-220: the Sentinels are asked once more, and name the same master."""
-    clock = Clock()
+    clock = ManualClock()
     client, master = client_by(clock, group), await group.master()
     async with await subscribe(client) as channel:
         await channel.subscribe("news")
         assert (await next_message(channel))["type"] == "subscribe"
-        clock.seconds += 2 * LEASE_S
+        clock.advance(2 * LEASE_S)
         await master.ask("PUBLISH", "news", "first")
         assert (await next_message(channel))["data"] == b"first"
     await client.aclose()
@@ -91,12 +82,12 @@ async def test_a_subscriber_hears_what_comes_after_its_lease(group: SentinelGrou
 
 async def test_a_late_reply_counts_only_if_most_sentinels_still_name_its_server(group: SentinelGroup) -> None:
     """R-220: the server may have been replaced, and may not know."""
-    clock = Clock()
+    clock = ManualClock()
     client, master = client_by(clock, group), await group.master()
     async with await subscribe(client) as channel:
         await channel.subscribe("news")
         assert (await next_message(channel))["type"] == "subscribe"
-        clock.seconds += 2 * LEASE_S
+        clock.advance(2 * LEASE_S)
         with stopped(group.sentinels[0]), stopped(group.sentinels[1]):
             await master.ask("PUBLISH", "news", "first")
             with pytest.raises(RedisConnectionError, match="most Sentinels"):

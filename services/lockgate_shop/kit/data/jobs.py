@@ -151,7 +151,7 @@ def _queue(redis_url: str, name: str, **options: object) -> Any:  # noqa: ANN401
         **_store(redis_url),
         # In braces: in a Cluster all keys of one queue are in one slot.
         queue_name=f"{{{name}}}",
-        # Its default is pickle: whoever can write to Redis could run code in the workers.
+        # Its default is pickle: a client that can write to Redis could run code in the workers.
         serializer=_written,
         deserializer=json.loads,
         **options,
