@@ -1,3 +1,4 @@
+import hmac
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from lockgate_trust import LIFETIME_S, MAX_DIGEST_BODY, Covered, LinkKey, Signer, content_digest, cover, signed_headers
 from lockgate_trust.headers import CONTENT_DIGEST, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT
+from lockgate_trust.signature import _KeyedHash
 from tests.trust.support import ALICE, GATEWAY_TO_ORDERS, NOW, REQUEST, TRACE, Headers, signature_over, signed
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +169,30 @@ def test_signed_headers_need_one_request_id_and_no_foreign_header() -> None:
 def test_the_digest_of_rfc_9530_comes_out() -> None:
     # RFC 9530, appendix B.1.
     assert content_digest(b'{"hello": "world"}\n') == "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:"
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "digest"),
+    [
+        (b"\x0b" * 20, b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
+        (b"Jefe", b"what do ya want for nothing?", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
+        (b"\xaa" * 20, b"\xdd" * 50, "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
+        (
+            b"\xaa" * 131,
+            b"Test Using Larger Than Block-Size Key - Hash Key First",
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+        ),
+    ],
+    ids=["case 1", "case 2", "case 3", "case 6"],
+)
+def test_the_keyed_hash_gives_the_vectors_of_rfc_4231(key: bytes, data: bytes, digest: str) -> None:
+    keyed = _KeyedHash(key)
+    assert [keyed.digest(data).hex() for _ in range(2)] == [digest, digest]
+
+
+@given(key=st.binary(max_size=200), data=st.binary(max_size=1000))
+def test_the_keyed_hash_is_the_hmac_of_the_standard_library(key: bytes, data: bytes) -> None:
+    assert _KeyedHash(key).digest(data) == hmac.digest(key, data, "sha256")
 
 
 @pytest.mark.process
