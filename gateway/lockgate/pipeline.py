@@ -121,9 +121,9 @@ class Pipeline:
 
     def _forward(self, exchange: Exchange, route: Route, verdict: Verdict) -> None:
         if isinstance(verdict, Refusal):
-            exchange.refuse(verdict)
+            exchange.refuse_request(verdict)
         else:
-            exchange.forward(self._services[route.name], verdict, route.timeout_s)
+            exchange.forward_request(self._services[route.name], verdict, route.timeout_s)
 
     def _answer_preflight(self, request: InboundRequest, client: ClientConnection, preflight: str | Refusal) -> None:
         if isinstance(preflight, Refusal):

@@ -20,7 +20,7 @@ from lockgate.edge.ticker import Ticker
 from lockgate.endpoints import captcha
 from lockgate.errors import ConfigurationError
 from lockgate.forward.services import Services
-from lockgate.forward.tls import tls_towards
+from lockgate.forward.tls import build_tls_context
 from lockgate.forward.websocket.entry import Entrance
 from lockgate.forward.websocket.leases import Leases
 from lockgate.forward.websocket.socket import Sockets
@@ -261,5 +261,5 @@ def _accounts(base: Foundation) -> Accounts:
         lambda: base.keys.links.value.outbound(service),
         timeout_s=settings.accounts.timeout_s,
         clock=base.clock,
-        tls=tls_towards(settings.addresses(service), settings.upstream),
+        tls=build_tls_context(settings.addresses(service), settings.upstream),
     )

@@ -15,7 +15,7 @@ from lockgate.accounts.users import Accounts
 from lockgate.cli.trail import finish
 from lockgate.clock import SystemClock
 from lockgate.errors import ConfigurationError, LockgateError, shown
-from lockgate.forward.tls import tls_towards
+from lockgate.forward.tls import build_tls_context
 from lockgate.keys.files import LINKS_FOLDER, join_readers
 from lockgate.keys.reload import link_source
 from lockgate.observe.audit import Audit
@@ -61,7 +61,7 @@ async def opened(settings: Settings) -> AsyncIterator[Administration]:
         lambda: links.outbound(settings.accounts.service),
         timeout_s=settings.accounts.timeout_s,
         clock=clock,
-        tls=tls_towards(addresses, settings.upstream),
+        tls=build_tls_context(addresses, settings.upstream),
     )
     audit = Audit(AuditTrail(redis, settings.audit.length), clock, sys.stderr)
     async with contextlib.AsyncExitStack() as stack:

@@ -9,7 +9,7 @@ import typer
 
 from lockgate.cli.table import table
 from lockgate.errors import ConfigurationError
-from lockgate.forward.tls import tls_towards
+from lockgate.forward.tls import build_tls_context
 from lockgate.policy.routes import RouteTable
 from lockgate.settings import RouteSettings
 from lockgate.stores.checked_address import read_checked_address
@@ -34,7 +34,7 @@ def check(settings: Settings, *, as_json: bool) -> None:
         service = settings.accounts.service
         raise ConfigurationError(f"accounts.service: no route leads to {service}, and upstreams has no address for it")
     compiled = {route.name: route for route in RouteTable.compile(settings).routes}
-    tls_towards([*accounts, *(url for route in compiled.values() for url in route.upstreams)], settings.upstream)
+    build_tls_context([*accounts, *(url for route in compiled.values() for url in route.upstreams)], settings.upstream)
     # Longest prefix first: the order in which a path is matched.
     routes = sorted(settings.route, key=lambda route: (-len(route.prefix), route.prefix))
     if as_json:

@@ -10,7 +10,7 @@ from typing import Final
 _PIECE: Final = 64 * 1024
 
 
-def arrived(transport: asyncio.BaseTransport) -> Iterator[bytes]:
+def read_arrived(transport: asyncio.BaseTransport) -> Iterator[bytes]:
     """The bytes that have arrived and were not read; the last is empty where the service closed in order.
 
     A service that responds early and closes (RFC 9112 section 9.5) makes the next write fail, and an event loop gives a

@@ -15,11 +15,11 @@ from lockgate.forward.health import Breaker
 PERIOD_S: Final = 5.0
 TIMEOUT_S: Final = 2.0
 _MAX_LINE: Final = 512
-_WELL: Final = range(200, 300)
+_HEALTHY: Final = range(200, 300)
 
 
 @contextlib.asynccontextmanager
-async def checking(
+async def checking_upstream(
     address: tuple[str, int], path: str, breaker: Breaker, tls: ssl.SSLContext | None
 ) -> AsyncIterator[None]:
     """Check an upstream for as long as the context lasts.
@@ -41,11 +41,11 @@ async def checking(
 
 async def _keep_checking(address: tuple[str, int], path: str, breaker: Breaker, tls: ssl.SSLContext | None) -> None:
     while True:
-        breaker.checked(well=await is_well(address, path, tls))
+        breaker.record_check(healthy=await is_healthy(address, path, tls))
         await asyncio.sleep(PERIOD_S)
 
 
-async def is_well(address: tuple[str, int], path: str, tls: ssl.SSLContext | None) -> bool:
+async def is_healthy(address: tuple[str, int], path: str, tls: ssl.SSLContext | None) -> bool:
     """Ask once."""
     host, port = address
     try:
@@ -58,4 +58,4 @@ async def is_well(address: tuple[str, int], path: str, tls: ssl.SSLContext | Non
                 writer.transport.abort()
     except (OSError, WireError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         return False
-    return status in _WELL
+    return status in _HEALTHY

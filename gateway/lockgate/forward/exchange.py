@@ -22,14 +22,14 @@ from lockgate.edge.connection import ClientConnection
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal
-from lockgate.forward.answer import AnswerHead
 from lockgate.forward.outbound import BUFFERED_BODY
 from lockgate.forward.pool import UpstreamConnection, UpstreamPool
+from lockgate.forward.response import ResponseHead
 from lockgate.forward.service import Service
 
-NOBODY: Final = Admitted(None, "")
+ANONYMOUS: Final = Admitted(None, "")
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-GRANTED: Final = "Access-Control-Allow-Origin:"
+ORIGIN_GRANTED: Final = "Access-Control-Allow-Origin:"
 LONG_S: Final = 1.0
 """An answer that takes longer than this is watched: it does not outlive a token that is revoked."""
 _LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -48,13 +48,13 @@ class State(Enum):
 
 
 # CPython 3.11 takes ten times as long to find a member in its class as a name in the module.
-READING, CONNECTING, SENDING, ANSWERING, DONE = State
+READING, CONNECTING, SENDING, RESPONDING, DONE = State
 
 _MOVES: Final[dict[State, tuple[State, ...]]] = {
     READING: (CONNECTING, DONE),
     CONNECTING: (SENDING, DONE),
-    SENDING: (ANSWERING, CONNECTING, DONE),
-    ANSWERING: (DONE,),
+    SENDING: (RESPONDING, CONNECTING, DONE),
+    RESPONDING: (DONE,),
     DONE: (),
 }
 
@@ -72,7 +72,6 @@ class Exchange:
 
     __slots__ = (
         "_admitted",
-        "_began",
         "_body",
         "_body_read",
         "_buffered",
@@ -80,12 +79,12 @@ class Exchange:
         "_clock",
         "_connection",
         "_event_stream",
-        "_head",
         "_open_tokens",
         "_overtime",
         "_pool",
         "_relay_chunked",
         "_request",
+        "_responding_since",
         "_retried",
         "_service",
         "_sized",
@@ -94,6 +93,7 @@ class Exchange:
         "_streaming",
         "_ticker",
         "_timeout_s",
+        "_unsent_head",
         "_watch",
     )
 
@@ -105,7 +105,7 @@ class Exchange:
         self._ticker = ticker
         self._clock = clock
         self._state = READING
-        self._admitted = NOBODY
+        self._admitted = ANONYMOUS
         self._service: Service | None = None
         self._timeout_s = 0.0
         self._pool: UpstreamPool | None = None
@@ -115,10 +115,10 @@ class Exchange:
         self._body_read = not request.has_body
         self._streaming = False
         self._retried = False
-        self._head: bytes | None = None
+        self._unsent_head: bytes | None = None
         self._relay_chunked = False
         self._status = 0
-        self._began = 0.0
+        self._responding_since = 0.0
         self._event_stream = False
         self._open_tokens = open_tokens
         self._watch: OpenToken | None = None
@@ -126,20 +126,20 @@ class Exchange:
         self._overtime: Overtime | None = None
 
     @property
-    def over(self) -> bool:
+    def is_done(self) -> bool:
         """Nobody waits for this exchange any more."""
         return self._state is DONE
 
     # --- decided by the pipeline -------------------------------------------------------------------------------
 
-    def refuse(self, refusal: Refusal) -> None:
+    def refuse_request(self, refusal: Refusal) -> None:
         """Answer with a problem."""
         if self._state is not DONE:
-            self._move(DONE)
-            self._release()
+            self._move_to(DONE)
+            self._release_connection()
             self._client.refuse_request(refusal)
 
-    def forward(self, service: Service, admitted: Admitted, timeout_s: float) -> None:
+    def forward_request(self, service: Service, admitted: Admitted, timeout_s: float) -> None:
         """Send the request to a service, as soon as its body is at hand or too large to wait for.
 
         Args:
@@ -159,7 +159,7 @@ class Exchange:
     def body_received(self, data: bytes) -> None:
         """A piece of the request's body."""
         if self._streaming and self._connection is not None:
-            self._connection.send_body(self._framed(data))
+            self._connection.send_body(self._frame_body(data))
             return
         self._body.append(data)
         self._buffered += len(data)
@@ -181,34 +181,34 @@ class Exchange:
     def client_gone(self) -> None:
         """The client went away."""
         if self._state is not DONE:
-            self._move(DONE)
-            self._release()
+            self._move_to(DONE)
+            self._release_connection()
 
     def pause_sending(self) -> None:
         """The client reads slower than the service answers."""
         if self._connection is not None:
-            self._connection.pause_answer()
+            self._connection.pause_response()
 
     def resume_sending(self) -> None:
         """The client caught up."""
         if self._connection is not None:
-            self._connection.resume_answer()
+            self._connection.resume_response()
             self._await_service()
 
     def timed_out(self) -> None:
         """The service was silent for too long."""
         if self._pool is not None:
-            self._pool.breaker.failed()
-        self._fail(Reason.UPSTREAM_TIMEOUT)
+            self._pool.breaker.record_failure()
+        self._fail_exchange(Reason.UPSTREAM_TIMEOUT)
 
     # --- the pool ----------------------------------------------------------------------------------------------
 
-    def connected(self, connection: UpstreamConnection) -> None:
+    def connection_ready(self, connection: UpstreamConnection) -> None:
         """There is a connection: send."""
         service, pool = self._service, self._pool
         if service is None or pool is None:
             raise RuntimeError("a connection for an exchange that asked for none")
-        self._move(SENDING)
+        self._move_to(SENDING)
         self._connection = connection
         request = self._request
         # More may have arrived than a digest covers before there was a connection; then it is not covered.
@@ -222,27 +222,27 @@ class Exchange:
             now=self._clock.now(),
         )
         if whole is not None:
-            connection.send(self, request.method, head + whole if whole else head, complete=True)
+            connection.send_request(self, request.method, head + whole if whole else head, complete=True)
         else:
             self._streaming = True
-            pieces = [head, *map(self._framed, self._body)]
+            pieces = [head, *map(self._frame_body, self._body)]
             self._body.clear()
             if self._body_read and request.headers.chunked:
                 pieces.append(_LAST_CHUNK)
-            connection.send(self, request.method, b"".join(pieces), complete=self._body_read)
+            connection.send_request(self, request.method, b"".join(pieces), complete=self._body_read)
             self._client.resume_body()
         if self._body_read:
             self._await_service()
 
-    def not_connected(self, reason: Reason) -> None:
+    def connection_failed(self, reason: Reason) -> None:
         """There will be no connection."""
-        self._fail(reason)
+        self._fail_exchange(reason)
 
     # --- the service's connection ------------------------------------------------------------------------------
 
-    def answer_begins(self, head: AnswerHead) -> None:
+    def response_begins(self, head: ResponseHead) -> None:
         """Make the head of the client's answer; it goes out together with the first piece of the body."""
-        self._move(ANSWERING)
+        self._move_to(RESPONDING)
         self._status = head.status
         client, request = self._client, self._request
         if not self._body_read:
@@ -259,70 +259,70 @@ class Exchange:
             framing += b"Connection: close\r\n"
         elif not request.http11:
             framing += b"Connection: keep-alive\r\n"
-        self._head = self._head_for_client(head, framing)
-        self._began = self._ticker.now
+        self._unsent_head = self._head_for_client(head, framing)
+        self._responding_since = self._ticker.now
         self._sized = head.content_length is not None
         if head.event_stream:
             self._event_stream = client.endless = True
             self._timeout_s = self._open_tokens.stream_idle_s
             self._watch_over()
 
-    def answer_continues(self, data: bytes) -> None:
+    def response_continues(self, data: bytes) -> None:
         """Relay a piece of the body."""
         if self._relay_chunked:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        if self._head is not None:
-            data, self._head = self._head + data, None
+        if self._unsent_head is not None:
+            data, self._unsent_head = self._unsent_head + data, None
         elif self._watch is None:
-            if self._ticker.now - self._began >= LONG_S:
+            if self._ticker.now - self._responding_since >= LONG_S:
                 self._watch_over()
         elif self._overtime is not None:
             self._overtime.sent += len(data)
         self._await_service()
         self._client.write_now(data)
 
-    def answer_pauses(self) -> None:
+    def response_pauses(self) -> None:
         """Nothing more has come with the head: it goes out alone. An event stream may say nothing for long."""
-        if self._head is not None:
-            head, self._head = self._head, None
+        if self._unsent_head is not None:
+            head, self._unsent_head = self._unsent_head, None
             self._await_service()
             self._client.write_now(head)
 
-    def answer_ends(self) -> None:
+    def response_ends(self) -> None:
         """The answer is complete."""
         self._connection = None
-        self._move(DONE)
+        self._move_to(DONE)
         tail = _LAST_CHUNK if self._relay_chunked else b""
-        if self._head is not None:
-            tail, self._head = self._head + tail, None
+        if self._unsent_head is not None:
+            tail, self._unsent_head = self._unsent_head + tail, None
         if tail:
             self._client.write_now(tail)
         self._client.finish_response(self._status)
 
-    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+    def whole_response(self, head: ResponseHead, body: bytes) -> None:
         """The same as the three before, with nothing to keep from one to the next."""
         client = self._client
         if head.event_stream or not (self._body_read and client.keep_alive and self._request.http11):
-            self.answer_begins(head)
+            self.response_begins(head)
             if body:
-                self.answer_continues(body)
-            self.answer_ends()
+                self.response_continues(body)
+            self.response_ends()
             return
         self._connection = None
-        self._move(DONE)
+        self._move_to(DONE)
         client.write_batched(self._head_for_client(head, head.length_line) + body)
         client.finish_response(head.status)
 
-    def answer_failed(self, reason: Reason, *, stale: bool) -> None:
+    def response_failed(self, reason: Reason, *, maybe_unseen: bool) -> None:
         """The service broke off; once, and only where that cannot do harm, the request is sent again."""
         self._connection = None
         replayable = self._body_read and not self._streaming and self._request.method in IDEMPOTENT
-        if stale and replayable and not self._retried and self._pool is not None:
+        if maybe_unseen and replayable and not self._retried and self._pool is not None:
             self._retried = True
-            self._move(CONNECTING)
-            self._pool.borrow(self, fresh=True)
+            self._move_to(CONNECTING)
+            self._pool.acquire(self, new_only=True)
             return
-        self._fail(reason)
+        self._fail_exchange(reason)
 
     def pause_request_body(self) -> None:
         """The service reads slower than the client sends."""
@@ -345,22 +345,22 @@ class Exchange:
             service = self._service
             if not self._event_stream and (self._sized or (service is not None and service.finish_unsized)):
                 self._overtime = self._open_tokens.overtime()
-            self._watch = self._open_tokens.watch(self._admitted.claims, self._ended, self._overtime)
+            self._watch = self._open_tokens.watch(self._admitted.claims, self._token_ended, self._overtime)
 
-    def _ended(self, refusal: Refusal) -> None:
+    def _token_ended(self, refusal: Refusal) -> None:
         """The token is no longer good, or the node stops. No event is the last: a stream of them may end in order."""
         if self._state is DONE or (refusal.reason is Reason.DRAINING and not self._event_stream):
             return
         if self._event_stream and self._relay_chunked:
-            head, self._head = self._head or b"", None
-            self._move(DONE)
-            self._release()
+            head, self._unsent_head = self._unsent_head or b"", None
+            self._move_to(DONE)
+            self._release_connection()
             self._client.keep_alive = False
             self._client.write_now(head + _LAST_CHUNK)
             self._client.finish_response(self._status, refusal.reason)
         else:
-            self._move(DONE)
-            self._release()
+            self._move_to(DONE)
+            self._release_connection()
             self._client.abort_response(refusal.reason)
 
     # -----------------------------------------------------------------------------------------------------------
@@ -371,13 +371,13 @@ class Exchange:
         if self._body_read or self._buffered > BUFFERED_BODY or self._declared_large():
             pool = self._service.choose()
             if isinstance(pool, Refusal):
-                self.refuse(pool)
+                self.refuse_request(pool)
                 return
-            self._move(CONNECTING)
+            self._move_to(CONNECTING)
             if not self._body_read:
                 self._client.pause_body()
             self._pool = pool
-            pool.borrow(self)
+            pool.acquire(self)
             if self._state is CONNECTING:
                 self._await_service()
 
@@ -385,40 +385,40 @@ class Exchange:
         length = self._request.headers.content_length
         return length is not None and length > BUFFERED_BODY
 
-    def _head_for_client(self, head: AnswerHead, framing: bytes) -> bytes:
+    def _head_for_client(self, head: ResponseHead, framing: bytes) -> bytes:
         own = f"X-Request-Id: {self._request.request_id}\r\n{self._admitted.limits}{self._client.cors}"
-        if head.exposed and GRANTED in own:
+        if head.exposed and ORIGIN_GRANTED in own:
             own += head.exposed  # browsers join it with the list of the gateway's
         if not head.dated:
             own = f"{own}Date: {self._ticker.date}\r\n"
         return b"%b%b%b\r\n" % (head.lines, own.encode("ascii"), framing)
 
-    def _framed(self, data: bytes) -> bytes:
+    def _frame_body(self, data: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(data), data) if self._request.headers.chunked else data
 
     def _await_service(self) -> None:
         """The service has `timeout_s` from now to do something."""
         self._client.deadline = self._ticker.now + self._timeout_s
 
-    def _fail(self, reason: Reason) -> None:
+    def _fail_exchange(self, reason: Reason) -> None:
         if self._state is DONE:
             return
-        begun = self._state is ANSWERING and self._head is None
-        self._move(DONE)
-        self._release()
+        begun = self._state is RESPONDING and self._unsent_head is None
+        self._move_to(DONE)
+        self._release_connection()
         if begun:
             self._client.abort_response(reason)  # a short answer must not look complete
         else:
             self._client.refuse_request(Refusal(reason))
 
-    def _release(self) -> None:
+    def _release_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.cancel()
+            connection.cancel_request()
         elif self._pool is not None:
-            self._pool.leave(self)
+            self._pool.cancel_waiting(self)
 
-    def _move(self, state: State) -> None:
+    def _move_to(self, state: State) -> None:
         if state not in _MOVES[self._state]:
             raise RuntimeError(f"an exchange cannot go from {self._state.name} to {state.name}")
         self._state = state

@@ -32,17 +32,17 @@ class Breaker:
         self._ejected_s = EJECTED_S
         self._open_until: float | None = None
         self._probing_until = 0.0
-        self._checked_well = True
+        self._check_passed = True
 
     @property
     def is_open(self) -> bool:
         """Whether nobody is sent there now, but for probes."""
-        return self._open_until is not None or not self._checked_well
+        return self._open_until is not None or not self._check_passed
 
-    def permits(self) -> bool:
+    def permits_request(self) -> bool:
         """Whether a request may go there now; where it does so as a probe, no other may until it has ended."""
         if self._open_until is None:
-            return self._checked_well
+            return self._check_passed
         now = self._ticker.now
         if now < self._open_until or now < self._probing_until:
             return False
@@ -50,7 +50,7 @@ class Breaker:
         self._probing_until = now + self._ejected_s
         return True
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """The upstream answered."""
         if self._failures or self._open_until is not None:
             self._failures = 0
@@ -58,7 +58,7 @@ class Breaker:
             self._probing_until = 0.0
             self._ejected_s = EJECTED_S
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """The upstream did not answer."""
         self._failures += 1
         if self._open_until is not None:
@@ -70,11 +70,11 @@ class Breaker:
         self._open_until = self._ticker.now + self._ejected_s
         self._probing_until = 0.0
 
-    def checked(self, *, well: bool) -> None:
+    def record_check(self, *, healthy: bool) -> None:
         """What the active check found."""
-        self._checked_well = well
-        if well:
-            self.succeeded()
+        self._check_passed = healthy
+        if healthy:
+            self.record_success()
 
     def retry_after_s(self) -> int:
         """Whole seconds until a request has a chance again; at least 1."""

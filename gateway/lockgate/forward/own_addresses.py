@@ -13,7 +13,7 @@ from typing import Final
 from lockgate.settings import upstream_address
 
 _WHOLE: Final = frozenset({b"location", b"content-location"})
-NAMING: Final = _WHOLE | {b"refresh", b"link"}
+ADDRESS_FIELDS: Final = _WHOLE | {b"refresh", b"link"}
 """The fields that hold addresses."""
 _REFRESH: Final = re.compile(rb"([^;,]*[;,][ \t]*url[ \t]*=[ \t]*[\"']?)(.*)", re.IGNORECASE)
 _TARGET: Final = re.compile(rb"<([^<>]*)>")
@@ -32,35 +32,35 @@ class OwnAddresses:
     """
 
     def __init__(self, upstreams: Iterable[str], prefix: str = "") -> None:
-        hosts = b"|".join(map(_authority, upstreams))
+        hosts = b"|".join(map(_authority_pattern, upstreams))
         self._own = re.compile(rb"(?:https?:)?//(?:" + hosts + rb")(?=[/?#]|$)", re.IGNORECASE) if hosts else None
         self._prefix = prefix.encode("ascii")
 
-    def mapped(self, name: bytes, value: bytes) -> bytes:
+    def map_field(self, name: bytes, value: bytes) -> bytes:
         """The value of a field with each URL that begins with one of the addresses made a path.
 
         Args:
-            name: of the field, lower case; one of `NAMING`.
+            name: of the field, lower case; one of `ADDRESS_FIELDS`.
             value: of the field.
         """
         if name in _WHOLE:
-            return self._path(value)
+            return self._to_path(value)
         if name == b"refresh":
             match = _REFRESH.fullmatch(value)
-            return value if match is None else match[1] + self._path(match[2])
-        return _TARGET.sub(lambda target: b"<%b>" % self._path(target[1]), value)
+            return value if match is None else match[1] + self._to_path(match[2])
+        return _TARGET.sub(lambda target: b"<%b>" % self._to_path(target[1]), value)
 
-    def _path(self, url: bytes) -> bytes:
+    def _to_path(self, url: bytes) -> bytes:
         match = None if self._own is None else self._own.match(url)
         if match is None:
             return url
         return b"%b/%b" % (self._prefix, url[match.end() :].lstrip(_SLASHES))
 
 
-def _authority(url: str) -> bytes:
+def _authority_pattern(url: str) -> bytes:
     host, port = upstream_address(url)
     name = re.escape(f"[{host}]" if ":" in host else host)
     return f"{name}:{port}".encode() if port not in _DEFAULT_PORTS else f"{name}(?::{port}|:)?".encode()
 
 
-NONE: Final = OwnAddresses(())
+NO_ADDRESSES: Final = OwnAddresses(())

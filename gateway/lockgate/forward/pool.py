@@ -13,10 +13,10 @@ from typing import Final, Protocol, TypeVar
 from lockgate.edge.ticker import Ticker
 from lockgate.edge.wire import WireError
 from lockgate.errors import Reason
-from lockgate.forward.answer import AnswerReader, AnswerSink, HeadReader
-from lockgate.forward.arrived import arrived
-from lockgate.forward.check import checking
+from lockgate.forward.arrived import read_arrived
+from lockgate.forward.check import checking_upstream
 from lockgate.forward.health import Breaker
+from lockgate.forward.response import ResponseHeadReader, ResponseReader, ResponseSink
 from lockgate.settings import UpstreamSettings, upstream_address
 from lockgate_common.background import BackgroundTasks
 
@@ -25,33 +25,33 @@ SEND_AHEAD: Final = 256 * 1024
 SomeProtocol = TypeVar("SomeProtocol", bound=asyncio.Protocol)
 
 
-class Borrower(Protocol):
+class ConnectionWaiter(Protocol):
     """Who waits for a connection."""
 
     @property
-    def over(self) -> bool:
+    def is_done(self) -> bool:
         """Nobody needs the connection any more."""
 
-    def connected(self, connection: UpstreamConnection) -> None:
+    def connection_ready(self, connection: UpstreamConnection) -> None:
         """Here it is; it has to be used at once."""
 
-    def not_connected(self, reason: Reason) -> None:
+    def connection_failed(self, reason: Reason) -> None:
         """There will be none."""
 
 
-class Sender(AnswerSink, Protocol):
+class Sender(ResponseSink, Protocol):
     """Who uses a connection for one request and answer."""
 
-    def answer_failed(self, reason: Reason, *, stale: bool) -> None:
+    def response_failed(self, reason: Reason, *, maybe_unseen: bool) -> None:
         """There will be no (complete) answer.
 
         Args:
             reason: why.
-            stale: the connection had been used before and was closed without a byte of an answer: the service may
-                never have seen the request.
+            maybe_unseen: the connection had been used before and was closed without a byte of a response, so the
+                service may never have seen the request.
         """
 
-    def answer_pauses(self) -> None:
+    def response_pauses(self) -> None:
         """A piece of the answer was read, and it is not complete."""
 
     def pause_request_body(self) -> None:
@@ -68,7 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool = pool
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self._sender: Sender | None = None
-        self._reader = AnswerReader(pool.heads)
+        self._reader = ResponseReader(pool.heads)
         self._request_complete = True
         self._paused = False
         self._used = False
@@ -76,7 +76,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- for the exchange --------------------------------------------------------------------------------------
 
-    def send(self, sender: Sender, method: str, data: bytes, *, complete: bool) -> None:
+    def send_request(self, sender: Sender, method: str, data: bytes, *, complete: bool) -> None:
         """Send a request.
 
         Args:
@@ -86,10 +86,10 @@ class UpstreamConnection(asyncio.Protocol):
             complete: the body is complete with that.
         """
         self._sender = sender
-        self._reader.expect(method, sender)
+        self._reader.expect_response(method, sender)
         self._request_complete = complete
         if complete:
-            self._pool.write(self._transport, data)
+            self._pool.write_batched(self._transport, data)
         else:
             self._transport.write(data)  # more is to follow it
 
@@ -101,21 +101,21 @@ class UpstreamConnection(asyncio.Protocol):
         """The body is complete."""
         self._request_complete = True
 
-    def pause_answer(self) -> None:
+    def pause_response(self) -> None:
         """Read no more of the answer for now."""
         if not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
-    def resume_answer(self) -> None:
+    def resume_response(self) -> None:
         """Read on."""
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
 
-    def cancel(self) -> None:
+    def cancel_request(self) -> None:
         """Nobody waits for the answer any more: the connection is in no state to be used again."""
-        self._discard()
+        self._discard_connection()
 
     def close(self) -> None:
         """Close an idle connection."""
@@ -132,41 +132,41 @@ class UpstreamConnection(asyncio.Protocol):
         """Bytes of the answer."""
         reader, sender = self._reader, self._sender
         if sender is None:
-            self._discard()  # nobody asked
+            self._discard_connection()  # nobody asked
             return
         try:
             reader.feed(data)
         except WireError as error:
-            self._fail(Reason.LINK_REFUSED if error.reason is Reason.LINK_REFUSED else Reason.UPSTREAM_BROKE)
+            self._fail_request(Reason.LINK_REFUSED if error.reason is Reason.LINK_REFUSED else Reason.UPSTREAM_BROKE)
             return
         if reader.finished:
-            self._release()
+            self._return_to_pool()
         elif reader.begun:
-            sender.answer_pauses()
+            sender.response_pauses()
 
     def eof_received(self) -> None:
         """The service closed its side."""
         if self._sender is None:
-            self._discard()
+            self._discard_connection()
             return
         try:
             self._reader.end_of_stream()
         except WireError:
-            self._fail(Reason.UPSTREAM_BROKE)
+            self._fail_request(Reason.UPSTREAM_BROKE)
             return
-        self._release()
+        self._return_to_pool()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; the answer may have come before, and not be read yet."""
         del exc
-        for data in arrived(self._transport) if self._in_use() else ():
+        for data in read_arrived(self._transport) if self._in_use() else ():
             if data:
                 self.data_received(data)
             else:
                 self.eof_received()
             if not self._in_use():
                 return
-        self._fail(Reason.UPSTREAM_BROKE)
+        self._fail_request(Reason.UPSTREAM_BROKE)
 
     def pause_writing(self) -> None:
         """The service does not read fast enough."""
@@ -183,32 +183,32 @@ class UpstreamConnection(asyncio.Protocol):
     def _in_use(self) -> bool:
         return self._sender is not None
 
-    def _release(self) -> None:
+    def _return_to_pool(self) -> None:
         self._sender = None
-        self._pool.breaker.succeeded()
+        self._pool.breaker.record_success()
         if not self._reader.reusable or not self._request_complete or self._transport.is_closing():
             # An early answer leaves a request half sent; such a connection would mix up the next one.
-            self._discard()
+            self._discard_connection()
             return
         if self._paused:
-            self.resume_answer()
+            self.resume_response()
         self._used = True
-        self._pool.give_back(self)
+        self._pool.release(self)
 
-    def _discard(self) -> None:
+    def _discard_connection(self) -> None:
         """Never again: the pool must not hand it out in the time it takes to close, either."""
         self._sender = None
         self._transport.abort()
-        self._pool.lost(self)
+        self._pool.remove_connection(self)
 
-    def _fail(self, reason: Reason) -> None:
+    def _fail_request(self, reason: Reason) -> None:
         sender, reader = self._sender, self._reader
-        self._discard()
+        self._discard_connection()
         if sender is not None and not reader.finished:
             stale = self._used and reader.silent
             if not stale:
-                self._pool.breaker.failed()
-            sender.answer_failed(reason, stale=stale)
+                self._pool.breaker.record_failure()
+            sender.response_failed(reason, maybe_unseen=stale)
 
 
 class UpstreamPool:
@@ -230,7 +230,7 @@ class UpstreamPool:
         url: str,
         settings: UpstreamSettings,
         ticker: Ticker,
-        heads: HeadReader,
+        heads: ResponseHeadReader,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.url = url
@@ -244,34 +244,34 @@ class UpstreamPool:
         self._connections: set[UpstreamConnection] = set()
         self._connecting = 0
         self._tasks = BackgroundTasks()
-        self._waiting: deque[Borrower] = deque()
+        self._waiting: deque[ConnectionWaiter] = deque()
         self._outgoing: list[tuple[asyncio.WriteTransport, bytes]] = []
         self.breaker = Breaker(ticker)
-        ticker.add_listener(self._close_stale)
+        ticker.add_listener(self._close_expired)
 
     @property
     def load(self) -> int:
         """Connections in use, and requests waiting for one."""
         return len(self._connections) - len(self._idle) + len(self._waiting)
 
-    def borrow(self, borrower: Borrower, *, fresh: bool = False) -> None:
+    def acquire(self, waiter: ConnectionWaiter, *, new_only: bool = False) -> None:
         """Get a connection, maybe before this returns.
 
         Args:
-            borrower: is told.
-            fresh: a new one, because a kept one turned out to be closed.
+            waiter: is told.
+            new_only: a new one, because a kept one turned out to be closed.
         """
-        if self._idle and not fresh:
-            borrower.connected(self._idle.pop())
+        if self._idle and not new_only:
+            waiter.connection_ready(self._idle.pop())
             return
         # Who waits for a connection that may still be opened is not one of those who wait for another's.
         if len(self._waiting) >= self._settings.waiting + self._settings.connections - len(self._connections):
-            borrower.not_connected(Reason.UPSTREAM_BUSY)
+            waiter.connection_failed(Reason.UPSTREAM_BUSY)
             return
-        self._waiting.append(borrower)
-        self._grow()
+        self._waiting.append(waiter)
+        self._open_for_waiting()
 
-    def write(self, transport: asyncio.WriteTransport, data: bytes) -> None:
+    def write_batched(self, transport: asyncio.WriteTransport, data: bytes) -> None:
         """Send a whole request, together with all others of this turn of the event loop.
 
         Written one by one, between the work for each, every request would find the service asleep again, and waking it
@@ -287,31 +287,31 @@ class UpstreamPool:
             if not transport.is_closing():
                 transport.write(data)
 
-    def leave(self, borrower: Borrower) -> None:
-        """The borrower does not need a connection any more."""
-        if borrower in self._waiting:
-            self._waiting.remove(borrower)
+    def cancel_waiting(self, waiter: ConnectionWaiter) -> None:
+        """The waiter does not need a connection any more."""
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
 
-    def give_back(self, connection: UpstreamConnection) -> None:
+    def release(self, connection: UpstreamConnection) -> None:
         """A connection has carried a complete exchange."""
         waiting = self._next_waiting() if self._waiting else None
         if waiting is not None:
-            waiting.connected(connection)
+            waiting.connection_ready(connection)
             return
         connection.idle_since = self._ticker.now
         self._idle.append(connection)
 
-    def lost(self, connection: UpstreamConnection) -> None:
+    def remove_connection(self, connection: UpstreamConnection) -> None:
         """A connection is gone; somebody who waits may need another. May be told more than once."""
         if connection in self._connections:
             self._connections.remove(connection)
             if connection in self._idle:
                 self._idle.remove(connection)
-            self._grow()
+            self._open_for_waiting()
 
     def checking(self, path: str) -> contextlib.AbstractAsyncContextManager[None]:
         """Check the address actively for as long as the context lasts; see `check.checking`."""
-        return checking(self._address, path, self.breaker, self._tls)
+        return checking_upstream(self._address, path, self.breaker, self._tls)
 
     async def close(self) -> None:
         """Close everything."""
@@ -319,16 +319,16 @@ class UpstreamPool:
         for connection in list(self._connections):
             connection.close()
 
-    def _grow(self) -> None:
+    def _open_for_waiting(self) -> None:
         """Open connections for those who wait, as far as the bound allows."""
         while (
             len(self._waiting) > self._connecting
             and len(self._connections) + self._connecting < self._settings.connections
         ):
             self._connecting += 1
-            self._tasks.start(self._connect())
+            self._tasks.start(self._open_pooled())
 
-    async def dial(self, make: Callable[[], SomeProtocol]) -> SomeProtocol:
+    async def open_connection(self, make: Callable[[], SomeProtocol]) -> SomeProtocol:
         """A connection for what is not one request and one answer; it is not kept here.
 
         Raises:
@@ -339,33 +339,33 @@ class UpstreamPool:
             _, connection = await asyncio.get_running_loop().create_connection(make, host, port, ssl=self._tls)
         return connection
 
-    async def _connect(self) -> None:
+    async def _open_pooled(self) -> None:
         try:
-            connection = await self.dial(self._make)
+            connection = await self.open_connection(self._build_connection)
         except OSError as error:
             self._connecting -= 1
-            self.breaker.failed()
+            self.breaker.record_failure()
             waiting = self._next_waiting()
             if waiting is not None:
                 timed_out = isinstance(error, TimeoutError)
-                waiting.not_connected(Reason.UPSTREAM_TIMEOUT if timed_out else Reason.UPSTREAM_REFUSED)
-            self._grow()
+                waiting.connection_failed(Reason.UPSTREAM_TIMEOUT if timed_out else Reason.UPSTREAM_REFUSED)
+            self._open_for_waiting()
             return
         self._connecting -= 1
         self._connections.add(connection)
-        self.give_back(connection)
+        self.release(connection)
 
-    def _make(self) -> UpstreamConnection:
+    def _build_connection(self) -> UpstreamConnection:
         return UpstreamConnection(self)
 
-    def _next_waiting(self) -> Borrower | None:
+    def _next_waiting(self) -> ConnectionWaiter | None:
         while self._waiting:
             borrower = self._waiting.popleft()
-            if not borrower.over:
+            if not borrower.is_done:
                 return borrower
         return None
 
-    def _close_stale(self, now: float) -> None:
+    def _close_expired(self, now: float) -> None:
         oldest = now - self._settings.idle_s
         for connection in list(itertools.takewhile(lambda one: one.idle_since < oldest, self._idle)):
             self._idle.remove(connection)

@@ -49,10 +49,10 @@ class Service:
         pools = self._pools
         if len(pools) == 1:
             pool = pools[0]
-            return pool if pool.breaker.permits() else self._all_ejected()
+            return pool if pool.breaker.permits_request() else self._all_ejected()
         working = [pool for pool in pools if not pool.breaker.is_open]
         if len(working) < len(pools):
-            ejected = [pool for pool in pools if pool.breaker.is_open and pool.breaker.permits()]
+            ejected = [pool for pool in pools if pool.breaker.is_open and pool.breaker.permits_request()]
             if ejected:
                 return ejected[0]  # somebody has to find out whether it is back
             if not working:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 
 from lockgate.edge.ticker import Ticker
-from lockgate.forward.answer import HeadReader
 from lockgate.forward.outbound import OutboundRequests
 from lockgate.forward.own_addresses import OwnAddresses
 from lockgate.forward.pool import UpstreamPool
+from lockgate.forward.response import ResponseHeadReader
 from lockgate.forward.service import Service
-from lockgate.forward.tls import tls_towards
+from lockgate.forward.tls import build_tls_context
 from lockgate.keys.current import Current
 from lockgate.observe.tracing import Sampler
 from lockgate.policy.routes import Route, RouteTable
@@ -86,8 +86,8 @@ class Services:
 
     def _pool(self, url: str) -> UpstreamPool:
         if url not in self.pools:
-            tls = tls_towards([url], self._settings)
+            tls = build_tls_context([url], self._settings)
             together = [other for route in self._routes if url in route.upstreams for other in route.upstreams]
-            heads = HeadReader(OwnAddresses(together, self._prefix))
+            heads = ResponseHeadReader(OwnAddresses(together, self._prefix))
             self.pools[url] = UpstreamPool(url, self._settings, self._ticker, heads, tls)
         return self.pools[url]

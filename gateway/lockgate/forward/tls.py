@@ -12,7 +12,7 @@ from lockgate.settings import UpstreamSettings
 from lockgate_trust import exposure
 
 
-def tls_towards(urls: Iterable[str], settings: UpstreamSettings) -> ssl.SSLContext | None:
+def build_tls_context(urls: Iterable[str], settings: UpstreamSettings) -> ssl.SSLContext | None:
     """How the gateway speaks TLS to services: it checks names and certificates, and shows its own where it has one.
 
     Args:
@@ -31,13 +31,13 @@ def tls_towards(urls: Iterable[str], settings: UpstreamSettings) -> ssl.SSLConte
         context = ssl.create_default_context(cafile=settings.ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if settings.cert_file is not None:
-            _show(context, settings.cert_file)
+            _load_certificate(context, settings.cert_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(f"upstream: ca_file or cert_file cannot be used ({type(error).__name__})") from error
     return context
 
 
-def _show(context: ssl.SSLContext, path: Path) -> None:
+def _load_certificate(context: ssl.SSLContext, path: Path) -> None:
     """Load the certificate chain and private key of a file that no other account can read."""
     with path.open("rb") as file:
         wrong = exposure(os.fstat(file.fileno()))

@@ -208,6 +208,6 @@ async def test_what_has_one_key_for_all_works_too(caller: Caller, names: list[st
     assert await clients.remove("reports")
     session_store = SessionStore(worker.base.redis, caller.node.settings.token, caller.node.clock)
     await session_store.end_made_by("lockgate-login")
-    lease = await worker.path.sockets.leases.take(f"id-{names[0]}")
+    lease = await worker.path.sockets.leases.take_lease(f"id-{names[0]}")
     assert lease is not None
     assert (await caller.node.get("/readyz")).status == 200

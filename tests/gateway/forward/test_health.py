@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from lockgate.edge.ticker import Ticker
-from lockgate.forward.check import is_well
+from lockgate.forward.check import is_healthy
 from lockgate.forward.health import EJECTED_MAX_S, EJECTED_S, FAILURES, Breaker
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
@@ -28,7 +28,7 @@ class Bench:
 
     def fail(self, times: int) -> None:
         for _ in range(times):
-            self.breaker.failed()
+            self.breaker.record_failure()
 
     def tick(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -42,78 +42,78 @@ def bench() -> Bench:
 
 def test_one_failure_too_few_does_not_open_the_breaker(bench: Bench) -> None:
     bench.fail(FAILURES - 1)
-    assert bench.breaker.permits()
+    assert bench.breaker.permits_request()
 
 
 def test_a_success_in_between_starts_the_count_anew(bench: Bench) -> None:
     bench.fail(FAILURES - 1)
-    bench.breaker.succeeded()
+    bench.breaker.record_success()
     bench.fail(FAILURES - 1)
-    assert bench.breaker.permits()
+    assert bench.breaker.permits_request()
 
 
 def test_enough_failures_in_a_row_open_it(bench: Bench) -> None:
     bench.fail(FAILURES)
-    assert not bench.breaker.permits()
+    assert not bench.breaker.permits_request()
     assert bench.breaker.retry_after_s() >= EJECTED_S
 
 
 def test_after_a_while_one_request_may_try_and_no_second_one(bench: Bench) -> None:
     bench.fail(FAILURES)
     bench.tick(EJECTED_S)
-    assert [bench.breaker.permits(), bench.breaker.permits()] == [True, False]
+    assert [bench.breaker.permits_request(), bench.breaker.permits_request()] == [True, False]
 
 
 def test_a_probe_that_succeeds_closes_it(bench: Bench) -> None:
     bench.fail(FAILURES)
     bench.tick(EJECTED_S)
-    assert bench.breaker.permits()
-    bench.breaker.succeeded()
-    assert [bench.breaker.permits(), bench.breaker.permits()] == [True, True]
+    assert bench.breaker.permits_request()
+    bench.breaker.record_success()
+    assert [bench.breaker.permits_request(), bench.breaker.permits_request()] == [True, True]
 
 
 def test_a_probe_that_fails_opens_it_for_twice_as_long(bench: Bench) -> None:
     bench.fail(FAILURES)
     bench.tick(EJECTED_S)
-    assert bench.breaker.permits()
-    bench.breaker.failed()
+    assert bench.breaker.permits_request()
+    bench.breaker.record_failure()
     bench.tick(EJECTED_S)
-    assert not bench.breaker.permits()
+    assert not bench.breaker.permits_request()
     bench.tick(EJECTED_S)
-    assert bench.breaker.permits()
+    assert bench.breaker.permits_request()
 
 
 def test_requests_that_were_under_way_when_it_opened_do_not_keep_it_open_for_longer(bench: Bench) -> None:
     bench.fail(FAILURES + 20)
     bench.tick(EJECTED_S)
-    assert bench.breaker.permits()
+    assert bench.breaker.permits_request()
 
 
 def test_it_is_never_open_for_longer_than_the_most(bench: Bench) -> None:
     bench.fail(FAILURES)
     for _ in range(10):
         bench.tick(EJECTED_MAX_S)
-        assert bench.breaker.permits()
-        bench.breaker.failed()
+        assert bench.breaker.permits_request()
+        bench.breaker.record_failure()
     bench.tick(EJECTED_MAX_S - EJECTED_S)
-    assert not bench.breaker.permits()
+    assert not bench.breaker.permits_request()
     bench.tick(EJECTED_S)
-    assert bench.breaker.permits()
+    assert bench.breaker.permits_request()
 
 
 def test_a_probe_whose_end_nobody_tells_does_not_keep_it_open(bench: Bench) -> None:
     bench.fail(FAILURES)
     bench.tick(EJECTED_S)
-    assert bench.breaker.permits()
+    assert bench.breaker.permits_request()
     bench.tick(EJECTED_S)
-    assert bench.breaker.permits()
+    assert bench.breaker.permits_request()
 
 
 def test_an_active_check_takes_an_address_out_and_in(bench: Bench) -> None:
-    bench.breaker.checked(well=False)
-    assert not bench.breaker.permits()
-    bench.breaker.checked(well=True)
-    assert bench.breaker.permits()
+    bench.breaker.record_check(healthy=False)
+    assert not bench.breaker.permits_request()
+    bench.breaker.record_check(healthy=True)
+    assert bench.breaker.permits_request()
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_an_active_check_takes_an_address_out_and_in(bench: Bench) -> None:
 async def test_the_active_check_takes_only_a_2xx_for_well(answer: bytes, *, well: bool) -> None:
     async with upstreams.running(upstreams.recorder(answer) if answer else upstreams.hangs_up()) as service:
         host, _, port = service.url.removeprefix("http://").partition(":")
-        assert await is_well((host, int(port)), "/healthz", None) is well
+        assert await is_healthy((host, int(port)), "/healthz", None) is well
 
 
 @pytest_asyncio.fixture

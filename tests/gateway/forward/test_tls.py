@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from lockgate.errors import AccountsUnavailableError, ConfigurationError
-from lockgate.forward.tls import tls_towards
+from lockgate.forward.tls import build_tls_context
 from lockgate.settings import UpstreamSettings
 from tests.support import node as nodes
 from tests.support.certificate import make_certificate
@@ -95,4 +95,4 @@ def test_a_certificate_whose_private_key_others_may_read_is_not_shown(certificat
     certificate.chmod(0o644)
     settings = UpstreamSettings(cert_file=certificate)
     with pytest.raises(ConfigurationError, match=r"certificate\.pem: readable by others"):
-        tls_towards(["https://127.0.0.1"], settings)
+        build_tls_context(["https://127.0.0.1"], settings)

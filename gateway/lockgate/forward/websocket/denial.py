@@ -6,8 +6,8 @@ import asyncio
 from typing import Final, NamedTuple
 
 from lockgate.edge.wire import WireError
-from lockgate.forward.answer import AnswerHead, AnswerReader, HeadReader
-from lockgate.forward.websocket.upstream import Answered, ServiceSide
+from lockgate.forward.response import ResponseHead, ResponseHeadReader, ResponseReader
+from lockgate.forward.websocket.upstream import ServiceSide, UpgradeResponse
 
 MAX_BODY_BYTES: Final = 16 * 1024
 _CLIENTS_FAULT: Final = range(400, 500)
@@ -21,17 +21,17 @@ class Denial(NamedTuple):
         body: whole.
     """
 
-    head: AnswerHead
+    head: ResponseHead
     body: bytes
 
-    def answer(self, request_id: str, date: str) -> bytes:
+    def render_response(self, request_id: str, date: str) -> bytes:
         """All of the client's answer; its connection ends with it."""
         dated = "" if self.head.dated else f"Date: {date}\r\n"
         own = f"X-Request-Id: {request_id}\r\n{dated}Content-Length: {len(self.body)}\r\nConnection: close\r\n\r\n"
         return self.head.lines + own.encode("ascii") + self.body
 
 
-async def read_denial(answered: Answered, side: ServiceSide, heads: HeadReader) -> Denial | None:
+async def read_denial(answered: UpgradeResponse, side: ServiceSide, heads: ResponseHeadReader) -> Denial | None:
     """Read the rest of an answer that opens no socket.
 
     Args:
@@ -45,19 +45,19 @@ async def read_denial(answered: Answered, side: ServiceSide, heads: HeadReader) 
     Raises:
         WireError: not an answer that we accept.
     """
-    reader = _Reader(heads)
-    side.start(reader, b"".join(answered))
+    reader = _DenialReader(heads)
+    side.start_relay(reader, b"".join(answered))
     return await reader.denial
 
 
-class _Reader:
+class _DenialReader:
     """A `Receiver` of the connection, and the `AnswerSink` of what came over it."""
 
-    def __init__(self, heads: HeadReader) -> None:
+    def __init__(self, heads: ResponseHeadReader) -> None:
         self.denial: asyncio.Future[Denial | None] = asyncio.get_running_loop().create_future()
-        self._reader = AnswerReader(heads)
-        self._reader.expect("GET", self)
-        self._head: AnswerHead | None = None
+        self._reader = ResponseReader(heads)
+        self._reader.expect_response("GET", self)
+        self._head: ResponseHead | None = None
         self._body = b""
 
     def from_service(self, data: bytes) -> None:
@@ -67,7 +67,7 @@ class _Reader:
         try:
             self._reader.feed(data)
         except WireError as error:
-            self._fail(error)
+            self._fail_denial(error)
 
     def service_lost(self) -> None:
         """The service closed: that may be the end of the answer, or come too early."""
@@ -76,39 +76,39 @@ class _Reader:
         try:
             self._reader.end_of_stream()
         except WireError as error:
-            self._fail(error)
+            self._fail_denial(error)
 
     def service_slow(self, *, slow: bool) -> None:
         """Nothing more is sent to it."""
 
-    def answer_begins(self, head: AnswerHead) -> None:
+    def response_begins(self, head: ResponseHead) -> None:
         """The head was read."""
         self._head = head
         if head.status not in _CLIENTS_FAULT:
-            self._settle(None)
+            self._settle_denial(None)
 
-    def answer_continues(self, data: bytes) -> None:
+    def response_continues(self, data: bytes) -> None:
         """A piece of the body."""
         self._body += data
         if len(self._body) > MAX_BODY_BYTES:
-            self._settle(None)
+            self._settle_denial(None)
 
-    def answer_ends(self) -> None:
+    def response_ends(self) -> None:
         """The answer is complete."""
         if self._head is None:
             raise RuntimeError("an answer that ends before it begins")
-        self._settle(Denial(self._head, self._body))
+        self._settle_denial(Denial(self._head, self._body))
 
-    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+    def whole_response(self, head: ResponseHead, body: bytes) -> None:
         """All of it came in one piece."""
-        self.answer_begins(head)
-        self.answer_continues(body)
-        self.answer_ends()
+        self.response_begins(head)
+        self.response_continues(body)
+        self.response_ends()
 
-    def _settle(self, denial: Denial | None) -> None:
+    def _settle_denial(self, denial: Denial | None) -> None:
         if not self.denial.done():
             self.denial.set_result(denial)
 
-    def _fail(self, error: WireError) -> None:
+    def _fail_denial(self, error: WireError) -> None:
         if not self.denial.done():
             self.denial.set_exception(error)

@@ -48,7 +48,7 @@ class Entrance:
         self._tickets = tickets
         self._services = services
 
-    async def open(self, request: InboundRequest, route: Route) -> Entry | Refusal:
+    async def open_socket(self, request: InboundRequest, route: Route) -> Entry | Refusal:
         """Judge a handshake. A token among its subprotocols, or behind a ticket, is judged like one in Authorization.
 
         Raises:
@@ -69,7 +69,7 @@ class Entrance:
         verdict = await self._judge.judge_later(judged, route.demands[request.method])
         return verdict if isinstance(verdict, Refusal) else Entry(handshake, verdict, self._services[route.name])
 
-    async def renew(self, token: str, route: Route, current: VerifiedClaims) -> VerifiedClaims | Refusal:
+    async def renew_token(self, token: str, route: Route, current: VerifiedClaims) -> VerifiedClaims | Refusal:
         """Judge a token that is to take the place of an open socket's: of the same user and session.
 
         Args:

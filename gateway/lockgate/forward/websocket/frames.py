@@ -65,48 +65,48 @@ class Frames:
         self._write = write
         self._parts: list[bytes] = []
         self._text = False
-        self._heard = True
+        self._heard_since_ping = True
 
     def feed(self, data: bytes) -> list[Event]:
         """Take bytes that the other end sent."""
         protocol = self._protocol
-        self._heard = True
+        self._heard_since_ping = True
         if protocol.state is not State.OPEN:
             return []
         protocol.receive_data(data)
         events: list[Event] = []
         for frame in protocol.events_received():
             if isinstance(frame, Frame):
-                event = self._frame(frame)
+                event = self._collect_frame(frame)
                 if event is not None:
                     events.append(event)
                 if isinstance(event, Failed):
                     break
-        self._flush()
+        self._flush_protocol()
         if protocol.parser_exc is not None and protocol.close_sent is not None:
             events.append(Failed(protocol.close_sent.code))
         return events
 
-    def send(self, message: Message) -> None:
+    def send_message(self, message: Message) -> None:
         """Send a message, in one frame."""
         if self._protocol.state is State.OPEN:
             if message.text:
                 self._protocol.send_text(message.data)
             else:
                 self._protocol.send_binary(message.data)
-            self._flush()
+            self._flush_protocol()
 
-    def ping(self) -> bool:
+    def send_ping(self) -> bool:
         """Ask for a sign of life; `False`: there was none since the last time."""
-        if not self._heard:
+        if not self._heard_since_ping:
             return False
-        self._heard = False
+        self._heard_since_ping = False
         if self._protocol.state is State.OPEN:
             self._protocol.send_ping(b"")
-            self._flush()
+            self._flush_protocol()
         return True
 
-    def close(self, code: int, reason: str = "") -> None:
+    def send_close(self, code: int, reason: str = "") -> None:
         """Say that this is the end, unless that was said already.
 
         Args:
@@ -115,9 +115,9 @@ class Frames:
         """
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(None if code == CloseCode.NO_STATUS_RCVD else code, reason)
-            self._flush()
+            self._flush_protocol()
 
-    def _frame(self, frame: Frame) -> Event | None:
+    def _collect_frame(self, frame: Frame) -> Event | None:
         if frame.opcode is Opcode.CLOSE:
             closed: Close | None = self._protocol.close_rcvd
             return None if closed is None else Closed(closed.code, closed.reason)
@@ -127,18 +127,18 @@ class Frames:
             self._text = frame.opcode is Opcode.TEXT
         self._parts.append(bytes(frame.data))
         if not frame.fin:
-            return self._fail(CloseCode.MESSAGE_TOO_BIG) if len(self._parts) > MAX_FRAGMENTS else None
+            return self._fail_connection(CloseCode.MESSAGE_TOO_BIG) if len(self._parts) > MAX_FRAGMENTS else None
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         if self._text and not _is_utf8(data):
-            return self._fail(CloseCode.INVALID_DATA)
+            return self._fail_connection(CloseCode.INVALID_DATA)
         return Message(data, self._text)
 
-    def _fail(self, code: CloseCode) -> Failed:
+    def _fail_connection(self, code: CloseCode) -> Failed:
         self._protocol.fail(code)
         return Failed(code)
 
-    def _flush(self) -> None:
+    def _flush_protocol(self) -> None:
         data = b"".join(piece for piece in self._protocol.data_to_send() if piece != SEND_EOF)
         if data:
             self._write(data)

@@ -17,7 +17,7 @@ from lockgate.edge.headers import WEBSOCKET
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import Field, WireError
 from lockgate.errors import Reason, Refusal
-from lockgate.forward.answer import MAX_FIELDS, MAX_HEAD_BYTES, parse
+from lockgate.forward.response import MAX_FIELDS, MAX_HEAD_BYTES, parse_response_head
 from lockgate.identity.bearer import bearer
 from lockgate.identity.ticket import without_tickets
 from lockgate.policy.routes import Route
@@ -75,11 +75,11 @@ def parse_handshake(request: InboundRequest, route: Route) -> Handshake | Refusa
         request: one whose Upgrade is `websocket`.
         route: of its path.
     """
-    refusal = _malformed(request, route)
+    refusal = _find_fault(request, route)
     if refusal is not None:
         return refusal
     try:
-        offered = _protocols(request.headers.values_of(b"sec-websocket-protocol"))
+        offered = _parse_protocols(request.headers.values_of(b"sec-websocket-protocol"))
     except WireError as error:
         return Refusal(error.reason)
     tokens = [one.removeprefix(TOKEN_PROTOCOL) for one in offered if one.startswith(TOKEN_PROTOCOL)]
@@ -88,7 +88,7 @@ def parse_handshake(request: InboundRequest, route: Route) -> Handshake | Refusa
         return Refusal(Reason.REPEATED_CREDENTIALS)
     protocols = tuple(one for one in offered if one != NEUTRAL_PROTOCOL and not one.startswith(TOKEN_PROTOCOL))
     return Handshake(
-        request=_for_service(request, query, protocols),
+        request=_build_upstream_request(request, query, protocols),
         key=request.headers.values_of(b"sec-websocket-key")[0],
         protocols=protocols,
         neutral=NEUTRAL_PROTOCOL in offered,
@@ -110,18 +110,20 @@ def parse_upgrade_response(head: bytes, handshake: Handshake) -> bytes | Decline
     Raises:
         WireError: not an answer that we accept, or to something else than was asked.
     """
-    answer = parse(head)
+    answer = parse_response_head(head)
     if answer.status != _SWITCHING:
         return Declined(answer.status)
     _, _, block = head[:-2].partition(b"\r\n")
     found = wire.split_field_lines(block, max_fields=MAX_FIELDS, max_field_bytes=MAX_HEAD_BYTES)
-    options = [option.strip(b" \t").lower() for value in _values(found, b"connection") for option in value.split(b",")]
-    chosen = _values(found, b"sec-websocket-protocol")
+    options = [
+        option.strip(b" \t").lower() for value in _values_of(found, b"connection") for option in value.split(b",")
+    ]
+    chosen = _values_of(found, b"sec-websocket-protocol")
     if (
-        [value.lower() for value in _values(found, b"upgrade")] != [WEBSOCKET]
+        [value.lower() for value in _values_of(found, b"upgrade")] != [WEBSOCKET]
         or b"upgrade" not in options
-        or _values(found, b"sec-websocket-accept") != [_accept(handshake.key)]
-        or _values(found, b"sec-websocket-extensions")
+        or _values_of(found, b"sec-websocket-accept") != [_accept_value(handshake.key)]
+        or _values_of(found, b"sec-websocket-extensions")
         # A 101 has no body (RFC 9110 section 8.6, RFC 9112 section 6.1): what follows is frames.
         or answer.content_length is not None
         or answer.chunked
@@ -133,7 +135,7 @@ def parse_upgrade_response(head: bytes, handshake: Handshake) -> bytes | Decline
     return b"%b%bUpgrade: websocket\r\nConnection: Upgrade\r\n" % (answer.lines, neutral)
 
 
-def _malformed(request: InboundRequest, route: Route) -> Refusal | None:
+def _find_fault(request: InboundRequest, route: Route) -> Refusal | None:
     """RFC 6455 section 4.2.1; a body on an upgrade is nobody's (R-91)."""
     facts = request.headers
     if request.method != "GET":
@@ -156,7 +158,7 @@ def is_handshake(request: InboundRequest) -> bool:
     return request.headers.upgrade or bool(request.headers.values_of(b"sec-websocket-key"))
 
 
-def _protocols(values: list[bytes]) -> tuple[bytes, ...]:
+def _parse_protocols(values: list[bytes]) -> tuple[bytes, ...]:
     if not values:
         return ()
     offered = tuple(one.strip(b" \t") for value in values for one in value.split(b","))
@@ -165,7 +167,7 @@ def _protocols(values: list[bytes]) -> tuple[bytes, ...]:
     return offered
 
 
-def _for_service(request: InboundRequest, query: str | None, protocols: tuple[bytes, ...]) -> InboundRequest:
+def _build_upstream_request(request: InboundRequest, query: str | None, protocols: tuple[bytes, ...]) -> InboundRequest:
     facts = request.headers
     kept = [line for line in facts.forwardable.split("\r\n") if line and not line.startswith(_NOT_FORWARDED)]
     if protocols:
@@ -175,9 +177,9 @@ def _for_service(request: InboundRequest, query: str | None, protocols: tuple[by
     return request._replace(query=query, headers=facts._replace(forwardable=forwardable))
 
 
-def _accept(key: bytes) -> bytes:
+def _accept_value(key: bytes) -> bytes:
     return base64.b64encode(hashlib.sha1(key + _KEY_SUFFIX, usedforsecurity=False).digest())
 
 
-def _values(found: list[Field], name: bytes) -> list[bytes]:
+def _values_of(found: list[Field], name: bytes) -> list[bytes]:
     return [value for field, value in found if field == name]

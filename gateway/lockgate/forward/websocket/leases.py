@@ -69,9 +69,9 @@ class Leases:
         self._held: dict[str, set[str]] = {}
         self._renewed = ticker.now
         self._tasks = BackgroundTasks()
-        ticker.add_listener(self._look)
+        ticker.add_listener(self._renew_when_due)
 
-    async def take(self, sub: str) -> Lease | None:
+    async def take_lease(self, sub: str) -> Lease | None:
         """A lease for one more socket of a user; `None` where there are too many.
 
         Raises:
@@ -81,13 +81,13 @@ class Leases:
         self._held.setdefault(sub, set()).add(lease.id)
         taken = False
         try:
-            taken = bool(await self._run(sub, self._per_user, lease.id))
+            taken = bool(await self._run_script(sub, self._per_user, lease.id))
         finally:
             if not taken:
-                self.release(lease)  # what was written, and not confirmed, must not count either
+                self.release_lease(lease)  # what was written, and not confirmed, must not count either
         return lease if taken else None
 
-    def release(self, lease: Lease) -> None:
+    def release_lease(self, lease: Lease) -> None:
         """The socket is over. Where Redis is away, the lease runs out by itself."""
         held = self._held.get(lease.sub, set())
         held.discard(lease.id)
@@ -102,18 +102,18 @@ class Leases:
             self._tasks.start(self._give_back(sub, ids))
         await self._tasks.finish()
 
-    def _look(self, now: float) -> None:
+    def _renew_when_due(self, now: float) -> None:
         if self._held and now - self._renewed >= RENEW_S:
             self._renewed = now
-            self._tasks.start(self._renew())
+            self._tasks.start(self._renew_all())
 
-    async def _renew(self) -> None:
+    async def _renew_all(self) -> None:
         """What was forgotten (by a store that came back empty, say) is written anew: it is open, so it counts."""
         try:
             for sub in list(self._held):
                 ids = self._held.get(sub)
                 if ids:
-                    await self._run(sub, _NO_LIMIT, *ids)
+                    await self._run_script(sub, _NO_LIMIT, *ids)
         except StoreUnavailableError as error:
             _log.debug("leases of sockets were not renewed (%s)", error)
 
@@ -121,5 +121,5 @@ class Leases:
         with contextlib.suppress(StoreUnavailableError), store_errors():
             await self._redis.zrem(UserKeys.of(sub).sockets, *ids)
 
-    async def _run(self, sub: str, limit: int, *ids: str) -> Any:  # noqa: ANN401 - redis-py's
+    async def _run_script(self, sub: str, limit: int, *ids: str) -> Any:  # noqa: ANN401 - redis-py's
         return await self._script(keys=[UserKeys.of(sub).sockets], args=[SOCKET_LEASE_MS, limit, *ids])

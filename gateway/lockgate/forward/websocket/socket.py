@@ -95,7 +95,7 @@ class Sockets:
 class _State(Enum):
     OPENING = auto()
     OPEN = auto()
-    OVER = auto()
+    CLOSED = auto()
 
 
 class Socket:
@@ -123,7 +123,7 @@ class Socket:
         self._to_client = Frames(Side.SERVER, client.write_now, limit)
         self._to_service = Frames(Side.CLIENT, self._write_to_service, limit)
         client.keep_alive = False  # what follows a handshake is never another request
-        self._task = asyncio.get_running_loop().create_task(self._open())
+        self._task = asyncio.get_running_loop().create_task(self._open_socket())
 
     # --- the client's connection -------------------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class Socket:
 
     def client_gone(self) -> None:
         """The client went away without a word."""
-        self._end(CloseCode.GOING_AWAY)
+        self._close_both_sides(CloseCode.GOING_AWAY)
 
     def pause_sending(self) -> None:
         """The client reads slower than the service sends. Its pings would only add to what it does not read."""
@@ -157,9 +157,9 @@ class Socket:
         if self._slow_since is not None:
             if now - self._slow_since >= ping_s:
                 self._break_off()
-        elif not self._to_service.ping():
-            self._end(CloseCode.BAD_GATEWAY, "service does not answer")
-        elif not self._service_slow and not self._to_client.ping():
+        elif not self._to_service.send_ping():
+            self._close_both_sides(CloseCode.BAD_GATEWAY, "service does not answer")
+        elif not self._service_slow and not self._to_client.send_ping():
             self._break_off()
 
     # --- the service's connection ------------------------------------------------------------------------------
@@ -171,15 +171,15 @@ class Socket:
                 return
             match event:
                 case Message():
-                    self._to_client.send(event)
+                    self._to_client.send_message(event)
                 case Closed(code, reason):
-                    self._end(code, reason)
+                    self._close_both_sides(code, reason)
                 case Failed():
-                    self._end(CloseCode.BAD_GATEWAY, "service failed")
+                    self._close_both_sides(CloseCode.BAD_GATEWAY, "service failed")
 
     def service_lost(self) -> None:
         """The service broke off."""
-        self._end(CloseCode.BAD_GATEWAY, "service failed")
+        self._close_both_sides(CloseCode.BAD_GATEWAY, "service failed")
 
     def service_slow(self, *, slow: bool) -> None:
         """The service reads slower than the client sends; or it caught up."""
@@ -188,9 +188,9 @@ class Socket:
 
     # --- opening -----------------------------------------------------------------------------------------------
 
-    async def _open(self) -> None:
+    async def _open_socket(self) -> None:
         try:
-            refusal = await self._establish()
+            refusal = await self._ask_to_open()
         except StoreUnavailableError as error:
             refusal = Refusal(Reason.STORE_AWAY, note=str(error))
         except Exception:  # noqa: BLE001 - the border: whatever fails inside is one 500 outside
@@ -198,41 +198,41 @@ class Socket:
             refusal = Refusal(Reason.INTERNAL)
         if refusal is None or self._state is not _State.OPENING:
             return
-        self._over()
+        self._finish_socket()
         if isinstance(refusal, Refusal):
             self._client.refuse_request(refusal)
         else:
-            self._client.write_now(refusal.answer(self._request.request_id, self._sockets.ticker.date))
+            self._client.write_now(refusal.render_response(self._request.request_id, self._sockets.ticker.date))
             self._client.finish_response(refusal.head.status)
 
-    async def _establish(self) -> Refusal | Denial | None:
-        entry = await self._sockets.entrance.open(self._request, self._route)
+    async def _ask_to_open(self) -> Refusal | Denial | None:
+        entry = await self._sockets.entrance.open_socket(self._request, self._route)
         if isinstance(entry, Refusal):
             return entry
         claims, sockets = entry.admitted.claims, self._sockets
         if claims is not None:
-            self._lease = await sockets.leases.take(claims.principal.sub)
+            self._lease = await sockets.leases.take_lease(claims.principal.sub)
             if self._lease is None:
                 return Refusal(Reason.TOO_MANY_SOCKETS, headers=(("Retry-After", "1"),))
         outcome = await ask_service(entry, sockets.sides, now=sockets.clock.now(), timeout_s=self._route.timeout_s)
         if not isinstance(outcome, Accepted):
             return outcome
-        self._start(outcome, claims)
+        self._start_relay(outcome, claims)
         return None
 
-    def _start(self, opened: Accepted, claims: VerifiedClaims | None) -> None:
+    def _start_relay(self, opened: Accepted, claims: VerifiedClaims | None) -> None:
         sockets, side = self._sockets, opened.side
         if self._state is not _State.OPENING:
             side.abort()
             return
         self._side = side
         self._state = _State.OPEN
-        self._watch = sockets.open_tokens.watch(claims, self._ended)
+        self._watch = sockets.open_tokens.watch(claims, self._token_ended)
         self._client.deadline = sockets.ticker.now + sockets.settings.ping_s
         own = f"X-Request-Id: {self._request.request_id}\r\nDate: {sockets.ticker.date}\r\n\r\n"
         self._client.switch_protocols(opened.lines + own.encode("ascii"))
         if self._state is _State.OPEN:
-            side.start(self, opened.rest)
+            side.start_relay(self, opened.rest)
 
     # --- open --------------------------------------------------------------------------------------------------
 
@@ -243,37 +243,37 @@ class Socket:
             case Message(data, True) if data.startswith(RENEWAL):
                 self._begin_renewal(data)
             case Message():
-                self._to_service.send(event)
+                self._to_service.send_message(event)
             case Closed(code, reason):
-                self._end(code, reason)
+                self._close_both_sides(code, reason)
             case Failed():
-                self._end(CloseCode.GOING_AWAY)
+                self._close_both_sides(CloseCode.GOING_AWAY)
 
     def _begin_renewal(self, data: bytes) -> None:
         if not self._task.done():
-            self._end(CloseCode.POLICY_VIOLATION, "one renewal at a time")
+            self._close_both_sides(CloseCode.POLICY_VIOLATION, "one renewal at a time")
             return
-        self._task = asyncio.get_running_loop().create_task(self._renew(data))
+        self._task = asyncio.get_running_loop().create_task(self._renew_token(data))
 
-    async def _renew(self, data: bytes) -> None:
+    async def _renew_token(self, data: bytes) -> None:
         """Go on with another token, or end: who sends a bad one is not to stay."""
         token, watch = _renewal_token(data), self._watch
         if token is None or watch is None or watch.claims is None:
-            self._end(TOKEN_EXPIRED, "renewal refused")
+            self._close_both_sides(TOKEN_EXPIRED, "renewal refused")
             return
-        outcome = await self._sockets.entrance.renew(token, self._route, watch.claims)
+        outcome = await self._sockets.entrance.renew_token(token, self._route, watch.claims)
         if self._state is not _State.OPEN:
             return
         if outcome is STORE_AWAY:
-            self._tell({"lockgate": "unavailable"})
+            self._send_to_client({"lockgate": "unavailable"})
         elif isinstance(outcome, Refusal):
-            self._end(TOKEN_EXPIRED, "renewal refused")
+            self._close_both_sides(TOKEN_EXPIRED, "renewal refused")
         else:
             watch.renew(outcome)
-            self._tell({"lockgate": "renewed", "expires_in": int(outcome.exp - self._sockets.clock.now())})
+            self._send_to_client({"lockgate": "renewed", "expires_in": int(outcome.exp - self._sockets.clock.now())})
 
-    def _tell(self, words: dict[str, str | int]) -> None:
-        self._to_client.send(Message(json.dumps(words, separators=(",", ":")).encode("ascii"), text=True))
+    def _send_to_client(self, words: dict[str, str | int]) -> None:
+        self._to_client.send_message(Message(json.dumps(words, separators=(",", ":")).encode("ascii"), text=True))
 
     def _write_to_service(self, data: bytes) -> None:
         if self._side is not None:
@@ -294,35 +294,35 @@ class Socket:
 
     # --- the end -----------------------------------------------------------------------------------------------
 
-    def _ended(self, refusal: Refusal) -> None:
+    def _token_ended(self, refusal: Refusal) -> None:
         """The token is no longer good, or the node stops."""
-        self._end(*_CODES.get(refusal.reason, _REVOKED))
+        self._close_both_sides(*_CODES.get(refusal.reason, _REVOKED))
 
-    def _end(self, code: int, reason: str = "") -> None:
+    def _close_both_sides(self, code: int, reason: str = "") -> None:
         """Close both sides; whichever closed already is not told again."""
         if self._state is _State.OPEN:
-            self._to_client.close(code, reason)
-            self._to_service.close(code, reason)
-        self._over()
+            self._to_client.send_close(code, reason)
+            self._to_service.send_close(code, reason)
+        self._finish_socket()
 
     def _break_off(self) -> None:
         """The client is not there any more, or does not read: it cannot be told."""
-        self._to_service.close(CloseCode.GOING_AWAY)
-        self._over()
+        self._to_service.send_close(CloseCode.GOING_AWAY)
+        self._finish_socket()
         self._client.abort_response(Reason.REQUEST_TIMEOUT)
 
-    def _over(self) -> None:
-        if self._state is _State.OVER:
+    def _finish_socket(self) -> None:
+        if self._state is _State.CLOSED:
             return
-        self._state = _State.OVER
+        self._state = _State.CLOSED
         if self._task is not asyncio.current_task():
             self._task.cancel()
         if self._watch is not None:
             self._watch.cancel()
         if self._lease is not None:
-            self._sockets.leases.release(self._lease)
+            self._sockets.leases.release_lease(self._lease)
         if self._side is not None:
-            self._side.finish()
+            self._side.await_close()
         self._client.end_upgraded()
 
 

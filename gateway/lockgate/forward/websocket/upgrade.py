@@ -12,7 +12,7 @@ from lockgate.forward.pool import UpstreamPool
 from lockgate.forward.websocket.denial import Denial, read_denial
 from lockgate.forward.websocket.entry import Entry
 from lockgate.forward.websocket.handshake import Declined, parse_upgrade_response
-from lockgate.forward.websocket.upstream import Answered, ServiceSide
+from lockgate.forward.websocket.upstream import ServiceSide, UpgradeResponse
 
 
 class Accepted(NamedTuple):
@@ -50,22 +50,22 @@ async def ask_service(
         async with asyncio.timeout(timeout_s):
             outcome = await _shake_hands(entry, pool, sides, now)
     except WireError as error:
-        pool.breaker.failed()
+        pool.breaker.record_failure()
         return Refusal(Reason.LINK_REFUSED if error.reason is Reason.LINK_REFUSED else Reason.UPSTREAM_BROKE)
     except OSError as error:
-        pool.breaker.failed()
+        pool.breaker.record_failure()
         return Refusal(Reason.UPSTREAM_TIMEOUT if isinstance(error, TimeoutError) else Reason.UPSTREAM_REFUSED)
-    pool.breaker.succeeded()
+    pool.breaker.record_success()
     return outcome
 
 
 async def _shake_hands(
     entry: Entry, pool: UpstreamPool, sides: set[ServiceSide], now: float
 ) -> Accepted | Denial | Refusal:
-    side = await pool.dial(partial(ServiceSide, sides))
+    side = await pool.open_connection(partial(ServiceSide, sides))
     kept = False
     try:
-        answered = await _answer_of(entry, pool, side, now)
+        answered = await _request_upgrade(entry, pool, side, now)
         lines = parse_upgrade_response(answered.head, entry.handshake)
         if isinstance(lines, Declined):
             denial = await read_denial(answered, side, pool.heads)
@@ -77,7 +77,7 @@ async def _shake_hands(
             side.abort()
 
 
-async def _answer_of(entry: Entry, pool: UpstreamPool, side: ServiceSide, now: float) -> Answered:
+async def _request_upgrade(entry: Entry, pool: UpstreamPool, side: ServiceSide, now: float) -> UpgradeResponse:
     head = entry.service.requests.head(
         entry.handshake.request,
         entry.admitted.identity,
@@ -87,4 +87,4 @@ async def _answer_of(entry: Entry, pool: UpstreamPool, side: ServiceSide, now: f
         now=now,
     )
     side.write(head)
-    return await side.answered
+    return await side.upgrade_response

@@ -8,13 +8,13 @@ from typing import Final, NamedTuple, Protocol
 from lockgate.edge import wire
 from lockgate.edge.wire import END_OF_HEAD, WireError
 from lockgate.errors import Reason
-from lockgate.forward.answer import MAX_HEAD_BYTES
+from lockgate.forward.response import MAX_HEAD_BYTES
 
 CLOSE_S: Final = 5.0
 """How long the service may take to close after the end."""
 
 
-class Answered(NamedTuple):
+class UpgradeResponse(NamedTuple):
     """The service's answer to the handshake.
 
     Attributes:
@@ -46,12 +46,12 @@ class ServiceSide(asyncio.Protocol):
         connected: has it for as long as it is connected.
 
     Attributes:
-        answered: done when the head of the answer has come; fails with `WireError` or `ConnectionError`.
+        upgrade_response: done when the head of the answer has come; fails with `WireError` or `ConnectionError`.
     """
 
     def __init__(self, connected: set[ServiceSide]) -> None:
         self._connected = connected
-        self.answered: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        self.upgrade_response: asyncio.Future[UpgradeResponse] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # until connection_made
         self._buffer = b""
         self._receiver: Receiver | None = None
@@ -64,7 +64,7 @@ class ServiceSide(asyncio.Protocol):
         """Send bytes."""
         self._transport.write(data)
 
-    def start(self, receiver: Receiver, rest: bytes) -> None:
+    def start_relay(self, receiver: Receiver, rest: bytes) -> None:
         """The handshake is over: from here on the bytes are the receiver's."""
         self._receiver = receiver
         self.resume_reading()
@@ -83,7 +83,7 @@ class ServiceSide(asyncio.Protocol):
             self._reading = True
             self._transport.resume_reading()
 
-    def finish(self) -> None:
+    def await_close(self) -> None:
         """The last frame was sent: let the service close, for a while; what it still sends is of no interest."""
         self._receiver = None
         self.resume_reading()
@@ -92,7 +92,7 @@ class ServiceSide(asyncio.Protocol):
     def abort(self) -> None:
         """Break off."""
         self._receiver = None
-        self.answered.cancel()
+        self.upgrade_response.cancel()
         self._transport.abort()
 
     # --- what the event loop calls -----------------------------------------------------------------------------
@@ -106,8 +106,8 @@ class ServiceSide(asyncio.Protocol):
         """Bytes from the service."""
         if self._receiver is not None:
             self._receiver.from_service(data)
-        elif not self.answered.done():
-            self._read_answer(self._buffer + data)
+        elif not self.upgrade_response.done():
+            self._read_upgrade_response(self._buffer + data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -115,8 +115,8 @@ class ServiceSide(asyncio.Protocol):
         self._connected.discard(self)
         if self._timer is not None:
             self._timer.cancel()
-        if not self.answered.done():
-            self.answered.set_exception(ConnectionResetError())
+        if not self.upgrade_response.done():
+            self.upgrade_response.set_exception(ConnectionResetError())
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.service_lost()
@@ -131,13 +131,13 @@ class ServiceSide(asyncio.Protocol):
         if self._receiver is not None:
             self._receiver.service_slow(slow=False)
 
-    def _read_answer(self, data: bytes) -> None:
+    def _read_upgrade_response(self, data: bytes) -> None:
         end = data.find(END_OF_HEAD)
         if 0 <= end <= MAX_HEAD_BYTES:
             end += len(END_OF_HEAD)
             self.pause_reading()
-            self.answered.set_result(Answered(data[:end], data[end:]))
+            self.upgrade_response.set_result(UpgradeResponse(data[:end], data[end:]))
         elif len(data) > MAX_HEAD_BYTES or wire.has_stray_line_end(data):
-            self.answered.set_exception(WireError(Reason.UPSTREAM_BROKE))
+            self.upgrade_response.set_exception(WireError(Reason.UPSTREAM_BROKE))
         else:
             self._buffer = data

@@ -9,7 +9,7 @@ from lockgate.edge.cookies import sets_own_cookie
 from lockgate.edge.headers import HOP_BY_HOP, is_for_services
 from lockgate.edge.wire import END_OF_HEAD, ChunkedReader, Field, WireError
 from lockgate.errors import Reason
-from lockgate.forward.own_addresses import NAMING, NONE, OwnAddresses
+from lockgate.forward.own_addresses import ADDRESS_FIELDS, NO_ADDRESSES, OwnAddresses
 from lockgate.settings import CREDENTIAL_FIELDS
 
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -25,7 +25,7 @@ _UNAUTHORIZED: Final = 401
 _NO_BODY: Final = frozenset({_NO_CONTENT, 304})
 
 
-class AnswerHead(NamedTuple):
+class ResponseHead(NamedTuple):
     """The head of an answer.
 
     Attributes:
@@ -57,18 +57,18 @@ class AnswerHead(NamedTuple):
         return method != "HEAD" and self.status not in _NO_BODY and self.content_length != 0
 
 
-class HeadReader:
+class ResponseHeadReader:
     """Reads the heads of answers; equal bytes are read once. One for each upstream address of a worker.
 
     Args:
         own: the addresses that no client gets to see.
     """
 
-    def __init__(self, own: OwnAddresses = NONE) -> None:
+    def __init__(self, own: OwnAddresses = NO_ADDRESSES) -> None:
         self._own = own
-        self._memo: dict[bytes, AnswerHead] = {}
+        self._memo: dict[bytes, ResponseHead] = {}
 
-    def read(self, head: bytes) -> AnswerHead:
+    def parse_head(self, head: bytes) -> ResponseHead:
         """Parse one head, with the empty line that ends it.
 
         Raises:
@@ -76,19 +76,19 @@ class HeadReader:
         """
         found = self._memo.get(head)
         if found is None:
-            found = parse(head, self._own)
+            found = parse_response_head(head, self._own)
             if len(head) <= MEMO_BYTES:
                 if len(self._memo) >= MEMO_ENTRIES:
                     del self._memo[next(iter(self._memo))]
                 self._memo[head] = found
         return found
 
-    def recall(self, head: bytes) -> AnswerHead | None:
+    def cached_head(self, head: bytes) -> ResponseHead | None:
         """The head, if the same was read not long ago."""
         return self._memo.get(head)
 
 
-def parse(head: bytes, own: OwnAddresses = NONE) -> AnswerHead:
+def parse_response_head(head: bytes, own: OwnAddresses = NO_ADDRESSES) -> ResponseHead:
     """Parse one head, with the empty line that ends it; its fields name `own` addresses by their path.
 
     Raises:
@@ -111,13 +111,13 @@ def parse(head: bytes, own: OwnAddresses = NONE) -> AnswerHead:
         # It is the gateway that was refused, not the client: passed on, it would look like a login that has expired.
         raise WireError(Reason.LINK_REFUSED)
     visible = b"".join(
-        b"%b: %b\r\n" % (field if field[0] not in NAMING else (field[0], own.mapped(*field)))
+        b"%b: %b\r\n" % (field if field[0] not in ADDRESS_FIELDS else (field[0], own.map_field(*field)))
         for field in found
-        if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not _is_gateways(*field)
+        if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not _is_gateway_only(*field)
     )
     # An interim answer has no body, and no 204 speaks of one.
     counted = length if status >= 200 and status != _NO_CONTENT else None  # noqa: PLR2004
-    return AnswerHead(
+    return ResponseHead(
         status=status,
         # A client gets the blank after the code even where the service left it out with the phrase.
         lines=b"HTTP/1.1 %d %b\r\n%b" % (status, line[13:], visible),
@@ -131,18 +131,18 @@ def parse(head: bytes, own: OwnAddresses = NONE) -> AnswerHead:
         ),
         length_line=b"" if counted is None else b"Content-Length: %d\r\n" % counted,
         expected=-1 if counted is None or status in _NO_BODY else counted,
-        exposed=_exposed(found),
+        exposed=_exposed_line(found),
     )
 
 
-def _is_gateways(name: bytes, value: bytes) -> bool:
+def _is_gateway_only(name: bytes, value: bytes) -> bool:
     """Whether a service may not say it to a client: an identity, whose pages may read, the gateway's own cookie."""
     if name.startswith(_CORS) or is_for_services(name):
         return True
     return name == b"set-cookie" and sets_own_cookie(value)
 
 
-def _exposed(found: list[Field]) -> str:
+def _exposed_line(found: list[Field]) -> str:
     """The service's own Access-Control-Expose-Headers, without what is not for pages; `*` stands for what it sent.
 
     With credentials browsers take `*` for the name of a field, so that it has to be spelled out.
@@ -158,23 +158,23 @@ def _is_for_pages(name: bytes) -> bool:
     return name != b"*" and name.decode("ascii") not in CREDENTIAL_FIELDS and not is_for_services(name)
 
 
-class AnswerSink(Protocol):
+class ResponseSink(Protocol):
     """Whom an answer is delivered to: begins, continues*, ends; or all of it at once."""
 
-    def answer_begins(self, head: AnswerHead) -> None:
+    def response_begins(self, head: ResponseHead) -> None:
         """The head was read."""
 
-    def answer_continues(self, data: bytes) -> None:
+    def response_continues(self, data: bytes) -> None:
         """A piece of the body."""
 
-    def answer_ends(self) -> None:
+    def response_ends(self) -> None:
         """The answer is complete."""
 
-    def answer_whole(self, head: AnswerHead, body: bytes) -> None:
+    def whole_response(self, head: ResponseHead, body: bytes) -> None:
         """All of it has come in one piece, as most answers do."""
 
 
-class AnswerReader:
+class ResponseReader:
     """Takes the bytes of answers apart, one answer after another, and hands them to the exchange as they come.
 
     Args:
@@ -201,13 +201,13 @@ class AnswerReader:
         "silent",
     )
 
-    def __init__(self, heads: HeadReader) -> None:
+    def __init__(self, heads: ResponseHeadReader) -> None:
         self._heads = heads
         self.silent = True
         self.begun = False
         self.finished = False
 
-    def expect(self, method: str, sink: AnswerSink) -> None:
+    def expect_response(self, method: str, sink: ResponseSink) -> None:
         """The next bytes begin an answer.
 
         Args:
@@ -229,11 +229,11 @@ class AnswerReader:
         if self.silent:
             self.silent = False
             end = data.find(END_OF_HEAD) + len(END_OF_HEAD)
-            head = self._heads.recall(data[:end])
+            head = self._heads.cached_head(data[:end])
             if head is not None and head.expected == len(data) - end and self._method != "HEAD":
                 self.begun = self.finished = True
                 self.reusable = head.reusable
-                self._sink.answer_whole(head, data[end:])
+                self._sink.whole_response(head, data[end:])
                 return
             self._buffer = b""
             self._chunks: ChunkedReader | None = None
@@ -253,7 +253,7 @@ class AnswerReader:
             WireError: in the middle of the answer.
         """
         if self.begun and not self.finished and self._left is None and self._chunks is None:
-            self._finish()  # without a length, the end of the stream is the end of the body
+            self._finish_response()  # without a length, the end of the stream is the end of the body
         elif not self.finished:
             raise WireError(Reason.UPSTREAM_BROKE)
 
@@ -266,7 +266,7 @@ class AnswerReader:
                 self._buffer = data
                 return b""
             end += len(END_OF_HEAD)
-            head, data = self._heads.read(data[:end]), data[end:]
+            head, data = self._heads.parse_head(data[:end]), data[end:]
             if head.status >= 200:  # noqa: PLR2004 - 1xx are interim answers
                 break
             self._interim += 1
@@ -275,9 +275,9 @@ class AnswerReader:
         self.begun = True
         self._buffer = b""
         self.reusable = head.reusable
-        self._sink.answer_begins(head)
+        self._sink.response_begins(head)
         if not head.has_body(self._method):
-            self._finish()
+            self._finish_response()
         elif head.chunked:
             self._chunks = ChunkedReader()
         else:
@@ -289,20 +289,20 @@ class AnswerReader:
         if self._chunks is not None:
             piece, rest = self._chunks.feed(data)
             if piece:
-                self._sink.answer_continues(piece)
+                self._sink.response_continues(piece)
             if self._chunks.finished:
                 self.reusable = self.reusable and not rest
-                self._finish()
+                self._finish_response()
             return
         if self._left is not None:
             if len(data) > self._left:
                 self.reusable = False  # more than it declared: the client gets what was declared, the rest goes nowhere
                 data = data[: self._left]
             self._left -= len(data)
-        self._sink.answer_continues(data)
+        self._sink.response_continues(data)
         if self._left == 0:
-            self._finish()
+            self._finish_response()
 
-    def _finish(self) -> None:
+    def _finish_response(self) -> None:
         self.finished = True
-        self._sink.answer_ends()
+        self._sink.response_ends()

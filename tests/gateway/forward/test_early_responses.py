@@ -20,7 +20,7 @@ async def answered_early(gateway: Node, service: Upstream, answer: bytes) -> byt
     await wire.read(100)
     # That the gateway writes before it reads is otherwise a matter of luck.
     (connection,) = pool_of(gateway)._connections  # noqa: SLF001 - nothing else can hold it up
-    connection.pause_answer()
+    connection.pause_response()
     await wire.send(answer)
     wire.close()
     got = await client.gone()
