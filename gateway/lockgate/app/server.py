@@ -147,6 +147,9 @@ def _spare_the_collector() -> None:
     gc.set_threshold(IN_FLIGHT_OBJECTS, *gc.get_threshold()[1:])
 
 
-async def _no_application(*_: object) -> None:
-    """What uvicorn wants to have. Requests come through `EdgeProtocol`, never through here."""
+async def _no_application(_scope: object, _receive: object, _send: object) -> None:
+    """The application that uvicorn asks for. Requests come through `EdgeProtocol`, never through here.
+
+    uvicorn warns of a factory when an application can be called without arguments, so this one takes the usual three.
+    """
     raise RuntimeError("requests go through the edge protocol")

@@ -38,18 +38,21 @@ def serving(
     assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
     arguments = ("serve", "--config", str(CONFIG), "--workers", "2", "--fd", str(listener.fileno()))
     with started("lockgate.cli", *arguments, fds=(listener.fileno(),), errors=True) as supervisor:
-        heard(supervisor, "gateway-1: ready", "gateway-2: ready")
+        said = heard(supervisor, "gateway-1: ready", "gateway-2: ready")
+        assert not [line for line in said if "uvicorn" in line and "warning" in line]
         yield supervisor, workers_of(supervisor)
 
 
-def heard(supervisor: subprocess.Popen[str], *texts: str) -> None:
-    """Read what it says until all of it has been said."""
-    missing = set(texts)
+def heard(supervisor: subprocess.Popen[str], *texts: str) -> list[str]:
+    """Read what it says until all of it has been said; the lines up to there."""
+    missing, lines = set(texts), []
     assert supervisor.stderr is not None
     while missing:
         line = supervisor.stderr.readline()
         assert line, f"it ended without a word about {missing}"
+        lines.append(line)
         missing -= {text for text in missing if text in line}
+    return lines
 
 
 def workers_of(supervisor: subprocess.Popen[str]) -> set[int]:
