@@ -23,7 +23,7 @@ from lockgate.errors import (
 
 
 class _Commands(TyperGroup):
-    """Commands; what is wrong with a command line is said without a token that stands in the wrong place of it."""
+    """Commands whose messages about a wrong command line show no token that stands in the wrong place of it."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - as the library has it
         try:
@@ -31,6 +31,13 @@ class _Commands(TyperGroup):
         except typer.TyperException as error:
             error.message = without_secrets(error.message)
             raise
+
+    def resolve_command(  # type: ignore[override]
+        self, ctx: typer.Context, args: list[str]
+    ) -> tuple[str | None, Any, list[str]]:
+        if args[:1] == ["version"]:
+            ctx.fail("No such command 'version'. Did you mean '--version'?")
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(
@@ -44,9 +51,9 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="The keys that sign tokens and identity headers.", no_args_is_help=True)
 routes_app = typer.Typer(help="Which paths go where.", no_args_is_help=True)
-users_app = typer.Typer(help="Who may log in.", no_args_is_help=True)
-sessions_app = typer.Typer(help="Who is logged in.", no_args_is_help=True)
-tokens_app = typer.Typer(help="What a token says.", no_args_is_help=True)
+users_app = typer.Typer(help="The accounts of users, and their roles.", no_args_is_help=True)
+sessions_app = typer.Typer(help="The live sessions of users.", no_args_is_help=True)
+tokens_app = typer.Typer(help="The claims of a token, and whether the gateway accepts it.", no_args_is_help=True)
 clients_app = typer.Typer(help="OAuth clients that have a secret.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(routes_app, name="routes")
@@ -74,7 +81,7 @@ Host = Annotated[str | None, typer.Option("--host", help="Where to listen, inste
 Port = Annotated[
     int | None, typer.Option("--port", min=0, max=65535, help="Instead of server.port; 0 takes a free one.")
 ]
-User = Annotated[str, typer.Argument(metavar="USER", help="Their name or id.")]
+User = Annotated[str, typer.Argument(metavar="USER", help="The name or the id of the user.")]
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="For example admin.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Instead of server.workers.")]
 
@@ -149,7 +156,7 @@ def keys_init(
     alg: Annotated[Algorithm, typer.Option("--alg", help="Of the signing key.")] = "EdDSA",
     as_json: AsJson = False,
 ) -> None:
-    """Make the key ring and the gateway's link keys where they are missing."""
+    """Make the missing keys: the ring, the links of the gateway."""
     from lockgate.cli import configuration, keys
 
     keys.init(configuration.of_deployment(config, data), link or [], alg, as_json=as_json)
@@ -173,10 +180,13 @@ def keys_rotate(  # noqa: PLR0913 - one parameter for each option
     alg: Annotated[
         Algorithm | None, typer.Option("--alg", help="Of a new signing key; as the active one if left out.")
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Do not wait until everybody knows the new key.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait until every verifier knows the new key.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the next step: publish a new key, or let the published one sign once everybody knows it."""
+    """Make the next step of a rotation.
+
+    The step publishes a new key, or lets the published key sign once every verifier knows it.
+    """
     from lockgate.cli import configuration, keys
 
     which = keys.Which(links=links, refresh=refresh)
@@ -185,7 +195,7 @@ def keys_rotate(  # noqa: PLR0913 - one parameter for each option
 
 @keys_app.command("retire")
 def keys_retire(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
-    """End passive keys whose signatures are all dead by now."""
+    """End passive keys when all of their signatures have expired."""
     from lockgate.cli import configuration, keys
 
     keys.retire(configuration.of_deployment(config, data), as_json=as_json)
@@ -200,7 +210,7 @@ def keys_remove(
     data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Emergency: end a key at once. What it has signed is refused everywhere within 2 seconds."""
+    """Emergency: end a key at once. Every node refuses its signatures within 2 seconds."""
     from lockgate.cli import configuration, keys
 
     keys.remove(configuration.of_deployment(config, data), kid, as_json=as_json)
@@ -216,7 +226,7 @@ def keys_check(*, config: Config = None, data: Data = DATA, as_json: AsJson = Fa
 
 @routes_app.command("check")
 def routes_check(*, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
-    """Check the configuration as a start would, and print the route table. Exit code 2 where a start is refused."""
+    """Check the configuration as a start would, print the routes. Exit code 2 where a start is refused."""
     from lockgate.cli import configuration, routes
 
     routes.check(configuration.of_deployment(config, data), as_json=as_json)
@@ -232,7 +242,7 @@ def users_show(user: User, *, config: Config = None, data: Data = DATA, as_json:
 
 @users_app.command("block")
 def users_block(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
-    """Shut somebody out: from the next request on, on every node, open sockets included."""
+    """Shut a user out at once, on every node. The next request is refused, and open sockets end."""
     from lockgate.cli import configuration, users
 
     users.block(configuration.of_deployment(config, data), user, as_json=as_json)
@@ -240,7 +250,7 @@ def users_block(user: User, *, config: Config = None, data: Data = DATA, as_json
 
 @users_app.command("unblock")
 def users_unblock(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
-    """Let somebody log in again."""
+    """Let a blocked user log in again."""
     from lockgate.cli import configuration, users
 
     users.unblock(configuration.of_deployment(config, data), user, as_json=as_json)
@@ -248,7 +258,7 @@ def users_unblock(user: User, *, config: Config = None, data: Data = DATA, as_js
 
 @users_app.command("grant")
 def users_grant(user: User, role: Role, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
-    """Give somebody a role, such as admin. Tokens tell of it from the next login or refresh on."""
+    """Give a user a role, such as admin. Tokens carry the role from the next login or refresh on."""
     from lockgate.cli import configuration, users
 
     users.grant(configuration.of_deployment(config, data), user, role, as_json=as_json)
@@ -258,7 +268,7 @@ def users_grant(user: User, role: Role, *, config: Config = None, data: Data = D
 def users_revoke_role(
     user: User, role: Role, *, config: Config = None, data: Data = DATA, as_json: AsJson = False
 ) -> None:
-    """Take a role from somebody, at once: every session and token of theirs ends, and they log in again."""
+    """Take a role from a user, at once. Every session and token of the user ends; a new login has no such role."""
     from lockgate.cli import configuration, users
 
     users.revoke_role(configuration.of_deployment(config, data), user, role, as_json=as_json)
@@ -266,7 +276,7 @@ def users_revoke_role(
 
 @sessions_app.command("list")
 def sessions_list(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
-    """List somebody's live sessions, the latest used first."""
+    """List the live sessions of a user, the latest used first."""
     from lockgate.cli import configuration, sessions
 
     sessions.show_all(configuration.of_deployment(config, data), user, as_json=as_json)
@@ -295,7 +305,7 @@ def tokens_inspect(
     data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in a token, whether it is ours, and whether it would be let in: exit code 1 where it would not."""
+    """Show the claims of a token, and whether it is accepted. Exit code 1 where the gateway would refuse it."""
     from lockgate.cli import configuration, tokens
 
     tokens.inspect(configuration.of_deployment(config, data), token, as_json=as_json)

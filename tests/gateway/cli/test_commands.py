@@ -163,6 +163,19 @@ def test_the_version_is_that_of_the_package() -> None:
     assert called("--version").stdout == f"lockgate {version}\n"
 
 
+def test_a_command_named_version_leads_to_the_option() -> None:
+    result = called("version")
+    assert result.returncode == 2
+    assert "Did you mean '--version'?" in result.stderr
+
+
+@pytest.mark.parametrize("group", [[], ["keys"], ["routes"], ["users"], ["sessions"], ["tokens"], ["clients"]])
+def test_the_list_of_commands_cuts_no_sentence_off(group: list[str]) -> None:
+    _, commands = called(*group, "--help").stdout.split("Commands:\n")
+    assert commands
+    assert "..." not in commands
+
+
 def test_keys_are_no_part_of_a_repository(config: Path, tmp_path: Path) -> None:
     called("keys", "init", "--config", config)
     ignored = tmp_path / "keys" / ".gitignore"
