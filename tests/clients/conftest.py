@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 from redis import Redis
 
-from tests.gateway.endpoints.rig import Users
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Process
 from tests.support.raw import Wire
+from tests.support.shop_rig import Users
 from tests.support.upstream import Upstream
 
 BODY_BYTES = 10 * 2**20

@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from tests.clients.conftest import Site
-from tests.clients.fronts import haproxy, nginx
-from tests.clients.programs import CLIENTS, statuses
-from tests.gateway.endpoints.rig import CREDENTIALS, PASSWORD
+from tests.support.fronts import haproxy, nginx
+from tests.support.programs import CLIENTS, statuses
+from tests.support.shop_rig import CREDENTIALS, PASSWORD
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 

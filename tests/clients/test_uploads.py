@@ -9,8 +9,8 @@ from typing import Final
 import pytest
 
 from tests.clients.conftest import BODY_BYTES, Site
-from tests.clients.fronts import nginx
-from tests.clients.programs import CLIENTS, statuses
+from tests.support.fronts import nginx
+from tests.support.programs import CLIENTS, statuses
 
 pytestmark = [pytest.mark.stack, pytest.mark.asyncio(loop_scope="session")]
 

@@ -15,7 +15,7 @@ import pytest
 
 from lockgate_shop.products.demo import product_id
 from lockgate_shop.users.demo import PASSWORD
-from tests.gateway.cli.processes import Ending
+from tests.support.commands import Ending
 from tests.support.stack import STOP_WITHIN_S, listens, running_stack, started_stack
 
 if TYPE_CHECKING:

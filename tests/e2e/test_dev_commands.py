@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from lockgate_shop.users.demo import PASSWORD
-from tests.gateway.cli.processes import CONFIG, called
+from tests.support.commands import CONFIG, called
 from tests.support.stack import running_stack
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from lockgate_shop.users.accounts import Registration
 from lockgate_shop.users.app import create_app
 from lockgate_shop.users.settings import UsersSettings
 from lockgate_trust import LinkKeys, Verified, verify
-from tests.services.rig import served
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Process
+from tests.support.peers import served
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.stack

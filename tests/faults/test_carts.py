@@ -12,7 +12,7 @@ import pytest
 
 from lockgate_shop.orders.app import create_app
 from lockgate_shop.orders.settings import OrdersSettings
-from tests.services.rig import Links, Peer, Who, served
+from tests.support.peers import Links, Peer, Who, served
 from tests.support.redis_groups import REPLICA, UP_WITHIN_S, WATCHER, cut_off, sentinel_group, stopped
 
 if TYPE_CHECKING:

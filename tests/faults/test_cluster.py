@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.gateway.endpoints.rig import PASSWORD, Caller, Users
 from tests.support import node as nodes
 from tests.support import redis_groups
 from tests.support import upstream as upstreams
 from tests.support.raw import Message, Wire
 from tests.support.redis_groups import DOWN_AFTER_MS, Cluster, stopped
+from tests.support.shop_rig import PASSWORD, Caller, Users
 
 pytestmark = pytest.mark.fault
 

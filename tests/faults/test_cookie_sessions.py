@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 
 from lockgate.app.worker import ADMISSION_TIMEOUT_S
-from tests.gateway.endpoints.cookies.pages import SERVER, Page
-from tests.gateway.endpoints.rig import CREDENTIALS, Users
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
+from tests.support.pages import SERVER, Page
 from tests.support.raw import Message
+from tests.support.shop_rig import CREDENTIALS, Users
 from tests.support.store import Store
 from tests.support.upstream import Upstream
 

@@ -13,11 +13,11 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from tests.faults.failovers import GATEWAY_FAULTS, MASTER_FAULTS, PEOPLE, Failovers, Round
-from tests.gateway.endpoints.rig import Users
 from tests.support import node as nodes
 from tests.support import redis_groups
 from tests.support import upstream as upstreams
+from tests.support.failovers import GATEWAY_FAULTS, MASTER_FAULTS, PEOPLE, Failovers, Round
+from tests.support.shop_rig import Users
 
 pytestmark = pytest.mark.fault
 

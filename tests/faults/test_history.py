@@ -20,7 +20,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from tests.faults.history import OK, REFUSED, Did, Op, violations
+from tests.support.history import OK, REFUSED, Did, Op, violations
 from tests.support.people import NOTHING, Pair, Person, Place
 from tests.support.world import World
 
@@ -188,7 +188,7 @@ def told(op: Op, answer: httpx.Response) -> dict[str, Any]:
 
 
 async def test_no_order_of_requests_and_faults_breaks_what_is_promised(world: World, tmp_path: Path) -> None:
-    """R-141 to R-144, R-149, R-150, R-153: see `tests.faults.history` for what is."""
+    """R-141 to R-144, R-149, R-150, R-153: see `tests.support.history` for what is."""
     seed = int(os.environ.get("HISTORY_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
     world.sections["login"] = UNLIMITED
     for _ in range(NODES):

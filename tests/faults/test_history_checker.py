@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.history import Did, Op, violations
+from tests.support.history import Did, Op, violations
 
 
 def did(op: Op, at: float, **facts: Any) -> Did:  # noqa: ANN401 - those of `Did`

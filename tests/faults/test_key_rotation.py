@@ -22,11 +22,11 @@ from lockgate.keys.states import Did
 from lockgate.keys.store import Group, KeyStore
 from lockgate.settings import Settings
 from lockgate_trust import LiveLinkKeys, SignatureRefused, verify
-from tests.gateway.forward.sockets import PATH, closed, socket_service
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import HOST
 from tests.support.raw import Message, Wire
+from tests.support.sockets import PATH, closed, socket_service
 from tests.support.tokens import Tokens
 from tests.support.upstream import Script, Upstream
 

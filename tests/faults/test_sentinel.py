@@ -19,12 +19,12 @@ from lockgate.errors import Reason, Refusal
 from lockgate.stores.layout import ENDED_CHANNEL, UserKeys
 from lockgate.stores.redis import connect
 from lockgate_common.redis.sentinel import MasterPool
-from tests.gateway.admission.rig import claims
-from tests.gateway.endpoints.rig import Caller, Users
 from tests.support import node as nodes
 from tests.support import redis_groups
 from tests.support import upstream as upstreams
+from tests.support.admission import claims
 from tests.support.redis_groups import DOWN_AFTER_MS, HOST, SentinelGroup, Server, stopped, until
+from tests.support.shop_rig import Caller, Users
 from tests.support.store import time_passes_at
 
 pytestmark = pytest.mark.fault

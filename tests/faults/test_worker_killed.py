@@ -19,10 +19,10 @@ import httpx
 import pytest
 
 from lockgate_shop.products.demo import product_id
-from tests.services.rig import Links, Peer, closed_port
 from tests.services.test_orders import ALICE
 from tests.services.test_processes import environment, running
 from tests.support.node import redis as running_redis
+from tests.support.peers import Links, Peer, closed_port
 from tests.support.s3 import bucket_in
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from lockgate_shop.products.settings import ProductsSettings
 from lockgate_shop.users.app import create_app as create_users
 from lockgate_shop.users.models import SCHEMA as USERS
 from lockgate_shop.users.settings import UsersSettings
-from tests.services.rig import Clock, Links, Peer, opened, served
 from tests.support.node import redis as running_redis
+from tests.support.peers import Clock, Links, Peer, opened, served
 from tests.support.postgres import PostgresMissingError, running_cluster
 from tests.support.s3 import Bucket, Seaweed, SeaweedMissingError, bucket_in, running_seaweed
 

@@ -9,12 +9,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.services.rig import problem
+from tests.support.peers import problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.services.rig import Clock, Peer
+    from tests.support.peers import Clock, Peer
 
 CAROL: Final = {"username": "carol", "password": "first-password"}
 OTHER: Final = "second-password"

@@ -12,15 +12,15 @@ from redis.asyncio import Redis
 from lockgate_shop.kit.data.cache import LIFE_S, Cache
 from lockgate_shop.kit.errors import ConfigurationError, StoreUnavailableError
 from lockgate_shop.products.app import create_app
-from tests.services.rig import Clock, Peer, Who, opened
 from tests.services.test_products import ADMIN, added
 from tests.services.test_reservations import reserve
+from tests.support.peers import Clock, Peer, Who, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from lockgate_shop.products.settings import ProductsSettings
-    from tests.services.rig import Links
+    from tests.support.peers import Links
 
 USER = Who("user-id")
 

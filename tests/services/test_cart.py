@@ -12,15 +12,15 @@ from redis.asyncio import Redis
 from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.app import create_app as create_orders
 from lockgate_shop.orders.carts import LIFE_S, MAX_LINES, MAX_QUANTITY, Cart
-from tests.services.rig import Peer, Who, closed_port, opened, problem
 from tests.services.test_orders import ALICE, BOB
 from tests.services.test_products import added
+from tests.support.peers import Peer, Who, closed_port, opened, problem
 
 if TYPE_CHECKING:
     import httpx
 
     from lockgate_shop.orders.settings import OrdersSettings
-    from tests.services.rig import Clock, Links
+    from tests.support.peers import Clock, Links
 
 LAMP, CUP, PEN = (str(UUID(int=number)) for number in (1, 2, 3))
 

@@ -17,10 +17,10 @@ from lockgate_shop.orders.app import create_app as create_orders
 from lockgate_shop.orders.checkout import KEY_LIFE, LEASE, Purchase
 from lockgate_shop.orders.checkout_store import CheckoutStore
 from lockgate_shop.orders.models import Checkout, Order, Release
-from tests.services.rig import Clock, Links, Peer, Who, caller, closed_port, opened, problem
 from tests.services.test_orders import ALICE, BOB, basket, orders_of, placed
 from tests.services.test_products import added
 from tests.services.test_reservations import reserve, stock_of
+from tests.support.peers import Clock, Links, Peer, Who, caller, closed_port, opened, problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -20,9 +20,9 @@ from lockgate_shop.orders.exports import (
     MOST_UNFINISHED,
     Exports,
 )
-from tests.services.rig import Peer, Who, closed_port, opened, problem
 from tests.services.test_orders import ALICE, BOB, placed
 from tests.services.test_products import added
+from tests.support.peers import Peer, Who, closed_port, opened, problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from lockgate_shop.orders.settings import OrdersSettings
-    from tests.services.rig import Clock, Links
+    from tests.support.peers import Clock, Links
     from tests.support.s3 import Bucket
 
 PATH = "/orders/exports"

@@ -11,7 +11,7 @@ import pytest
 from lockgate_shop.kit.data.objects import ObjectSettings, ObjectStore, StoredObject
 from lockgate_shop.kit.errors import ConfigurationError, StoreUnavailableError
 from lockgate_shop.kit.settings import read_settings
-from tests.services.rig import closed_port
+from tests.support.peers import closed_port
 from tests.support.s3 import bucket_in
 
 if TYPE_CHECKING:

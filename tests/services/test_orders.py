@@ -8,13 +8,13 @@ import pytest
 
 from lockgate_shop.orders.app import create_app as create_orders
 from lockgate_shop.orders.models import INITIAL, NEXT, Status
-from tests.services.rig import Peer, Who, closed_port, opened, problem
 from tests.services.test_products import ADMIN, added
 from tests.services.test_reservations import stock_of
+from tests.support.peers import Peer, Who, closed_port, opened, problem
 
 if TYPE_CHECKING:
     from lockgate_shop.orders.settings import OrdersSettings
-    from tests.services.rig import Clock, Links
+    from tests.support.peers import Clock, Links
 
 ALICE = Who("alice-id", scopes=frozenset({"orders:read", "orders:write"}))
 BOB = Who("bob-id", scopes=frozenset({"orders:read", "orders:write"}))

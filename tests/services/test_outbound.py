@@ -15,7 +15,7 @@ from lockgate_shop.orders.stock import CALLS
 from lockgate_shop.products.internal import LINKS
 from lockgate_shop.products.internal import router as internal
 from lockgate_trust import Caller, Refused, SignatureRefused, Verified, verify
-from tests.services.rig import Clock, Links, closed_port
+from tests.support.peers import Clock, Links, closed_port
 from tests.support.raw import until
 
 if TYPE_CHECKING:

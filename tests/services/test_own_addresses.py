@@ -5,11 +5,11 @@ from uuid import uuid4
 
 import pytest
 
-from tests.services.rig import Peer, Who, problem
 from tests.services.test_users import registered
+from tests.support.peers import Peer, Who, problem
 
 if TYPE_CHECKING:
-    from tests.services.rig import Clock
+    from tests.support.peers import Clock
 
 HOME = {"name": "Carol K.", "line1": "Hauptstr. 1", "postal_code": "10115", "city": "Berlin", "country": "DE"}
 PATH = "/users/me/addresses"

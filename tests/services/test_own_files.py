@@ -11,14 +11,14 @@ import pytest
 
 from lockgate_shop.users.app import create_app
 from lockgate_shop.users.settings import UsersSettings
-from tests.services.rig import Peer, Who, opened, problem
 from tests.services.test_users import registered
+from tests.support.peers import Peer, Who, opened, problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.services.conftest import Databases
-    from tests.services.rig import Clock, Links
+    from tests.support.peers import Clock, Links
     from tests.support.s3 import Bucket
 
 PICTURE = b"\x89PNG and so on"

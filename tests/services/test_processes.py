@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from lockgate_shop.products.demo import product_id
-from tests.services.rig import Links, Peer, Who, closed_port
+from tests.support.peers import Links, Peer, Who, closed_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,12 +6,12 @@ from uuid import uuid4
 import pytest
 
 from lockgate_shop.products import demo
-from tests.services.rig import NOBODY, Peer, Who, problem
+from tests.support.peers import NOBODY, Peer, Who, problem
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from tests.services.rig import Clock
+    from tests.support.peers import Clock
 
 ADMIN = Who("admin-id", scopes=frozenset({"products:write"}))
 READER = Who("reader-id", scopes=frozenset({"products:read", "orders:write"}))

@@ -13,8 +13,8 @@ from lockgate_shop.kit.data.database import Database
 from lockgate_shop.kit.settings import ServiceSettings
 from lockgate_shop.products.app import create_app
 from lockgate_shop.products.settings import ProductsSettings
-from tests.services.rig import NOBODY, Peer, Who, closed_port, opened
 from tests.services.test_products import ADMIN, added
+from tests.support.peers import NOBODY, Peer, Who, closed_port, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from tests.services.conftest import Databases
-    from tests.services.rig import Clock, Links
+    from tests.support.peers import Clock, Links
 
 USER = Who("user-id", scopes=frozenset({"orders:write"}))
 

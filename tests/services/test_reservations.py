@@ -6,13 +6,13 @@ from uuid import uuid4
 
 import pytest
 
-from tests.services.rig import Peer, Who, problem
 from tests.services.test_products import ADMIN, KETTLE, added
+from tests.support.peers import Peer, Who, problem
 
 if TYPE_CHECKING:
     import httpx
 
-    from tests.services.rig import Clock, Links
+    from tests.support.peers import Clock, Links
 
 USER = Who("user-id")
 

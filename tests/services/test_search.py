@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.services.rig import Peer, Who, problem
 from tests.services.test_products import ADMIN, added, listed
+from tests.support.peers import Peer, Who, problem
 
 USER = Who("user-id", scopes=frozenset({"orders:write"}))
 

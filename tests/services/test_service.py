@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from tests.services.rig import Clock, Links
+    from tests.support.peers import Clock, Links
 
 GATEWAY = frozenset({"gateway"})
 

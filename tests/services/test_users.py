@@ -9,13 +9,13 @@ from sqlalchemy import func, select, text
 
 from lockgate_shop.users import demo
 from lockgate_shop.users.models import Account
-from tests.services.rig import Peer, Who, problem
+from tests.support.peers import Peer, Who, problem
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from lockgate_shop.kit.data.database import Database
-    from tests.services.rig import Clock, Links
+    from tests.support.peers import Clock, Links
 
 CAROL = {"username": "carol", "password": "a-long-enough-one"}
 

@@ -6,8 +6,8 @@ import asyncio
 
 from lockgate.errors import Reason
 from lockgate.observe.audit import Event
-from tests.gateway.forward.sockets import closed
 from tests.support.people import refused
+from tests.support.sockets import closed
 from tests.support.world import World
 
 LOGINS = 4

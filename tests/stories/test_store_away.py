@@ -12,7 +12,7 @@ from lockgate.app.worker import ADMISSION_TIMEOUT_S
 from lockgate.clock import DEFAULT_LEEWAY_S
 from lockgate.errors import Reason
 from lockgate.settings import TokenSettings
-from tests.stories.attempts import ATTEMPTS, CALL, until_answered
+from tests.support.attempts import ATTEMPTS, CALL, until_answered
 from tests.support.people import Person, Place, refused
 from tests.support.world import World
 

@@ -6,7 +6,7 @@ import pytest
 
 from lockgate.errors import Reason
 from lockgate.observe.audit import Event
-from tests.stories.attempts import ATTEMPTS
+from tests.support.attempts import ATTEMPTS
 from tests.support.people import refused
 from tests.support.world import World
 

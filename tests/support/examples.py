@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from tests.services.rig import closed_port
+from tests.support.peers import closed_port
 from tests.support.stack import ROOT
 
 EXAMPLES: Final = ROOT / "docs" / "examples"

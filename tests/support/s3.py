@@ -22,7 +22,7 @@ from nanio.app import build_app  # type: ignore[import-untyped]
 from nanio.auth.credentials import StaticCredentialResolver  # type: ignore[import-untyped]
 from nanio.config import Settings  # type: ignore[import-untyped]
 
-from tests.services.rig import served
+from tests.support.peers import served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -16,10 +16,10 @@ from lockgate_shop.users.app import create_app
 from lockgate_shop.users.models import Account, Role
 from lockgate_shop.users.settings import UsersSettings
 from lockgate_trust import LinkKeys
-from tests.services.rig import served
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
 from tests.support.node import Node
+from tests.support.peers import served
 from tests.support.raw import WITHIN_S
 
 DATABASE: Final = "users.db"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from tests.gateway.cli.processes import Ending
+from tests.support.commands import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

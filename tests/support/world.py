@@ -32,13 +32,13 @@ from lockgate_shop.users.app import create_app
 from lockgate_shop.users.models import Account, Role
 from lockgate_shop.users.settings import UsersSettings
 from lockgate_trust import LinkKeys
-from tests.gateway.forward.sockets import SocketService, socket_service
-from tests.services.rig import served
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.clock import ManualClock
+from tests.support.peers import served
 from tests.support.people import PASSWORD, SOCKETS, Person, Place
 from tests.support.raw import WITHIN_S, Wire
+from tests.support.sockets import SocketService, socket_service
 from tests.support.store import Store, time_passes_at
 from tests.support.upstream import Script, Upstream
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from lockgate_trust import Body, IdentityMiddleware
 from lockgate_trust.asgi import Message, Receive, Scope, Send
-from tests.trust.support import NOW, ORDERS_KEYS, signed_whatever
+from tests.support.links import NOW, ORDERS_KEYS, signed_whatever
 
 
 async def answered(*, short_bodies_covered: bool, path: str = "/orders", said: Body = Body.UNSEEN) -> int:

@@ -18,7 +18,7 @@ from lockgate_trust import (
 )
 from lockgate_trust.asgi import ASGIApp, Message, Receive, Scope, Send
 from lockgate_trust.headers import CONTENT_DIGEST, REQUEST_ID
-from tests.trust.support import NOW, ORDERS_KEYS, REQUEST, Received, signed
+from tests.support.links import NOW, ORDERS_KEYS, REQUEST, Received, signed
 
 
 class Recorder:

@@ -2,7 +2,7 @@ import pytest
 
 from lockgate_trust import Caller, IdentityMiddleware, caller_of
 from lockgate_trust.asgi import Message, Receive, Scope, Send
-from tests.trust.support import NOW, ORDERS_KEYS, Received, signed
+from tests.support.links import NOW, ORDERS_KEYS, Received, signed
 
 
 class Socket:

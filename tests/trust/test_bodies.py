@@ -14,9 +14,7 @@ import pytest
 import pytest_asyncio
 
 from lockgate_trust import MAX_DIGEST_BODY, Body, IdentityMiddleware, Refused, SignatureRefused, body_refused, caller_of
-from tests.services.rig import served
-from tests.support.raw import Message, Wire
-from tests.trust.support import (
+from tests.support.links import (
     NOW,
     ORDERS_KEYS,
     Received,
@@ -24,6 +22,8 @@ from tests.trust.support import (
     signed,
     signed_whatever,
 )
+from tests.support.peers import served
+from tests.support.raw import Message, Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -3,7 +3,7 @@ import pytest
 from lockgate_trust import Caller, Refused, token_headers
 from lockgate_trust.caller import IdentityError, caller_from
 from lockgate_trust.headers import REQUEST_ID
-from tests.trust.support import (
+from tests.support.links import (
     ALICE,
     IDENTITY,
     ORDERS_TO_PRODUCTS,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lockgate_trust import LinkKey, LinkKeyError, LinkKeys, create_link, link_path
-from tests.trust.support import GATEWAY_TO_ORDERS, ORDERS_KEYS, ORDERS_TO_PRODUCTS, USERS_TO_ORDERS
+from tests.support.links import GATEWAY_TO_ORDERS, ORDERS_KEYS, ORDERS_TO_PRODUCTS, USERS_TO_ORDERS
 
 SECRET_TEXT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 OTHER_SECRET_TEXT = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA"

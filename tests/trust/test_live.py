@@ -22,7 +22,7 @@ from lockgate_trust import (
     verify,
 )
 from lockgate_trust.headers import REQUEST_ID
-from tests.trust.support import NOW
+from tests.support.links import NOW
 
 Document = dict[str, Any]
 

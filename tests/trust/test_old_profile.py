@@ -1,6 +1,6 @@
 """Gateways and services of the version before bodies were told of, beside those of this one: a rolling upgrade.
 
-The sets below were signed by that version, with the key and the identity of `tests.trust.support`. Its verifier took
+The sets below were signed by that version, with the key and the identity of `tests.support.links`. Its verifier took
 any nonce of `OLD_NONCE`, and what this one signs still is of that form.
 """
 
@@ -10,7 +10,7 @@ import pytest
 
 from lockgate_trust import Body, IdentityMiddleware, Refused, content_digest, known_caller
 from lockgate_trust.asgi import Message, Receive, Scope, Send
-from tests.trust.support import IDENTITY, NOW, ORDERS_KEYS, Received, accepted, signed, signed_whatever
+from tests.support.links import IDENTITY, NOW, ORDERS_KEYS, Received, accepted, signed, signed_whatever
 from tests.trust.test_asgi_http import World
 
 OLD_NONCE = re.compile(r';nonce="[A-Za-z0-9_-]{8,64}";keyid=')

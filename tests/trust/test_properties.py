@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lockgate_trust import Caller, SignatureRefused, token_headers
 from lockgate_trust.headers import CONTENT_DIGEST, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT, TRACEPARENT
-from tests.trust.support import GATEWAY_TO_ORDERS, NOW, Received, accepted, signed
+from tests.support.links import GATEWAY_TO_ORDERS, NOW, Received, accepted, signed
 
 VISIBLE = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate_trust import LEEWAY_S, Refused, ReplayGuard
-from tests.trust.support import NOW
+from tests.support.links import NOW
 
 END = int(NOW) + 10
 

@@ -9,7 +9,7 @@ from http_message_signatures.algorithms import HMAC_SHA256
 
 from lockgate_trust import content_digest
 from lockgate_trust.headers import CONTENT_DIGEST, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT
-from tests.trust.support import GATEWAY_TO_ORDERS, IDENTITY, NOW, REQUEST, Headers, Received, accepted, signed
+from tests.support.links import GATEWAY_TO_ORDERS, IDENTITY, NOW, REQUEST, Headers, Received, accepted, signed
 
 SECRETS = {GATEWAY_TO_ORDERS.key_id: GATEWAY_TO_ORDERS.secret}
 RESOLVER = MappingKeyResolver(public_keys=SECRETS, private_keys=SECRETS)

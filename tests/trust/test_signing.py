@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lockgate_trust import LIFETIME_S, MAX_DIGEST_BODY, Covered, LinkKey, Signer, content_digest, cover, signed_headers
 from lockgate_trust.headers import CONTENT_DIGEST, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT
 from lockgate_trust.signature import _KeyedHash
-from tests.trust.support import ALICE, GATEWAY_TO_ORDERS, NOW, REQUEST, TRACE, Headers, signature_over, signed
+from tests.support.links import ALICE, GATEWAY_TO_ORDERS, NOW, REQUEST, TRACE, Headers, signature_over, signed
 
 ROOT = Path(__file__).parents[2]
 
@@ -199,7 +199,7 @@ def test_the_keyed_hash_is_the_hmac_of_the_standard_library(key: bytes, data: by
 def test_a_forked_worker_does_not_repeat_the_nonces_of_its_siblings() -> None:
     program = """
 import os
-from tests.trust.support import signed
+from tests.support.links import signed
 for _ in range(3):
     if os.fork() == 0:
         os.write(1, signed().value("signature-input").encode() + b"\\n")

@@ -4,7 +4,7 @@ import pytest
 
 from lockgate_trust import LinkKey, LinkKeys, Refused, SignatureRefused, content_digest
 from lockgate_trust.headers import CONTENT_DIGEST, IDENTITY_HEADERS, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT, TRACEPARENT
-from tests.trust.support import (
+from tests.support.links import (
     ALICE,
     GATEWAY_TO_ORDERS,
     IDENTITY,

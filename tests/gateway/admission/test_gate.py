@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from lockgate.admission.gate import Admitted
 from lockgate.errors import Reason
 from lockgate.stores.layout import UserKeys
-from tests.gateway.admission.rig import claims, commands, gate, opened, reason, together
+from tests.support.admission import claims, commands, gate, opened, reason, together
 
 ALICE = UserKeys.of("alice")
 

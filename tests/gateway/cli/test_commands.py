@@ -9,7 +9,7 @@ import pytest
 
 from lockgate.cli import addresses
 from lockgate.settings import RouteSettings
-from tests.gateway.cli.processes import CONFIG, ROOT, called, lockgate
+from tests.support.commands import CONFIG, ROOT, called, lockgate
 
 if TYPE_CHECKING:
     import subprocess

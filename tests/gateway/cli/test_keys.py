@@ -14,8 +14,8 @@ from lockgate.cli import keys
 from lockgate.keys import keyring
 from lockgate.keys.store import KeyStore
 from lockgate.settings import Settings
-from tests.gateway.cli.processes import CONFIG, called
 from tests.support.clock import ManualClock
+from tests.support.commands import CONFIG, called
 
 pytestmark = pytest.mark.stack
 

@@ -12,8 +12,8 @@ import pytest
 import redis as redis_py
 
 from lockgate.keys import keyring
-from tests.gateway.cli.processes import CONFIG, called
 from tests.support import upstream as upstreams
+from tests.support.commands import CONFIG, called
 
 pytestmark = pytest.mark.stack
 

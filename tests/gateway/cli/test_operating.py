@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from lockgate_shop.users.demo import PASSWORD
-from tests.gateway.cli.processes import CONFIG, ROOT, WITHIN_S, called
+from tests.support.commands import CONFIG, ROOT, WITHIN_S, called
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

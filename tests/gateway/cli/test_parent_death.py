@@ -7,11 +7,11 @@ from typing import IO
 
 import pytest
 
-from tests.gateway.cli.processes import WITHIN_S, Ending, started
+from tests.support.commands import WITHIN_S, Ending, started
 
 pytestmark = pytest.mark.stack
 
-SUPERVISED = "tests.gateway.cli.supervised"
+SUPERVISED = "tests.support.supervised"
 
 
 def pids_from(output: IO[str] | None, count: int) -> list[int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lockgate.cli.process import Process, describe, environment, python_module
-from tests.gateway.cli.processes import WITHIN_S, Ending
+from tests.support.commands import WITHIN_S, Ending
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lockgate.cli import addresses
-from tests.gateway.cli.processes import CONFIG, WITHIN_S, Ending, lockgate, started
+from tests.support.commands import CONFIG, WITHIN_S, Ending, lockgate, started
 from tests.support.redis_server import running
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from lockgate.cli import addresses
-from tests.gateway.cli.processes import CONFIG, ROOT, WITHIN_S, lockgate
+from tests.support.commands import CONFIG, ROOT, WITHIN_S, lockgate
 from tests.support.raw import Wire
 from tests.support.upstream import Upstream, manual, running
 

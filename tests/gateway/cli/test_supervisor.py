@@ -13,7 +13,7 @@ import pytest
 from lockgate.cli.process import environment
 from lockgate.cli.supervisor import Child, ChildFailedError, Pace, Supervisor
 from lockgate.errors import ConfigurationError, LockgateError
-from tests.gateway.cli.processes import WITHIN_S
+from tests.support.commands import WITHIN_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection

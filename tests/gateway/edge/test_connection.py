@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from lockgate.settings import Settings
-from tests.gateway.edge.rules import HOST, refused
 from tests.support import node as nodes
 from tests.support.node import Node
 from tests.support.raw import until
+from tests.support.rules import HOST, refused
 from tests.support.upstream import Upstream, manual
 
 GET = b"GET /open/%d HTTP/1.1\r\n" + HOST + b"\r\n"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lockgate.edge import draining
-from tests.gateway.edge.rules import HOST
 from tests.support import node as nodes
 from tests.support.node import Node
 from tests.support.raw import until
+from tests.support.rules import HOST
 from tests.support.upstream import Upstream
 
 MB = 1_000_000

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tests.gateway.edge.rules import HOST, refused
 from tests.support.node import Node
 from tests.support.raw import Message, Wire, until
+from tests.support.rules import HOST, refused
 from tests.support.upstream import Upstream
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

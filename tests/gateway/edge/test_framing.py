@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.edge.rules import HOST, refused, served
 from tests.support import node as nodes
 from tests.support.node import Node
+from tests.support.rules import HOST, refused, served
 from tests.support.upstream import Upstream
 
 POST = b"POST /open/x HTTP/1.1\r\n" + HOST

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from lockgate_trust import IDENTITY_HEADERS, Verified, verify
-from tests.gateway.edge.rules import HOST, refused
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
+from tests.support.rules import HOST, refused
 from tests.support.upstream import Upstream
 
 RESERVED = (*IDENTITY_HEADERS, "signature", "signature-input", "content-digest")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.gateway.edge.rules import HOST, refused
 from tests.support.node import Node
+from tests.support.rules import HOST, refused
 from tests.support.upstream import Upstream
 
 HEAD = b"HEAD /open HTTP/1.1\r\n"

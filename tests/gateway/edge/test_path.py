@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from lockgate.errors import ConfigurationError
 from lockgate.policy.routes import RouteTable
-from tests.gateway.edge.rules import HOST, refused
 from tests.support import node as nodes
 from tests.support.node import Node
 from tests.support.raw import Wire
+from tests.support.rules import HOST, refused
 from tests.support.upstream import Upstream
 
 REFUSED = (

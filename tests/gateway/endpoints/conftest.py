@@ -9,11 +9,11 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.gateway.endpoints.rig import Caller, Users
 from tests.support import node as nodes
 from tests.support import shop as shops
 from tests.support import upstream as upstreams
 from tests.support.shop import Shop
+from tests.support.shop_rig import Caller, Users
 from tests.support.upstream import Upstream
 
 

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 from lockgate.errors import AccountsUnavailableError
 from lockgate.observe.audit import SOME_WINDOW_S
 from lockgate.sessions.call_origin import CallOrigin
-from tests.gateway.endpoints.parties import registered
 from tests.support import shop as shops
 from tests.support import upstream as upstreams
+from tests.support.parties import registered
 from tests.support.shop import PASSWORD, Shop, bearer
 from tests.support.upstream import Upstream
 

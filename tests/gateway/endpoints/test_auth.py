@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 
 from lockgate.sessions.session_store import MAX_REPEATS
 from lockgate.stores.layout import UserKeys
-from tests.gateway.endpoints.rig import CREDENTIALS, PASSWORD, Caller, Users, bearer, problem
 from tests.support.raw import Message
+from tests.support.shop_rig import CREDENTIALS, PASSWORD, Caller, Users, bearer, problem
 from tests.support.upstream import Upstream
 
 

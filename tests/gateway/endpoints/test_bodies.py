@@ -7,8 +7,8 @@ import json
 import pytest
 from redis.asyncio import Redis
 
-from tests.gateway.endpoints.rig import CREDENTIALS, FORM_TYPE, JSON_TYPE, PASSWORD, Caller, problem
 from tests.support.charsets import NOT_UTF_8, UTF_8
+from tests.support.shop_rig import CREDENTIALS, FORM_TYPE, JSON_TYPE, PASSWORD, Caller, problem
 from tests.support.upstream import Upstream
 
 GOOD = json.dumps(CREDENTIALS).encode()

@@ -14,10 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from lockgate.accounts.users import MAX_WAITING, PASSWORDS_AT_ONCE
 from lockgate.settings import Settings
-from tests.gateway.endpoints.rig import Caller, Users, bearer, problem
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.raw import WITHIN_S, Wire, until
+from tests.support.shop_rig import Caller, Users, bearer, problem
 from tests.support.store import time_passes_at
 from tests.support.upstream import Upstream
 

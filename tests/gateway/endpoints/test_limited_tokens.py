@@ -10,9 +10,9 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from tests.gateway.endpoints.cookies.pages import SERVER
-from tests.gateway.endpoints.parties import refresh, registered
 from tests.support import shop as shops
+from tests.support.pages import SERVER
+from tests.support.parties import refresh, registered
 from tests.support.shop import PASSWORD, Shop, bearer, code
 from tests.support.upstream import Upstream
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.asyncio import Redis
 
-from tests.gateway.endpoints.parties import REFUSED, Party, active, orders, refresh, registered
+from tests.support.parties import REFUSED, Party, active, orders, refresh, registered
 from tests.support.shop import PASSWORD, Shop, bearer, code
 from tests.support.store import time_passes_at
 

@@ -15,10 +15,10 @@ from lockgate.errors import Reason, Refusal
 from lockgate.sessions.call_origin import CallOrigin
 from lockgate.stores.layout import CLIENTS, ENDED_CHANNEL
 from lockgate_shop.users.models import Status
-from tests.gateway.endpoints.parties import REFUSED, active, orders, refresh, registered
-from tests.gateway.endpoints.rig import CREDENTIALS, Caller, problem
+from tests.support.parties import REFUSED, active, orders, refresh, registered
 from tests.support.raw import WITHIN_S
 from tests.support.shop import PASSWORD, Shop, bearer, code
+from tests.support.shop_rig import CREDENTIALS, Caller, problem
 from tests.support.store import time_passes_at
 from tests.support.upstream import Upstream
 

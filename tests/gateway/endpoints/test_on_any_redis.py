@@ -22,12 +22,12 @@ from lockgate.sessions.session_store import SessionStore
 from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS
 from lockgate.stores.lock import try_lock
 from tests.conftest import enter, leave
-from tests.gateway.admission.rig import WITHIN_S, claims
-from tests.gateway.endpoints.rig import Caller, Users, bearer
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
+from tests.support.admission import WITHIN_S, claims
 from tests.support.redis_groups import Cluster, Server, sentinel_group
 from tests.support.redis_server import EXACT, HARDENED, running
+from tests.support.shop_rig import Caller, Users, bearer
 
 pytestmark = pytest.mark.process
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from tests.gateway.endpoints.parties import REFUSED, orders, refresh, registered
+from tests.support.parties import REFUSED, orders, refresh, registered
 from tests.support.shop import PASSWORD, Shop, code
 
 

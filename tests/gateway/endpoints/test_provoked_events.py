@@ -14,9 +14,9 @@ import pytest
 from redis.asyncio import Redis
 
 from lockgate.observe.audit import MAX_RATIONED, OFTEN, SOME, SOME_WINDOW_S, Audit, Event
-from tests.gateway.endpoints.parties import refresh, registered
 from tests.support import shop as shops
 from tests.support.clock import ManualClock
+from tests.support.parties import refresh, registered
 from tests.support.shop import PASSWORD, Shop, bearer, code
 from tests.support.store import time_passes_at
 from tests.support.upstream import Upstream

@@ -6,9 +6,9 @@ from typing import Final
 
 import pytest
 
-from tests.gateway.endpoints.rig import CREDENTIALS, FORM_TYPE, PASSWORD, Caller, bearer
 from tests.support.node import HOST
 from tests.support.raw import Message
+from tests.support.shop_rig import CREDENTIALS, FORM_TYPE, PASSWORD, Caller, bearer
 
 PUBLIC: Final = ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server")
 """What may be cached: it is the same for everybody, and no secret."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.forward.wires import pool_of, request
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import Wire, until
 from tests.support.upstream import OK, Upstream
+from tests.support.wires import pool_of, request
 
 
 @pytest.mark.parametrize("moment", ["in the body", "waiting", "in the answer"])

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.forward.wires import answered, pool_of, request, taken_apart
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import Wire, until
 from tests.support.upstream import OK, Upstream
+from tests.support.wires import answered, pool_of, request, taken_apart
 
 
 async def test_a_service_that_is_away_is_502(redis_url: str, tmp_path: Path) -> None:

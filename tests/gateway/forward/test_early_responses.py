@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lockgate.forward.health import FAILURES
-from tests.gateway.forward.wires import MIB, pool_of, request
 from tests.support.node import Node
 from tests.support.upstream import Upstream
+from tests.support.wires import MIB, pool_of, request
 
 ANSWER = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno\n"
 UPLOAD = request("POST", f"Content-Length: {8 * MIB}\r\n")

@@ -11,7 +11,13 @@ from redis.asyncio import Redis
 
 from lockgate.keys import keyring
 from lockgate.keys.store import KeyStore
-from tests.gateway.forward.sockets import (
+from tests.gateway.forward.test_streams_end import EVENT, EVENTS, event, streaming
+from tests.gateway.forward.websocket.test_socket import ACCEPTED
+from tests.gateway.forward.websocket.test_socket_end import renewal
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
+from tests.support.node import Node
+from tests.support.sockets import (
     SocketService,
     closed,
     handshake,
@@ -20,12 +26,6 @@ from tests.gateway.forward.sockets import (
     socket_service,
     socket_settings,
 )
-from tests.gateway.forward.test_streams_end import EVENT, EVENTS, event, streaming
-from tests.gateway.forward.test_websocket import ACCEPTED
-from tests.gateway.forward.test_websocket_end import renewal
-from tests.support import node as nodes
-from tests.support import upstream as upstreams
-from tests.support.node import Node
 from tests.support.tokens import Tokens
 
 CUT = (4403, "token revoked")

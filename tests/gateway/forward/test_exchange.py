@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.forward.wires import answered, pool_of, request, taken_apart
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import until
 from tests.support.upstream import OK, Upstream
+from tests.support.wires import answered, pool_of, request, taken_apart
 
 
 async def test_an_answer_of_known_length_is_relayed(gateway: Node, service: Upstream) -> None:

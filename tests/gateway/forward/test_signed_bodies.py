@@ -11,9 +11,9 @@ import pytest
 
 from lockgate_trust import Body, IdentityMiddleware, Refused, SignatureRefused, Verified, verify
 from lockgate_trust.asgi import Receive, Scope, Send
-from tests.services.rig import served
 from tests.support import node as nodes
 from tests.support.node import HOST, Node
+from tests.support.peers import served
 from tests.support.raw import Message, Wire
 from tests.support.upstream import OK, Upstream
 

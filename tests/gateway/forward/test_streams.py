@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.forward.wires import MIB, pool_of, request
 from tests.support import node as nodes
 from tests.support.node import Node
 from tests.support.raw import until
 from tests.support.upstream import OK, Upstream
+from tests.support.wires import MIB, pool_of, request
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 150_000, 1_000_000])

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from tests.gateway.forward.wires import pool_of, request
 from tests.support.node import Node
 from tests.support.upstream import OK, Upstream
+from tests.support.wires import pool_of, request
 
 _OWN = re.compile(rb"X-Request-Id: [0-9a-f]{32}\r\n|Date: [^\r]*\r\n")
 

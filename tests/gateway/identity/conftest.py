@@ -6,8 +6,8 @@ import pytest
 
 from lockgate.keys import keyring
 from lockgate.keys.keyring import KeyRing, PrivateKey
-from tests.gateway.identity.rig import Gate, Signer, generate, write_ring
 from tests.support.clock import ManualClock
+from tests.support.signers import Gate, Signer, generate, write_ring
 
 ALGORITHMS = ("EdDSA", "ES256", "RS256")
 

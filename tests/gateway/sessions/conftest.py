@@ -9,8 +9,8 @@ import pytest_asyncio
 from lockgate.settings import TokenSettings
 from lockgate.stores.redis import connect
 from lockgate_common.redis.client import RedisClient
-from tests.gateway.sessions.rig import Node
 from tests.support.clock import ManualClock
+from tests.support.session_node import Node
 
 
 @pytest.fixture(params=["redis_url", "cluster_url"])

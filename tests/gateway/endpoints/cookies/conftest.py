@@ -9,9 +9,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.gateway.endpoints.cookies.pages import SERVER, Page
 from tests.support import node as nodes
 from tests.support.node import Node
+from tests.support.pages import SERVER, Page
 from tests.support.upstream import Upstream
 
 

@@ -16,10 +16,10 @@ from lockgate.errors import ConfigurationError
 from lockgate.identity.session_cookie import CookieCodec
 from lockgate.keys import keyring
 from lockgate.stores.layout import UserKeys
-from tests.gateway.endpoints.cookies.pages import EVIL, LISTED, NAME, SERVER, Page, forwarded
-from tests.gateway.endpoints.rig import CREDENTIALS, Caller, problem
 from tests.support import node as nodes
 from tests.support.node import Node
+from tests.support.pages import EVIL, LISTED, NAME, SERVER, Page, forwarded
+from tests.support.shop_rig import CREDENTIALS, Caller, problem
 from tests.support.upstream import Upstream
 
 ALICE = UserKeys.of("id-alice")

@@ -9,10 +9,10 @@ from redis.asyncio import Redis
 
 from lockgate.keys.store import KeyStore
 from lockgate.stores.layout import UserKeys
-from tests.gateway.endpoints.cookies.pages import EVIL, NAME, Page, account_reads
-from tests.gateway.endpoints.rig import CREDENTIALS, PASSWORD, Caller, Users, problem
 from tests.support.node import Node
+from tests.support.pages import EVIL, NAME, Page, account_reads
 from tests.support.raw import WITHIN_S, until
+from tests.support.shop_rig import CREDENTIALS, PASSWORD, Caller, Users, problem
 from tests.support.store import time_passes_at
 from tests.support.upstream import Upstream
 

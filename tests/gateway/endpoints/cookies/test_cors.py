@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from lockgate.policy.origins import EXPOSED
-from tests.gateway.endpoints.cookies.pages import EVIL, LISTED, SHOP, Page, forwarded
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
+from tests.support.pages import EVIL, LISTED, SHOP, Page, forwarded
 from tests.support.raw import Message
 from tests.support.upstream import Upstream
 

@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from tests.gateway.endpoints.cookies.pages import EVIL, LISTED, SERVER, SHOP, Page
-from tests.gateway.forward.sockets import HANDSHAKE, PATH, SocketService, closed, socket_service, socket_settings
 from tests.support import node as nodes
 from tests.support.node import HOST, Node
+from tests.support.pages import EVIL, LISTED, SERVER, SHOP, Page
 from tests.support.raw import WITHIN_S
+from tests.support.sockets import HANDSHAKE, PATH, SocketService, closed, socket_service, socket_settings
 from tests.support.upstream import Upstream
 
 OWN_ORIGIN = "http://127.0.0.1:8080"

@@ -14,9 +14,9 @@ from lockgate.sessions.session_store import MAX_REPEATS, Outcome
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import ENDED_CHANNEL, UserKeys, ended_life_ms
 from lockgate_common.redis.client import RedisClient
-from tests.gateway.sessions.rig import CLIENT, Node, Pair, paired
 from tests.support.clock import ManualClock
 from tests.support.raw import WITHIN_S
+from tests.support.session_node import CLIENT, Node, Pair, paired
 from tests.support.store import time_passes_at
 
 

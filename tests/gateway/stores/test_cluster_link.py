@@ -17,7 +17,7 @@ from lockgate.stores.layout import UserKeys, rate_key
 from lockgate.stores.link import AWAY
 from lockgate.stores.redis import connect
 from lockgate_common.redis.client import RedisClient
-from tests.gateway.admission.rig import WITHIN_S, claims, gate, opened, reason, together
+from tests.support.admission import WITHIN_S, claims, gate, opened, reason, together
 from tests.support.clock import ManualClock
 from tests.support.redis_groups import Cluster, Server, slot_of
 

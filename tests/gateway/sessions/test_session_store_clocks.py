@@ -14,9 +14,9 @@ from lockgate.identity.model import VerifiedClaims
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import UserKeys
 from lockgate_common.redis.client import RedisClient
-from tests.gateway.sessions.rig import Node, Pair, paired
 from tests.support.clock import ManualClock
 from tests.support.raw import WITHIN_S
+from tests.support.session_node import Node, Pair, paired
 
 DAY_S = 86_400
 OFF = (9, -9)

@@ -13,7 +13,11 @@ from websockets.typing import Origin, Subprotocol
 
 from lockgate_trust import Verified
 from tests.gateway.edge.test_headers import RESERVED, SPELLINGS
-from tests.gateway.forward.sockets import (
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
+from tests.support.node import Node
+from tests.support.raw import WITHIN_S
+from tests.support.sockets import (
     ORIGIN,
     PATH,
     SocketService,
@@ -24,10 +28,6 @@ from tests.gateway.forward.sockets import (
     socket_settings,
     verified,
 )
-from tests.support import node as nodes
-from tests.support import upstream as upstreams
-from tests.support.node import Node
-from tests.support.raw import WITHIN_S
 
 SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 ACCEPT = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"

@@ -10,11 +10,11 @@ import pytest
 import pytest_asyncio
 
 from lockgate.forward.websocket.denial import MAX_BODY_BYTES
-from tests.gateway.forward.sockets import handshake, socket_settings
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import Message, Wire, until
+from tests.support.sockets import handshake, socket_settings
 from tests.support.upstream import Upstream
 
 PROBLEM = b'{"type":"about:blank","status":429,"code":"too_many_streams"}'

@@ -13,7 +13,7 @@ from lockgate.cli.devstack import redis_server
 from lockgate.cli.process import environment
 from lockgate.cli.supervisor import Supervisor
 from lockgate.errors import ConfigurationError
-from tests.gateway.cli.processes import WITHIN_S, Ending, started
+from tests.support.commands import WITHIN_S, Ending, started
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -111,7 +111,7 @@ def test_without_any_server_the_start_says_what_to_do(tmp_path: Path, monkeypatc
 
 @pytest.mark.fault
 async def test_it_dies_with_its_parent(tmp_path: Path) -> None:
-    with started("tests.gateway.cli.supervised", "redis", str(tmp_path)) as parent:
+    with started("tests.support.supervised", "redis", str(tmp_path)) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "ready\n"
         async with Redis.from_url(redis_server.url(tmp_path / "redis.sock")) as client:

@@ -13,7 +13,12 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from lockgate.stores.layout import UserKeys
-from tests.gateway.forward.sockets import (
+from tests.gateway.forward.websocket.test_socket import ACCEPTED
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
+from tests.support.clock import ManualClock
+from tests.support.node import Node
+from tests.support.sockets import (
     PATH,
     SocketService,
     closed,
@@ -24,11 +29,6 @@ from tests.gateway.forward.sockets import (
     socket_service,
     socket_settings,
 )
-from tests.gateway.forward.test_websocket import ACCEPTED
-from tests.support import node as nodes
-from tests.support import upstream as upstreams
-from tests.support.clock import ManualClock
-from tests.support.node import Node
 
 LIFE_S, LEEWAY_S = 300, 10
 START = int(ManualClock().now())

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.gateway.endpoints.rig import CREDENTIALS
 from tests.support.node import HOST, Node, Process
 from tests.support.raw import Message
+from tests.support.shop_rig import CREDENTIALS
 from tests.support.upstream import Upstream
 
 NAME: Final = "__Host-lockgate"

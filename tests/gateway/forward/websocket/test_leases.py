@@ -15,7 +15,11 @@ from websockets.exceptions import InvalidStatus
 
 from lockgate.forward.websocket.leases import RENEW_S
 from lockgate.stores.layout import SOCKET_LEASE_MS, UserKeys
-from tests.gateway.forward.sockets import (
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
+from tests.support.node import Node
+from tests.support.raw import WITHIN_S, until
+from tests.support.sockets import (
     SocketService,
     handshake,
     opened,
@@ -23,10 +27,6 @@ from tests.gateway.forward.sockets import (
     socket_service,
     socket_settings,
 )
-from tests.support import node as nodes
-from tests.support import upstream as upstreams
-from tests.support.node import Node
-from tests.support.raw import WITHIN_S, until
 
 KEY: Final = UserKeys.of("carol").sockets
 PER_USER: Final = 3

@@ -19,8 +19,8 @@ from lockgate.keys.states import Did, State, active
 from lockgate.keys.store import Group, KeyStore
 from lockgate.settings import Settings
 from lockgate_trust import LinkKeys
-from tests.gateway.identity.rig import pem, write_private
 from tests.support.clock import ManualClock
+from tests.support.signers import pem, write_private
 
 NOW = ManualClock().now()
 PUBLISH_S = 300

@@ -8,7 +8,7 @@ import pytest
 
 from lockgate.cli.devstack import data_folder
 from lockgate.errors import ConfigurationError
-from tests.gateway.cli.processes import WITHIN_S
+from tests.support.commands import WITHIN_S
 
 if TYPE_CHECKING:
     from pathlib import Path

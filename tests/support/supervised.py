@@ -1,6 +1,6 @@
 """A process that supervises children, for tests to kill.
 
-`python -m tests.gateway.cli.supervised idle 2` runs two children that print their pids and wait;
+`python -m tests.support.supervised idle 2` runs two children that print their pids and wait;
 `… nested 2` runs itself as the one child, which does that; `… redis FOLDER` runs a Redis and prints its address.
 """
 
@@ -27,7 +27,7 @@ def _children(kind: str, argument: str) -> list[Child]:
     if kind == "redis":
         return [redis_server.server(Path(argument), Path(argument) / "redis.sock", env=env, log=Path(argument) / "log")]
     if kind == "nested":
-        argv = python_module("tests.gateway.cli.supervised", "idle", argument)
+        argv = python_module("tests.support.supervised", "idle", argument)
         return [Child("nested", argv, env, always)]
     argv = (sys.executable, "-c", IDLE)
     return [Child(f"idle-{number}", argv, env, always) for number in range(int(argument))]

@@ -31,8 +31,8 @@ from lockgate.keys.keyring import KeyRing, VerificationKey
 from lockgate.sessions.refresh_token import RefreshClaim
 from lockgate.sessions.session_store import MAX_REPEATS, Outcome
 from lockgate.settings import TokenSettings
-from tests.gateway.sessions.rig import Node, Pair, paired
 from tests.support.clock import ManualClock
+from tests.support.session_node import Node, Pair, paired
 from tests.support.store import time_passes_at
 
 USERS = ("alice", "bob")

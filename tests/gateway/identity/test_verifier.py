@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from lockgate.errors import Reason, Refusal
 from lockgate.keys.keyring import KeyRing, PrivateKey
 from lockgate.stores.layout import admission_keys
-from tests.gateway.identity.rig import Gate, Signer, accepted, generate
 from tests.support.clock import ManualClock
+from tests.support.signers import Gate, Signer, accepted, generate
 from tests.support.tokens import ABSENT, base64url, encoded
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551

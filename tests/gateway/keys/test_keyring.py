@@ -17,7 +17,7 @@ from lockgate.errors import ConfigurationError
 from lockgate.keys import keyring
 from lockgate.keys.jwks import jwks
 from lockgate.keys.keyring import KeyRing, PrivateKey
-from tests.gateway.identity.rig import generate, pem, write_private, write_ring
+from tests.support.signers import generate, pem, write_private, write_ring
 
 ROOT = Path(__file__).parents[3]
 

@@ -15,10 +15,10 @@ from lockgate.keys.changes import KeyChange
 from lockgate.keys.store import KeyStore
 from lockgate.settings import Settings
 from lockgate.stores.trail import AuditTrail
-from tests.gateway.identity.rig import write_private
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
 from tests.support.node import Node
+from tests.support.signers import write_private
 
 NOW = ManualClock().now()
 PUBLISH_S = 300

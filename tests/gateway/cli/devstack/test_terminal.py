@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lockgate.cli.devstack.terminal import Terminal
-from tests.gateway.cli.processes import ROOT, WITHIN_S
+from tests.support.commands import ROOT, WITHIN_S
 
 ADDRESS = "http://127.0.0.1:8080"
 

@@ -21,8 +21,8 @@ from jwt.exceptions import PyJWTError
 
 from lockgate.errors import Reason, Refusal
 from lockgate.keys.keyring import KeyRing, SigningKey, VerificationKey, algorithm_of
-from tests.gateway.identity.rig import Gate, generate
 from tests.support.clock import ManualClock
+from tests.support.signers import Gate, generate
 
 FOLDER: Final = Path(os.environ.get("WYCHEPROOF", Path(__file__).parents[4] / "shared" / "wycheproof")).resolve()
 ANOTHER_ALGORITHM: Final = "R-01: only EdDSA, ES256 and RS256 are allowed"

@@ -18,7 +18,7 @@ from redis.asyncio.connection import AbstractConnection, Connection, SSLConnecti
 
 from lockgate.stores.link import RedisLink
 from lockgate.stores.links import StoreLink
-from tests.gateway.admission.rig import WITHIN_S, opened
+from tests.support.admission import WITHIN_S, opened
 from tests.support.raw import POLL_S, until
 
 MGET = (b"MGET", b"a", b"b")

@@ -14,7 +14,11 @@ from redis.asyncio import Redis
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.gateway.forward.sockets import (
+from tests.support import node as nodes
+from tests.support import upstream as upstreams
+from tests.support.node import Node
+from tests.support.raw import Wire, until
+from tests.support.sockets import (
     SocketService,
     closed,
     handshake,
@@ -23,10 +27,6 @@ from tests.gateway.forward.sockets import (
     socket_service,
     socket_settings,
 )
-from tests.support import node as nodes
-from tests.support import upstream as upstreams
-from tests.support.node import Node
-from tests.support.raw import Wire, until
 
 LIMIT = 64 * 1024
 ACCEPTED = (

@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from lockgate.stores.links import StoreLink
-from tests.gateway.admission.rig import WITHIN_S, opened
+from tests.support.admission import WITHIN_S, opened
 
 TIMEOUT_S = 0.4
 PING = (b"PING",)

@@ -19,11 +19,11 @@ from lockgate.keys.keyring import KeyRing
 from lockgate.keys.store import KeyStore
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens
 from lockgate_trust import Refused, SignatureRefused, Verified, verify
-from tests.gateway.identity.rig import write_private
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
 from tests.support.node import Node
 from tests.support.raw import WITHIN_S
+from tests.support.signers import write_private
 from tests.support.tokens import Tokens
 from tests.support.upstream import Upstream
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from itertools import count, cycle
 from typing import Final
 
-from tests.faults.history import Did, Op, violations
-from tests.gateway.endpoints.rig import PASSWORD
+from tests.support.history import Did, Op, violations
 from tests.support.node import HOST, Process
 from tests.support.raw import Message, Wire
 from tests.support.redis_groups import GATEWAY, REPLICA, WATCHER, SentinelGroup, Server, cut_off, stopped
+from tests.support.shop_rig import PASSWORD
 
 AFTER_S: Final = 2.0
 """How long after each switch ends count that must not be believed too early."""

@@ -10,7 +10,7 @@ from lockgate.sessions.session_store import Outcome
 from lockgate.settings import TokenSettings
 from lockgate.stores.layout import ENDED_CHANNEL, UserKeys
 from lockgate_common.redis.client import RedisClient, subscribe
-from tests.gateway.sessions.rig import Node, Pair, paired
+from tests.support.session_node import Node, Pair, paired
 from tests.support.store import time_passes_at
 
 MOST = 3
