@@ -24,6 +24,7 @@ from lockgate.stores.layout import UserKeys
 from lockgate_trust import IdentityMiddleware, LinkKeys, caller_of
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
+from tests.support.fronts import free_port
 from tests.support.node import ROOT, Node
 from tests.support.raw import POLL_S, WITHIN_S, Message, Wire
 
@@ -100,12 +101,6 @@ async def served(service: GuardedService, keys: LinkKeys, clock: ManualClock) ->
         finally:
             server.should_exit = True
             await task
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 async def listening(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from lockgate_shop.products.demo import product_id
-from tests.services.test_orders import ALICE
-from tests.services.test_processes import running
 from tests.support.node import redis as running_redis
 from tests.support.peers import Links, Peer
+from tests.support.service_processes import running
+from tests.support.shop_calls import ALICE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -25,10 +25,9 @@ import pytest_asyncio
 from lockgate.cli import addresses
 from lockgate.clock import SystemClock
 from lockgate.keys import keyring
-from tests.gateway.cli.test_serve import heard
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
-from tests.support.commands import CONFIG, started
+from tests.support.commands import CONFIG, heard, started
 from tests.support.node import HOST
 from tests.support.raw import Message, Wire
 from tests.support.tokens import Tokens

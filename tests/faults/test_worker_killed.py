@@ -19,11 +19,11 @@ import httpx
 import pytest
 
 from lockgate_shop.products.demo import product_id
-from tests.services.test_orders import ALICE
-from tests.services.test_processes import environment, running
 from tests.support.node import redis as running_redis
 from tests.support.peers import Links, Peer, closed_port
 from tests.support.s3 import bucket_in
+from tests.support.service_processes import environment, running
+from tests.support.shop_calls import ALICE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

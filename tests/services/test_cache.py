@@ -12,9 +12,8 @@ from redis.asyncio import Redis
 from lockgate_shop.kit.data.cache import LIFE_S, Cache
 from lockgate_shop.kit.errors import ConfigurationError, StoreUnavailableError
 from lockgate_shop.products.app import create_app
-from tests.services.test_products import ADMIN, added
-from tests.services.test_reservations import reserve
 from tests.support.peers import Clock, Peer, Who, opened
+from tests.support.shop_calls import ADMIN, added, reserve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

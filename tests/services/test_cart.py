@@ -12,9 +12,8 @@ from redis.asyncio import Redis
 from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.app import create_app as create_orders
 from lockgate_shop.orders.carts import LIFE_S, MAX_LINES, MAX_QUANTITY, Cart
-from tests.services.test_orders import ALICE, BOB
-from tests.services.test_products import added
 from tests.support.peers import Peer, Who, closed_port, opened, problem
+from tests.support.shop_calls import ALICE, BOB, added
 
 if TYPE_CHECKING:
     import httpx

@@ -17,10 +17,8 @@ from lockgate_shop.orders.app import create_app as create_orders
 from lockgate_shop.orders.checkout import KEY_LIFE, LEASE, Purchase
 from lockgate_shop.orders.checkout_store import CheckoutStore
 from lockgate_shop.orders.models import Checkout, Order, Release
-from tests.services.test_orders import ALICE, BOB, basket, orders_of, placed
-from tests.services.test_products import added
-from tests.services.test_reservations import reserve, stock_of
 from tests.support.peers import Clock, Links, Peer, Who, caller, closed_port, opened, problem
+from tests.support.shop_calls import ALICE, BOB, added, basket, orders_of, placed, reserve, stock_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

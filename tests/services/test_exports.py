@@ -20,9 +20,8 @@ from lockgate_shop.orders.exports import (
     MOST_UNFINISHED,
     Exports,
 )
-from tests.services.test_orders import ALICE, BOB, placed
-from tests.services.test_products import added
 from tests.support.peers import Peer, Who, closed_port, opened, problem
+from tests.support.shop_calls import ALICE, BOB, added, placed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,9 +16,9 @@ from lockgate_shop.kit.problem import LINK_REFUSED, NOT_FOUND
 from lockgate_shop.users.app import create_app as create_users
 from lockgate_shop.users.settings import UsersSettings
 from lockgate_trust import Body, LiveLinkKeys, signed_headers
-from tests.services.test_users import CAROL, count
 from tests.support.charsets import NOT_UTF_8, UTF_8
 from tests.support.peers import Clock, Peer, Who, opened, problem, served
+from tests.support.shop_calls import CAROL, count
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import httpx
 
-from tests.services.test_orders import ALICE, placed
-from tests.services.test_products import added
-from tests.services.test_users import registered
 from tests.support.peers import Clock, Links, Peer, Who, problem
+from tests.support.shop_calls import ALICE, added, placed, registered
 
 
 async def asked_alike(peer: Peer, path: str, who: Who) -> None:

@@ -8,8 +8,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.services.test_products import ADMIN, READER, added
 from tests.support.peers import NOBODY, Peer, Who, problem
+from tests.support.shop_calls import ADMIN, READER, added
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

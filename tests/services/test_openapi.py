@@ -29,10 +29,10 @@ from lockgate_shop.users.app import create_app as create_users
 from lockgate_shop.users.settings import UsersSettings
 from lockgate_trust import LinkKey, signed_headers, token_headers
 from lockgate_trust.headers import SIGNATURE
-from tests.services.test_products import KETTLE
 from tests.support.openapi import checks, operations, try_out
 from tests.support.peers import Links, Peer, Who, problem
 from tests.support.s3 import S3Settings, nanio
+from tests.support.shop_calls import KETTLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,9 +16,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from lockgate_shop.kit.data.events import KEPT, MAX_OF_USER, Feed
 from lockgate_shop.orders.app import create_app as create_orders
-from tests.services.test_orders import ALICE, BOB, placed
-from tests.services.test_products import added
 from tests.support.peers import NOBODY, Clock, Links, Peer, Who, closed_port, opened, problem, served
+from tests.support.shop_calls import ALICE, BOB, added, placed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,33 +8,12 @@ import pytest
 
 from lockgate_shop.orders.app import create_app as create_orders
 from lockgate_shop.orders.models import INITIAL, NEXT, Status
-from tests.services.test_products import ADMIN, added
-from tests.services.test_reservations import stock_of
-from tests.support.peers import Peer, Who, closed_port, opened, problem
+from tests.support.peers import Peer, closed_port, opened, problem
+from tests.support.shop_calls import ADMIN, ALICE, BOB, added, basket, orders_of, placed, stock_of
 
 if TYPE_CHECKING:
     from lockgate_shop.orders.settings import OrdersSettings
     from tests.support.peers import Clock, Links
-
-ALICE = Who("alice-id", scopes=frozenset({"orders:read", "orders:write"}))
-BOB = Who("bob-id", scopes=frozenset({"orders:read", "orders:write"}))
-
-
-def basket(*wanted: tuple[dict[str, Any], int]) -> dict[str, Any]:
-    return {"items": [{"product_id": product["id"], "quantity": quantity} for product, quantity in wanted]}
-
-
-async def placed(orders: Peer, *wanted: tuple[dict[str, Any], int], who: Who = ALICE) -> dict[str, Any]:
-    answer = await orders.call("POST", "/orders", basket(*wanted), who=who)
-    assert answer.status_code == 201, answer.text
-    members: dict[str, Any] = answer.json()
-    assert answer.headers["location"] == f"/orders/{members['id']}"
-    return members
-
-
-async def orders_of(orders: Peer, who: Who, query: str = "") -> dict[str, Any]:
-    members: dict[str, Any] = (await orders.call("GET", "/orders", who=who, query=query)).json()
-    return members
 
 
 async def test_an_order_takes_the_stock_and_keeps_the_price_of_the_moment(orders: Peer, products: Peer) -> None:

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.services.test_users import registered
 from tests.support.peers import Peer, Who, problem
+from tests.support.shop_calls import registered
 
 if TYPE_CHECKING:
     from tests.support.peers import Clock

@@ -11,8 +11,8 @@ import pytest
 
 from lockgate_shop.users.app import create_app
 from lockgate_shop.users.settings import UsersSettings
-from tests.services.test_users import registered
 from tests.support.peers import Peer, Who, opened, problem
+from tests.support.shop_calls import registered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

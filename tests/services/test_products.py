@@ -1,35 +1,18 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
 from lockgate_shop.products import demo
 from tests.support.peers import NOBODY, Peer, Who, problem
+from tests.support.shop_calls import ADMIN, KETTLE, READER, added, listed
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from tests.support.peers import Clock
-
-ADMIN = Who("admin-id", scopes=frozenset({"products:write"}))
-READER = Who("reader-id", scopes=frozenset({"products:read", "orders:write"}))
-KETTLE = {"name": "Kettle", "description": "Whistles.", "price": {"amount": 2500, "currency": "EUR"}, "stock": 3}
-
-
-async def added(products: Peer, **fields: object) -> dict[str, Any]:
-    answer = await products.call("POST", "/products", {**KETTLE, **fields}, who=ADMIN)
-    assert answer.status_code == 201, answer.text
-    members: dict[str, Any] = answer.json()
-    return members
-
-
-async def listed(products: Peer, query: str = "") -> dict[str, Any]:
-    answer = await products.call("GET", "/products", query=query)
-    assert answer.status_code == 200, answer.text
-    members: dict[str, Any] = answer.json()
-    return members
 
 
 async def test_an_added_product_can_be_read_by_everybody(products: Peer) -> None:

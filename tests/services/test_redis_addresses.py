@@ -16,8 +16,8 @@ from lockgate_shop.kit.data.redis import connect, store_errors
 from lockgate_shop.kit.errors import StoreUnavailableError
 from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.carts import Carts
-from tests.services.test_redis_groups import WITHIN_S, do_one_job
 from tests.support.certificate import make_certificate
+from tests.support.job_calls import WITHIN_S, do_one_job
 from tests.support.redis_server import running, users_of_guide
 
 if TYPE_CHECKING:

@@ -14,11 +14,12 @@ from redis.asyncio import Redis
 from lockgate_common.errors import UnconfirmedError
 from lockgate_shop.kit.data.cache import Cache
 from lockgate_shop.kit.data.events import Feed
-from lockgate_shop.kit.data.jobs import Queue, worker
+from lockgate_shop.kit.data.jobs import worker
 from lockgate_shop.kit.data.redis import connect
 from lockgate_shop.kit.errors import StoreUnavailableError
 from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.carts import Cart, Carts
+from tests.support.job_calls import WITHIN_S, do_one_job
 from tests.support.redis_groups import MASTER, named_by, sentinel_group, stopped, until
 from tests.support.redis_server import running
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).parents[2]
-WITHIN_S = 20
 USERS = ("ann", "ben", "cem", "dee")
 
 
@@ -76,21 +75,6 @@ async def test_a_cache_fills_and_forgets(redis_cluster: Cluster) -> None:
         await cache.read(key, load)
         assert loaded.count(key) == 2
     await cache.close()
-
-
-async def do_one_job(url: str, queue: str = "jobs") -> None:
-    """Put a job, and have a worker, which is a process of its own, do it."""
-    job_id = uuid4()
-    await Queue(url, queue).put("job", job_id)
-    argv = (sys.executable, "-m", "tests.services.test_redis_groups", url, queue)
-    process = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(WITHIN_S):
-            assert await process.stdout.readline() == f"{job_id}\n".encode()
-    finally:
-        process.kill()
-        await process.communicate()
 
 
 async def test_a_job_is_done_by_a_queue_in_a_cluster(redis_cluster: Cluster) -> None:

@@ -13,8 +13,8 @@ from lockgate_shop.kit.data.database import Database
 from lockgate_shop.kit.settings import ServiceSettings
 from lockgate_shop.products.app import create_app
 from lockgate_shop.products.settings import ProductsSettings
-from tests.services.test_products import ADMIN, added
 from tests.support.peers import NOBODY, Peer, Who, closed_port, opened
+from tests.support.shop_calls import ADMIN, added
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,30 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
-from tests.services.test_products import ADMIN, KETTLE, added
 from tests.support.peers import Peer, Who, problem
+from tests.support.shop_calls import ADMIN, KETTLE, USER, added, reserve, stock_of
 
 if TYPE_CHECKING:
-    import httpx
-
     from tests.support.peers import Clock, Links
-
-USER = Who("user-id")
-
-
-async def stock_of(products: Peer, product: dict[str, Any]) -> int:
-    stock: int = (await products.call("GET", f"/products/{product['id']}")).json()["stock"]
-    return stock
-
-
-async def reserve(buyer: Peer, reservation: str, *wanted: tuple[dict[str, Any], int]) -> httpx.Response:
-    items = [{"product_id": product["id"], "quantity": quantity} for product, quantity in wanted]
-    return await buyer.call("POST", "/internal/reservations", {"reservation_id": reservation, "items": items}, who=USER)
 
 
 async def test_a_reservation_takes_stock_and_tells_the_price(products: Peer, buyer: Peer) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.services.test_products import ADMIN, added, listed
 from tests.support.peers import Peer, Who, problem
+from tests.support.shop_calls import ADMIN, added, listed
 
 USER = Who("user-id", scopes=frozenset({"orders:write"}))
 

@@ -5,36 +5,17 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 
 from lockgate_shop.users import demo
 from lockgate_shop.users.models import Account
 from tests.support.peers import Peer, Who, problem
+from tests.support.shop_calls import CAROL, count, database_of, registered
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from lockgate_shop.kit.data.database import Database
     from tests.support.peers import Clock, Links
-
-CAROL = {"username": "carol", "password": "a-long-enough-one"}
-
-
-def database_of(app: FastAPI) -> Database:
-    database: Database = app.state.database
-    return database
-
-
-async def registered(users: Peer, **fields: str) -> dict[str, Any]:
-    answer = await users.call("POST", "/users/register", {**CAROL, **fields})
-    assert answer.status_code == 201, answer.text
-    members: dict[str, Any] = answer.json()
-    return members
-
-
-async def count(app: FastAPI) -> int:
-    async with database_of(app).read() as session:
-        return await session.scalar(select(func.count()).select_from(Account)) or 0
 
 
 async def set_column(app: FastAPI, username: str, column: str, value: str) -> None:

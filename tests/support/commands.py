@@ -102,3 +102,15 @@ class Ending:
         for descriptor in self._descriptors:
             os.close(descriptor)
         return survivors
+
+
+def heard(supervisor: subprocess.Popen[str], *texts: str) -> list[str]:
+    """Read what it says until all of it has been said; the lines up to there."""
+    missing, lines = set(texts), []
+    assert supervisor.stderr is not None
+    while missing:
+        line = supervisor.stderr.readline()
+        assert line, f"it ended without a word about {missing}"
+        lines.append(line)
+        missing -= {text for text in missing if text in line}
+    return lines

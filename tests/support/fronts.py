@@ -7,6 +7,7 @@ import contextlib
 import csv
 import os
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,6 @@ from typing import Final
 import httpx
 import pytest
 
-from tests.e2e.test_front_proxies import free_port
 from tests.support.raw import POLL_S, WITHIN_S
 
 _SBIN: Final = "/usr/sbin:/usr/local/sbin"
@@ -102,3 +102,9 @@ async def _answering(url: str) -> str:
                 writer.close()
                 return url
             await asyncio.sleep(POLL_S)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lockgate_trust import IDENTITY_HEADERS
 from tests.support.node import Node
 from tests.support.raw import Message
 from tests.support.upstream import Upstream
@@ -39,3 +40,23 @@ async def served(node: Node, upstream: Upstream, raw: bytes) -> Message:
     client.close()
     (request,) = upstream.requests
     return request
+
+
+RESERVED = (*IDENTITY_HEADERS, "signature", "signature-input", "content-digest")
+
+
+# Ways to write a name that some reader behind the gateway may take for the reserved one.
+SPELLINGS = {
+    "as it is": lambda name: name,
+    "upper case": str.upper,
+    "mixed case": str.title,
+    "doubled dashes": lambda name: name.replace("-", "--"),
+    "leading dash": lambda name: f"-{name}",
+    "no dashes": lambda name: name.replace("-", ""),
+    "trailing dash": lambda name: f"{name}-",
+    "underscores": lambda name: name.replace("-", "_"),
+    "dots": lambda name: name.replace("-", "."),
+    "one underscore": lambda name: name.replace("-", "_", 1),
+    "other separators": lambda name: name.replace("-", "+"),
+    "other separators, mixed": lambda name: name.replace("-", "~'-"),
+}

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from lockgate.clock import Clock
-from lockgate.errors import Refusal
+from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.model import VerifiedClaims
 from lockgate.identity.verifier import AccessTokenRules, Verifier
@@ -157,3 +157,11 @@ def accepted(outcome: VerifiedClaims | Refusal) -> VerifiedClaims:
 
 def _changed(members: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**members, **changes}.items() if value is not ABSENT}
+
+
+def refused(outcome: object, *reasons: Reason) -> None:
+    """A refusal for one of the reasons; of no reason but `exp` alone is a client told more than `invalid_token`."""
+    assert isinstance(outcome, Refusal), outcome
+    assert outcome.reason in reasons, outcome
+    assert outcome.reason.status == 401
+    assert outcome.reason.code == ("token_expired" if outcome.reason is Reason.TOKEN_EXPIRED else "invalid_token")

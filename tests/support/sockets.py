@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,3 +176,14 @@ def handshake(path: str = PATH, method: str = "GET", **changes: str | None) -> s
     fields: dict[str, str | None] = {**HANDSHAKE, **{name.replace("_", "-"): value for name, value in changes.items()}}
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value is not None)
     return f"{method} {path} HTTP/1.1\r\n{lines}"
+
+
+ACCEPTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+"""To the key of every handshake here."""
+
+
+def renewal(token: str) -> str:
+    return json.dumps({"lockgate": "renew", "token": token}, separators=(",", ":"))

@@ -11,7 +11,7 @@ import pytest
 from lockgate_trust import Body, IdentityMiddleware, Refused, content_digest, known_caller
 from lockgate_trust.asgi import Message, Receive, Scope, Send
 from tests.support.links import IDENTITY, NOW, ORDERS_KEYS, Received, accepted, signed, signed_whatever
-from tests.trust.test_asgi_http import World
+from tests.support.trust_world import World
 
 OLD_NONCE = re.compile(r';nonce="[A-Za-z0-9_-]{8,64}";keyid=')
 TARGET, SOCKET = ("/orders/42", "page=2"), ("/orders/events", "page=2")

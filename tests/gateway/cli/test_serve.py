@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lockgate.cli import addresses
-from tests.support.commands import CONFIG, WITHIN_S, Ending, lockgate, started
+from tests.support.commands import CONFIG, WITHIN_S, Ending, heard, lockgate, started
 from tests.support.redis_server import running
 
 if TYPE_CHECKING:
@@ -41,18 +41,6 @@ def serving(
         said = heard(supervisor, "gateway-1: ready", "gateway-2: ready")
         assert not [line for line in said if "uvicorn" in line and "warning" in line]
         yield supervisor, workers_of(supervisor)
-
-
-def heard(supervisor: subprocess.Popen[str], *texts: str) -> list[str]:
-    """Read what it says until all of it has been said; the lines up to there."""
-    missing, lines = set(texts), []
-    assert supervisor.stderr is not None
-    while missing:
-        line = supervisor.stderr.readline()
-        assert line, f"it ended without a word about {missing}"
-        lines.append(line)
-        missing -= {text for text in missing if text in line}
-    return lines
 
 
 def workers_of(supervisor: subprocess.Popen[str]) -> set[int]:

@@ -6,29 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from lockgate_trust import IDENTITY_HEADERS, Verified, verify
+from lockgate_trust import Verified, verify
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
-from tests.support.rules import HOST, refused
+from tests.support.rules import HOST, RESERVED, SPELLINGS, refused
 from tests.support.upstream import Upstream
-
-RESERVED = (*IDENTITY_HEADERS, "signature", "signature-input", "content-digest")
-# Ways to write a name that some reader behind the gateway may take for the reserved one.
-SPELLINGS = {
-    "as it is": lambda name: name,
-    "upper case": str.upper,
-    "mixed case": str.title,
-    "doubled dashes": lambda name: name.replace("-", "--"),
-    "leading dash": lambda name: f"-{name}",
-    "no dashes": lambda name: name.replace("-", ""),
-    "trailing dash": lambda name: f"{name}-",
-    "underscores": lambda name: name.replace("-", "_"),
-    "dots": lambda name: name.replace("-", "."),
-    "one underscore": lambda name: name.replace("-", "_", 1),
-    "other separators": lambda name: name.replace("-", "+"),
-    "other separators, mixed": lambda name: name.replace("-", "~'-"),
-}
 
 
 @pytest.mark.parametrize("route", ["/open", "/maybe", "/profile"])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
 from redis.asyncio import Redis
 
 from tests.support import shop as shops
+from tests.support.administrators import ada, status
 from tests.support.raw import WITHIN_S
 from tests.support.shop import Shop, bearer, code
 
@@ -31,16 +31,6 @@ CALLS = [
     ("GET", "/admin/audit"),
     ("GET", "/admin/routes"),
 ]
-
-
-async def ada(shop: Shop) -> dict[str, str]:
-    """An administrator's credentials."""
-    return bearer(await shop.tokens("ada"))
-
-
-async def status(shop: Shop, tokens: dict[str, Any], http: httpx.AsyncClient | None = None) -> int:
-    """What an access token gets for an order."""
-    return (await (http or shop.http).get("/orders", headers=bearer(tokens))).status_code
 
 
 @pytest.mark.parametrize(("method", "path"), CALLS)

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from lockgate.keys import keyring
 from lockgate.stores.layout import KEYS_LOCK
-from tests.gateway.endpoints.test_admin import ada, status
+from tests.support.administrators import ada, status
 from tests.support.shop import Shop, code
 
 PUBLISH_S = 300

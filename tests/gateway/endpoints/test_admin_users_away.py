@@ -11,9 +11,9 @@ import pytest
 from redis.asyncio import Redis
 
 from lockgate.stores.layout import BLOCKED_LIFE_S, UserKeys
-from tests.gateway.endpoints.test_admin import ada, status
 from tests.support import shop as shops
 from tests.support import upstream as upstreams
+from tests.support.administrators import ada, status
 from tests.support.raw import WITHIN_S
 from tests.support.shop import Shop, bearer, code
 

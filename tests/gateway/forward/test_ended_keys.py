@@ -11,21 +11,21 @@ from redis.asyncio import Redis
 
 from lockgate.keys import keyring
 from lockgate.keys.store import KeyStore
-from tests.gateway.forward.test_streams_end import EVENT, EVENTS, event, streaming
-from tests.gateway.forward.websocket.test_socket import ACCEPTED
-from tests.gateway.forward.websocket.test_socket_end import renewal
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.sockets import (
+    ACCEPTED,
     SocketService,
     closed,
     handshake,
     opened,
     received,
+    renewal,
     socket_service,
     socket_settings,
 )
+from tests.support.streams import EVENT, EVENTS, event, streaming
 from tests.support.tokens import Tokens
 
 CUT = (4403, "token revoked")

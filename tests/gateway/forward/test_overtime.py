@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 
 from lockgate.settings import Settings
 from lockgate.stores.layout import ENDED_CHANNEL, UserKeys
-from tests.gateway.forward.test_streams_end import streaming
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import Wire, until
+from tests.support.streams import streaming
 from tests.support.upstream import Upstream
 
 FAST: Final = 500 * 60

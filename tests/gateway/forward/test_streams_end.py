@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,12 +13,9 @@ from lockgate.stores.layout import UserKeys
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
-from tests.support.raw import Wire, until
+from tests.support.raw import until
+from tests.support.streams import EVENT, EVENTS, event, streaming
 from tests.support.upstream import Upstream
-
-EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-DOWNLOAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\nContent-Length: 100\r\n\r\n"
-EVENT = b"9\r\ndata: 1\n\n\r\n"
 
 
 @pytest_asyncio.fixture
@@ -35,26 +31,7 @@ async def node(redis: Redis, redis_url: str, service: Upstream, tmp_path: Path) 
         yield running
 
 
-@contextlib.asynccontextmanager
-async def streaming(node: Node, service: Upstream, answer: bytes, **claims: object) -> AsyncIterator[tuple[Wire, Wire]]:
-    """A client in the middle of an answer, and the service that gives it."""
-    client = await node.connect()
-    try:
-        await client.send(f"GET /orders/feed HTTP/1.1\r\n{nodes.HOST}{node.tokens.bearer(**claims)}\r\n".encode())
-        at_service = await service.connection()
-        await at_service.message()
-        await at_service.send(answer)
-        assert b" 200 OK" in await client.exactly(len(b"HTTP/1.1 200 OK"))
-        yield client, at_service
-    finally:
-        client.close()
-
-
-async def event(client: Wire) -> None:
-    """Read up to the end of the next event."""
-    heard = b""
-    while not heard.endswith(EVENT):
-        heard += await client.exactly(1)
+DOWNLOAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\nContent-Length: 100\r\n\r\n"
 
 
 async def test_an_event_stream_ends_in_order_when_the_token_has_expired(node: Node, service: Upstream) -> None:

@@ -18,20 +18,12 @@ from lockgate.errors import Reason, Refusal
 from lockgate.keys.keyring import KeyRing, PrivateKey
 from lockgate.stores.layout import admission_keys
 from tests.support.clock import ManualClock
-from tests.support.signers import Gate, Signer, accepted, generate
+from tests.support.signers import Gate, Signer, accepted, generate, refused
 from tests.support.tokens import ABSENT, base64url, encoded
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 ED25519_ORDER = 2**252 + 27742317777372353535851937790883648493
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-
-
-def refused(outcome: object, *reasons: Reason) -> None:
-    """A refusal for one of the reasons; of no reason but `exp` alone is a client told more than `invalid_token`."""
-    assert isinstance(outcome, Refusal), outcome
-    assert outcome.reason in reasons, outcome
-    assert outcome.reason.status == 401
-    assert outcome.reason.code == ("token_expired" if outcome.reason is Reason.TOKEN_EXPIRED else "invalid_token")
 
 
 def test_a_token_of_each_kind_of_key_is_believed(gate: Gate, each_signer: Signer) -> None:

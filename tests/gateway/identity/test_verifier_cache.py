@@ -16,9 +16,8 @@ from lockgate.keys import keyring
 from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing, PrivateKey
 from lockgate.stores.layout import admission_keys
-from tests.gateway.identity.test_verifier import refused
 from tests.support.clock import ManualClock
-from tests.support.signers import LEEWAY_S, LIFE_S, RULES, Gate, Signer, accepted, generate, write_ring
+from tests.support.signers import LEEWAY_S, LIFE_S, RULES, Gate, Signer, accepted, generate, refused, write_ring
 
 
 def test_a_remembered_token_is_the_same_claims(gate: Gate, signer: Signer) -> None:

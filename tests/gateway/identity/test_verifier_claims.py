@@ -11,9 +11,8 @@ from lockgate.identity.verifier import MAX_TEXT, AccessTokenRules
 from lockgate.keys.keyring import KeyRing
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 from lockgate.settings import TokenSettings
-from tests.gateway.identity.test_verifier import refused
 from tests.support.clock import ManualClock
-from tests.support.signers import AUDIENCE, ISSUER, LEEWAY_S, LIFE_S, RULES, Gate, Signer, accepted
+from tests.support.signers import AUDIENCE, ISSUER, LEEWAY_S, LIFE_S, RULES, Gate, Signer, accepted, refused
 from tests.support.tokens import ABSENT
 
 

@@ -7,26 +7,12 @@ import pytest
 import pytest_asyncio
 
 from lockgate.settings import TokenSettings
-from lockgate.stores.redis import connect
 from lockgate_common.redis.client import RedisClient
 from tests.support.clock import ManualClock
+from tests.support.each_store import redis, store_url
 from tests.support.session_node import Node
 
-
-@pytest.fixture(params=["redis_url", "cluster_url"])
-def store_url(request: pytest.FixtureRequest) -> str:
-    """What holds on one server holds on a Cluster."""
-    url: str = request.getfixturevalue(request.param)
-    return url
-
-
-@pytest_asyncio.fixture
-async def redis(store_url: str) -> AsyncIterator[RedisClient]:
-    """A client of an empty Redis, as a node makes it."""
-    client = connect(store_url)
-    await client.flushall()
-    yield client
-    await client.aclose()
+__all__ = ["clock", "node", "redis", "store_url", "token"]
 
 
 @pytest.fixture

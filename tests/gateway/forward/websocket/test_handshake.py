@@ -12,11 +12,11 @@ from websockets.asyncio.client import connect
 from websockets.typing import Origin, Subprotocol
 
 from lockgate_trust import Verified
-from tests.gateway.edge.test_headers import RESERVED, SPELLINGS
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import WITHIN_S
+from tests.support.rules import RESERVED, SPELLINGS
 from tests.support.sockets import (
     ORIGIN,
     PATH,

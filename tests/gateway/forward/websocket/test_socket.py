@@ -19,6 +19,7 @@ from tests.support import upstream as upstreams
 from tests.support.node import Node
 from tests.support.raw import Wire, until
 from tests.support.sockets import (
+    ACCEPTED,
     SocketService,
     closed,
     handshake,
@@ -29,11 +30,6 @@ from tests.support.sockets import (
 )
 
 LIMIT = 64 * 1024
-ACCEPTED = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-)
-"""To the key of every handshake here."""
 TEXT, BINARY, CONTINUED, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 
 

@@ -13,12 +13,12 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from lockgate.stores.layout import UserKeys
-from tests.gateway.forward.websocket.test_socket import ACCEPTED
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.clock import ManualClock
 from tests.support.node import Node
 from tests.support.sockets import (
+    ACCEPTED,
     PATH,
     SocketService,
     closed,
@@ -26,6 +26,7 @@ from tests.support.sockets import (
     opened,
     opening,
     received,
+    renewal,
     socket_service,
     socket_settings,
 )
@@ -54,10 +55,6 @@ async def post(node: Node, path: str, token: str) -> int:
         fields = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
         return (await node.ask(f"POST {path} HTTP/1.1\r\n{fields}", content)).status
     return (await node.ask(f"POST {path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n")).status
-
-
-def renewal(token: str) -> str:
-    return json.dumps({"lockgate": "renew", "token": token}, separators=(",", ":"))
 
 
 async def test_a_socket_ends_when_its_token_has_expired(node: Node, service: SocketService) -> None:
