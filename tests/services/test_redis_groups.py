@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from lockgate_common.errors import UnconfirmedError
 from lockgate_shop.kit.data.cache import Cache
 from lockgate_shop.kit.data.events import Feed
-from lockgate_shop.kit.data.jobs import worker
+from lockgate_shop.kit.data.jobs import Queue, worker
 from lockgate_shop.kit.data.redis import connect
 from lockgate_shop.kit.errors import StoreUnavailableError
 from lockgate_shop.kit.problem import Problem

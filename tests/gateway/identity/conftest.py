@@ -4,24 +4,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from lockgate.keys import keyring
 from lockgate.keys.keyring import KeyRing, PrivateKey
 from tests.support.clock import ManualClock
-from tests.support.signers import Gate, Signer, generate, write_ring
+from tests.support.rings import ALGORITHMS, private_keys, ring
+from tests.support.signers import Gate, Signer
 
-ALGORITHMS = ("EdDSA", "ES256", "RS256")
-
-
-@pytest.fixture(scope="session")
-def private_keys() -> Mapping[str, PrivateKey]:
-    """One key for each algorithm."""
-    return {alg: generate(alg) for alg in ALGORITHMS}
-
-
-@pytest.fixture(scope="session")
-def ring(private_keys: Mapping[str, PrivateKey], tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
-    """A ring with all of them, read from files."""
-    return keyring.load(write_ring(tmp_path_factory.mktemp("keys"), private_keys))
+__all__ = ["clock", "each_signer", "gate", "private_keys", "ring", "signer"]
 
 
 @pytest.fixture

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.support.rings import private_keys, ring
+
+__all__ = ["private_keys", "ring"]
