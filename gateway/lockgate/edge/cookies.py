@@ -1,4 +1,4 @@
-"""The gateway's own cookie among those of the services, which never see it and never set it (RFC 6265)."""
+"""Separates the gateway's own cookie from the services' cookies (RFC 6265). Services never see and never set it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Final
 from lockgate.edge.wire import Field
 
 SECURE_NAME: Final = b"__Host-lockgate"
-"""Browsers take a cookie of such a name over https only, and without a Domain: no other host can set it."""
+"""Browsers accept a `__Host-` cookie over https only and without a Domain, so no other host can set it."""
 LOCALHOST_NAME: Final = b"lockgate-localhost"
-"""For plain HTTP on the machine itself, where browsers would not take the other one."""
+"""For plain HTTP on the machine itself, where browsers refuse `__Host-` cookies."""
 
-# Compared without case, because a service may be careless about it.
+# Compared without case, because a service may read cookie names without case.
 _OWN_NAMES: Final = frozenset({SECURE_NAME.lower(), LOCALHOST_NAME.lower()})
 _COMMON_PART: Final = b"lockgate"
 
@@ -20,10 +20,10 @@ def split_own_cookies(value: bytes) -> tuple[list[Field], bytes]:
     """Separate the gateway's cookies from the others.
 
     Args:
-        value: of a Cookie field.
+        value: the value of a Cookie field.
 
     Returns:
-        Names and values of ours; and what is left, to the byte where none of them was ours.
+        Names and values of the gateway's cookies; and the other cookies, unchanged to the byte where all are others.
     """
     if _COMMON_PART not in value.lower():
         return [], value
@@ -38,7 +38,10 @@ def split_own_cookies(value: bytes) -> tuple[list[Field], bytes]:
 
 
 def sets_own_cookie(value: bytes) -> bool:
-    """Whether a Set-Cookie field is about the gateway's own cookie. One without a name comes back as if it had one."""
+    """Whether a Set-Cookie field sets the gateway's own cookie.
+
+    A browser sends a nameless cookie `=lockgate=…` back as `lockgate=…`, so leading equals signs are ignored.
+    """
     return _is_own_cookie(value.lstrip(b"= \t").partition(b"=")[0].partition(b";")[0])
 
 

@@ -1,6 +1,6 @@
-"""Begins calls to the gateway itself one after the other, so that any number of them leaves room for all else.
+"""Starts the gateway's own calls one at a time, so that many of them do not delay forwarded requests.
 
-docs/decisions/0089 has the floods that this withstands.
+`docs/decisions/0089` describes the floods that this withstands.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Capacity = Callable[[], float]
 
 
 class FairStarter:
-    """Lets one call begin in each turn of the event loop; those that come at once wait, in queues.
+    """Starts one call in each turn of the event loop; further calls wait in queues.
 
-    A call to the gateway itself is about a millisecond of work, a forwarded request a tenth of that in several turns.
-    Were all calls begun as they arrive, each of these turns would take as long as all of them together.
+    One of the gateway's own calls is about a millisecond of work, a forwarded request a tenth of that in several turns.
+    If every call started on arrival, each of these turns would take as long as all waiting calls together.
     """
 
     def __init__(self) -> None:
@@ -26,23 +26,23 @@ class FairStarter:
         self._begun = False
 
     def add_queue(self, capacity: Capacity = lambda: math.inf) -> StartQueue:
-        """Another queue. Those in which somebody waits have their turns alternately, however long they are.
+        """A new queue. Queues with waiting calls take turns, however long they are.
 
         Args:
-            capacity: tells how many may wait in it now.
+            capacity: returns how many calls may wait in the queue now.
         """
         queue = StartQueue(self.start_next, capacity)
         self._queues.append(queue)
         return queue
 
     def start_next(self) -> None:
-        """Begin what is next, unless something has begun in this turn."""
+        """Start the next waiting call, unless a call has started in this turn."""
         if self._begun:
             return
         served = next((queue for queue in self._queues if queue.waiting), None)
         if served is None:
             return
-        # Stable: it is asked last from now on, and the others stay as they are.
+        # A stable sort: the served queue comes last from now on, and the order of the others stays.
         self._queues.sort(key=lambda queue: queue is served)
         self._begun = True
         asyncio.get_running_loop().call_soon(self._end_turn)
@@ -58,11 +58,11 @@ class StartQueue:
     """Calls that wait for their turn, in order.
 
     Args:
-        on_added: to be called when somebody has come to wait.
-        capacity: tells how many may wait now.
+        on_added: called after a call was added.
+        capacity: returns how many calls may wait now.
 
     Attributes:
-        waiting: what begins each of them.
+        waiting: the function that starts each call.
     """
 
     def __init__(self, on_added: Callable[[], None], capacity: Capacity) -> None:
@@ -71,7 +71,7 @@ class StartQueue:
         self._capacity = capacity
 
     def add_start(self, start: Start) -> bool:
-        """Call this when it is its turn, which may be now; `False` where there is no room to wait for it."""
+        """Call `start` at its turn, maybe before this returns; `False` where the queue is full."""
         if len(self.waiting) >= self._capacity():
             return False
         self.waiting[start] = None
@@ -79,5 +79,5 @@ class StartQueue:
         return True
 
     def remove_start(self, start: Start) -> None:
-        """Who waits no longer takes no turn and no room."""
+        """Remove a call that is no longer wanted; no effect where the call has started."""
         self.waiting.pop(start, None)

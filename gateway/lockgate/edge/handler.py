@@ -1,4 +1,4 @@
-"""What the edge and those behind it promise each other: who answers a request, and who counts the answers."""
+"""The contract between the edge and the stages behind it: handlers respond to requests, the observer counts them."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from lockgate.errors import Reason
 
 
 class Observer(Protocol):
-    """Is told how each request ended, to count and log it."""
+    """Counts and logs how each request ended."""
 
     def on_response(
         self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None
     ) -> None:
-        """A request was answered, or given up by its client (status 499).
+        """Report a request that got its response, or that its client gave up (status 499).
 
         Args:
-            request: the one.
+            request: the request that ended.
             route: the name of its route.
-            status: of the answer.
-            seconds: from the end of its head.
-            reason: why it was refused or broken off; `None` where it was not.
+            status: the status of the response.
+            seconds: from the end of the request's head.
+            reason: why the request was refused or broken off; `None` for a request that was served.
         """
 
     def on_refused_bytes(self, client: str, reason: Reason) -> None:
-        """Bytes were refused that are no request we accept."""
+        """Report bytes that are no acceptable request."""
 
 
 class Handler(Protocol):
-    """Answers one request. Calls come from the client's connection, in this order: body*, body_complete."""
+    """Responds to one request. Call order: `body_received` any number of times, then `body_complete`."""
 
     def body_received(self, data: bytes) -> None:
         """A piece of the request's body."""
 
     def body_complete(self) -> None:
-        """The whole body was read; called for requests without a body too."""
+        """The whole body was read. Requests without a body get this call too."""
 
     def client_gone(self) -> None:
-        """The client went away, or was sent away, before the answer was complete: free everything."""
+        """The connection ended before the response was complete: free everything."""
 
     def pause_sending(self) -> None:
-        """The client reads slower than it is answered: stop producing."""
+        """The client reads more slowly than the handler sends: stop producing."""
 
     def resume_sending(self) -> None:
         """The client caught up."""

@@ -1,20 +1,20 @@
-"""What the header fields of a request say, and which of them a service may see.
+"""The facts in a request's header fields, and which fields an upstream may see.
 
-The result depends on the bytes alone, so that equal bytes need not be examined twice: clients repeat themselves.
+The result depends on the bytes alone. Clients repeat themselves, so a caller examines equal bytes once.
 
-A service believes the fields in which gateways name a user, so these are taken from every request. Names are reserved
-exactly, or as families with their separator. A name is reserved where it equals a name of ours or of another gateway
-with all separators left out, or begins with a family (`x-forwarded-`, `x-auth-request-`, `x-envoy-`, …) with its
-separator, whatever character that is. So `X-UserId` and `x~user~id` are taken away, and `X-User-Agent` (gRPC-Web),
-`X-User-Locale` and `X-Hostname` pass. A prefix without a separator would take these three, too, and pages could not
-send them. It is not needed: a server that folds names (CGI, WSGI, PHP, Apache) keeps the letters, so that two names
-with different letters never become one. A property over names shows it for each kind of folding.
+A service believes the fields in which gateways name a user, so the edge removes these fields from every request. Names
+are reserved exactly, or as families with their separator. A name is reserved where it equals a name of this gateway or
+of another one with all separators left out, or begins with a family (`x-forwarded-`, `x-auth-request-`, `x-envoy-`, …)
+and any separator. So `X-UserId` and `x~user~id` are removed, and `X-User-Agent` (gRPC-Web), `X-User-Locale` and
+`X-Hostname` pass. A prefix without a separator would remove these three too, and pages could not send them. Such a
+prefix is not needed: a server that folds names (CGI, WSGI, PHP, Apache) keeps the letters, so two names with different
+letters never become one. A property test shows this for each kind of folding.
 
 A field with `_` or `.` in its name is dropped and counted, and the request goes on: a refusal would hit every request
-behind a proxy that adds `api_key`. In responses only the gateway's names and the families count: `X-Username` may be a
-service's word to its client. A service that reads an identity from a field of its own invention (`X-My-User`) must
-not, because no list can know it; the service reads the signed fields. Names of well-known gateways are added to the
-list here.
+behind a proxy that adds `api_key`. In responses only the gateway's names and the families count, because `X-Username`
+may be a service's message to its client. A service must not read an identity from a field of its own invention
+(`X-My-User`), because no list can contain that name. The service reads the signed fields. Names of well-known gateways
+are added to the tables here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from lockgate.errors import Reason
 from lockgate.settings import AddressField, LimitSettings
 from lockgate_trust import headers as identity
 
-# RFC 9110 section 7.6.1, and what belongs to one connection only.
+# Rule: RFC 9110 section 7.6.1 says that these describe one connection and are never forwarded. A forwarded
+# `Transfer-Encoding`, `TE` or `Trailer` could also contradict the framing that the gateway writes (request smuggling),
+# and `HTTP2-Settings` with `Upgrade` could open an h2c tunnel past the gateway (obsolete since RFC 9113).
+# `Proxy-Connection` is not in the RFC; old clients send it as `Connection`.
 HOP_BY_HOP: Final = frozenset(
     {
         b"connection",
@@ -46,38 +49,42 @@ HOP_BY_HOP: Final = frozenset(
         b"http2-settings",
     }
 )
-# The origin of a request, its first target and its method are for the gateway to say.
+# Attack: a client claims an address, host, scheme, target or method that the service then believes (a wrong address in
+# rate limits and logs, an admin path behind a rewrite, a DELETE inside a POST). Only the gateway states these.
 _FORWARDING: Final = frozenset(
     {
-        b"forwarded",
-        b"via",
-        *(name.encode("ascii") for name in get_args(AddressField)),
+        b"forwarded",  # RFC 7239
+        b"via",  # RFC 9110 section 7.6.3: the gateway does not disclose or repeat the hops
+        *(name.encode("ascii") for name in get_args(AddressField)),  # the client's address, as CDNs and proxies say it
         b"client-ip",  # CGI hands it on as HTTP_CLIENT_IP, which PHP programs believe
         b"forwarded-for",
-        b"proxy-client-ip",
+        b"proxy-client-ip",  # WebLogic's plug-in, read by many Java helpers
         b"wl-proxy-client-ip",
-        b"cf-connecting-ipv6",
-        b"x-azure-socketip",
+        b"cf-connecting-ipv6",  # Cloudflare
+        b"x-azure-socketip",  # Azure Front Door
         b"x-originating-ip",
         b"x-remote-ip",
         b"x-remote-addr",
-        b"remote-addr",
-        b"front-end-https",
+        b"remote-addr",  # equals the CGI variable REMOTE_ADDR where a server folds names
+        b"front-end-https",  # Microsoft's proxies: the service believes that the client used TLS
         b"x-host",
         b"x-scheme",
         b"x-url-scheme",
-        b"x-rewrite-url",
-        b"x-http-method",
+        b"x-rewrite-url",  # IIS and PHP frameworks route by it instead of by the judged target
+        b"x-http-method",  # three names of a method override: the service would run another method than was judged
         b"x-http-method-override",
         b"x-method-override",
-        b"proxy",  # CGI hands it on as HTTP_PROXY, which HTTP clients take for the address of a proxy
+        b"proxy",  # httpoxy: CGI hands it on as HTTP_PROXY, which HTTP clients take for the address of a proxy
     }
 )
-# A trace that a client began ends at the edge, and so does what belongs to it (W3C Trace Context, W3C Baggage).
+# Rule: a trace that an untrusted client began ends at the edge, with its state and baggage (W3C Trace Context,
+# W3C Baggage). Attack: a client joins or fills the operator's traces.
 _TRACE: Final = frozenset({b"tracestate", b"baggage"})
-# Set anew for the connection to the service.
+# Rule: the gateway writes these anew for the upstream connection. Attacks: a second Host or length (smuggling), and a
+# token that a service could reuse (`authorization` is forwarded only where the route says so).
 _SET_FOR_UPSTREAM: Final = frozenset({b"host", b"content-length", b"expect", b"authorization"})
-# To name one of these in Connection is an attempt to make one of two readers not see it.
+# Attack: a client names one of these in `Connection`, so that the next hop removes it as hop-by-hop and two readers see
+# different requests (RFC 9110 section 7.6.1 forbids it for fields that are meant for all recipients).
 _NOT_FOR_CONNECTION: Final = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"content-type", b"expect"}
 )
@@ -96,7 +103,7 @@ _SEPARATORS: Final = re.compile(rb"[^0-9a-z]+")
 
 
 def _without_separators(name: bytes) -> bytes:
-    """A name (lower case) without separators: a reader behind the gateway may lose them, or the kind of them."""
+    """A name (lower case) without separators: a reader behind the gateway may drop or replace separators."""
     return _SEPARATORS.sub(b"", name)
 
 
@@ -105,15 +112,16 @@ def _with_hyphens(name: bytes) -> bytes:
     return _SEPARATORS.sub(b"-", name).strip(b"-")
 
 
-# A client's copy of any of these is removed, in every spelling: identity comes from the gateway alone.
+# Attack: a client sends the gateway's own identity or signature fields. Only the gateway sets these, in any spelling.
 _RESERVED: Final = frozenset(
     _without_separators(name.encode("ascii"))
     for name in (*identity.IDENTITY_HEADERS, identity.SIGNATURE, identity.SIGNATURE_INPUT, identity.CONTENT_DIGEST)
 )
-# The names in which other gateways hand identities to services. A service that was written behind one of those would
-# believe a client that sends one.
+# Attack: a service that was written behind another gateway still believes that gateway's identity field, so a client
+# could name itself. Each name is documented by the product beside it.
 _FOREIGN_IDENTITY: Final = frozenset(
     {
+        # Common names of forward authentication, of no one product.
         b"x-user",
         b"x-user-name",
         b"x-user-email",
@@ -123,47 +131,56 @@ _FOREIGN_IDENTITY: Final = frozenset(
         b"x-groups",
         b"x-auth-user",
         b"x-authenticated-user",
-        b"x-authenticated-userid",
-        b"x-authenticated-groups",
+        b"x-authenticated-userid",  # Kong, OAuth 2 plug-in
+        b"x-authenticated-groups",  # Kong, ACL plug-in
         b"x-remote-user",
+        # Authelia, beside the family `remote-user`.
         b"remote-name",
         b"remote-email",
         b"remote-groups",
+        # Client certificates: RFC 9440, and the name that proxies used before.
         b"x-client-cert",
         b"client-cert",
         b"client-cert-chain",
+        # Kong.
         b"x-consumer-id",
         b"x-consumer-custom-id",
         b"x-consumer-username",
         b"x-credential-identifier",
         b"x-anonymous-consumer",
+        # Signed assertions: WSO2, Pomerium, Google IAP.
         b"x-jwt-assertion",
         b"x-pomerium-jwt-assertion",
         b"x-goog-iap-jwt-assertion",
         b"x-goog-authenticated-user-email",
         b"x-goog-authenticated-user-id",
+        # AWS Application Load Balancer.
         b"x-amzn-oidc-data",
         b"x-amzn-oidc-identity",
         b"x-amzn-oidc-accesstoken",
+        # Azure App Service.
         b"x-ms-client-principal",
         b"x-ms-client-principal-id",
         b"x-ms-client-principal-name",
+        # Cloudflare Access.
         b"cf-access-authenticated-user-email",
         b"cf-access-jwt-assertion",
-        b"x-ssl-cert",
+        b"x-ssl-cert",  # the whole client certificate, in nginx examples
     }
 )
-# SessionStore whose members nobody can list: whatever begins with one of these, its separator included.
+# Attack: as above, for products that derive field names from claims or certificate fields, so no list of their names is
+# complete. Every name that begins with one of these is reserved, with the separator included.
 _FAMILIES: Final = (
-    b"x-auth-request-",
-    b"x-forwarded-",
-    b"x-original-",
-    b"x-ssl-client-",
-    b"ssl-client-",
-    b"x-envoy-",
-    b"x-webauth-",
-    b"remote-user",
+    b"x-auth-request-",  # oauth2-proxy
+    b"x-forwarded-",  # addresses and hosts; oauth2-proxy and Traefik also put user, email and groups here
+    b"x-original-",  # target and method, by which a service may route instead of by the judged ones
+    b"x-ssl-client-",  # client certificates in nginx and HAProxy examples
+    b"ssl-client-",  # client certificates in Apache and the nginx ingress
+    b"x-envoy-",  # Envoy and Istio: addresses, retries, time-outs, original path
+    b"x-webauth-",  # Grafana's auth proxy
+    b"remote-user",  # CGI's REMOTE_USER where a server folds names; Authelia
 )
+# The union that `is_forwardable` asks. The bare family names are in it because a family needs its separator.
 _NEVER_FORWARDED: Final = frozenset(
     {_without_separators(name) for name in HOP_BY_HOP | _FORWARDING | _TRACE | _SET_FOR_UPSTREAM | _FOREIGN_IDENTITY}
     | {
@@ -172,32 +189,33 @@ _NEVER_FORWARDED: Final = frozenset(
     }
     | _RESERVED
 )
+# A peer outside `server.trusted_proxies` that sends one of these may be a proxy that the operator forgot to list.
 _FORWARDED_BY_PROXY: Final = frozenset({b"forwarded", b"x-forwarded-host", b"x-forwarded-proto"}) | frozenset(
     name.encode("ascii") for name in get_args(AddressField)
 )
 
 
 class HeaderFacts(NamedTuple):
-    """What the edge needs to know of a request's fields.
+    """The facts that the edge needs from a request's fields.
 
     Attributes:
         fields: every field, in order, names in lower case.
-        host: of the one Host field, as `canonical_host` has it; empty where there is no such field.
-        content_length: of the body; `None` where none was declared.
+        host: the value of the one Host field, as `canonical_host` spells it; empty without such a field.
+        content_length: the declared length of the body; `None` where the client declared none.
         chunked: the body is chunked.
         close: the client asked for this to be the last request of the connection.
-        keep_alive: the client asked for the connection to be kept (HTTP/1.0 has to).
+        keep_alive: the client asked to keep the connection (an HTTP/1.0 client must ask).
         expects_continue: the client waits for 100 before it sends the body.
         upgrade: the client wants to change to the WebSocket protocol. Any other protocol is no upgrade: an HTTP server
             may ignore the field (RFC 9110 section 7.8).
         authorization: the values of all Authorization fields; none where the only one is empty.
-        credentials: SHA-256 of the one Authorization value; empty where there is none, or more than one.
-        forwardable: the field lines a service may see, each ended by CRLF; latin-1, which keeps every byte.
-        origin: whose page asks; `None` where nobody says, empty where it is said more than once.
-        session_cookies: names and values of the gateway's own cookies; those are not forwardable.
+        credentials: SHA-256 of the one Authorization value; empty without one, or with several.
+        forwardable: the field lines an upstream may see, each ended by CRLF; latin-1, which keeps every byte.
+        origin: the origin of the page that sent the request; `None` without the field, empty where it is repeated.
+        session_cookies: names and values of the gateway's own cookies, which are not forwardable.
         dropped: how many fields were dropped for an underscore or a dot in their names.
-        plain_host: the host as one of http: without that scheme's own port.
-        has_proxy_fields: there is a field in which a proxy says where the request came from.
+        plain_host: the host without the default port of `http`.
+        has_proxy_fields: a field states the client's address, host or scheme, as proxies do.
     """
 
     fields: tuple[Field, ...]
@@ -227,13 +245,13 @@ def examine_fields(block: bytes, limits: LimitSettings) -> HeaderFacts:
 
     Args:
         block: complete lines, each ended by CRLF.
-        limits: how many and how long.
+        limits: bound the number and the length of the fields.
 
     Raises:
-        WireError: with the reason to refuse the request.
+        WireError: the fields are not acceptable; its reason refuses the request.
     """
     everything = wire.split_field_lines(block, max_fields=limits.fields, max_field_bytes=limits.field_bytes)
-    # A service behind CGI-like rules would read X_User_Id as X-User-Id, so such a field goes nowhere.
+    # A service behind CGI-like rules would read X_User_Id as X-User-Id, so such a field is dropped.
     found = [field for field in everything if b"_" not in field[0] and b"." not in field[0]]
     by_name: dict[bytes, list[bytes]] = {}
     for name, value in found:
@@ -269,7 +287,7 @@ def examine_fields(block: bytes, limits: LimitSettings) -> HeaderFacts:
             for field in visible
             if field[0] not in options
             and is_forwardable(field[0])
-            # Part of an upgrade, and of nothing else; a client may have put a token there.
+            # These fields belong to an upgrade only, and a client may have put a token there.
             and (upgrade or not field[0].startswith(_WEBSOCKET_PREFIX))
         ).decode("latin-1"),
         origin=_single_origin(by_name[b"origin"]) if b"origin" in by_name else None,
@@ -291,12 +309,12 @@ def is_forwardable(name: bytes) -> bool:
 
 
 def is_reserved(name: bytes) -> bool:
-    """Whether a field's name (lower case) is one that only the gateway may set, however spelled."""
+    """Whether only the gateway may set a field of this name (lower case), in any spelling."""
     return _without_separators(name) in _RESERVED
 
 
 def is_for_services(name: bytes) -> bool:
-    """Whether a field's name (lower case), however spelled, is one in which gateways tell services of a client."""
+    """Whether gateways describe a client to services in a field of this name (lower case), in any spelling."""
     return is_reserved(name) or _with_hyphens(name).startswith(_FAMILIES)
 
 
@@ -304,7 +322,7 @@ def canonical_host(value: bytes) -> str:
     """The one spelling of a host and optional port: lower case, without a final dot or an empty port (RFC 5952).
 
     Args:
-        value: for which `is_host` holds.
+        value: a value for which `is_host` holds.
     """
     match = _OPTIONAL_PORT.fullmatch(value.lower().decode("ascii"))
     if match is None:
@@ -316,12 +334,12 @@ def canonical_host(value: bytes) -> str:
 
 
 def without_default_port(host: str, scheme: str) -> str:
-    """A canonical host without the port that a scheme has anyway (RFC 3986 section 6.2.3)."""
+    """A canonical host without the default port of a scheme (RFC 3986 section 6.2.3)."""
     return host.removesuffix(f":{_DEFAULT_PORTS[scheme]}")
 
 
 def is_host(value: bytes) -> bool:
-    """Whether it is a host and optional port (RFC 9110 section 7.2)."""
+    """Whether a value is a host with an optional port (RFC 9110 section 7.2)."""
     match = _HOST.fullmatch(value) if len(value) <= _MAX_HOST_BYTES else None
     if match is None or int(match[1] or 0) > _MAX_PORT:
         return False
@@ -337,7 +355,7 @@ def _is_ipv6(address: bytes) -> bool:
 
 
 def _without_own_cookies(found: list[Field]) -> tuple[tuple[Field, ...], list[Field]]:
-    """The gateway's own cookies, and the fields as they are without them."""
+    """The gateway's own cookies, and the fields without these cookies."""
     ours: list[Field] = []
     others: list[Field] = []
     for name, value in found:
@@ -360,7 +378,7 @@ def _connection_options(values: list[bytes]) -> frozenset[bytes]:
 
 
 def _parse_host(values: list[bytes]) -> str:
-    """The host of the one field; HTTP/1.0 may come without it (RFC 9112 section 3.2)."""
+    """The canonical host of the one Host field; HTTP/1.0 may omit the field (RFC 9112 section 3.2)."""
     if not values:
         return ""
     if len(values) != 1 or not is_host(values[0]):
@@ -377,5 +395,5 @@ def _expects_continue(values: list[bytes]) -> bool:
 
 
 def _asks_for_websocket(values: list[bytes], options: frozenset[bytes]) -> bool:
-    """Whether a WebSocket is asked for. What Connection does not name, or names several protocols, is no upgrade."""
+    """Whether the client asks for a WebSocket: Upgrade names that protocol alone, and Connection names Upgrade."""
     return len(values) == 1 and values[0].lower() == WEBSOCKET and b"upgrade" in options

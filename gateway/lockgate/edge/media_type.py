@@ -1,4 +1,4 @@
-"""A Content-Type as clients write it: the media type, and whether its text is UTF-8 (RFC 9110 section 8.3)."""
+"""Parses a Content-Type: the media type, and whether its text is UTF-8 (RFC 9110 section 8.3)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _PARAMETER: Final = re.compile(
     rf"[ \t]*;[ \t]*(?:(?P<name>{_WORD})=(?:(?P<token>{_WORD})|\"(?P<quoted>(?:[^\"\\]|\\.)*)\"))?"
 )
 _UTF_8: Final = frozenset({"utf-8", "utf8", "us-ascii"})
-"""Labels of UTF-8, the second one of the WHATWG's, and of a part of it; without case."""
+"""Labels of UTF-8 (`utf8` is the WHATWG's) and of its subset ASCII, in lower case."""
 
 
 class MediaType(NamedTuple):
-    """What a Content-Type says.
+    """A parsed Content-Type.
 
     Attributes:
         kind: `type/subtype` in lower case; not checked.
-        is_utf8: its text is UTF-8, or no charset is named. Two charsets are none that can be believed.
+        is_utf8: the charset is UTF-8, or none is named. A Content-Type with two charsets is not believed.
     """
 
     kind: str
@@ -26,7 +26,7 @@ class MediaType(NamedTuple):
 
 
 def parse_media_type(field: str) -> MediaType:
-    """Read the value of a Content-Type; parameters that do not matter are ignored, malformed ones are not UTF-8."""
+    """Parse the value of a Content-Type. Other parameters are ignored; malformed parameters count as not UTF-8."""
     kind, semicolon, rest = field.strip(" \t").partition(";")
     charsets: list[str] = []
     place, parameters = 0, semicolon + rest

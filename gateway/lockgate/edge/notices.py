@@ -1,4 +1,4 @@
-"""What the edge puts up with and an operator should know of: counted always, logged at most once a minute."""
+"""Oddities that the edge tolerates and an operator should know of: always counted, logged at most once a minute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = logging.getLogger("lockgate.edge")
 
 
 class Notice(Enum):
-    """Each kind, with the text of its log line."""
+    """The kinds of notices, each with the text of its log line."""
 
     FIELD_DROPPED = "header fields with '_' or '.' in their names were dropped"
     ADDRESS_UNREADABLE = (
@@ -27,10 +27,10 @@ class Notice(Enum):
 
 
 class Notices:
-    """Counts notices, and logs those that came since the last log line of their kind.
+    """Counts notices, and logs the ones since the last log line of their kind.
 
     Attributes:
-        counts: how often each was noted since the start.
+        counts: how often each notice occurred since the start.
     """
 
     def __init__(self) -> None:
@@ -39,11 +39,11 @@ class Notices:
         self._logged: dict[Notice, tuple[int, float]] = {}
 
     def add_notice(self, notice: Notice, times: int = 1) -> None:
-        """Count one, or several."""
+        """Count a notice, once or several times."""
         self.counts[notice] += times
 
     def log_new(self, now: float) -> None:
-        """Log what is new.
+        """Log the notices that are new.
 
         Args:
             now: monotonic seconds.
@@ -57,5 +57,5 @@ class Notices:
                 _log.warning("%s (%d times since the last line)", notice.value, count - logged)
 
     def is_recent(self, notice: Notice, now: float) -> bool:
-        """Whether one was seen in the last ten minutes."""
+        """Whether this notice occurred in the last ten minutes."""
         return notice in self._seen and now - self._seen[notice][1] < RECENT_S

@@ -1,4 +1,4 @@
-"""A request as the stages after the edge see it: parsed, bounded, canonical; and still from somebody unknown."""
+"""A request as the stages after the edge see it: parsed, bounded, canonical, and not authenticated yet."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class InboundRequest(NamedTuple):
 
     Attributes:
         method: as sent; methods are case-sensitive.
-        path: canonical; the only path there is. `*` for an OPTIONS that is about the server.
-        query: as sent, without the question mark; `None` where there was none.
+        path: canonical. Every stage judges and forwards this path and no other. `*` for an OPTIONS about the server.
+        query: as sent, without the question mark; `None` where the target has no question mark.
         http11: HTTP/1.1, otherwise 1.0.
-        host: canonical, and without the scheme's own port; empty where an HTTP/1.0 client names none.
-        headers: what the fields say.
-        client: the address the request is accounted to.
-        scheme: what the client spoke to the first of our machines.
-        request_id: by which client, services and logs know the request: a trusted peer's, or `own_id`.
-        own_id: made here for this request alone, 32 hexadecimal digits.
-        trusted_peer: it came from a front proxy whose X-Forwarded-* fields are believed.
-        trace: the trace that a trusted peer has it take part in; `None` where it begins one.
+        host: canonical, without the scheme's default port; empty where an HTTP/1.0 client sends no Host.
+        headers: the facts in the header fields.
+        client: the address that the request counts for.
+        scheme: `http` or `https`, as the client used it towards the first proxy.
+        request_id: the id that client, services and logs share: a trusted peer's, or `own_id`.
+        own_id: made by this worker for this request alone, 32 hexadecimal digits.
+        trusted_peer: the request came from a front proxy whose X-Forwarded-* fields are believed.
+        trace: the trace that a trusted peer began; `None` where the request begins a trace.
     """
 
     method: str
@@ -41,20 +41,20 @@ class InboundRequest(NamedTuple):
 
     @property
     def trace_parent(self) -> str | None:
-        """The `traceparent` of the trace it takes part in."""
+        """The `traceparent` of the trace that a trusted peer began."""
         return None if self.trace is None else self.trace.parent
 
     @property
     def has_body(self) -> bool:
-        """Whether a body follows; an empty one is none."""
+        """Whether a body follows; an empty body counts as none."""
         return self.headers.chunked or bool(self.headers.content_length)
 
     @property
     def target(self) -> str:
-        """The request target to send on."""
+        """The request target for the upstream."""
         return self.path if self.query is None else f"{self.path}?{self.query}"
 
     @property
     def origin(self) -> str:
-        """Whose page it says it comes from, as sent; empty where it does not say, or more than once."""
+        """The `Origin` field as sent; empty where the request has none, or several."""
         return (self.headers.origin or b"").decode("latin-1")

@@ -1,4 +1,4 @@
-"""Problem answers as bytes (RFC 9457). Nothing of the request is echoed but the id it was given here."""
+"""Problem responses as bytes (RFC 9457). Of the request, a response repeats the request id only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lockgate_common.problem import NO_STORE, PROBLEM_TYPE, as_json, problem_doc
 REALM: Final = "lockgate"
 PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 NO_SNIFFING: Final = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-"""Of every answer; also of one that may be cached."""
+"""Header fields of every response, cacheable ones too."""
 SECURITY_HEADERS: Final = {**NO_STORE, **NO_SNIFFING}
-"""Of every response that no cache may keep."""
+"""Header fields of every response that no cache may keep."""
 _OTHER_CREDENTIALS: Final = frozenset(
     {
         Reason.REPEATED_CREDENTIALS,
@@ -23,17 +23,17 @@ _OTHER_CREDENTIALS: Final = frozenset(
         Reason.ROLE_MISSING,
     }
 )
-"""What other credentials would help against, though it is no 401."""
+"""Reasons other than 401 that other credentials would remove, so the response carries a challenge."""
 RETRY_AFTER_S: Final = 1
 
 
 def build_problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-    """Header fields and body of the answer to a refused request.
+    """Header fields and body of the response to a refused request.
 
     Args:
-        refusal: why.
-        request_id: to find it again in the logs.
-        oauth: add `error` and `error_description` where OAuth has a word for it, for calls whose clients speak that.
+        refusal: why the request is refused.
+        request_id: finds the request in the logs.
+        oauth: the client of this call speaks OAuth: add `error` and `error_description` where OAuth has a code.
     """
     status, code, title, oauth_error = refusal.reason.response
     body = problem_document(
@@ -52,18 +52,18 @@ def build_problem(refusal: Refusal, request_id: str, *, oauth: bool) -> tuple[li
     return head, body
 
 
-def render_problem(  # noqa: PLR0913 - what an answer depends on
+def render_problem(  # noqa: PLR0913 - what a response depends on
     refusal: Refusal, request_id: str, *, oauth: bool, close: bool, body: bool, date: str, more: str = ""
 ) -> bytes:
-    """The whole answer: status line, fields, and the body unless it answers a HEAD.
+    """The whole response: status line, header fields, and the body unless the request was a HEAD.
 
     Args:
-        refusal: why.
-        request_id: to find it again in the logs.
+        refusal: why the request is refused.
+        request_id: finds the request in the logs.
         oauth: see `build_problem`.
-        close: say that the connection ends with this answer.
+        close: the connection ends with this response.
         body: `False` for HEAD.
-        date: of the Date field.
+        date: the value of the Date field.
         more: further field lines, each ended by CRLF.
     """
     fields, content = build_problem(refusal, request_id, oauth=oauth)
@@ -79,12 +79,12 @@ def render_problem(  # noqa: PLR0913 - what an answer depends on
 
 
 def render_no_content(lines: str, request_id: str, date: str) -> bytes:
-    """A 204 that tells a browser whether a page may send a request.
+    """A 204 response to a CORS preflight.
 
     Args:
-        lines: the fields of CORS, each ended by CRLF.
-        request_id: to find it again in the logs.
-        date: of the Date field.
+        lines: the CORS field lines, each ended by CRLF.
+        request_id: finds the request in the logs.
+        date: the value of the Date field.
     """
     return f"HTTP/1.1 204 No Content\r\n{lines}Date: {date}\r\nX-Request-Id: {request_id}\r\n\r\n".encode("latin-1")
 
@@ -93,7 +93,7 @@ def _challenge(refusal: Refusal) -> str | None:
     """WWW-Authenticate of RFC 6750 section 3: no `error` where no credentials were sent."""
     status, _, title, oauth_error = refusal.reason.response
     if refusal.reason is Reason.CLIENT_REFUSED:
-        return None  # which scheme was used, only the call knows
+        return None  # only the call knows which scheme the client used, so the call writes its own challenge
     if refusal.reason is Reason.NO_CREDENTIALS:
         return f'Bearer realm="{REALM}"'
     if status != HTTPStatus.UNAUTHORIZED and refusal.reason not in _OTHER_CREDENTIALS:

@@ -1,6 +1,6 @@
 """One coarse clock tick for a worker: deadlines, and the time of day as header text.
 
-A timer per request would cost more than the request's parsing. Deadlines here are seconds, so one look at all
+A timer for each request would cost more than the parsing of the request. Deadlines here are seconds, so a check of all
 connections twice a second is exact enough.
 """
 
@@ -36,17 +36,17 @@ class Ticker:
         self._listeners.append(listener)
 
     def start(self) -> None:
-        """Begin to tick in the running loop."""
+        """Start ticking in the running loop."""
         self._timer = asyncio.get_running_loop().call_later(PERIOD_S, self._tick_again)
 
     def stop(self) -> None:
-        """Tick no more."""
+        """Stop ticking."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def tick(self) -> None:
-        """One tick, now. Tests call it instead of waiting."""
+        """Tick once, now. Tests call this instead of waiting."""
         self.now = self._clock.monotonic()
         self.date = formatdate(self._clock.now(), usegmt=True)
         for listener in self._listeners:

@@ -1,4 +1,4 @@
-"""What a trusted peer says a request belongs to: its request id and its trace (W3C Trace Context)."""
+"""The request id and the trace that a trusted peer gives a request (W3C Trace Context)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from lockgate.edge.headers import HeaderFacts
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-# Version 00 has exactly these parts; a later version may have more, and is restarted at the edge.
+# Version 00 has exactly these parts. A later version may have more, so the edge starts a new trace for it.
 _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _STATE_KEY: Final = rb"(?:[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
 _STATE_MEMBER: Final = re.compile(_STATE_KEY + rb"=[ -+\--<>-~]{0,255}[!-+\--<>-~]")
@@ -21,7 +21,7 @@ class Trace(NamedTuple):
 
     Attributes:
         parent: the value of `traceparent`.
-        state: the value of `tracestate`; empty where there is none.
+        state: the value of `tracestate`; empty without that field.
     """
 
     parent: str
@@ -29,7 +29,7 @@ class Trace(NamedTuple):
 
 
 def kept_request_id(headers: HeaderFacts) -> str | None:
-    """A trusted peer's request id: one field, one token."""
+    """A trusted peer's request id; `None` unless there is one field with one well-formed token."""
     values = headers.values_of(b"x-request-id")
     if len(values) != 1 or _REQUEST_ID.fullmatch(values[0]) is None:
         return None
@@ -37,7 +37,7 @@ def kept_request_id(headers: HeaderFacts) -> str | None:
 
 
 def kept_trace(headers: HeaderFacts) -> Trace | None:
-    """A trusted peer's trace: parent and state, or neither of them."""
+    """A trusted peer's trace; `None` where parent or state is missing or malformed."""
     parents = headers.values_of(b"traceparent")
     if len(parents) != 1 or _TRACEPARENT.fullmatch(parents[0]) is None:
         return None
