@@ -195,7 +195,7 @@ def test_every_container_that_stays_tells_whether_it_is_well_and_is_waited_for(
 
 
 def test_a_container_is_given_the_time_that_its_program_takes_to_drain(containers: dict[str, dict[str, Any]]) -> None:
-    drains: dict[str, float] = {"gateway": gateway_settings.load(ROOT / "lockgate.toml").server.drain_s}
+    drains: dict[str, float] = {"gateway": gateway_settings.load_settings(ROOT / "lockgate.toml").server.drain_s}
     drains |= {name: kind().drain_s for name, kind in SERVICES.items()}
     drains |= {WORKER: OrdersSettings().worker_idle_s}
     for name, drain_s in drains.items():
@@ -272,12 +272,12 @@ def test_the_gateway_reads_everything_it_is_told(
     assert not known_to_gateway("LOCKGATE_SERVER__PROT")
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    settings = gateway_settings.load(ROOT / "lockgate.toml")
+    settings = gateway_settings.load_settings(ROOT / "lockgate.toml")
     assert (settings.server.host, settings.server.port, settings.server.workers) == ("0.0.0.0", 8080, 2)  # noqa: S104 - inside its container
     assert (settings.operations.host, settings.operations.port) == ("0.0.0.0", 9090)  # noqa: S104 - inside its container
     assert settings.token.issuer == "http://127.0.0.1:8080"
     # The file may have routes of one's own besides.
-    assert {name: settings.addresses(name) for name in SERVICES} == {
+    assert {name: settings.upstream_urls(name) for name in SERVICES} == {
         name: (f"http://{name}:8080",) for name in SERVICES
     }
     assert settings.redis_url is not None
@@ -300,7 +300,7 @@ def test_behind_a_proxy_the_gateway_is_told_of_it_by_variables(monkeypatch: pyte
     def server_of(given: dict[str, str]) -> gateway_settings.Settings:
         for name, value in environment_of(resolved(written(), given)["services"]["gateway"]).items():
             monkeypatch.setenv(name, value)
-        return gateway_settings.load(ROOT / "lockgate.toml")
+        return gateway_settings.load_settings(ROOT / "lockgate.toml")
 
     default, told = server_of(PASSWORDS), server_of({**PASSWORDS, **variables})
     assert default.server.trusted_proxies == default.server.allowed_hosts == default.server.allowed_origins == ()

@@ -31,7 +31,7 @@ from lockgate.errors import ConfigurationError
 PREFIX: Final = "LOCKGATE_"
 PLAIN_REDIS_URL: Final = "REDIS_URL"
 """Known by this name, too, which platforms set by themselves."""
-_DOWN: Final = "__"
+_LEVEL_SEPARATOR: Final = "__"
 _LINK: Final = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://.*")
 """What Kubernetes sets in every pod beside a Service called `lockgate` or `lockgate-…` is not meant for us."""
@@ -41,7 +41,7 @@ Place = tuple[str, ...]
 
 
 @dataclass(slots=True)
-class Read:
+class ReadEnvironment:
     """What the environment says.
 
     Attributes:
@@ -52,13 +52,15 @@ class Read:
     content: dict[str, Any] = field(default_factory=dict)
     names: dict[Place, str] = field(default_factory=dict)
 
-    def variable(self, place: Place) -> str | None:
+    def variable_for(self, place: Place) -> str | None:
         """The variable that set what is at a place, or something above it."""
         shorter = (place[:length] for length in range(len(place), 0, -1))
         return next((self.names[part] for part in shorter if part in self.names), None)
 
 
-def read(environ: Mapping[str, str], settings: type[BaseModel], content: Mapping[str, Any]) -> Read:
+def read_environment(
+    environ: Mapping[str, str], settings: type[BaseModel], content: Mapping[str, Any]
+) -> ReadEnvironment:
     """Read the environment.
 
     Args:
@@ -69,117 +71,117 @@ def read(environ: Mapping[str, str], settings: type[BaseModel], content: Mapping
     Raises:
         ConfigurationError: a variable is none, is set twice, or cannot be read. The text never has its value.
     """
-    found = Read()
+    found = ReadEnvironment()
     if url := environ.get(PLAIN_REDIS_URL):
         found.content["redis_url"] = url
         found.names["redis_url",] = PLAIN_REDIS_URL
-    ours = [name for name in environ if name.upper().startswith(PREFIX) and not is_link(name, environ[name])]
+    ours = [name for name in environ if name.upper().startswith(PREFIX) and not is_kubernetes_link(name, environ[name])]
     # What is further down wins over a table that is given as a whole.
-    for name in sorted(ours, key=lambda name: (name.count(_DOWN), name)):
-        place, kind = _placed(name, settings, content)
-        value = _value(name, environ[name], kind)
+    for name in sorted(ours, key=lambda name: (name.count(_LEVEL_SEPARATOR), name)):
+        place, kind = _locate_setting(name, settings, content)
+        value = _parse_value(name, environ[name], kind)
         before = found.names.get(place)
         if before is not None and before != PLAIN_REDIS_URL and environ[before] != environ[name]:
             raise ConfigurationError(f"{name} and {before} are the same setting with different values; unset one")
-        _put(found.content, place, value)
+        _set_value(found.content, place, value)
         found.names[place] = name
     return found
 
 
-def is_link(name: str, value: str) -> bool:
+def is_kubernetes_link(name: str, value: str) -> bool:
     """Whether Kubernetes has set this variable, to tell where a Service is."""
     upper = name.upper()
     return bool(_LINK.fullmatch(upper)) or (upper.endswith("_PORT") and bool(_LINK_VALUE.fullmatch(value)))
 
 
-def suggestion(wrong: str, known: Iterable[str]) -> str:
+def suggest_name(wrong: str, known: Iterable[str]) -> str:
     """What may have been meant, as the end of a sentence."""
     names = sorted(known)
     near = difflib.get_close_matches(wrong, names, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
 
 
-def _placed(name: str, settings: type[BaseModel], content: Mapping[str, Any]) -> tuple[Place, Any]:
+def _locate_setting(name: str, settings: type[BaseModel], content: Mapping[str, Any]) -> tuple[Place, Any]:
     """Which setting a variable is, and its type."""
-    first, *rest = name[len(PREFIX) :].lower().split(_DOWN)
+    first, *rest = name[len(PREFIX) :].lower().split(_LEVEL_SEPARATOR)
     if first not in settings.model_fields:
-        raise _unknown(name, settings)
-    kind = _plain(settings.model_fields[first].annotation)
+        raise _unknown_setting(name, settings)
+    kind = _strip_annotated(settings.model_fields[first].annotation)
     if not rest:
         return (first,), kind
     if _is_section(kind):
         if len(rest) > 1 or rest[0] not in kind.model_fields:
-            raise _unknown(name, settings)
-        return (first, rest[0]), _plain(kind.model_fields[rest[0]].annotation)
+            raise _unknown_setting(name, settings)
+        return (first, rest[0]), _strip_annotated(kind.model_fields[rest[0]].annotation)
     if get_origin(kind) is dict and len(rest) == 1 and rest[0]:
-        return (first, _entry(name, first, rest[0], content)), _plain(get_args(kind)[1])
+        return (first, _entry_name(name, first, rest[0], content)), _strip_annotated(get_args(kind)[1])
     if len(rest) >= 1 and get_origin(kind) is tuple:
         whole = f"{PREFIX}{first.upper()}"
         raise ConfigurationError(f"{name}: one entry of a list cannot be set; {whole} takes all of it, as JSON")
-    raise _unknown(name, settings)
+    raise _unknown_setting(name, settings)
 
 
-def _entry(name: str, table: str, text: str, content: Mapping[str, Any]) -> str:
+def _entry_name(name: str, table: str, text: str, content: Mapping[str, Any]) -> str:
     """The name of an entry of a table: that of the file where one is meant."""
     if table == "upstreams":
         return text.replace("_", "-")
     there = content.get(table, {})
-    meant = [key for key in there if _folded(key) == _folded(text)] if isinstance(there, Mapping) else []
+    meant = [key for key in there if _fold_name(key) == _fold_name(text)] if isinstance(there, Mapping) else []
     if len(meant) > 1:
         whole = f"{PREFIX}{table.upper()}"
         raise ConfigurationError(f"{name}: it may mean {' or '.join(sorted(meant))}; {whole} takes all of it, as JSON")
     return meant[0] if meant else text
 
 
-def _folded(text: str) -> str:
+def _fold_name(text: str) -> str:
     return text.lower().replace("-", "_")
 
 
-def _unknown(name: str, settings: type[BaseModel]) -> ConfigurationError:
-    known = list(_names(settings))
+def _unknown_setting(name: str, settings: type[BaseModel]) -> ConfigurationError:
+    known = list(_variable_names(settings))
     leaf = name.upper().rpartition("_")[2]
     likely = [one for one in known if leaf and one.rpartition("_")[2] == leaf]
-    return ConfigurationError(f"{name}: there is no such setting; {suggestion(name.upper(), likely or known)}")
+    return ConfigurationError(f"{name}: there is no such setting; {suggest_name(name.upper(), likely or known)}")
 
 
-def _names(settings: type[BaseModel]) -> Iterator[str]:
+def _variable_names(settings: type[BaseModel]) -> Iterator[str]:
     for section, info in settings.model_fields.items():
-        kind = _plain(info.annotation)
+        kind = _strip_annotated(info.annotation)
         if _is_section(kind):
-            yield from (f"{PREFIX}{section}{_DOWN}{key}".upper() for key in kind.model_fields)
+            yield from (f"{PREFIX}{section}{_LEVEL_SEPARATOR}{key}".upper() for key in kind.model_fields)
         else:
             yield f"{PREFIX}{section}".upper()
 
 
-def _plain(kind: Any) -> Any:  # noqa: ANN401 - a type, or what `typing` makes of types
+def _strip_annotated(kind: Any) -> Any:  # noqa: ANN401 - a type, or what `typing` makes of types
     """A type without its conditions."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     return kind
 
 
-def _value(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401 - as `_plain`
+def _parse_value(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401 - as `_strip_annotated`
     """A variable's value as a configuration file would have it."""
     members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if not text and NoneType in members:
         return None
-    kinds = [_plain(member) for member in members]
+    kinds = [_strip_annotated(member) for member in members]
     if any(get_origin(member) is tuple for member in kinds):
-        return _listed(name, text)
+        return _parse_list(name, text)
     if any(get_origin(member) is dict or _is_section(member) for member in kinds):
-        return _parsed(name, text, dict, 'a table as JSON, such as {"name": "value"}')
+        return _parse_json(name, text, dict, 'a table as JSON, such as {"name": "value"}')
     if not text and str not in kinds:
         raise ConfigurationError(f"{name}: it is empty; give it a value or unset it")
     return text
 
 
-def _listed(name: str, text: str) -> list[Any]:
+def _parse_list(name: str, text: str) -> list[Any]:
     if text.lstrip().startswith("["):
-        return _parsed(name, text, list, 'a list as JSON, such as ["a", "b"], or a,b')  # type: ignore[no-any-return]
+        return _parse_json(name, text, list, 'a list as JSON, such as ["a", "b"], or a,b')  # type: ignore[no-any-return]
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _parsed(name: str, text: str, kind: type, right: str) -> Any:  # noqa: ANN401 - JSON
+def _parse_json(name: str, text: str, kind: type, right: str) -> Any:  # noqa: ANN401 - JSON
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -189,11 +191,11 @@ def _parsed(name: str, text: str, kind: type, right: str) -> Any:  # noqa: ANN40
     return value
 
 
-def _is_section(kind: Any) -> bool:  # noqa: ANN401 - as `_plain`
+def _is_section(kind: Any) -> bool:  # noqa: ANN401 - as `_strip_annotated`
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _put(content: dict[str, Any], place: Place, value: Any) -> None:  # noqa: ANN401 - any setting
+def _set_value(content: dict[str, Any], place: Place, value: Any) -> None:  # noqa: ANN401 - any setting
     *above, last = place
     for part in above:
         content = content.setdefault(part, {})

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Self
 
 from lockgate_common import errors as faults
 
-_MAX_SHOWN: Final = 64
+_MAX_QUOTED: Final = 64
 _SECRET: Final = re.compile(r"\b(?:lg[a-z]_|eyJ)[\w.-]*")
 """A refresh token, a session cookie, a client's secret; or a compact JWS, whose header is JSON."""
 
@@ -224,7 +224,7 @@ StoreRefusedError = faults.StoreRefusedError
 """Redis answers and cannot be used as it, or the way to it, is configured; that does not heal by itself."""
 
 
-class SaidAlreadyError(ConfigurationError):
+class AlreadyReportedError(ConfigurationError):
     """The same of a child process, which has said so itself, where the output of this one goes."""
 
 
@@ -250,9 +250,9 @@ class CaptchaUnavailableError(LockgateError):
     """A captcha could not be made or judged."""
 
 
-def shown(argument: str) -> str:
+def quoted(argument: str) -> str:
     """What somebody typed, quoted for a message; not what may be a secret in the wrong place, nor anything long."""
-    if len(argument) > _MAX_SHOWN or _SECRET.search(argument):
+    if len(argument) > _MAX_QUOTED or _SECRET.search(argument):
         return "'…' (not repeated: it may be a secret)"
     return repr(argument)
 

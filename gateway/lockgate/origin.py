@@ -11,12 +11,12 @@ _ORIGIN: Final = re.compile(
 )
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
 _MAX_PORT: Final = 65535
-_ANYBODYS: Final = frozenset({"about", "blob", "content", "data", "file", "filesystem", "javascript"})
+_SHARED_SCHEMES: Final = frozenset({"about", "blob", "content", "data", "file", "filesystem", "javascript"})
 """Browsers give pages of these the origin `null`, or one that every file on every device shares."""
 _NEVER_SENT: Final = {"ws": "http", "wss": "https"}
 
 
-def normalized(text: str) -> str:
+def normalize_origin(text: str) -> str:
     """An origin in the spelling that is sent: `HTTPS://Shop.example:443/` is `https://shop.example`.
 
     Args:
@@ -25,50 +25,52 @@ def normalized(text: str) -> str:
     Raises:
         ValueError: no browser sends it, or pages of anybody do. The text says what would be right.
     """
-    said = "a value with '@' in it" if "@" in text else repr(text)  # before an @ there may be a password
+    quoted = "a value with '@' in it" if "@" in text else repr(text)  # before an @ there may be a password
     if text in {"*", "null"}:
-        raise ValueError(f"{said} would be the pages of everybody; list each origin, such as https://shop.example")
+        raise ValueError(f"{quoted} would be the pages of everybody; list each origin, such as https://shop.example")
     if "*" in text:
-        raise ValueError(f"{said}: an origin is compared to the letter, not as a pattern; list each origin")
+        raise ValueError(f"{quoted}: an origin is compared to the letter, not as a pattern; list each origin")
     scheme, separator, rest = text.partition("://")
     if not separator:
-        raise ValueError(f"{said} has no scheme; an origin is https://{_host_of(text)} or <scheme of the app>://<host>")
+        raise ValueError(
+            f"{quoted} has no scheme; an origin is https://{_host_of(text)} or <scheme of the app>://<host>"
+        )
     scheme = scheme.lower()
-    if scheme in _ANYBODYS:
-        raise ValueError(f"{said}: any file of any device could have this origin; serve the page over https")
+    if scheme in _SHARED_SCHEMES:
+        raise ValueError(f"{quoted}: any file of any device could have this origin; serve the page over https")
     if scheme in _NEVER_SENT:
-        raise ValueError(f"{said}: the origin is that of the page, {_NEVER_SENT[scheme]}://{_host_of(rest)}")
+        raise ValueError(f"{quoted}: the origin is that of the page, {_NEVER_SENT[scheme]}://{_host_of(rest)}")
     match = _ORIGIN.fullmatch(text.removesuffix("/") if rest.strip("/") else text)
     if match is None:
-        raise ValueError(f"{said} is no origin; it would be {scheme}://{_host_of(rest)}")
+        raise ValueError(f"{quoted} is no origin; it would be {scheme}://{_host_of(rest)}")
     host, port = match[2], int(match[3]) if match[3] else None
     if port is not None and not 0 < port <= _MAX_PORT:
-        raise ValueError(f"{said}: there is no such port")
+        raise ValueError(f"{quoted}: there is no such port")
     if scheme in _USUAL_PORTS:
         if not host:
-            raise ValueError(f"{said} has no host; an origin is {scheme}://<host>")
-        host, port = _web_host(said, host), None if port == _USUAL_PORTS[scheme] else port
+            raise ValueError(f"{quoted} has no host; an origin is {scheme}://<host>")
+        host, port = _web_host(quoted, host), None if port == _USUAL_PORTS[scheme] else port
     return f"{scheme}://{host}" if port is None else f"{scheme}://{host}:{port}"
 
 
-def of_url(url: str) -> str:
+def origin_of_url(url: str) -> str:
     """The origin of an http or https URL.
 
     Raises:
         ValueError: it is none.
     """
     scheme, _, rest = url.partition("://")
-    return normalized(f"{scheme}://{rest.partition('/')[0]}")
+    return normalize_origin(f"{scheme}://{rest.partition('/')[0]}")
 
 
-def _web_host(said: str, host: str) -> str:
+def _web_host(quoted: str, host: str) -> str:
     """As the URL standard serializes it: lower case, an IPv6 address in its shortest form."""
     if not host.startswith("["):
         return host.lower()
     try:
         return f"[{IPv6Address(host[1:-1])}]"
     except AddressValueError:
-        raise ValueError(f"{said} has no valid IPv6 address") from None
+        raise ValueError(f"{quoted} has no valid IPv6 address") from None
 
 
 def _host_of(rest: str) -> str:

@@ -29,7 +29,7 @@ from lockgate.forward.websocket.socket import Socket, Sockets
 from lockgate.identity.ticket import taken_from_stream
 from lockgate.judge import Judge
 from lockgate.policy.origins import Origins
-from lockgate.policy.routes import Route, RouteTable, asks_nothing, find, is_own
+from lockgate.policy.routes import Route, RouteTable, find_route, is_options_probe, is_own_path
 
 AnswerHere = Callable[[InboundRequest, ClientConnection], Handler]
 
@@ -79,13 +79,13 @@ class Pipeline:
             What takes the request's body, and hears of its client; `None`: the response was written already.
         """
         if request.headers.origin is not None:
-            preflight = self._origins.preflight(request)
+            preflight = self._origins.judge_preflight(request)
             if preflight is not None:
                 self._answer_preflight(request, client, preflight)
                 return None
-        route = find(self._routes, request.method, request.path)
+        route = find_route(self._routes, request.method, request.path)
         if isinstance(route, Refusal):
-            if asks_nothing(request) or (is_own(request.path) and route.reason is not Reason.BAD_TARGET):
+            if is_options_probe(request) or (is_own_path(request.path) and route.reason is not Reason.BAD_TARGET):
                 return self._answer_here(request, client)
             client.refuse_request(route)
             return None
@@ -106,11 +106,11 @@ class Pipeline:
             request: as it is judged.
             path: as the proxy sends it, which the service checks the signature with.
         """
-        route = find(self._routes, request.method, request.path)
+        route = find_route(self._routes, request.method, request.path)
         if isinstance(route, Refusal):
             return route
         if is_handshake(request):  # the proxy upgrades by itself, so the page that asks is checked here
-            refusal = self._origins.foreign_socket(request, route, carries_token=False)
+            refusal = self._origins.refuse_foreign_socket(request, route, carries_token=False)
             if refusal is not None:
                 return refusal
         verdict = await self._judge.judge_later(request, route.demands[request.method])

@@ -1,4 +1,4 @@
-"""One frozen settings object. Only `load` reads the environment and a configuration file.
+"""One frozen settings object. Only `load_settings` reads the environment and a configuration file.
 
 Precedence, highest first: environment (`LOCKGATE_` and `__` between levels, for example `LOCKGATE_TOKEN__ISSUER`;
 `REDIS_URL` is also known by its plain name; see `lockgate.environment`), the TOML file, the defaults below.
@@ -29,7 +29,7 @@ from pydantic import (
 from lockgate import environment
 from lockgate.clock import DEFAULT_LEEWAY_S, MAX_LEEWAY_S
 from lockgate.errors import ConfigurationError
-from lockgate.origin import normalized
+from lockgate.origin import normalize_origin
 
 AddressField: TypeAlias = Literal[
     "x-forwarded-for",
@@ -45,7 +45,7 @@ AddressField: TypeAlias = Literal[
     "x-envoy-external-address",
 ]
 """Fields in which proxies and load balancers give the client's address."""
-type_name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+ShortName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 DEFAULT_FILE = Path("lockgate.toml")
 KIB = 1024
 MAX_PORT = 65535
@@ -108,7 +108,7 @@ def _exposed_name(name: str) -> str:
 
 Upstreams = Annotated[tuple[Annotated[str, AfterValidator(_plain_address)], ...], Field(min_length=1)]
 
-Origin = Annotated[str, AfterValidator(normalized)]
+Origin = Annotated[str, AfterValidator(normalize_origin)]
 Origins = tuple[Origin, ...]
 ExposedName = Annotated[str, AfterValidator(_exposed_name)]
 PREFLIGHT_AGE_S: Final = 600
@@ -118,7 +118,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _network(text: object) -> object:
+def _parse_network(text: object) -> object:
     """What is no network is told with the one that was probably meant."""
     if not isinstance(text, str):
         return text
@@ -144,7 +144,7 @@ class ServerSettings(_Section):
     public_url: Annotated[str, Field(pattern=_ISSUER, max_length=256)] | None = None
     """The address that clients use, for absolute addresses in responses; `token.issuer` where not given. No address is
     ever built from `Host` or from what a proxy says."""
-    trusted_proxies: tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...] = ()
+    trusted_proxies: tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)], ...] = ()
     """Peers whose X-Forwarded-* fields are believed; nobody by default."""
     forwarded_from: Annotated[AddressField, BeforeValidator(_lower_case)] = "x-forwarded-for"
     """The one field in which a trusted proxy gives the client's address; the other fields of this kind are dropped."""
@@ -249,7 +249,7 @@ class SocketSettings(_Section):
     """Open sockets of one user, on all nodes together."""
 
 
-def _absolute(prefix: str) -> str:
+def _check_prefix(prefix: str) -> str:
     if not prefix.startswith("/"):
         raise ValueError("a prefix begins with a slash")
     return prefix
@@ -258,11 +258,11 @@ def _absolute(prefix: str) -> str:
 class RouteSettings(_Section):
     """One `[[route]]`: which paths go to which service, and who may ask."""
 
-    name: type_name
-    prefix: Annotated[str, AfterValidator(_absolute), Field(max_length=1024)]
+    name: ShortName
+    prefix: Annotated[str, AfterValidator(_check_prefix), Field(max_length=1024)]
     """Whatever a path may hold; `/files` stands for `/files` and everything below it."""
     upstreams: Upstreams
-    service: type_name | None = None
+    service: ShortName | None = None
     """Whose link key signs; the route's name where not given."""
     auth: Literal["required", "optional", "public"] = "required"
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -301,7 +301,7 @@ class RouteSettings(_Section):
         return (value,) if isinstance(value, str) else value
 
     @property
-    def target(self) -> str:
+    def service_name(self) -> str:
         """The service's name, as its link keys have it."""
         return self.service or self.name
 
@@ -309,7 +309,7 @@ class RouteSettings(_Section):
 class AccountSettings(_Section):
     """Who checks passwords."""
 
-    service: type_name = "users"
+    service: ShortName = "users"
     timeout_s: float = 5
 
 
@@ -404,15 +404,17 @@ class Settings(_Section):
     upstreams: dict[str, Upstreams] = Field(default_factory=dict)
     """Addresses by service, instead of those its routes name: the same file then serves a laptop and a cluster."""
 
-    def addresses(self, service: str) -> tuple[str, ...]:
+    def upstream_urls(self, service: str) -> tuple[str, ...]:
         """Base URLs of a service's upstreams, in the order they are configured; empty for an unknown service."""
         if service in self.upstreams:
             return self.upstreams[service]
-        return tuple(dict.fromkeys(url for route in self.route if route.target == service for url in route.upstreams))
+        return tuple(
+            dict.fromkeys(url for route in self.route if route.service_name == service for url in route.upstreams)
+        )
 
     def upstreams_of(self, route: RouteSettings) -> tuple[str, ...]:
         """Base URLs that a route leads to: its own, or those of its service where these are configured."""
-        return self.upstreams.get(route.target, route.upstreams)
+        return self.upstreams.get(route.service_name, route.upstreams)
 
     @property
     def public_url(self) -> str:
@@ -420,17 +422,17 @@ class Settings(_Section):
         return (self.server.public_url or self.token.issuer).rstrip("/")
 
     @property
-    def scopes(self) -> frozenset[str]:
+    def grantable_scopes(self) -> frozenset[str]:
         """Every scope that can be granted."""
         return frozenset(scope for scopes in self.roles.values() for scope in scopes)
 
     @property
-    def services(self) -> tuple[str, ...]:
+    def called_services(self) -> tuple[str, ...]:
         """Every service the gateway calls, hence every link key it needs."""
-        return tuple(dict.fromkeys([self.accounts.service, *(route.target for route in self.route)]))
+        return tuple(dict.fromkeys([self.accounts.service, *(route.service_name for route in self.route)]))
 
 
-def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the configuration.
 
     Args:
@@ -448,36 +450,36 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
-    told = environment.read(os.environ if environ is None else environ, Settings, content)
+    from_environment = environment.read_environment(os.environ if environ is None else environ, Settings, content)
     try:
-        settings = Settings(**_merged(content, told.content))
+        settings = Settings(**_merge_tables(content, from_environment.content))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = tuple(str(part) for part in first["loc"])
-        said = str(first["msg"]).removeprefix("Value error, ")
-        wrong = _unknown_setting(place) if first["type"] == "extra_forbidden" else said
+        message = str(first["msg"]).removeprefix("Value error, ")
+        wrong = _unknown_setting(place) if first["type"] == "extra_forbidden" else message
         if place[0] == "route" and len(place) > 1:
             wrong = f"{_route_called(content, int(place[1]))}: {wrong}"
-        raise ConfigurationError(f"{_named(path, place, told)}: {wrong}") from error
-    for service in settings.upstreams.keys() - set(settings.services):
-        wrong = f"no route leads to a service {service}; {environment.suggestion(service, settings.services)}"
-        raise ConfigurationError(f"{_named(path, ('upstreams', service), told)}: {wrong}")
+        raise ConfigurationError(f"{_name_place(path, place, from_environment)}: {wrong}") from error
+    for service in settings.upstreams.keys() - set(settings.called_services):
+        wrong = f"no route leads to a service {service}; {environment.suggest_name(service, settings.called_services)}"
+        raise ConfigurationError(f"{_name_place(path, ('upstreams', service), from_environment)}: {wrong}")
     return settings
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Two configurations as one; of what both have, the second counts."""
     merged = dict(below)
     for name, value in above.items():
         under = below.get(name)
         both = isinstance(value, Mapping) and isinstance(under, Mapping)
-        merged[name] = _merged(under, value) if both else value  # type: ignore[arg-type]  # as `both` says
+        merged[name] = _merge_tables(under, value) if both else value  # type: ignore[arg-type]  # as `both` says
     return merged
 
 
-def _named(path: Path, place: tuple[str, ...], told: environment.Read) -> str:
+def _name_place(path: Path, place: tuple[str, ...], from_environment: environment.ReadEnvironment) -> str:
     """The variable that set it, or the file and where in it."""
-    return told.variable(place) or f"{path}: {'.'.join(place)}"
+    return from_environment.variable_for(place) or f"{path}: {'.'.join(place)}"
 
 
 def _route_called(content: Mapping[str, Any], index: int) -> str:
@@ -492,4 +494,4 @@ def _unknown_setting(place: tuple[str, ...]) -> str:
     for part in place[:-1]:
         if not part.isdecimal():
             known = RouteSettings if part == "route" else known.model_fields[part].annotation
-    return f"there is no such setting; {environment.suggestion(place[-1], known.model_fields)}"
+    return f"there is no such setting; {environment.suggest_name(place[-1], known.model_fields)}"

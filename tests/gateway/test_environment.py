@@ -36,7 +36,7 @@ def loaded(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str = FILE, **va
     file.write_text(text, encoding="utf-8")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return settings.load(file)
+    return settings.load_settings(file)
 
 
 @pytest.mark.parametrize(

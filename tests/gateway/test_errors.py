@@ -7,7 +7,7 @@ from http import HTTPStatus
 import pytest
 
 from lockgate.accounts import clients
-from lockgate.errors import Reason, shown
+from lockgate.errors import Reason, quoted
 from lockgate.identity import session_cookie
 from lockgate.sessions import refresh_token
 
@@ -62,9 +62,9 @@ def test_every_answer_is_an_error_of_http_and_its_words_are_those_of_oauth() -> 
     ],
 )
 def test_what_may_be_a_secret_is_not_repeated(secret: str) -> None:
-    assert secret not in shown(secret)
+    assert secret not in quoted(secret)
 
 
 @pytest.mark.parametrize("name", ["alice", "a.b.c", "00000000-0000-4000-8000-000000000000", "x" * 64, "it's\n"])
 def test_what_is_none_is_quoted(name: str) -> None:
-    assert shown(name) == repr(name)
+    assert quoted(name) == repr(name)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from lockgate.cli import configuration
 from lockgate.errors import ConfigurationError
-from lockgate.origin import normalized, of_url
+from lockgate.origin import normalize_origin, origin_of_url
 from lockgate.settings import Settings
 
 EXTENSION = "chrome-extension://abcdefghijklmnopabcdefghijklmnop"
@@ -43,7 +43,7 @@ ROUTE: dict[str, Any] = {"name": "orders", "prefix": "/orders", "upstreams": ["h
 )
 def test_every_origin_that_browsers_and_apps_send_can_be_listed(origin: str) -> None:
     """R-211: for the server and for a route, to the letter."""
-    assert normalized(origin) == origin
+    assert normalize_origin(origin) == origin
     settings = Settings(server={"allowed_origins": [origin]}, route=[{**ROUTE, "allowed_origins": [origin]}])  # type: ignore[arg-type]  # as in the file
     assert settings.server.allowed_origins == settings.route[0].allowed_origins == (origin,)
 
@@ -129,4 +129,4 @@ def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_a_url_has_one_origin(url: str, origin: str) -> None:
-    assert of_url(url) == origin
+    assert origin_of_url(url) == origin

@@ -23,11 +23,15 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def load(folder: Path, text: str) -> settings.Settings:
     file = folder / "lockgate.toml"
     file.write_text(text, encoding="utf-8")
-    return settings.load(file)
+    return settings.load_settings(file)
 
 
 def test_the_file_that_comes_with_the_program_is_good() -> None:
-    assert {route.name for route in settings.load(ROOT / "lockgate.toml").route} >= {"users", "orders", "products"}
+    assert {route.name for route in settings.load_settings(ROOT / "lockgate.toml").route} >= {
+        "users",
+        "orders",
+        "products",
+    }
 
 
 def test_the_environment_wins_over_the_file_and_the_file_over_the_defaults(
@@ -122,10 +126,10 @@ def test_a_variable_that_cannot_be_read_is_one_line_too(tmp_path: Path, monkeypa
 
 def test_a_file_that_is_missing_or_not_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"missing\.toml: cannot be read"):
-        settings.load(tmp_path / "missing.toml")
+        settings.load_settings(tmp_path / "missing.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match=r"binary\.toml: not valid TOML"):
-        settings.load(tmp_path / "binary.toml")
+        settings.load_settings(tmp_path / "binary.toml")
 
 
 @pytest.mark.parametrize(
@@ -229,4 +233,4 @@ def test_a_wrong_value_is_told_with_what_would_be_right(tmp_path: Path, content:
     file = tmp_path / "lockgate.toml"
     file.write_text(content)
     with pytest.raises(ConfigurationError, match=says):
-        settings.load(file, {})
+        settings.load_settings(file, {})

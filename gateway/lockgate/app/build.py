@@ -33,7 +33,7 @@ from lockgate.observe.access_log import AccessLog
 from lockgate.observe.audit import Audit
 from lockgate.observe.metrics import Gauges, Metrics
 from lockgate.observe.observer import RequestObserver
-from lockgate.observe.tracing import NONE, Sampler, Tracing
+from lockgate.observe.tracing import NOTHING_SAMPLED, Sampler, Tracing
 from lockgate.policy.origins import Origins
 from lockgate.policy.routes import RouteTable
 from lockgate.sessions.access import AccessTokens
@@ -91,7 +91,7 @@ def build_foundation(settings: Settings, clock: Clock, admission_timeout_s: floa
         raise ConfigurationError("redis_url is not set; `lockgate dev` brings a Redis of its own")
     redis = connect(settings.redis_url.get_secret_value())
     link = link_to(redis, admission_timeout_s)
-    routes = RouteTable.compile(settings)
+    routes = RouteTable.from_settings(settings)
     return Foundation(
         settings=settings,
         clock=clock,
@@ -102,7 +102,7 @@ def build_foundation(settings: Settings, clock: Clock, admission_timeout_s: floa
         admission=Admission(link, clock),
         routes=routes,
         origins=Origins(routes, settings),
-        sampler=Sampler(settings.tracing.share) if settings.tracing.endpoint else NONE,
+        sampler=Sampler(settings.tracing.share) if settings.tracing.endpoint else NOTHING_SAMPLED,
     )
 
 
@@ -257,9 +257,9 @@ def _tokens(base: Foundation) -> TokenParts:
 def _accounts(base: Foundation) -> Accounts:
     settings, service = base.settings, base.settings.accounts.service
     return Accounts(
-        settings.addresses(service),
+        settings.upstream_urls(service),
         lambda: base.keys.links.value.outbound(service),
         timeout_s=settings.accounts.timeout_s,
         clock=base.clock,
-        tls=build_tls_context(settings.addresses(service), settings.upstream),
+        tls=build_tls_context(settings.upstream_urls(service), settings.upstream),
     )

@@ -45,7 +45,7 @@ def make_application(
     app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     problems.install(app)
     _include_auth(app, base, auth_parts, path)
-    app.include_router(metadata.router(settings.token.issuer, settings.public_url, settings.scopes))
+    app.include_router(metadata.router(settings.token.issuer, settings.public_url, settings.grantable_scopes))
     app.include_router(tickets.router(auth_parts.tickets, judge, auth_parts.cookies))
     app.include_router(forward_auth.router(pipeline, settings.limits.target_bytes))
     app.include_router(well_known.router(well_known.PublishedKeys(base.keys.ring, settings.keys.publish_delay_s)))
@@ -61,11 +61,13 @@ def _include_auth(app: FastAPI, base: Foundation, parts: Auth, path: DataPath) -
     """Add the calls that need Redis: while Redis is known to be away, they are refused at once."""
 
     def routes() -> list[dict[str, Any]]:
-        states = path.services.states()
+        states = path.services.upstream_states()
         return [admin.route_json(route, states) for route in base.routes.routes]
 
     browser = Browser(parts.cookies, base.origins)
-    desk = admin.AdminParts(parts.administration, parts.key_administration, parts.trail, routes, base.settings.scopes)
+    desk = admin.AdminParts(
+        parts.administration, parts.key_administration, parts.trail, routes, base.settings.grantable_scopes
+    )
     needs_store = [Depends(store_of(lambda: base.link.connected))]
     for router in (
         login.router(parts.sessions, parts.grants, browser, parts.refreshing),

@@ -44,7 +44,7 @@ def serve(settings: Settings, listener: socket.socket, *, admission_timeout_s: f
     Raises:
         ConfigurationError: it cannot start as it is configured.
     """
-    logs.configure()
+    logs.configure_gateway_logging()
     worker = Worker(settings, SystemClock(), admission_timeout_s)
     config = uvicorn.Config(
         _no_application,

@@ -27,7 +27,7 @@ from lockgate.keys.auto_rotation import AutoRotation
 from lockgate.observe.audit import Event
 from lockgate.observe.metrics import Gauges
 from lockgate.pipeline import Pipeline
-from lockgate.policy.routes import is_own
+from lockgate.policy.routes import is_own_path
 from lockgate.settings import Settings
 from lockgate.stores.check import StoreCheck
 
@@ -137,16 +137,16 @@ class Worker:
             observer=self.observability.observer,
             body_bounds=self._bodies,
             speaks_oauth=problems.speaks_oauth,
-            cors_lines=origins.cors,
+            cors_lines=origins.cors_lines,
             vary=origins.vary,
-            read_refused_head=origins.unread,
+            read_refused_head=origins.read_refused_head,
         )
 
     def _bodies(self, path: str) -> BodyBounds:
-        if is_own(path):
+        if is_own_path(path):
             return self._own_bodies
-        route = self.base.routes.match(path)
-        return self._any_bodies if route is None else route.bodies
+        route = self.base.routes.match_path(path)
+        return self._any_bodies if route is None else route.body_bounds
 
     def _answer_here(self, request: InboundRequest, client: ClientConnection) -> Handler:
         app = health.CAPABILITIES if request.path in {SERVER_WIDE, ROOT} else self.app
@@ -185,7 +185,7 @@ class Worker:
             },
             "lockgate_upstream_load": (
                 "Requests at services, and waiting for a connection to one.",
-                self.path.services.load,
+                self.path.services.open_requests,
             ),
         }
 

@@ -8,7 +8,7 @@ import socket
 import sys
 from typing import Final, Self
 
-from lockgate.errors import ConfigurationError, shown
+from lockgate.errors import ConfigurationError, quoted
 
 _BACKLOG: Final = 2048
 _ATTEMPTS: Final = 100
@@ -28,7 +28,7 @@ def listen(host: str, port: int) -> socket.socket:
             raise ConfigurationError(f"port {port} on {host} is in use; choose another with --port") from error
         raise ConfigurationError(f"cannot listen on {url(host, port)} ({_reason(error)})") from error
     except UnicodeError as error:  # what getaddrinfo makes of a name with an impossible label
-        raise ConfigurationError(f"cannot listen on {shown(host)}: not a host name") from error
+        raise ConfigurationError(f"cannot listen on {quoted(host)}: not a host name") from error
 
 
 def adopt(descriptor: int) -> socket.socket:

@@ -10,7 +10,7 @@ from lockgate.cli.operating import NotFoundError, call, opened, show
 from lockgate.cli.table import table
 from lockgate.cli.trail import actor
 from lockgate.endpoints.admin_clients import client_json
-from lockgate.errors import ConfigurationError, LockgateError, shown
+from lockgate.errors import ConfigurationError, LockgateError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -22,15 +22,15 @@ def add(settings: Settings, client_id: str, scopes: Collection[str], *, as_json:
     """Register a client, and show its secret this once."""
     if not is_client_id(client_id):
         raise ConfigurationError("a client's name is 4 to 64 lower-case letters, digits and hyphens, a letter first")
-    unknown = set(scopes) - settings.scopes
+    unknown = set(scopes) - settings.grantable_scopes
     if unknown:
-        raise ConfigurationError(f"no role grants the scope {shown(min(unknown))}")
+        raise ConfigurationError(f"no role grants the scope {quoted(min(unknown))}")
 
     async def run() -> None:
         async with opened(settings) as operators:
             added = await operators.add_client(client_id, scopes, actor(), call())
         if added is None:
-            raise LockgateError(f"there is a client {shown(client_id)} already")
+            raise LockgateError(f"there is a client {quoted(client_id)} already")
         client, secret = added
         text = (
             f"client_id      {client_id}\nclient_secret  {secret}\nIt is shown this once; what is kept is a hash of it."
@@ -59,7 +59,7 @@ def remove(settings: Settings, client_id: str, *, as_json: bool) -> None:
         async with opened(settings) as operators:
             removed = await operators.remove_client(client_id, actor(), call())
         if not removed:
-            raise NotFoundError(f"there is no client {shown(client_id)}")
+            raise NotFoundError(f"there is no client {quoted(client_id)}")
         show({"client_id": client_id, "removed": True}, f"{client_id} is gone, and its tokens with it", as_json=as_json)
 
     asyncio.run(run())

@@ -29,8 +29,8 @@ def of_deployment(file: Path | None, data: Path) -> Settings:
     Raises:
         ConfigurationError: it is not acceptable.
     """
-    settings = gateway_settings.load(file, running.environment(data, file, os.environ))
-    RouteTable.compile(settings)
+    settings = gateway_settings.load_settings(file, running.environment(data, file, os.environ))
+    RouteTable.from_settings(settings)
     return settings
 
 
@@ -48,8 +48,8 @@ def load(
     Raises:
         ConfigurationError: it is not acceptable.
     """
-    settings = gateway_settings.load(file)
-    RouteTable.compile(settings)
+    settings = gateway_settings.load_settings(file)
+    RouteTable.from_settings(settings)
     given = {"host": host, "port": port, "workers": workers}
     told = {name: value for name, value in given.items() if value is not None}
     try:

@@ -12,7 +12,7 @@ import typer
 
 from lockgate.cli.table import table
 from lockgate.clock import SystemClock
-from lockgate.errors import ConfigurationError, LockgateError, shown
+from lockgate.errors import ConfigurationError, LockgateError, quoted
 from lockgate.keys import check as key_check
 from lockgate.keys import keyring
 from lockgate.keys.changes import changes
@@ -91,7 +91,7 @@ def create(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg
         ConfigurationError: a key cannot be written, or a link's name is none.
     """
     directory = links_directory(settings)
-    links = [*((GATEWAY, service) for service in settings.services), *more_links]
+    links = [*((GATEWAY, service) for service in settings.called_services), *more_links]
     try:
         # Looked at first: whoever asks for a link that is none gets nothing made.
         for origin, target in links:
@@ -290,5 +290,5 @@ def _warn(store: KeyStore, now: float) -> None:
 def _parsed_link(text: str) -> tuple[str, str]:
     origin, separator, target = text.partition("--")
     if not separator:
-        raise ConfigurationError(f"{shown(text)} is not a link: it reads origin--target")
+        raise ConfigurationError(f"{quoted(text)} is not a link: it reads origin--target")
     return origin, target

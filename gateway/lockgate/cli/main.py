@@ -12,10 +12,10 @@ from typer.core import TyperGroup
 
 from lockgate.errors import (
     AccountsUnavailableError,
+    AlreadyReportedError,
     ConfigurationError,
     LockgateError,
     Reason,
-    SaidAlreadyError,
     StoreRefusedError,
     StoreUnavailableError,
     without_secrets,
@@ -352,7 +352,7 @@ def run() -> None:
     """The entry point. What is wrong with the configuration is said in one line, with exit code 2."""
     try:
         app(prog_name="lockgate")
-    except SaidAlreadyError:
+    except AlreadyReportedError:
         raise SystemExit(2) from None
     except ConfigurationError as error:
         typer.echo(f"lockgate: {without_secrets(' '.join(str(error).split()))}", err=True)

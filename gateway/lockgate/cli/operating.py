@@ -14,7 +14,7 @@ from lockgate.accounts.clients import Clients
 from lockgate.accounts.users import Accounts
 from lockgate.cli.trail import finish
 from lockgate.clock import SystemClock
-from lockgate.errors import ConfigurationError, LockgateError, shown
+from lockgate.errors import ConfigurationError, LockgateError, quoted
 from lockgate.forward.tls import build_tls_context
 from lockgate.keys.files import LINKS_FOLDER, join_readers
 from lockgate.keys.reload import link_source
@@ -55,7 +55,7 @@ async def opened(settings: Settings) -> AsyncIterator[Administration]:
     # Of all links only the one that is used: a route that has none yet must not keep anybody from shutting a user out.
     links = link_source(settings.keys.directory / LINKS_FOLDER, [settings.accounts.service]).read()
     redis = connect(settings.redis_url.get_secret_value())
-    addresses = settings.addresses(settings.accounts.service)
+    addresses = settings.upstream_urls(settings.accounts.service)
     accounts = Accounts(
         addresses,
         lambda: links.outbound(settings.accounts.service),
@@ -89,7 +89,7 @@ async def sub_of(operators: Administration, user: str) -> str:
     """
     found = await operators.sub_of(user, call())
     if found is None:
-        raise NotFoundError(f"there is no user {shown(user)}")
+        raise NotFoundError(f"there is no user {quoted(user)}")
     return found
 
 

@@ -29,11 +29,11 @@ def check(settings: Settings, *, as_json: bool) -> None:
         ConfigurationError: a start would be refused.
     """
     redis = None if settings.redis_url is None else read_checked_address(settings.redis_url.get_secret_value()).place
-    accounts = settings.addresses(settings.accounts.service)
+    accounts = settings.upstream_urls(settings.accounts.service)
     if not accounts:
         service = settings.accounts.service
         raise ConfigurationError(f"accounts.service: no route leads to {service}, and upstreams has no address for it")
-    compiled = {route.name: route for route in RouteTable.compile(settings).routes}
+    compiled = {route.name: route for route in RouteTable.from_settings(settings).routes}
     build_tls_context([*accounts, *(url for route in compiled.values() for url in route.upstreams)], settings.upstream)
     # Longest prefix first: the order in which a path is matched.
     routes = sorted(settings.route, key=lambda route: (-len(route.prefix), route.prefix))
@@ -53,7 +53,7 @@ def check(settings: Settings, *, as_json: bool) -> None:
 def _json(route: RouteSettings, settings: Settings) -> dict[str, Any]:
     """Everything about a route, as it holds: what it does not say itself is filled in."""
     filled = {
-        "service": route.target,
+        "service": route.service_name,
         "upstreams": list(settings.upstreams_of(route)),
         "body_bytes": settings.limits.body_bytes if route.body_bytes is None else route.body_bytes,
         "allowed_origins": list(
@@ -67,7 +67,7 @@ def _row(route: RouteSettings, settings: Settings) -> tuple[str, ...]:
     return (
         route.prefix,
         route.name,
-        route.target,
+        route.service_name,
         route.auth,
         _access(route),
         ", ".join(route.rate),

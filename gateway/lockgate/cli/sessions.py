@@ -10,7 +10,7 @@ from lockgate.cli.operating import NotFoundError, call, opened, show, sub_of
 from lockgate.cli.table import table
 from lockgate.cli.trail import actor
 from lockgate.endpoints.sessions import as_json as session_json
-from lockgate.errors import shown
+from lockgate.errors import quoted
 
 if TYPE_CHECKING:
     from lockgate.sessions.overview import SessionView
@@ -41,7 +41,7 @@ def end(settings: Settings, user: str, sid: str | None, *, as_json: bool) -> Non
             if sid is None:
                 await operators.end_sessions(sub, actor(), call())
             elif not await operators.end_session(sub, sid, actor(), call()):
-                raise NotFoundError(f"{user} has no session {shown(sid)}")
+                raise NotFoundError(f"{user} has no session {quoted(sid)}")
         what = "every session" if sid is None else f"session {sid}"
         show({"sub": sub, "ended": sid or "all"}, f"{what} of {user} has ended, on every node", as_json=as_json)
 

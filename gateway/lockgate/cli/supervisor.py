@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from lockgate.cli.process import Process, describe
-from lockgate.errors import ConfigurationError, LockgateError, SaidAlreadyError
+from lockgate.errors import AlreadyReportedError, ConfigurationError, LockgateError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +141,7 @@ class Supervisor:
 
         Raises:
             ConfigurationError: an essential child says that it cannot start as it is configured; without a log of its
-                own, a `SaidAlreadyError`.
+                own, a `AlreadyReportedError`.
             ChildFailedError: an essential child could not be started. In both cases everything has been stopped.
         """
         try:
@@ -220,7 +220,7 @@ class Supervisor:
         if kept.child.essential and not kept.ready.done() and not self._stopping.done():
             what = f"{kept.child.name} did not start"
             if end.code == MISCONFIGURED and kept.child.log is None:
-                self._failure = SaidAlreadyError(what)
+                self._failure = AlreadyReportedError(what)
             elif end.code == MISCONFIGURED:
                 self._failure = ConfigurationError(f"{what}: {end.last_lines[-1] if end.last_lines else end.reason}")
             else:

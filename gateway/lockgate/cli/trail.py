@@ -55,5 +55,5 @@ async def auditing(settings: Settings, clock: Clock) -> AsyncIterator[Audit]:
 async def finish(audit: Audit) -> None:
     """Wait until the events are kept, and say where they are not: what was done is done all the same."""
     await audit.flush()
-    if audit.waiting:
+    if audit.waiting_count:
         typer.echo("lockgate: this is not in the audit trail in Redis; only the lines above have it", err=True)

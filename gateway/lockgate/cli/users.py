@@ -9,7 +9,7 @@ from lockgate.cli.operating import NotFoundError, call, opened, show, sub_of
 from lockgate.cli.table import table
 from lockgate.cli.trail import actor
 from lockgate.endpoints.admin_users import account_json
-from lockgate.errors import LockgateError, Refusal, shown
+from lockgate.errors import LockgateError, Refusal, quoted
 
 if TYPE_CHECKING:
     from lockgate.settings import Settings
@@ -22,7 +22,7 @@ def find(settings: Settings, user: str, *, as_json: bool) -> None:
         async with opened(settings) as operators:
             found = await operators.find(user, call())
         if found is None:
-            raise NotFoundError(f"there is no user {shown(user)}")
+            raise NotFoundError(f"there is no user {quoted(user)}")
         row = (found.sub, found.username, found.status, " ".join(found.roles))
         show(account_json(found), "\n".join(table(("ID", "NAME", "STATUS", "ROLES"), [row])), as_json=as_json)
 
@@ -36,7 +36,7 @@ def block(settings: Settings, user: str, *, as_json: bool) -> None:
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
             if not await operators.block(sub, actor(), call()):
-                raise NotFoundError(f"there is no user {shown(user)}")
+                raise NotFoundError(f"there is no user {quoted(user)}")
         show({"sub": sub, "status": "blocked"}, f"{user} is shut out, on every node", as_json=as_json)
 
     asyncio.run(run())
@@ -49,7 +49,7 @@ def unblock(settings: Settings, user: str, *, as_json: bool) -> None:
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
             if not await operators.unblock(sub, actor(), call()):
-                raise NotFoundError(f"there is no user {shown(user)}")
+                raise NotFoundError(f"there is no user {quoted(user)}")
         show({"sub": sub, "status": "active"}, f"{user} may log in again", as_json=as_json)
 
     asyncio.run(run())
@@ -83,5 +83,5 @@ def revoke_role(settings: Settings, user: str, role: str, *, as_json: bool) -> N
 
 def _granted(outcome: tuple[str, ...] | Refusal, role: str) -> tuple[str, ...]:
     if isinstance(outcome, Refusal):
-        raise LockgateError(f"{outcome.reason.response.title.lower()}: {shown(role)}")
+        raise LockgateError(f"{outcome.reason.response.title.lower()}: {quoted(role)}")
     return outcome

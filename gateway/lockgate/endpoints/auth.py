@@ -56,7 +56,7 @@ def router(sessions: Sessions, grants: Grants, judge: Judge, browser: Browser, a
     @api.post("/logout", status_code=204)
     async def logout(request: Request) -> Response:
         """End this session. A cookie is taken away also where its session has ended already."""
-        cookie = browser.shown(request)
+        cookie = browser.quoted(request)
         identity = await judge.identify(inbound(request))
         if not isinstance(identity, Refusal):
             await sessions.logout(identity, call_origin_of(request))
@@ -68,7 +68,7 @@ def router(sessions: Sessions, grants: Grants, judge: Judge, browser: Browser, a
     async def logout_all(request: Request, identity: unlimited) -> Response:
         """End every session of this user."""
         await sessions.logout_all(identity, call_origin_of(request))
-        return browser.taken(Response(status_code=204, headers=SECURITY_HEADERS), browser.shown(request))
+        return browser.taken(Response(status_code=204, headers=SECURITY_HEADERS), browser.quoted(request))
 
     @api.get("/me")
     async def me(identity: someone) -> Response:

@@ -31,7 +31,7 @@ class Browser:
         """Whether there are cookies, and of which kind."""
         return self.cookies.mode
 
-    def shown(self, request: Request) -> Shown:
+    def quoted(self, request: Request) -> Shown:
         """The session cookie of a call.
 
         Raises:
@@ -52,7 +52,7 @@ class Browser:
         Raises:
             RefusedError: 400, there are no cookies here, or two; 403, nobody logs somebody in from another site.
         """
-        old = self.shown(request)
+        old = self.quoted(request)
         if wanted and self.mode == "off":
             raise RefusedError(Refusal(Reason.COOKIES_OFF))
         if wanted or old is not None:
@@ -65,7 +65,7 @@ class Browser:
         Raises:
             RefusedError: 403.
         """
-        refusal = self._origins.cross_site(inbound(request))
+        refusal = self._origins.refuse_cross_site(inbound(request))
         if refusal is not None:
             raise RefusedError(refusal)
 

@@ -78,7 +78,7 @@ def router(sessions: Sessions, grants: Grants, browser: Browser, allowance: Allo
 
         With the session cookie and no body: the account is read again, and the cookie stays as it is.
         """
-        cookie = browser.shown(request)
+        cookie = browser.quoted(request)
         if cookie is not None:
             return _told(await refresh_by(request, cookie))
         body = await read_refresh(request)

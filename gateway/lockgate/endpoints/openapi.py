@@ -83,7 +83,7 @@ def merge(own: Document, services: Mapping[str, Document], routes: RouteTable, c
     for service, document in services.items():
         described = _renamed(document, f"{service}.")
         for path, operations in described["paths"].items():
-            route = routes.match(path)
+            route = routes.match_path(path)
             if route is None or route.service != service:
                 continue
             reachable = {

@@ -213,7 +213,7 @@ class Exchange:
         request = self._request
         # More may have arrived than a digest covers before there was a connection; then it is not covered.
         whole = b"".join(self._body) if self._body_read and self._buffered <= BUFFERED_BODY else None
-        head = service.requests.head(
+        head = service.requests.build_head(
             request,
             self._admitted.identity,
             host=service.host_for(request, pool),
@@ -369,7 +369,7 @@ class Exchange:
         if self._state is not READING or self._service is None:
             return
         if self._body_read or self._buffered > BUFFERED_BODY or self._declared_large():
-            pool = self._service.choose()
+            pool = self._service.choose_pool()
             if isinstance(pool, Refusal):
                 self.refuse_request(pool)
                 return

@@ -14,7 +14,7 @@ from lockgate_trust import MAX_DIGEST_BODY, Body, Covered, LinkKeys, Signer, con
 BUFFERED_BODY: Final = MAX_DIGEST_BODY
 """A body of at most this many bytes is read whole before it is sent, and its digest is signed."""
 
-NOBODY: Final[Covered] = cover(())
+ANONYMOUS: Final[Covered] = cover(())
 # Read from the enumeration once: Python 3.11 takes longer for that than a comparison of strings.
 _NO_BODY: Final = Body.NONE
 _STREAMED: Final = Body.STREAMED
@@ -36,7 +36,7 @@ class OutboundRequests:
         self._links = links.value
         self._signer = Signer(self._links.outbound(service))
 
-    def head(  # noqa: PLR0913 - everything a head is made of
+    def build_head(  # noqa: PLR0913 - everything a head is made of
         self,
         request: InboundRequest,
         identity: Identity | None,
@@ -65,7 +65,9 @@ class OutboundRequests:
             digest_line = f"content-digest: {digest}\r\n"
         if forward_authorization and facts.authorization:
             credentials = f"authorization: {facts.authorization[0].decode('latin-1')}\r\n"
-        traceparent, (signature_input, signature) = self._sign(request, request.path, identity, digest, said, now)
+        traceparent, (signature_input, signature) = self._sign_request(
+            request, request.path, identity, digest, said, now
+        )
         trace = request.trace
         state = f"tracestate: {trace.state}\r\n" if trace is not None and trace.state else ""
         asked = f"X-Forwarded-Host: {request.host}\r\n" if request.host else ""
@@ -73,7 +75,8 @@ class OutboundRequests:
         return (
             f"{request.method} {request.target} HTTP/1.1\r\nHost: {host}\r\n{facts.forwardable}{credentials}"
             f"{asked}X-Forwarded-For: {request.client}\r\n"
-            f"X-Forwarded-Proto: {request.scheme}\r\n{_framing(request, body)}x-request-id: {request.request_id}\r\n"
+            f"X-Forwarded-Proto: {request.scheme}\r\n{_framing_line(request, body)}"
+            f"x-request-id: {request.request_id}\r\n"
             f"traceparent: {traceparent}\r\n{state}{'' if identity is None else identity.header_lines}{digest_line}"
             f"Signature-Input: {signature_input}\r\nSignature: {signature}\r\n\r\n"
         ).encode("latin-1")
@@ -92,8 +95,8 @@ class OutboundRequests:
         Returns:
             Names and values, without `x-request-id`, which every answer carries anyway.
         """
-        traceparent, (signature_input, signature) = self._sign(request, path, identity, None, Body.UNSEEN, now)
-        covered = NOBODY if identity is None else identity.covered
+        traceparent, (signature_input, signature) = self._sign_request(request, path, identity, None, Body.UNSEEN, now)
+        covered = ANONYMOUS if identity is None else identity.covered
         return [
             *((name.encode("ascii"), value.encode("ascii")) for name, value in covered.headers),
             (b"traceparent", traceparent.encode("ascii")),
@@ -101,7 +104,7 @@ class OutboundRequests:
             (b"signature", signature.encode("ascii")),
         ]
 
-    def _sign(  # noqa: PLR0913, PLR0917 - what a signature covers
+    def _sign_request(  # noqa: PLR0913, PLR0917 - what a signature covers
         self, request: InboundRequest, path: str, identity: Identity | None, digest: str | None, body: Body, now: float
     ) -> tuple[str, tuple[str, str]]:
         """The values of traceparent, and of Signature-Input and Signature."""
@@ -121,14 +124,14 @@ class OutboundRequests:
             query=request.query or "",
             request_id=request.request_id,
             traceparent=traceparent,
-            covered=NOBODY if identity is None else identity.covered,
+            covered=ANONYMOUS if identity is None else identity.covered,
             content_digest=digest,
             body=body,
             now=now,
         )
 
 
-def _framing(request: InboundRequest, body: bytes | None) -> str:
+def _framing_line(request: InboundRequest, body: bytes | None) -> str:
     """Exactly one of Content-Length and chunked, computed from what will be sent (RFC 9112 section 6)."""
     if body is None:
         length = request.headers.content_length

@@ -41,7 +41,7 @@ class Service:
         """The Host of a request to one of the upstreams; a client that sent none (HTTP/1.0) has none to keep."""
         return request.host if self._preserve_host and request.host else pool.host
 
-    def choose(self) -> UpstreamPool | Refusal:
+    def choose_pool(self) -> UpstreamPool | Refusal:
         """The less loaded of two random upstreams: nearly as even as the least loaded of all, without a herd.
 
         Ejected ones are left out; where all are, nobody waits for a time-out to be told so.

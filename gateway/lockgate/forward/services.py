@@ -52,7 +52,7 @@ class Services:
         self._prefix = prefix
         self.pools: dict[str, UpstreamPool] = {}
         self.by_route: Mapping[str, Service] = MappingProxyType(
-            {route.name: self._service(route, links, sampler) for route in self._routes}
+            {route.name: self._build_service(route, links, sampler) for route in self._routes}
         )
 
     @contextlib.asynccontextmanager
@@ -66,16 +66,16 @@ class Services:
                     await stack.enter_async_context(self.pools[url].checking(route.health or "/"))
             yield
 
-    def load(self) -> int:
+    def open_requests(self) -> int:
         """Requests at services, and waiting for a connection to one."""
         return sum(pool.load for pool in self.pools.values())
 
-    def states(self) -> dict[str, str]:
+    def upstream_states(self) -> dict[str, str]:
         """`up` or `down` for each address, as this worker has found it."""
         return {url: "down" if pool.breaker.is_open else "up" for url, pool in self.pools.items()}
 
-    def _service(self, route: Route, links: Current[LinkKeys], sampler: Sampler) -> Service:
-        pools = [self._pool(url) for url in route.upstreams]
+    def _build_service(self, route: Route, links: Current[LinkKeys], sampler: Sampler) -> Service:
+        pools = [self._pool_for(url) for url in route.upstreams]
         return Service(
             pools,
             OutboundRequests(links, route.service, sampler),
@@ -84,7 +84,7 @@ class Services:
             finish_unsized=route.finish_unsized,
         )
 
-    def _pool(self, url: str) -> UpstreamPool:
+    def _pool_for(self, url: str) -> UpstreamPool:
         if url not in self.pools:
             tls = build_tls_context([url], self._settings)
             together = [other for route in self._routes if url in route.upstreams for other in route.upstreams]

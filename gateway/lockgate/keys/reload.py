@@ -237,7 +237,7 @@ def live_keys(settings: Settings, clock: Clock) -> LiveKeys:
         ConfigurationError: they cannot be read, or a link is missing.
     """
     directory = settings.keys.directory
-    links = link_source(directory / LINKS_FOLDER, settings.services)
+    links = link_source(directory / LINKS_FOLDER, settings.called_services)
     return LiveKeys(ring_source(directory), links, clock, tls_source(tls_keys(settings)))
 
 

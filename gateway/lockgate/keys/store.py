@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from lockgate.errors import ConfigurationError, shown
+from lockgate.errors import ConfigurationError, quoted
 from lockgate.keys import files, keyring, states
 from lockgate.keys.changes import KeyChange, changes
 from lockgate.keys.files import LINKS_FOLDER, REFRESH_FILE, RING_FILE, SIGNING_FOLDER
@@ -178,7 +178,7 @@ class KeyStore:
         with self._changing(group) as (entries, write):
             removed = next((entry for entry in entries if entry.key_id == key_id), None)
             if removed is None:
-                raise ConfigurationError(f"no key has the id {shown(key_id)}")
+                raise ConfigurationError(f"no key has the id {quoted(key_id)}")
             alg = removed.members.get("alg")
             left = states.remove(entries, key_id, now, lambda: group.make(now, alg))
             write(left, removed=key_id)
@@ -220,7 +220,7 @@ class KeyStore:
                     return group
             except ConfigurationError as error:
                 broken = broken or error
-        raise broken or ConfigurationError(f"no key has the id {shown(key_id)}")
+        raise broken or ConfigurationError(f"no key has the id {quoted(key_id)}")
 
     @contextlib.contextmanager
     def _changing(self, group: Group) -> Iterator[tuple[tuple[Entry, ...], Write]]:

@@ -62,16 +62,16 @@ class AccessLog:
             why += f', "origin": {json.dumps(origin[:_MAX_ORIGIN])}'
         # Written by hand, because it is written for each request. What is quoted cannot hold a quote, a backslash or a
         # control character: the edge lets none of them into a method, a path or an address, and the rest is ours.
-        self._write(
-            f'{{"time": "{self._time()}", "event": "request", "request_id": "{request_id}", {own}"client": "{client}", '
+        self._write_line(
+            f'{{"time": "{self._now()}", "event": "request", "request_id": "{request_id}", {own}"client": "{client}", '
             f'"method": "{method}", "path": "{path}", "route": "{route}", "status": {status}, '
             f'"ms": {seconds * 1000:.2f}{why}}}\n'
         )
 
     def write_refused_bytes(self, *, client: str, reason: str) -> None:
         """Bytes were refused that are no request; nothing of them is written down."""
-        line = {"time": self._time(), "event": "refused", "client": client, "reason": reason}
-        self._write(json.dumps(line) + "\n")
+        line = {"time": self._now(), "event": "refused", "client": client, "reason": reason}
+        self._write_line(json.dumps(line) + "\n")
 
     def flush(self) -> None:
         """Hand what was written to the operating system."""
@@ -81,13 +81,13 @@ class AccessLog:
             _forget_output()
 
     @staticmethod
-    def _write(line: str) -> None:
+    def _write_line(line: str) -> None:
         try:
             sys.stdout.write(line)
         except OSError:
             _forget_output()
 
-    def _time(self) -> str:
+    def _now(self) -> str:
         now = self._clock.now()
         second = int(now)
         if second != self._second:

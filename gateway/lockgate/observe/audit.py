@@ -109,7 +109,7 @@ class Audit:
         if user and not facts.get("actor") and not user.startswith(MACHINE):
             self.record_some(event, user, facts, most=OFTEN)
         else:
-            self._keep(self.log(event, **facts))
+            self._queue_entry(self.log(event, **facts))
 
     def record_some(self, event: Event, about: str, facts: Mapping[str, str | None], *, most: int = SOME) -> None:
         """Note an event in the log, and in the trail unless there were many of the kind: it can be repeated at will.
@@ -130,12 +130,12 @@ class Audit:
         if len(self._rationed) > MAX_RATIONED:
             del self._rationed[next(iter(self._rationed))]
         if is_kept:
-            self._keep(entry)
+            self._queue_entry(entry)
 
-    def _keep(self, entry: dict[str, str]) -> None:
+    def _queue_entry(self, entry: dict[str, str]) -> None:
         self._waiting.append(entry)
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+            self._writing = asyncio.get_running_loop().create_task(self._append_waiting())
 
     def log(self, event: Event, **facts: str | None) -> dict[str, str]:
         """Note an event in the log alone: one that anybody can bring about as often as they like.
@@ -152,7 +152,7 @@ class Audit:
         return entry
 
     @property
-    def waiting(self) -> int:
+    def waiting_count(self) -> int:
         """How many events are not in the trail yet."""
         return len(self._waiting)
 
@@ -168,7 +168,7 @@ class Audit:
         out.write(json.dumps({"log": "audit", **entry}) + "\n")
         out.flush()
 
-    async def _write(self) -> None:
+    async def _append_waiting(self) -> None:
         while self._waiting:
             batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
             try:

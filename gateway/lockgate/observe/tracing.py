@@ -36,7 +36,7 @@ class Sampler:
         return self._every > 0 and int(request_id[16:], 16) % self._every == 0
 
 
-NONE: Final = Sampler(0)
+NOTHING_SAMPLED: Final = Sampler(0)
 """Records nothing."""
 
 
@@ -79,7 +79,7 @@ class Tracing:
         end = int(self._clock.now() * _NS)
         before = request.trace_parent
         trace_id, span_id = request.own_id if before is None else before[3:35], request.own_id[16:]
-        context = self._context(trace_id, span_id, is_remote=False)
+        context = self._span_context(trace_id, span_id, is_remote=False)
         attributes: dict[str, str | int] = {
             "http.request.method": request.method,
             "http.route": route,
@@ -92,7 +92,7 @@ class Tracing:
             self._span(
                 name=f"{request.method} {route}",
                 context=context,
-                parent=None if before is None else self._context(trace_id, before[36:52], is_remote=True),
+                parent=None if before is None else self._span_context(trace_id, before[36:52], is_remote=True),
                 resource=self._resource,
                 attributes=attributes,
                 kind=trace.SpanKind.SERVER,
@@ -101,7 +101,7 @@ class Tracing:
             )
         )
 
-    def _context(self, trace_id: str, span_id: str, *, is_remote: bool) -> SpanContext:
+    def _span_context(self, trace_id: str, span_id: str, *, is_remote: bool) -> SpanContext:
         sampled = self._api.TraceFlags(self._api.TraceFlags.SAMPLED)
         return self._api.SpanContext(
             trace_id=int(trace_id, 16), span_id=int(span_id, 16), is_remote=is_remote, trace_flags=sampled

@@ -44,8 +44,8 @@ from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import is_token
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import bearer
-from lockgate.origin import of_url
-from lockgate.policy.routes import SAFE_METHODS, Route, RouteTable, is_own
+from lockgate.origin import origin_of_url
+from lockgate.policy.routes import SAFE_METHODS, Route, RouteTable, is_own_path
 from lockgate.settings import PREFLIGHT_AGE_S, Settings
 
 OWN_METHODS: Final = "DELETE, GET, HEAD, PATCH, POST, PUT"
@@ -70,10 +70,10 @@ EXPOSED: Final = (
 _ASKED_METHOD: Final = b"access-control-request-method"
 _ASKED_HEADERS: Final = b"access-control-request-headers"
 _FETCH_SITE: Final = b"sec-fetch-site"
-_FOR_EVERYBODY: Final = "/.well-known/"
+_PUBLIC_DOCUMENTS: Final = "/.well-known/"
 """Public documents, which say of themselves that any page may read them."""
 _VARY: Final = "Vary: Origin\r\n"
-_OF_NO_IDENTITY: Final = frozenset({b"x-request-id", b"traceparent"})
+_NOT_IDENTITY: Final = frozenset({b"x-request-id", b"traceparent"})
 """The gateway signs its own to services; what a page sends is replaced, and tells nobody who it is."""
 _THIS_MACHINE: Final = ("127.0.0.1", "localhost", "[::1]")
 _MAX_HEADERS: Final = 100
@@ -101,20 +101,20 @@ class Origins:
         self._any = self._own.union(*(route.origins for route in routes.routes))
         self._itself = _own_origins(settings)
         self._credentials = settings.server.session_cookie != "off"
-        self._exposed = {route.name: _expose(route.exposed) for route in routes.routes if route.exposed}
+        self._exposed = {route.name: _expose_line(route.exposed) for route in routes.routes if route.exposed}
         self.vary = _VARY if self._any else ""
 
-    def cors(self, request: InboundRequest) -> str:
+    def cors_lines(self, request: InboundRequest) -> str:
         """The field lines of CORS for the answer to a request that says an origin, whatever the answer is."""
         origin = request.headers.origin
-        if origin is None or request.path.startswith(_FOR_EVERYBODY):
+        if origin is None or request.path.startswith(_PUBLIC_DOCUMENTS):
             return self.vary
-        route = self._route(request.path)
-        if origin not in self._listed(route):
+        route = self._route_of(request.path)
+        if origin not in self._listed_origins(route):
             return self.vary
-        return f"{self._grant(origin)}{_EXPOSE if route is None else self._exposed.get(route.name, _EXPOSE)}"
+        return f"{self._grant_lines(origin)}{_EXPOSE if route is None else self._exposed.get(route.name, _EXPOSE)}"
 
-    def unread(self, head: bytes) -> RefusedHead:
+    def read_refused_head(self, head: bytes) -> RefusedHead:
         """What may be told to the page behind a head that was refused, so that it is unknown where it was to go.
 
         The response holds nothing of any user, so that every page that is listed anywhere may read it.
@@ -127,11 +127,11 @@ class Origins:
         if len(found) != 1 or len(_ORIGIN_NAME.findall(head)) != 1 or found[0] not in self._any:
             return RefusedHead(preflight=False, cors=self.vary)
         if _PREFLIGHT.match(head) is None:
-            return RefusedHead(preflight=False, cors=f"{self._grant(found[0])}{_EXPOSE}")
+            return RefusedHead(preflight=False, cors=f"{self._grant_lines(found[0])}{_EXPOSE}")
         asked = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(_ASKED_HEADERS)]
-        return RefusedHead(preflight=True, cors=self._permission(found[0], OWN_METHODS, asked, PREFLIGHT_AGE_S))
+        return RefusedHead(preflight=True, cors=self._preflight_lines(found[0], OWN_METHODS, asked, PREFLIGHT_AGE_S))
 
-    def preflight(self, request: InboundRequest) -> str | Refusal | None:
+    def judge_preflight(self, request: InboundRequest) -> str | Refusal | None:
         """The answer to a browser that asks first.
 
         Returns:
@@ -141,25 +141,27 @@ class Origins:
         asked = facts.values_of(_ASKED_METHOD)
         if request.method != "OPTIONS" or facts.origin is None or not asked:
             return None
-        route = self._route(request.path)
-        if facts.origin not in self._listed(route):
+        route = self._route_of(request.path)
+        if facts.origin not in self._listed_origins(route):
             return Refusal(Reason.ORIGIN_REFUSED)
         # Asked for any method that the route has: what is not in the list, the browser refuses by itself. Where nothing
         # is routed the page may ask, and reads the 404.
         methods, age_s = (OWN_METHODS, PREFLIGHT_AGE_S) if route is None else (route.allow, route.preflight_age_s)
-        return self._permission(facts.origin, methods, facts.values_of(_ASKED_HEADERS), age_s)
+        return self._preflight_lines(facts.origin, methods, facts.values_of(_ASKED_HEADERS), age_s)
 
-    def cross_site(self, request: InboundRequest) -> Refusal | None:
+    def refuse_cross_site(self, request: InboundRequest) -> Refusal | None:
         """Why a request must not be believed that it is its user's wish, where a cookie speaks for them.
 
         Browsers send the cookie along whoever asks them to. So whatever changes something has to show where it comes
         from: by `Sec-Fetch-Site`, which no page can set, or by `Origin`. A request that shows neither is refused.
         """
-        if request.method in SAFE_METHODS or self._is_of_a_page(request, self._listed(self._route(request.path))):
+        if request.method in SAFE_METHODS or self._is_from_allowed_page(
+            request, self._listed_origins(self._route_of(request.path))
+        ):
             return None
         return Refusal(Reason.CROSS_SITE)
 
-    def foreign_socket(self, request: InboundRequest, route: Route, *, carries_token: bool) -> Refusal | None:
+    def refuse_foreign_socket(self, request: InboundRequest, route: Route, *, carries_token: bool) -> Refusal | None:
         """Why a page may not open a WebSocket: any page may try, with the user's cookies (RFC 6455 section 10.2).
 
         No page can set `Authorization` on a socket, so where that alone authenticates, no page needs to be looked at:
@@ -175,38 +177,38 @@ class Origins:
         if route.auth != "public" and not carries_token and isinstance(bearer(facts.authorization), str):
             return None
         if facts.origin is not None:
-            return None if self._is_of_a_page(request, route.origins) else Refusal(Reason.ORIGIN_REFUSED)
+            return None if self._is_from_allowed_page(request, route.origins) else Refusal(Reason.ORIGIN_REFUSED)
         by_cookie = bool(facts.values_of(b"cookie")) and bearer(facts.authorization) is None
         refused = by_cookie and route.auth != "public" and not carries_token
         return Refusal(Reason.ORIGIN_REFUSED) if refused else None
 
-    def _is_of_a_page(self, request: InboundRequest, listed: frozenset[bytes]) -> bool:
+    def _is_from_allowed_page(self, request: InboundRequest, listed: frozenset[bytes]) -> bool:
         """Whether a page of a listed origin, or of the gateway's own, makes this request."""
         origin, sites = request.headers.origin, request.headers.values_of(_FETCH_SITE)
         if origin is not None and origin in listed:
             return True
         return sites == [b"same-origin"] if sites else origin in self._itself
 
-    def _route(self, path: str) -> Route | None:
-        return None if is_own(path) else self._routes.match(path)
+    def _route_of(self, path: str) -> Route | None:
+        return None if is_own_path(path) else self._routes.match_path(path)
 
-    def _listed(self, route: Route | None) -> frozenset[bytes]:
+    def _listed_origins(self, route: Route | None) -> frozenset[bytes]:
         return self._own if route is None else route.origins
 
-    def _permission(self, origin: bytes, methods: str, asked: list[bytes], age_s: int) -> str:
+    def _preflight_lines(self, origin: bytes, methods: str, asked: list[bytes], age_s: int) -> str:
         return (
-            f"{self._grant(origin)}Access-Control-Allow-Methods: {methods}\r\n"
+            f"{self._grant_lines(origin)}Access-Control-Allow-Methods: {methods}\r\n"
             f"{_granted_headers(asked)}Access-Control-Max-Age: {age_s}\r\n"
         )
 
-    def _grant(self, origin: bytes) -> str:
+    def _grant_lines(self, origin: bytes) -> str:
         with_cookies = "Access-Control-Allow-Credentials: true\r\n" if self._credentials else ""
         return f"{_VARY}Access-Control-Allow-Origin: {origin.decode('ascii')}\r\n{with_cookies}"
 
 
 def _own_origins(settings: Settings) -> frozenset[bytes]:
     """Of the public address; on the machine itself, where only that is reached, by each of its names."""
-    origin = of_url(settings.public_url)
+    origin = origin_of_url(settings.public_url)
     if settings.server.session_cookie != "localhost":
         return frozenset({origin.encode("ascii")})
     scheme, _, rest = origin.partition("://")
@@ -222,16 +224,16 @@ def _granted_headers(asked: list[bytes]) -> str:
     while any other client is served. `*` is no field: granted, it would stand for all of them.
     """
     names = dict.fromkeys(name.strip(b" \t").lower() for value in asked for name in value.split(b","))
-    granted = [name.decode("ascii") for name in names if is_token(name) and name != b"*" and _may_ask_for(name)]
+    granted = [name.decode("ascii") for name in names if is_token(name) and name != b"*" and _may_be_granted(name)]
     return f"Access-Control-Allow-Headers: {', '.join(granted[:_MAX_HEADERS])}\r\n" if granted else ""
 
 
-def _may_ask_for(name: bytes) -> bool:
-    return name in _OF_NO_IDENTITY or not is_reserved(name)
+def _may_be_granted(name: bytes) -> bool:
+    return name in _NOT_IDENTITY or not is_reserved(name)
 
 
-def _expose(more: tuple[str, ...] = ()) -> str:
+def _expose_line(more: tuple[str, ...] = ()) -> str:
     return f"Access-Control-Expose-Headers: {', '.join((*EXPOSED, *more))}\r\n"
 
 
-_EXPOSE: Final = _expose()
+_EXPOSE: Final = _expose_line()

@@ -65,7 +65,7 @@ class Route:
     allow: str
     timeout_s: float
     health: str | None
-    bodies: BodyBounds
+    body_bounds: BodyBounds
     forward_authorization: bool
     sockets: frozenset[str] = frozenset()
     origins: frozenset[bytes] = frozenset()
@@ -84,7 +84,7 @@ class RouteTable:
         self.routes = tuple(self._by_prefix.values())
 
     @classmethod
-    def compile(cls, settings: Settings) -> RouteTable:
+    def from_settings(cls, settings: Settings) -> RouteTable:
         """Check the configured routes and make the table.
 
         Raises:
@@ -92,19 +92,19 @@ class RouteTable:
                 no role, a method is unknown, or a route takes unsafe methods from anybody without saying so.
         """
         granted = frozenset(scope for scopes in settings.roles.values() for scope in scopes)
-        routes = [_compile(entry, settings, granted) for entry in settings.route]
+        routes = [_compile_route(entry, settings, granted) for entry in settings.route]
         for kind, values in (("prefix", [r.prefix for r in routes]), ("name", [r.name for r in routes])):
             twice = {value for value in values if values.count(value) > 1}
             if twice:
                 raise ConfigurationError(f"route: two routes have the {kind} {min(twice)!r}")
         table = cls(routes)
         for route in routes:
-            hidden = {path for path in route.sockets if table.match(path) is not route}
+            hidden = {path for path in route.sockets if table.match_path(path) is not route}
             if hidden:
                 raise ConfigurationError(f"route {route.name!r}: {min(hidden)} belongs to a route with a longer prefix")
         return table
 
-    def match(self, path: str) -> Route | None:
+    def match_path(self, path: str) -> Route | None:
         """The route of a canonical path, or `None`: then nobody gets there."""
         prefix = path
         while prefix:
@@ -115,9 +115,9 @@ class RouteTable:
         return None
 
 
-def find(table: RouteTable, method: str, path: str) -> Route | Refusal:
+def find_route(table: RouteTable, method: str, path: str) -> Route | Refusal:
     """The route for a request, or why there is none."""
-    route = table.match(path)
+    route = table.match_path(path)
     if ENCODED_SLASH in path and not _takes_encoded_slashes(table, route, path):
         return Refusal(Reason.BAD_TARGET)
     if route is not None and method in route.demands:
@@ -138,23 +138,23 @@ def _takes_encoded_slashes(table: RouteTable, route: Route | None, path: str) ->
     """
     if route is None or not route.encoded_slashes:
         return False
-    return table.match(_SLASHES.sub("/", path.replace(ENCODED_SLASH, "/"))) is route
+    return table.match_path(_SLASHES.sub("/", path.replace(ENCODED_SLASH, "/"))) is route
 
 
-def asks_nothing(request: InboundRequest) -> bool:
+def is_options_probe(request: InboundRequest) -> bool:
     """Whether it is the `OPTIONS /` by which load balancers see that a server is there; no page asks it."""
     return request.path == ROOT and request.method == "OPTIONS" and request.headers.origin is None
 
 
-def is_own(path: str) -> bool:
+def is_own_path(path: str) -> bool:
     """Whether the gateway answers a canonical path itself."""
     second_slash = path.find("/", 1)
     return (path if second_slash < 0 else path[:second_slash]) in _OWN
 
 
-def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) -> Route:
+def _compile_route(entry: RouteSettings, settings: Settings, granted: frozenset[str]) -> Route:
     place = f"route {entry.name!r}"
-    prefix = _path(entry.prefix, f"{place}: the prefix").rstrip("/")
+    prefix = _parse_path(entry.prefix, f"{place}: the prefix").rstrip("/")
     if not prefix:
         raise ConfigurationError(f"{place}: the prefix must have a first segment")
     if any(prefix == own or prefix.startswith(f"{own}/") for own in NEVER_ROUTED):
@@ -180,17 +180,17 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
     return Route(
         name=entry.name,
         prefix=prefix,
-        service=entry.target,
+        service=entry.service_name,
         upstreams=settings.upstreams_of(entry),
         auth=entry.auth,
         demands={method: Demand(entry.auth, scopes, limits) for method, scopes in required.items()},
         allow=", ".join(sorted(entry.methods)),
         timeout_s=entry.timeout_s,
         health=entry.health,
-        bodies=_bodies(entry, settings.limits),
+        body_bounds=_body_bounds(entry, settings.limits),
         forward_authorization=entry.forward_authorization,
-        sockets=_sockets(entry, prefix),
-        origins=_origins(entry, settings),
+        sockets=_socket_paths(entry, prefix),
+        origins=_allowed_origins(entry, settings),
         encoded_slashes=entry.encoded_slashes,
         exposed=entry.expose_headers,
         preflight_age_s=entry.preflight_age_s,
@@ -199,7 +199,7 @@ def _compile(entry: RouteSettings, settings: Settings, granted: frozenset[str]) 
     )
 
 
-def _path(text: str, place: str) -> str:
+def _parse_path(text: str, place: str) -> str:
     """A configured path as requests have it; blanks and what is beyond ASCII may be written plain.
 
     Raises:
@@ -216,14 +216,14 @@ def _path(text: str, place: str) -> str:
     return path
 
 
-def _bodies(entry: RouteSettings, limits: LimitSettings) -> BodyBounds:
+def _body_bounds(entry: RouteSettings, limits: LimitSettings) -> BodyBounds:
     size = limits.body_bytes if entry.body_bytes is None else entry.body_bytes
     rate = limits.body_rate if entry.body_rate is None else entry.body_rate
     return BodyBounds(size, size, rate, math.inf)
 
 
-def _sockets(entry: RouteSettings, prefix: str) -> frozenset[str]:
-    paths = frozenset(_path(path, f"route {entry.name!r}: the path of a WebSocket") for path in entry.websocket)
+def _socket_paths(entry: RouteSettings, prefix: str) -> frozenset[str]:
+    paths = frozenset(_parse_path(path, f"route {entry.name!r}: the path of a WebSocket") for path in entry.websocket)
     for path in paths:
         if path.endswith("/") or not (path == prefix or path.startswith(f"{prefix}/")):
             raise ConfigurationError(f"route {entry.name!r}: {path!r} is not a path below {prefix}")
@@ -232,6 +232,6 @@ def _sockets(entry: RouteSettings, prefix: str) -> frozenset[str]:
     return paths
 
 
-def _origins(entry: RouteSettings, settings: Settings) -> frozenset[bytes]:
+def _allowed_origins(entry: RouteSettings, settings: Settings) -> frozenset[bytes]:
     origins = settings.server.allowed_origins if entry.allowed_origins is None else entry.allowed_origins
     return frozenset(origin.encode("ascii") for origin in origins)

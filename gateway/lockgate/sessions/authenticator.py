@@ -93,7 +93,7 @@ class Authenticator:
     def _by_cookie(self, request: InboundRequest, value: bytes) -> VerifiedClaims | Pending | Refusal:
         if bearer(request.headers.authorization) is not None:
             return Refusal(Reason.REPEATED_CREDENTIALS)
-        refusal = self._origins.cross_site(request)
+        refusal = self._origins.refuse_cross_site(request)
         if refusal is not None:
             return refusal
         cookie = self._cookies.recall(value, request.own_id) or self._cookies.read(value)

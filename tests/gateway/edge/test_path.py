@@ -399,7 +399,7 @@ def test_a_prefix_that_no_request_can_have_is_refused(tmp_path: Path, prefix: st
     route = {"name": "odd", "prefix": prefix, "upstreams": ["http://127.0.0.1:1"]}
     settings = nodes.settings(tmp_path, "redis://127.0.0.1:1", "http://127.0.0.1:1", route=[route])
     with pytest.raises(ConfigurationError, match="odd"):
-        RouteTable.compile(settings)
+        RouteTable.from_settings(settings)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def table(**route: Any) -> RouteTable:  # noqa: ANN401 - settings of a route
     things = {"name": "things", "prefix": "/things", "methods": ["GET", "POST"], **place, **route}
     others = {"name": "others", "prefix": "/others", **place}
     roles = {"writer": ["w"]}
-    return RouteTable.compile(Settings(roles=roles, route=[things, others]))  # type: ignore[arg-type]  # as from a file
+    return RouteTable.from_settings(Settings(roles=roles, route=[things, others]))  # type: ignore[arg-type]  # as from a file
 
 
 def test_only_what_the_route_table_lets_through_is_described() -> None:

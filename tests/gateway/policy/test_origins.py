@@ -42,7 +42,7 @@ UNLISTED = (
 def origins(*, cookies: str = "secure", allowed: tuple[str, ...] = (SHOP,)) -> Origins:
     server = {"allowed_origins": list(allowed), "session_cookie": cookies}
     settings = Settings(server=server, route=ROUTES, token={"issuer": f"{ITSELF}/tenant"})  # type: ignore[arg-type]  # as in the file
-    return Origins(RouteTable.compile(settings), settings)
+    return Origins(RouteTable.from_settings(settings), settings)
 
 
 def request(
@@ -68,7 +68,7 @@ def request(
 )
 def test_a_page_of_the_gateways_own_or_of_a_listed_origin_may_change_something(fields: str, host: str) -> None:
     """R-181, R-205, R-211: whatever Host a proxy in front makes of it; the own origin is that of the public address."""
-    assert origins().cross_site(request(fields=fields, host=host)) is None
+    assert origins().refuse_cross_site(request(fields=fields, host=host)) is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_where_only_this_machine_reaches_it_each_name_of_the_machine_is_its_own(
     for cookies, expected in (("localhost", allowed), ("secure", origin == issuer)):
         settings = Settings(server={"session_cookie": cookies}, token={"issuer": issuer})  # type: ignore[arg-type]  # as in the file
         asked = request(fields=f"Origin: {origin}\r\n", host="localhost:8080")
-        refusal = Origins(RouteTable.compile(settings), settings).cross_site(asked)
+        refusal = Origins(RouteTable.from_settings(settings), settings).refuse_cross_site(asked)
         assert (refusal is None) is expected
 
 
@@ -101,7 +101,7 @@ def test_a_page_of_a_foreign_host_does_not_become_the_gateways_own_by_naming_it(
     """R-181, R-226: a name that was pointed at the gateway (DNS rebinding) is in Host and in Origin alike."""
     for scheme in ("http", "https"):
         asked = request(fields=f"Origin: {scheme}://{host}\r\n{more}", host=host)
-        assert origins().cross_site(asked) == Refusal(Reason.CROSS_SITE)
+        assert origins().refuse_cross_site(asked) == Refusal(Reason.CROSS_SITE)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +126,12 @@ def test_a_page_of_a_foreign_host_does_not_become_the_gateways_own_by_naming_it(
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_whatever_else_may_not(method: str, fields: str) -> None:
     """R-181: what shows neither a listed origin nor the gateway's own is refused, silence included."""
-    assert origins().cross_site(request(method, fields=fields)) == Refusal(Reason.CROSS_SITE)
+    assert origins().refuse_cross_site(request(method, fields=fields)) == Refusal(Reason.CROSS_SITE)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_what_changes_nothing_may_come_from_anywhere(method: str) -> None:
-    assert origins().cross_site(request(method, fields="Sec-Fetch-Site: cross-site\r\n")) is None
+    assert origins().refuse_cross_site(request(method, fields="Sec-Fetch-Site: cross-site\r\n")) is None
 
 
 def test_a_route_has_its_own_list_for_cookies_too() -> None:
@@ -142,7 +142,7 @@ def test_a_route_has_its_own_list_for_cookies_too() -> None:
         ("/partner/x", SHOP, False),
         ("/auth/login", PARTNER, False),
     ):
-        refusal = origins().cross_site(request(path=path, fields=f"Origin: {page}\r\n"))
+        refusal = origins().refuse_cross_site(request(path=path, fields=f"Origin: {page}\r\n"))
         assert (refusal is None) is allowed, (path, page)
 
 
@@ -157,7 +157,7 @@ def lines(text: str) -> dict[str, str]:
 @pytest.mark.parametrize("path", ["/orders", "/auth/me", "/nowhere"])
 def test_a_page_of_a_listed_origin_may_read_answers(path: str) -> None:
     """R-182: the origin to the letter, never `*`."""
-    assert lines(origins().cors(request(path=path, fields=f"Origin: {SHOP}\r\n"))) == {
+    assert lines(origins().cors_lines(request(path=path, fields=f"Origin: {SHOP}\r\n"))) == {
         "Vary": "Origin",
         "Access-Control-Allow-Origin": SHOP,
         "Access-Control-Allow-Credentials": "true",
@@ -185,7 +185,7 @@ def test_what_pages_need_of_an_answer_they_may_read_without_a_setting(name: str)
 
 def test_a_route_may_let_its_pages_read_more_and_browsers_remember_for_longer() -> None:
     """R-210."""
-    told = lines(origins().cors(request("GET", "/partner/x", fields=f"Origin: {PARTNER}\r\n")))
+    told = lines(origins().cors_lines(request("GET", "/partner/x", fields=f"Origin: {PARTNER}\r\n")))
     assert told["Access-Control-Expose-Headers"].split(", ") == [*EXPOSED, "X-Total-Count"]
     answer = preflight("/partner", PARTNER)
     assert isinstance(answer, str)
@@ -202,12 +202,12 @@ def test_a_route_lets_no_page_read_credentials(name: str) -> None:
 @pytest.mark.parametrize("origin", [*UNLISTED, PARTNER, "http://gate.example"])
 def test_any_other_page_may_not_and_caches_are_told_that_it_depends(origin: str) -> None:
     """R-182."""
-    assert origins().cors(request(path="/orders", fields=f"Origin: {origin}\r\n")) == "Vary: Origin\r\n"
+    assert origins().cors_lines(request(path="/orders", fields=f"Origin: {origin}\r\n")) == "Vary: Origin\r\n"
     assert origins().vary == "Vary: Origin\r\n"
 
 
 def test_without_cookies_no_page_may_send_credentials_of_the_browsers() -> None:
-    told = lines(origins(cookies="off").cors(request(fields=f"Origin: {SHOP}\r\n")))
+    told = lines(origins(cookies="off").cors_lines(request(fields=f"Origin: {SHOP}\r\n")))
     assert told["Access-Control-Allow-Origin"] == SHOP
     assert "Access-Control-Allow-Credentials" not in told
 
@@ -217,13 +217,13 @@ def test_a_list_of_one_route_is_enough_for_answers_to_differ() -> None:
 
 
 def test_the_public_keys_say_by_themselves_that_everybody_may_read_them() -> None:
-    assert origins().cors(request("GET", "/.well-known/jwks.json", f"Origin: {SHOP}\r\n")) == "Vary: Origin\r\n"
+    assert origins().cors_lines(request("GET", "/.well-known/jwks.json", f"Origin: {SHOP}\r\n")) == "Vary: Origin\r\n"
 
 
 def preflight(path: str, origin: str, asked: str = "POST", headers: str | None = None) -> str | Refusal | None:
     wanted = "" if headers is None else f"Access-Control-Request-Headers: {headers}\r\n"
     fields = f"Origin: {origin}\r\nAccess-Control-Request-Method: {asked}\r\n{wanted}"
-    return origins().preflight(request("OPTIONS", path, fields))
+    return origins().judge_preflight(request("OPTIONS", path, fields))
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_a_browser_that_asks_for_another_page_is_refused(path: str, origin: str,
     ],
 )
 def test_what_is_no_preflight_is_a_request_like_any_other(method: str, fields: str) -> None:
-    assert origins().preflight(request(method, "/orders", fields)) is None
+    assert origins().judge_preflight(request(method, "/orders", fields)) is None
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/internal/accounts"])
@@ -336,7 +336,7 @@ def test_where_nothing_is_routed_a_page_may_ask_and_reads_that(path: str) -> Non
 @pytest.mark.parametrize("line", ["Origin: {}", "origin:{}", "ORIGIN: \t{}\t"])
 def test_a_listed_page_may_read_why_its_head_was_refused(line: str, origin: str) -> None:
     """R-208: whichever route it was meant for."""
-    found = origins().unread(f"GET /a//b HTTP/1.1\r\nHost: x\r\n{line.format(origin)}\r\n\r\n".encode())
+    found = origins().read_refused_head(f"GET /a//b HTTP/1.1\r\nHost: x\r\n{line.format(origin)}\r\n\r\n".encode())
     assert not found.preflight
     assert lines(found.cors)["Access-Control-Allow-Origin"] == origin
 
@@ -357,12 +357,12 @@ def test_a_listed_page_may_read_why_its_head_was_refused(line: str, origin: str)
 )
 def test_nobody_else_may_read_it(head: str) -> None:
     """R-182: an origin that two readers could read differently is none."""
-    assert origins().unread(head.encode()) == RefusedHead(preflight=False, cors="Vary: Origin\r\n")
+    assert origins().read_refused_head(head.encode()) == RefusedHead(preflight=False, cors="Vary: Origin\r\n")
 
 
 def test_a_preflight_for_a_target_that_is_refused_lets_the_page_ask() -> None:
     """R-208: the request itself is refused, in words that the page can read."""
     fields = "Access-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-a, x-user-id\r\n"
-    found = origins().unread(f"OPTIONS /a//b HTTP/1.1\r\nOrigin: {SHOP}\r\n{fields}\r\n".encode())
+    found = origins().read_refused_head(f"OPTIONS /a//b HTTP/1.1\r\nOrigin: {SHOP}\r\n{fields}\r\n".encode())
     assert found.preflight
     assert lines(found.cors)["Access-Control-Allow-Headers"] == "x-a"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lockgate.errors import ConfigurationError, Reason, Refusal
 from lockgate.identity.model import Identity, Principal
 from lockgate.policy.authorize import authorize
-from lockgate.policy.routes import KNOWN_METHODS, OWN_PREFIXES, Route, RouteTable, find, is_own
+from lockgate.policy.routes import KNOWN_METHODS, OWN_PREFIXES, Route, RouteTable, find_route, is_own_path
 from lockgate.settings import Settings
 from lockgate_trust import cover
 
@@ -21,7 +21,7 @@ ADDRESS = "http://127.0.0.1:9"
 
 def table(*routes: dict[str, Any]) -> RouteTable:
     entries = [{"name": f"r{number}", "upstreams": [ADDRESS], **route} for number, route in enumerate(routes)]
-    return RouteTable.compile(Settings(roles=ROLES, route=entries))  # type: ignore[arg-type]  # as from a file
+    return RouteTable.from_settings(Settings(roles=ROLES, route=entries))  # type: ignore[arg-type]  # as from a file
 
 
 def prefix_of(found: Route | None) -> str | None:
@@ -32,9 +32,12 @@ def test_routes_of_one_service_keep_their_own_upstreams_unless_the_service_has_s
     shared = {"service": "orders", "upstreams": ["http://127.0.0.1:1"]}
     entries = [{**shared, "name": "a", "prefix": "/a"}, {**shared, "name": "b", "prefix": "/b", "upstreams": [ADDRESS]}]
     settings = Settings(roles=ROLES, route=entries)  # type: ignore[arg-type]  # as from a file
-    assert [route.upstreams for route in RouteTable.compile(settings).routes] == [("http://127.0.0.1:1",), (ADDRESS,)]
+    assert [route.upstreams for route in RouteTable.from_settings(settings).routes] == [
+        ("http://127.0.0.1:1",),
+        (ADDRESS,),
+    ]
     overruled = settings.model_copy(update={"upstreams": {"orders": ("http://127.0.0.1:2",)}})
-    assert {route.upstreams for route in RouteTable.compile(overruled).routes} == {("http://127.0.0.1:2",)}
+    assert {route.upstreams for route in RouteTable.from_settings(overruled).routes} == {("http://127.0.0.1:2",)}
 
 
 NESTED = table({"prefix": "/orders"}, {"prefix": "/orders/export"}, {"prefix": "/a/b/c"})
@@ -63,7 +66,7 @@ NESTED = table({"prefix": "/orders"}, {"prefix": "/orders/export"}, {"prefix": "
 )
 def test_the_longest_prefix_that_ends_at_a_segment_border_wins(path: str, prefix: str | None) -> None:
     """R-73"""
-    assert prefix_of(NESTED.match(path)) == prefix
+    assert prefix_of(NESTED.match_path(path)) == prefix
 
 
 @given(path=st.lists(st.sampled_from(["orders", "export", "a", "b", "c", "ordersx", "1"]), max_size=6))
@@ -71,15 +74,15 @@ def test_a_match_is_what_comparing_segments_says(path: list[str]) -> None:
     prefixes = [["orders"], ["orders", "export"], ["a", "b", "c"]]
     fitting = [prefix for prefix in prefixes if path[: len(prefix)] == prefix]
     expected = max(("/" + "/".join(prefix) for prefix in fitting), key=len, default=None)
-    assert prefix_of(NESTED.match("/" + "/".join(path))) == expected
+    assert prefix_of(NESTED.match_path("/" + "/".join(path))) == expected
 
 
 def test_no_route_is_404_and_another_method_405_with_what_is_allowed() -> None:
     """R-73, R-76"""
     routes = table({"prefix": "/orders", "methods": ["GET", "POST"]})
-    assert isinstance(find(routes, "GET", "/orders"), Route)
+    assert isinstance(find_route(routes, "GET", "/orders"), Route)
     refusals = {
-        (method, path): find(routes, method, path)
+        (method, path): find_route(routes, method, path)
         for method, path in [("GET", "/x"), ("PUT", "/orders"), ("TRACE", "/orders"), ("get", "/orders"), ("FOO", "/x")]
     }
     reasons = {key: one.reason for key, one in refusals.items() if isinstance(one, Refusal)}
@@ -98,7 +101,7 @@ def test_no_route_is_404_and_another_method_405_with_what_is_allowed() -> None:
 @pytest.mark.parametrize("method", ["TRACE", "TRACK", "CONNECT"])
 def test_some_methods_are_refused_everywhere_and_cannot_be_configured(method: str) -> None:
     """R-76"""
-    assert isinstance(find(NESTED, method, "/orders"), Refusal)
+    assert isinstance(find_route(NESTED, method, "/orders"), Refusal)
     with pytest.raises(ConfigurationError, match="methods must be among"):
         table({"prefix": "/orders", "methods": [method]})
 
@@ -106,11 +109,11 @@ def test_some_methods_are_refused_everywhere_and_cannot_be_configured(method: st
 @pytest.mark.parametrize("own", OWN_PREFIXES)
 def test_what_the_gateway_answers_itself_is_found_at_a_segment_border(own: str) -> None:
     """R-73"""
-    assert is_own(own)
-    assert is_own(f"{own}/x/y")
-    assert not is_own(f"{own}x")
-    assert not is_own(f"/x{own}")
-    assert not is_own(own.upper())
+    assert is_own_path(own)
+    assert is_own_path(f"{own}/x/y")
+    assert not is_own_path(f"{own}x")
+    assert not is_own_path(f"/x{own}")
+    assert not is_own_path(own.upper())
 
 
 _BAD: list[tuple[list[dict[str, Any]], str]] = [
@@ -157,7 +160,7 @@ def test_a_table_that_is_not_clear_does_not_start(routes: list[dict[str, Any]], 
     ids=str,
 )
 def test_what_anybody_may_write_takes_an_explicit_word(route: dict[str, Any]) -> None:
-    assert table({"prefix": "/a", **route}).match("/a") is not None
+    assert table({"prefix": "/a", **route}).match_path("/a") is not None
 
 
 def _somebody(*scopes: str) -> Identity:
@@ -165,7 +168,7 @@ def _somebody(*scopes: str) -> Identity:
 
 
 def _route(**changes: Any) -> Route:  # noqa: ANN401 - as in the configuration file
-    found = table({"prefix": "/a", **changes}).match("/a")
+    found = table({"prefix": "/a", **changes}).match_path("/a")
     assert found is not None
     return found
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lockgate.policy.routes import Route, RouteTable, find
-from lockgate.settings import load
+from lockgate.policy.routes import Route, RouteTable, find_route
+from lockgate.settings import load_settings
 
 SHIPPED = Path(__file__).parents[3] / "lockgate.toml"
 
 
 def test_who_registers_is_limited_because_hashing_a_password_costs_most_of_all() -> None:
     """R-122: nobody needs a token for it, so the limit is by address."""
-    route = find(RouteTable.compile(load(SHIPPED)), "POST", "/users/register")
+    route = find_route(RouteTable.from_settings(load_settings(SHIPPED)), "POST", "/users/register")
     assert isinstance(route, Route)
     assert [limit.per for limit in route.demands["POST"].limits] == ["address"]

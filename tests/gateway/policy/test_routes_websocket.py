@@ -15,7 +15,7 @@ ORDERS: dict[str, Any] = {"name": "orders", "prefix": "/orders", "upstreams": ["
 
 def table(*routes: dict[str, Any], **server: Any) -> RouteTable:  # noqa: ANN401 - any setting
     content: dict[str, Any] = {"route": routes, "server": server}
-    return RouteTable.compile(Settings(**content))
+    return RouteTable.from_settings(Settings(**content))
 
 
 def test_a_route_has_the_sockets_and_origins_it_names() -> None:

@@ -57,7 +57,7 @@ class DemoServices:
         """
         places = {}
         for name in CALLS:
-            configured = [upstream_address(url) for url in settings.addresses(name)]
+            configured = [upstream_address(url) for url in settings.upstream_urls(name)]
             if not configured or not all(is_loopback(host) for host, _ in configured):
                 continue
             host, wanted = configured[0]
@@ -137,4 +137,4 @@ class DemoServices:
     def _address(self, name: str) -> str | None:
         if name in self.places:
             return addresses.url(*self.places[name])
-        return next(iter(self.settings.addresses(name)), None)
+        return next(iter(self.settings.upstream_urls(name)), None)

@@ -57,7 +57,7 @@ class Entrance:
         handshake = parse_handshake(request, route)
         if isinstance(handshake, Refusal):
             return handshake
-        refusal = self._origins.foreign_socket(request, route, carries_token=handshake.carries_token)
+        refusal = self._origins.refuse_foreign_socket(request, route, carries_token=handshake.carries_token)
         if refusal is not None:
             return refusal
         token = handshake.token

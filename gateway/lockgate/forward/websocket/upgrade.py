@@ -43,7 +43,7 @@ async def ask_service(
     Returns:
         An open socket; or why there is none, in the service's words or in ours.
     """
-    pool = entry.service.choose()
+    pool = entry.service.choose_pool()
     if isinstance(pool, Refusal):
         return pool
     try:
@@ -78,7 +78,7 @@ async def _shake_hands(
 
 
 async def _request_upgrade(entry: Entry, pool: UpstreamPool, side: ServiceSide, now: float) -> UpgradeResponse:
-    head = entry.service.requests.head(
+    head = entry.service.requests.build_head(
         entry.handshake.request,
         entry.admitted.identity,
         host=entry.service.host_for(entry.handshake.request, pool),
