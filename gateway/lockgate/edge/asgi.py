@@ -1,9 +1,9 @@
-"""Hands a request that the gateway answers itself to its ASGI application.
+"""Hands the gateway's own calls to its ASGI application.
 
-These calls are small and few: the body is read whole before the application is called, and the answer is written whole.
-Only for a client that waits to be asked for the body the application is called at once: if it refuses without looking
-at the body, the client never sends it (RFC 9110 section 10.1.1).
-The parsed request travels along in the scope, so that the application judges the same values as the forwarding path.
+These calls are small and few: the body is read whole before the application is called, and the response is written
+whole. Where the client waits for `100 Continue`, the application is called at once: an application that refuses
+without reading the body saves the client from sending the body (RFC 9110 section 10.1.1).
+The scope carries the parsed request, so the application judges the same values as the forwarding path.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from lockgate.errors import Reason, Refusal
 
 REQUEST_KEY: Final = "lockgate.request"
 NOTE_REASON_KEY: Final = "lockgate.note_reason"
-"""The scope's function that tells the edge why the application refuses the call: `Callable[[Reason], None]`."""
+"""The scope's function by which the application reports a refusal to the edge: `Callable[[Reason], None]`."""
 ROUTE: Final = "lockgate"
-"""The route name under which calls to the gateway itself are counted."""
+"""The route name under which the gateway's own calls are counted."""
 TIMEOUT_S: Final = 30.0
 QUEUE_FULL: Final = Refusal(Reason.ACCOUNTS_AWAY)
-"""What the application would say of too many attempts at passwords; to call it is what there is no time for."""
+"""The refusal that the application gives to too many password attempts; a full queue leaves no time to call it."""
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 Scope = MutableMapping[str, Any]
@@ -40,14 +40,14 @@ _log = logging.getLogger("lockgate.edge")
 
 
 class AsgiCall:
-    """One request to the gateway itself.
+    """One of the gateway's own calls.
 
     Args:
         app: the application.
         request: parsed by the edge.
-        client: the connection it came on.
+        client: the connection of the request.
         ticker: the worker's coarse clock.
-        queue: where it waits for its turn, if there is room; `None` for what must be answered however many others wait.
+        queue: the queue where the call waits for its turn; `None` for a call that must not wait, such as a probe.
     """
 
     def __init__(
@@ -77,31 +77,31 @@ class AsgiCall:
             self._begin_call()
 
     def body_received(self, data: bytes) -> None:
-        """A piece of the body; the edge bounds its size."""
+        """Keep a piece of the body; the edge bounds its size."""
         self._body.append(data)
 
     def body_complete(self) -> None:
-        """Call the application, unless that was done already."""
+        """Call the application, unless it was called already."""
         self._body_read.set()
         self._client.deadline = self._ticker.now + TIMEOUT_S
         if not self._begun:
             self._begin_call()
 
     def client_gone(self) -> None:
-        """Stop: nobody will read the answer."""
+        """Stop: no client reads the response."""
         if self._queue is not None:
             self._queue.remove_start(self._start_task)
         if self._task is not None:
             self._task.cancel()
 
     def pause_sending(self) -> None:
-        """Nothing to do: the answer is one small write."""
+        """Nothing to do: the response is one small write."""
 
     def resume_sending(self) -> None:
-        """Nothing to do, likewise."""
+        """Nothing to do: the response is one small write."""
 
     def timed_out(self) -> None:
-        """The application takes too long."""
+        """Refuse the call: the application takes too long."""
         self._client.refuse_request(Refusal(Reason.INTERNAL))
         self.client_gone()
 
@@ -118,7 +118,7 @@ class AsgiCall:
     async def _run_app(self) -> None:
         try:
             await self._app(self._build_scope(), self._receive_body, self._collect_message)
-        except Exception:  # noqa: BLE001 - the border: whatever fails inside is one 500 outside
+        except Exception:  # noqa: BLE001 - the border: every fault inside is one 500 outside
             _log.exception("a call to the gateway itself failed", extra={"request_id": self._request.request_id})
             self._client.refuse_request(Refusal(Reason.INTERNAL))
             return
@@ -167,7 +167,7 @@ class AsgiCall:
     def _write_response(self) -> None:
         client, request = self._client, self._request
         if not self._body_read.is_set():
-            client.keep_alive = False  # the body would be taken for the next request
+            client.keep_alive = False  # the unread body would be parsed as the next request
         body = b"".join(self._response_body)
         fields = [field for field in self._fields if field[0].lower() != b"content-length"]
         if self._status != HTTPStatus.NO_CONTENT:

@@ -1,4 +1,4 @@
-"""Who is on the other side of the connection, or behind the front proxy that is."""
+"""The address of the client, whether it is connected directly or behind front proxies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORWARDED: Final = b"forwarded"
 _FOR, _PROTO = b"for", b"proto"
 _HTTPS: Final = frozenset({b"https", b"wss"})
 """Some proxies name the protocol of a WebSocket handshake after the socket."""
-# Possessive quantifiers: a client writes the first elements, and what it writes must not cost more than its length.
+# Possessive quantifiers: a client writes the first elements, and parsing them must take linear time.
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _QUOTED: Final = rb'"(?:[^"\\]|\\.)*+"'
 _QUOTES_CLOSED: Final = re.compile(rb'(?:[^"]|' + _QUOTED + rb")*+")
@@ -35,13 +35,13 @@ _ReadHop = Callable[[bytes], dict[bytes, bytes]]
 
 
 class RequestOrigin(NamedTuple):
-    """Where a request came from.
+    """The client's side of a request.
 
     Attributes:
-        client: its address.
+        client: the client's address.
         scheme: `http` or `https`, as the client used it.
-        host: that the client asked, as `canonical_host` has it; `None` where the Host field says it.
-        readable: whether the client's address could be read; otherwise it is the peer's.
+        host: the host that the client asked, as `canonical_host` spells it; `None` where the Host field counts.
+        readable: the client's address could be read; otherwise `client` is the peer's address.
     """
 
     client: str
@@ -51,13 +51,13 @@ class RequestOrigin(NamedTuple):
 
 
 def is_trusted(peer: str, networks: Sequence[Network]) -> bool:
-    """Whether a peer's X-Forwarded-* are believed. What is not an address (a unix socket) is not."""
+    """Whether a peer's X-Forwarded-* fields are believed; never for a peer without an address (a unix socket)."""
     address = _parse_address(peer)
     return address is not None and any(address in network for network in networks)
 
 
 def counted_network(address: str) -> str:
-    """Whom an address is counted as: itself, or the /64 of an IPv6 address, all of which one site may use (R-126)."""
+    """The network that an address counts for: an IPv4 address itself, or the /64 that one IPv6 site has (R-126)."""
     found = _parse_address(address.partition("%")[0])
     if found is None:
         return address
@@ -67,12 +67,12 @@ def counted_network(address: str) -> str:
 
 
 class ForwardedReader:
-    """Reads what trusted front proxies say of the origin of a request (RFC 7239, and the fields from before it).
+    """Reads the fields in which trusted front proxies describe a request's client (RFC 7239, and the older fields).
 
     Args:
-        networks: addresses of trusted proxies.
-        field: in which they give the client's address, in lower case.
-        host: whether their `X-Forwarded-Host` is believed.
+        networks: the addresses of trusted proxies.
+        field: the name of the one field that carries the client's address, in lower case.
+        host: whether a trusted proxy's `X-Forwarded-Host` is believed.
     """
 
     def __init__(self, networks: Sequence[Network], field: str, *, host: bool) -> None:
@@ -81,19 +81,19 @@ class ForwardedReader:
         self._host = host
 
     def read_origin(self, peer: str, headers: HeaderFacts) -> RequestOrigin:
-        """The origin of a request that a trusted peer sent.
+        """The origin of a request from a trusted peer.
 
-        The hops are read from the right: each trusted proxy vouches for the entry before its own, and the first address
-        that is not a trusted proxy's is the client. Where all are trusted, a machine of the trusted networks asks
-        itself: the first of all is the client. Where an entry cannot be read as an address, the peer is taken, so that
-        an unreadable field never makes a check disappear.
+        The hops are read from the right: each trusted proxy states the entry before its own, and the first address that
+        is not a trusted proxy's is the client. Where all addresses are trusted, the client is a machine of the trusted
+        networks: the first entry is the client. Where an entry cannot be read as an address, the peer counts as the
+        client, so an unreadable field never makes a check disappear.
         """
         values = headers.values_of(self._field)
         look: _ReadHop = _element_parameters if self._field == _FORWARDED else _only_address
         hops = _forwarded_elements(values) if self._field == _FORWARDED else _list_members(values)
         client, at, readable = self._find_client(peer, hops, look)
         if self._field == _FORWARDED:
-            # The element that names the client also says what the client spoke to the first proxy.
+            # The element that names the client also states the scheme between the client and the first proxy.
             protocol = look(hops[-1 if at is None else at]).get(_PROTO, b"") if hops else b""
         else:
             protocols = _list_members(headers.values_of(b"x-forwarded-proto"))
@@ -103,9 +103,9 @@ class ForwardedReader:
         return RequestOrigin(client, "https" if protocol.lower() in _HTTPS else "http", host, readable)
 
     def _find_client(self, peer: str, hops: Sequence[bytes], look: _ReadHop) -> tuple[str, int | None, bool]:
-        """The client's address, which hop names it, and whether every hop that was looked at could be read.
+        """The client's address, the index of its hop, and whether every hop that was read is an address.
 
-        No more hops are read than have to be: the others are the client's own words.
+        Reading stops at the client: the client itself wrote the hops before its own.
         """
         client: IPv4Address | IPv6Address | None = None
         for at in range(len(hops) - 1, -1, -1):
@@ -132,14 +132,14 @@ def _forwarded_elements(values: Sequence[bytes]) -> list[bytes]:
     """The elements of Forwarded (RFC 7239 section 4), empty ones left out."""
     found: list[bytes] = []
     for value in values:
-        # Where a quote stays open, an element that a proxy appended must not disappear in what its client left open.
+        # Attack: a client leaves a quote open so that the element a proxy appends becomes part of the client's element.
         elements = _ELEMENT.findall(value) if _QUOTES_CLOSED.fullmatch(value) else value.split(b",")
         found += filter(None, (one.strip(b" \t") for one in elements))
     return found
 
 
 def _element_parameters(element: bytes) -> dict[bytes, bytes]:
-    """The parameters of an element by name, in lower case; of an unreadable one, none."""
+    """The parameters of an element by lower-case name; empty for an unreadable element."""
     names = _PARAMETER.findall(element) if _PAIRS.fullmatch(element) else []
     parameters = {name.lower(): _without_quotes(content) for name, content in names}
     return parameters if len(parameters) == len(names) else {}
@@ -166,5 +166,5 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
         return None
     if not isinstance(address, IPv6Address):
         return address
-    # The zone of a link-local address is the name of an interface there; it says nothing here.
+    # The zone of a link-local address names an interface on the sender's machine and means nothing here.
     return address.ipv4_mapped or (address if address.scope_id is None else IPv6Address(int(address)))

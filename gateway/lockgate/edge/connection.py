@@ -1,6 +1,6 @@
-"""One client connection as those see it who answer its requests: an answer at a time, deadlines, and one end.
+"""One client connection as handlers see it: one response at a time, deadlines, and one end.
 
-How requests are read off it is in `edge.protocol`. What all connections of a worker share is the `Edge`.
+`edge.protocol` reads the requests off the connection. All connections of a worker share one `Edge`.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from lockgate.settings import LimitSettings, ServerSettings
 
 NO_ROUTE: Final = "-"
 CLIENT_GONE: Final = 499
-"""Not a status that is ever sent: how a request is counted whose client did not wait for the answer."""
+"""The status that is counted for a request whose client left before the response; it is never sent."""
 LINGER_S: Final = 2.0
 SWITCHING_PROTOCOLS: Final = 101
 NEVER: Final = float("inf")
 _RESET: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER: closed at once, which TCP tells the other side (RFC 9293 section 3.10.4)."""
+"""SO_LINGER with a time of zero: closing sends a reset to the client (RFC 9293 section 3.10.4)."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UNKNOWN: Final = Peer("", trusted=False)
 _NO_METHODS: Final = (("Allow", ""),)
 _CLOSE: Final = "Connection: close\r\n"
 _TARGET_REFUSED: Final = (Reason.BAD_TARGET, Reason.TARGET_TOO_LONG)
-"""What a browser's question about a request is refused for as the request itself will be."""
+"""Reasons for which a preflight is granted all the same: the page then reads the refusal of the request itself."""
 
 
 class Phase(Enum):
-    """Where a connection stands."""
+    """The state of a connection."""
 
     HEAD = auto()
     BODY = auto()
@@ -52,17 +52,17 @@ class Phase(Enum):
     CLOSED = auto()
 
 
-# CPython 3.11 takes ten times as long to find a member in its class as a name in the module.
+# Micro-optimisation: CPython 3.11 takes ten times as long to find a member in its class as a name in the module.
 HEAD, BODY, RESPONDING, UPGRADED, LINGERING, CLOSED = Phase
 
 
 class RefusedHead(NamedTuple):
-    """What a head that was refused shows nevertheless.
+    """The facts for CORS in a head that was refused.
 
     Attributes:
-        preflight: it is a browser's question whether a page may send a request. The page can read why the request is
-            refused, and learns nothing where it is the question.
-        cors: the field lines of CORS for the response.
+        preflight: the head is a CORS preflight. A page can read the refusal of a request, and learns nothing from a
+            refused preflight.
+        cors: the CORS field lines for the response.
     """
 
     preflight: bool
@@ -74,19 +74,19 @@ BeginRequest = Callable[[InboundRequest, "ClientConnection"], Handler | None]
 
 
 class Edge:
-    """What the connections of one worker share.
+    """The state that the connections of one worker share.
 
     Args:
-        server: who may be served here, and which peers are believed.
+        server: the hosts served here, and the trusted proxies.
         limits: how much a client may send, and how slowly.
         ticker: the worker's coarse clock.
         begin_request: starts the handling of a request.
-        body_bounds: how large and how slow the body of a request to a path may be.
-        speaks_oauth: whether the clients of a path expect OAuth's error words.
-        observer: is told how each request ended.
-        cors_lines: the field lines of CORS for the answer to a request that comes from a page.
-        vary: those for every other answer.
-        read_refused_head: what a head that was refused shows of the page it came from.
+        body_bounds: returns how large and how slow the body of a request to a path may be.
+        speaks_oauth: whether the clients of a path expect OAuth's error codes.
+        observer: counts and logs how each request ended.
+        cors_lines: returns the CORS field lines for the response to a request with an `Origin`.
+        vary: the field lines for every other response.
+        read_refused_head: returns the facts for CORS in a head that was refused.
     """
 
     def __init__(  # noqa: PLR0913 - the seam between the edge and everything behind it
@@ -121,9 +121,9 @@ class Edge:
         ticker.add_listener(self.heads.notices.log_new)
 
     def admit_connection(self, peer: Peer) -> bool:
-        """Count a connection; `False` where there are too many of them, in all or from this peer.
+        """Count a connection; `False` where there are too many, in all or from this peer.
 
-        A trusted proxy is many clients: it is bounded by what all of them may have together.
+        A trusted proxy stands for many clients, so only the bound for all connections applies to it.
         """
         count = self.peers.get(peer.address, 0)
         if len(self.connections) >= self.limits.connections:
@@ -134,7 +134,7 @@ class Edge:
         return True
 
     def release_connection(self, peer: Peer) -> None:
-        """The connection of a peer that was counted has ended."""
+        """Count the end of a connection that `admit_connection` counted."""
         count = self.peers[peer.address] - 1
         if count:
             self.peers[peer.address] = count
@@ -142,7 +142,7 @@ class Edge:
             del self.peers[peer.address]
 
     def write_later(self, connection: ClientConnection) -> None:
-        """Write what a connection has put off when all callbacks of this turn of the event loop have been called."""
+        """Write a connection's pending bytes after all callbacks of this turn of the event loop."""
         if not self._with_pending_writes:
             asyncio.get_running_loop().call_soon(self._write_all_pending)
         self._with_pending_writes.append(connection)
@@ -161,12 +161,12 @@ class ClientConnection(asyncio.Protocol, ABC):
     """The server's side of one client connection.
 
     Attributes:
-        deadline: monotonic seconds at which `deadline_passed` is due; the handler may set it while it answers.
-        keep_alive: whether the connection goes on after the current answer; the answer's head has to say so.
-        endless: the current answer goes on until somebody leaves; a client that sends no more has left.
-        route: the name of the current request's route, for those who count.
-        unframed: the current answer ends where the connection does.
-        cors: field lines that belong into the answer to the current request, whoever gives it: who else may read it.
+        deadline: monotonic seconds at which `deadline_passed` is due; the handler may set it while it responds.
+        keep_alive: whether the connection goes on after the current response; the response's head must say so.
+        endless: the current response has no end of its own; a client that closes its sending side has left.
+        route: the name of the current request's route, for metrics and log.
+        unframed: the current response ends where the connection does.
+        cors: the CORS field lines for the response to the current request, from the gateway or a service.
     """
 
     def __init__(self, edge: Edge, server_state: ServerState) -> None:
@@ -203,19 +203,19 @@ class ClientConnection(asyncio.Protocol, ABC):
         self.cors = ""
         self.deadline = NEVER
 
-    # --- what the handler of a request calls -------------------------------------------------------------------------
+    # --- called by the handler of a request --------------------------------------------------------------------------
 
     def write_now(self, data: bytes) -> None:
-        """Send bytes of the answer."""
+        """Send bytes of the response."""
         self._response_begun = True
         if self._phase is not CLOSED:
             self.write_pending()
             self._transport.write(data)
 
     def write_batched(self, data: bytes) -> None:
-        """Send a whole answer, together with all others of this turn of the event loop.
+        """Send a whole response, together with all others of this turn of the event loop.
 
-        Written between the work for one request and the next, each would find a client that has to be woken up.
+        A write between the work for two requests wakes a sleeping client, which is the dearest part of a write.
         """
         self._response_begun = True
         if self._phase is not CLOSED:
@@ -223,13 +223,13 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._pending += data
 
     def write_pending(self) -> None:
-        """Send what was put off, before anything else is."""
+        """Send the pending bytes, before any others."""
         if self._pending:
             data, self._pending = self._pending, b""
             self._transport.write(data)
 
     def send_continue(self) -> None:
-        """Ask for the body, where the client waits to be asked (RFC 9110 section 10.1.1)."""
+        """Send `100 Continue` where the client waits for it before the body (RFC 9110 section 10.1.1)."""
         request = self._request
         waits = request is not None and request.http11 and request.headers.expects_continue
         if waits and self._phase is BODY and not self._body_bytes:
@@ -238,7 +238,7 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._transport.write(_CONTINUE)
 
     def pause_body(self) -> None:
-        """Read no more of the body, or of what came after an upgrade, for now."""
+        """Stop reading the body, or the bytes after an upgrade, until `resume_body`."""
         if self._paused:
             return
         if self._phase is BODY:
@@ -248,19 +248,19 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._pause_reading()
 
     def resume_body(self) -> None:
-        """Read on."""
+        """Continue to read."""
         if self._paused:
             self._resume_reading()
             if self._phase is BODY:
-                self._begin_window()  # while nobody read, nothing could come
+                self._begin_window()  # time in which the gateway does not read must not count against the client
                 self._progress_deadline()
 
     def finish_response(self, status: int, reason: Reason | None = None) -> None:
-        """The answer is complete: go on with the next request, or close.
+        """End the response: go on with the next request, or close.
 
         Args:
-            status: of the answer.
-            reason: why the request was refused; `None` where it was not.
+            status: the status of the response.
+            reason: why the request was refused; `None` for a request that was served.
         """
         self._report_response(status, reason)
         self._handler = None
@@ -278,15 +278,15 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._read_next_request()
 
     def switch_protocols(self, head: bytes) -> None:
-        """Answer 101: from here on the handler gets the client's bytes as they are, until `end_upgraded`.
+        """Send a 101 response: from here on the handler gets the client's raw bytes, until `end_upgraded`.
 
         Args:
-            head: the whole answer.
+            head: the whole response.
         """
         if self._phase is CLOSED:
             return  # `client_gone` is about to be called
         if self._phase is not RESPONDING:
-            raise RuntimeError("only a request that was read and not answered yet can be upgraded")
+            raise RuntimeError("only a request that was read and has no response yet can be upgraded")
         self._report_response(SWITCHING_PROTOCOLS, None)
         self._phase = UPGRADED
         self.write_now(head)
@@ -297,12 +297,12 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._read_bytes(data)
 
     def end_upgraded(self) -> None:
-        """What was upgraded is over: nothing more will be sent, and what still comes is of no interest."""
+        """End the upgraded connection: send nothing more, and discard bytes that still arrive."""
         if self._phase is UPGRADED:
             self._close_lingering()
 
     def refuse_request(self, refusal: Refusal) -> None:
-        """Answer the current request with a problem and finish."""
+        """Send a problem response to the current request and finish."""
         request = self._request
         if request is None or self._phase is CLOSED:
             return
@@ -316,17 +316,17 @@ class ClientConnection(asyncio.Protocol, ABC):
         self.finish_response(refusal.reason.status, refusal.reason)
 
     def abort_response(self, reason: Reason) -> None:
-        """Break the connection off: the answer that was begun cannot be completed, and must not look complete."""
+        """Reset the connection: a response that was begun cannot be completed, and must not look complete."""
         self._handler = None
         self._report_response(reason.status, reason)
-        # An answer without a length ends where the connection does, so only a reset says that this was not the end.
+        # A response without a length ends where the connection does, so only a reset marks it as incomplete.
         self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._abort_transport()
 
-    # --- what the event loop calls, but for the client's bytes -------------------------------------------------------
+    # --- called by the event loop, except for the client's bytes -----------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client connected."""
+        """Accept a client's connection, or refuse it where there are too many."""
         self._transport = transport  # type: ignore[assignment]  # a TCP or unix socket transport
         edge = self._edge
         address = transport.get_extra_info("peername")
@@ -343,7 +343,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         self.deadline = edge.ticker.now + edge.limits.head_s
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, by whomever."""
+        """The connection has ended, from either side."""
         del exc
         self._phase = CLOSED
         self._pending = b""
@@ -376,7 +376,7 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._read_next_request()
 
     def shutdown(self) -> None:
-        """The worker stops: close now if idle, after the current answer otherwise."""
+        """The worker stops: close now if idle, after the current response otherwise."""
         self.keep_alive = False
         if self._phase is HEAD and not self._buffer:
             self._close_transport()
@@ -387,7 +387,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         """Called by the ticker when `deadline` has passed."""
         self.deadline = NEVER
         if self._phase is UPGRADED and self._handler is not None:
-            self._handler.timed_out()  # it looks after both sides by itself
+            self._handler.timed_out()  # the handler of an upgraded connection checks both sides
             return
         if self._unread_body is not None:
             self._check_unread_body(self._unread_body)
@@ -395,7 +395,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         unsent, before = self._transport.get_write_buffer_size(), self._unsent
         self._unsent = unsent
         if unsent not in {0, before}:
-            # The client reads, however slowly; it is given up when it has read nothing from one look to the next.
+            # The client reads, however slowly. A client that reads nothing between two checks is given up.
             self.deadline = self._edge.ticker.now + self._edge.limits.body_idle_s
         elif self._phase is HEAD and self._buffer and not self._client_slow:
             self._refuse_bytes(Reason.REQUEST_TIMEOUT, self._buffer)
@@ -411,36 +411,36 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._abort_transport()
 
     def _awaits_handler(self, unsent: int) -> bool:
-        """Whether it is the handler that is late, and not the client with its body or with reading the answer."""
+        """Whether the handler is late, rather than the client with its body or with reading the response."""
         if self._saw_eof or unsent:
             return False
         return self._phase is RESPONDING or (self._phase is BODY and self._paused)
 
     def _progress_deadline(self) -> None:
-        """A piece of the body has come: the client has `body_idle_s` for the next."""
+        """Give the client `body_idle_s` for the next piece of the body."""
         self._body_idle_at = self._edge.ticker.now + self._edge.limits.body_idle_s
         self.deadline = min(self._body_ends_at, self._rate_check_at, self._body_idle_at)
 
     def _begin_window(self) -> None:
-        """From here on until the next look, the rate of the body counts."""
+        """Start a window of `body_idle_s`, at whose end the rate of the body is checked."""
         self._rate_check_at = self._edge.ticker.now + self._edge.limits.body_idle_s
         self._bytes_at_check = self._body_bytes
 
     def _is_fast_enough(self) -> bool:
-        """Whether the deadline that passed was only one for looking at the rate, which is high enough."""
+        """Whether only the window for the rate has passed, and the rate is high enough."""
         enough = self._body_rate * self._edge.limits.body_idle_s
         on_time = self._edge.ticker.now < min(self._body_ends_at, self._body_idle_at)
         return on_time and self._body_bytes - self._bytes_at_check >= enough
 
-    # --- reading, as far as it is told from here ---------------------------------------------------------------------
+    # --- reading, implemented by `edge.protocol` ---------------------------------------------------------------------
 
     @abstractmethod
     def _read_bytes(self, data: bytes) -> None:
-        """Take bytes of the client."""
+        """Take bytes from the client."""
 
     @abstractmethod
     def _read_next_request(self) -> None:
-        """Between two requests: read on, and take up what the client has sent ahead."""
+        """Between two requests: continue to read, and parse the bytes that the client has sent ahead."""
 
     def _pause_reading(self) -> None:
         if not self._paused:
@@ -454,11 +454,11 @@ class ClientConnection(asyncio.Protocol, ABC):
     # --- closing -----------------------------------------------------------------------------------------------------
 
     def _refuse_bytes(self, reason: Reason, head: bytes) -> None:
-        """Answer bytes that are no request we accept: once, and close.
+        """Send one problem response to bytes that are no acceptable request, and close.
 
         Args:
-            reason: why.
-            head: what has come of the request's head, where it was not taken for one.
+            reason: why the bytes are refused.
+            head: the bytes that have come of a head that was not parsed.
         """
         if self._phase is CLOSED:
             return
@@ -491,7 +491,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         )
 
     def _drain_body(self) -> None:
-        """Discard the rest of the body, so that the client gets to read the answer; then close."""
+        """Discard the rest of the body, so that the client can read the response; then close."""
         leftover = self._build_unread_body()
         if self._saw_eof or leftover.finished:
             self._close_lingering()
@@ -522,7 +522,7 @@ class ClientConnection(asyncio.Protocol, ABC):
             self.deadline = again
 
     def _stop_discarding(self, leftover: UnreadBody) -> None:
-        """All of it was read, or as much as may be: no more is; the client has a moment to read the answer."""
+        """Stop discarding at the end of the body or at its bound; the client has a moment to read the response."""
         self._forget_unread_body()
         self._close_lingering()
         if not leftover.finished and self._phase is LINGERING:
@@ -546,10 +546,10 @@ class ClientConnection(asyncio.Protocol, ABC):
 
     @abstractmethod
     def _build_unread_body(self) -> UnreadBody:
-        """What is left of the current request's body."""
+        """The rest of the current request's body."""
 
     def _close_lingering(self) -> None:
-        """Close without losing the answer: bytes that arrive after a close would reset the connection."""
+        """Close so that the client gets the response: bytes after a full close would reset the connection."""
         self._phase = LINGERING
         self._handler = None
         self._buffer = b""

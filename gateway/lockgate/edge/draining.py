@@ -27,14 +27,14 @@ from lockgate.edge.wire import ChunkedReader, LengthReader, WireError
 
 TOTAL_S: Final = 30.0
 WINDOW_S: Final = 5.0
-"""How often the rate is looked at; so much time has a client before it counts."""
+"""Seconds between checks of the rate; in the first window the rate does not count."""
 RATE: Final = 16 * 1024
-"""Bytes per second that a client sends at least, from one look to the next."""
+"""Bytes per second that a client must send, from one check to the next."""
 QUIET_S: Final = 0.5
-"""A client that sends nothing for so long is told that no more is read. Sooner, some of them take the end of the
-gateway's side for a broken connection while they write (node), and lose the response, too."""
+"""After so much silence the gateway closes its side. Earlier, a client that still writes (node) takes the end of the
+gateway's side for a broken connection, and loses the response too."""
 CHUNK_OVERHEAD: Final = 64 * 1024
-"""What chunk lines and trailers may take beyond the size of the body they frame."""
+"""Bytes that chunk lines and trailers may take beyond the size of the body."""
 
 
 class BodyBounds(NamedTuple):
@@ -49,10 +49,10 @@ class BodyBounds(NamedTuple):
     for large uploads can ask for a higher rate.
 
     Attributes:
-        size: bytes of a body that is accepted.
-        discarded: bytes of a body that nobody reads, before its connection is closed.
-        rate: bytes per second that a client sends at least.
-        total_s: how long a body may take in all, seconds.
+        size: bytes of an accepted body.
+        discarded: bytes of an unread body that are discarded before the connection is closed.
+        rate: the lowest bytes per second.
+        total_s: the longest time for a whole body, seconds.
     """
 
     size: int
@@ -65,8 +65,8 @@ class UnreadBody:
     """Discards the rest of a body.
 
     Args:
-        reader: knows where the body ends; `None` where its framing is lost.
-        allowed: how many bytes are discarded at most.
+        reader: finds the end of the body; `None` where the framing is lost.
+        allowed: the most bytes to discard.
         now: monotonic seconds.
     """
 
@@ -85,7 +85,7 @@ class UnreadBody:
         return self._reader is not None and self._reader.finished
 
     def discard(self, data: bytes) -> bool:
-        """Discard bytes; whether more may come."""
+        """Discard bytes. Returns whether more may come."""
         self._discarded += len(data)
         self._allowed -= len(data)
         if self._reader is not None:
@@ -96,7 +96,7 @@ class UnreadBody:
         return self._allowed > 0 and not self.finished
 
     def check_rate(self, now: float) -> float | None:
-        """When to look again, monotonic seconds; `None` where the client was too slow, or its time is over."""
+        """The time of the next check, monotonic seconds; `None` where the client was too slow or its time is over."""
         if now >= self._ends or self._discarded < RATE * (now - self._checked_at):
             return None
         self._checked_at, self._discarded = now, 0

@@ -1,4 +1,4 @@
-"""From the bytes of a request's head to an `InboundRequest`. One reader for all connections of a worker."""
+"""Parses the bytes of a request's head into an `InboundRequest`. One reader serves all connections of a worker."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from lockgate.errors import Reason
 from lockgate.settings import LimitSettings, ServerSettings
 
 MEMO_BYTES: Final = 8 * 1024 * 1024
-"""What the memory of examined field blocks may take, by a rough count."""
+"""Bytes that the memo of examined field blocks may take, by a rough count."""
 MEMO_BLOCK_BYTES: Final = 4096
 MEMO_LINES: Final = 2048
-"""How many request lines are remembered."""
+"""The number of request lines in the memo."""
 MEMO_LINE_BYTES: Final = 512
 _FIELD_COST: Final = 160
-"""About what one parsed field takes beyond its bytes."""
+"""Bytes that one parsed field takes beyond its own, roughly."""
 _LINE_END: Final = b"\r\n"
 ANY_HOST: Final = frozenset({"/healthz", "/readyz", "/", SERVER_WIDE})
-"""Paths that are answered whatever the host: health, for probes that ask by address, and what tells nothing."""
+"""Paths that are served for every host: health, for probes that ask by address, and the targets of OPTIONS probes."""
 _AROUND_TARGET: Final = 64
 """Bytes of a request line beside its target, generously."""
 
@@ -36,7 +36,7 @@ class Peer(NamedTuple):
 
     Attributes:
         address: its IP address, or `unix`.
-        trusted: its X-Forwarded-* are believed.
+        trusted: its X-Forwarded-* fields are believed.
     """
 
     address: str
@@ -51,7 +51,7 @@ class RequestLine(NamedTuple):
         path: canonical.
         query: as sent; `None` where there is no question mark.
         http11: HTTP/1.1, otherwise 1.0.
-        authority: of an absolute-form target, as `canonical_host` has it, without the port of its scheme.
+        authority: the host of an absolute-form target, as `canonical_host` spells it, without a default port.
     """
 
     method: str
@@ -62,14 +62,14 @@ class RequestLine(NamedTuple):
 
 
 class RequestHeadReader:
-    """Reads heads. Clients repeat themselves, so what a line or a block of fields says is remembered by its bytes.
+    """Parses heads. Clients repeat themselves, so parsed lines and field blocks are kept in a memo by their bytes.
 
     Args:
-        server: who may be served here, and which peers are believed.
+        server: the hosts served here, and the trusted proxies.
         limits: how much a client may send.
 
     Attributes:
-        notices: what was put up with.
+        notices: counts the oddities that were tolerated.
     """
 
     def __init__(self, server: ServerSettings, limits: LimitSettings) -> None:
@@ -85,22 +85,22 @@ class RequestHeadReader:
         self._requests = 0
 
     def peer_of(self, address: str) -> Peer:
-        """What an address means here."""
+        """The peer at an address, with its trust."""
         return Peer(address, bool(self._trusted_proxies) and is_trusted(address, self._trusted_proxies))
 
     def next_request_id(self) -> str:
-        """An id no other request has: 32 hexadecimal digits, so that it is a trace id too."""
+        """A new request id: 32 hexadecimal digits, so that it can be a trace id too."""
         self._requests += 1
         return f"{self._request_prefix}{self._requests:016x}"
 
     def find_head_end(self, data: bytes) -> int:
-        """Where a head ends: the index after its empty line, or 0 where the bytes are not a whole head yet.
+        """The index after a head's empty line, or 0 where the bytes are not a whole head yet.
 
         Raises:
-            WireError: they cannot become an acceptable one.
+            WireError: the bytes cannot become an acceptable head.
         """
         limits = self._limits
-        # One empty line before a request is overlooked (RFC 9112 section 2.2).
+        # One empty line before a request is ignored (RFC 9112 section 2.2).
         start = 2 if data.startswith(_LINE_END) else 0
         end = data.find(END_OF_HEAD, start)
         if start <= end <= limits.head_bytes:
@@ -132,16 +132,16 @@ class RequestHeadReader:
         return self._build_request(line, self._examine_block(head[line_end + 2 : -2]), peer)
 
     def parse_repeated(self, data: bytes, peer: Peer) -> InboundRequest | None:
-        """The same for bytes that are one whole head, and nothing else, of a line and a block that were read before.
+        """Parse bytes that are exactly one head whose line and field block are both in the memo.
 
-        Most requests are: a client repeats itself. A block that was read once holds no empty line, so where the head
-        ends needs no search.
+        Most heads are, because a client repeats itself. A block in the memo holds no empty line, so the end of the
+        head needs no search.
 
         Returns:
-            `None` where that is not so.
+            `None` where the bytes are anything else; then `find_head_end` and `parse_head` decide.
 
         Raises:
-            WireError: the two do not go together.
+            WireError: line and fields do not go together.
         """
         line_end = data.find(_LINE_END)
         line = self._lines.get(data[:line_end])
@@ -163,20 +163,20 @@ class RequestHeadReader:
             return self._build_proxied_request(line, facts, peer, own_id)
         if facts.has_proxy_fields:
             self.notices.add_notice(Notice.PROXY_UNLISTED)
-        # Nearly every request: there is nothing to compare the host with.
+        # In nearly every request there is no authority and no list of hosts to compare Host with.
         plain = authority is None and not self._allowed_hosts
         host = facts.plain_host if plain else self._served_host(line, facts.host, "http")
-        # `_make` takes half the time of a call with a dozen arguments.
+        # Micro-optimisation: `_make` takes half the time of a call with a dozen arguments.
         return InboundRequest._make(
             (method, path, query, http11, host, facts, peer.address, "http", own_id, own_id, False, None)
         )
 
     def _build_proxied_request(self, line: RequestLine, facts: HeaderFacts, peer: Peer, own_id: str) -> InboundRequest:
-        """A request that a trusted front proxy sent on: what it says of the request is believed."""
+        """The request that a trusted front proxy forwards; the proxy's fields about it are believed."""
         origin = self._forwarded.read_origin(peer.address, facts)
         if not origin.readable:
             self.notices.add_notice(Notice.ADDRESS_UNREADABLE)
-        # The target and Host have to agree on what the proxy asked; what its client asked may be another host.
+        # Target and Host must agree on the host that the proxy asked. The proxy's client may have asked another host.
         host = self._served_host(line, facts.host, origin.scheme, origin.host)
         request_id, trace = kept_request_id(facts) or own_id, kept_trace(facts)
         method, path, query, http11, _ = line
@@ -188,7 +188,7 @@ class RequestHeadReader:
         """The host that the client asked.
 
         Raises:
-            WireError: target and Host field disagree (RFC 9112 section 3.2), or the host is not served here.
+            WireError: target and Host disagree (RFC 9112 section 3.2), or the host is not served here.
         """
         if line.authority is not None:
             if host and without_default_port(without_default_port(host, "http"), "https") != line.authority:
@@ -221,7 +221,7 @@ class RequestHeadReader:
         return found
 
     def _examine_block(self, block: bytes) -> HeaderFacts:
-        """Read field lines."""
+        """The facts in a block of field lines, from the memo where possible."""
         facts = self._memo.get(block)
         if facts is None:
             facts = headers.examine_fields(block, self._limits)

@@ -1,8 +1,8 @@
-"""One canonical path: what is judged is what is forwarded (RFC 3986 section 6.2.2).
+"""One canonical path: the gateway forwards the same path that it judges (RFC 3986 section 6.2.2).
 
-A path that two readers could take for two different resources is refused. What is left after that has one spelling:
+A path that two readers could take for two different resources is refused. Every accepted path has one spelling:
 unreserved characters stand plain, every other percent-coding is upper case, characters that browsers and tools send
-plain although RFC 3986 has no place for them are percent-coded, and one slash stands for several.
+plain although RFC 3986 does not allow them are percent-coded, and one slash replaces several.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from lockgate.errors import Reason
 
 # pchar of RFC 3986 section 3.3 and the slash.
 _PLAIN: Final = re.compile(rb"/(?:[A-Za-z0-9\-._~!$&'()*+,=:@]++/?+)*+")
-# Visible ASCII but for the backslash, which browsers take for a slash, and what ends a path.
+# Visible ASCII except the backslash, which browsers read as a slash, and the characters that end a path.
 _SENDABLE: Final = re.compile(rb"/(?:[!-\"$&->@-\[\]-~]|%[0-9A-Fa-f]{2})*+")
 _LEFT_PLAIN: Final = re.compile(rb"[\"<>\[\]^`{|}]")
-"""What the URL standard of browsers leaves plain in a path (`[ ] ^ |`), and what tools send as it is typed."""
+"""Characters that the browsers' URL standard leaves plain in a path (`[ ] ^ |`), and that tools send as typed."""
 _SLASHES: Final = re.compile(rb"/{2,}")
 ENCODED_SLASH: Final = "%2F"
-"""In a canonical path: an ordinary character, for a route that says so."""
+"""In a canonical path: an ordinary character on a route with `encoded_slashes`, refused on any other."""
 _ENCODED_SLASH: Final = ENCODED_SLASH.encode("ascii")
 _CODE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _CODED_PERCENT: Final = b"%25"
@@ -30,7 +30,7 @@ _DOT_SEGMENT: Final = re.compile(rb"/\.{1,2}(?:/|;|\Z)")
 _QUERY: Final = re.compile(rb"[\x21\x22\x24-\x7e]*")
 ROOT: Final = "/"
 SERVER_WIDE: Final = "*"
-"""The target of an OPTIONS that is about the server, and not about a resource (RFC 9112 section 3.2.4)."""
+"""The target of an OPTIONS request about the whole server (RFC 9112 section 3.2.4)."""
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(/[^#]*)?", re.IGNORECASE)
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _NEVER_CODED: Final = frozenset([*range(0x20), 0x7F, *b"\\"])
@@ -38,12 +38,12 @@ _NEVER_CODED_TWICE: Final = _NEVER_CODED | frozenset(b"/")
 
 
 class Target(NamedTuple):
-    """A request target, taken apart.
+    """A parsed request target.
 
     Attributes:
-        path: canonical; `*` where the request is about the server as a whole.
-        query: as it was sent, without the question mark; `None` where there is no question mark.
-        authority: the host of an absolute-form target, which then stands for the Host field (RFC 9112 section 3.2.2).
+        path: canonical; `*` where the request is about the whole server.
+        query: as sent, without the question mark; `None` where the target has no question mark.
+        authority: the host of an absolute-form target, which replaces the Host field (RFC 9112 section 3.2.2).
     """
 
     path: str
@@ -52,14 +52,14 @@ class Target(NamedTuple):
 
 
 def parse_target(raw: bytes, method: bytes = b"") -> Target:
-    """Take a request target apart and find its canonical path.
+    """Parse a request target and make its path canonical.
 
     Args:
-        raw: as it was sent.
-        method: of the request; OPTIONS, and nothing else, may be about the server as a whole.
+        raw: the target as sent.
+        method: the request's method; only OPTIONS may be about the whole server.
 
     Raises:
-        WireError: neither origin-form nor absolute-form, or a path or query that is not acceptable.
+        WireError: neither origin-form nor absolute-form, or an unacceptable path or query.
     """
     authority = None
     if not raw.startswith(b"/"):
@@ -80,7 +80,7 @@ def canonical_path(raw: bytes) -> str:
 
     Raises:
         WireError: dot segments in any spelling, coded backslashes or control characters, slashes coded twice, invalid
-            percent-coding, invalid UTF-8 behind it, or a character that has no place in a path.
+            percent-coding, invalid UTF-8 behind it, or a character that a path cannot hold.
     """
     if b"//" in raw:
         raw = _SLASHES.sub(b"/", raw)
@@ -89,7 +89,7 @@ def canonical_path(raw: bytes) -> str:
     elif _SENDABLE.fullmatch(raw) is not None:
         path = _CODE.sub(_normalize_code, _LEFT_PLAIN.sub(_percent_encode, raw))
         _check_utf8(path)
-        # A reader that decodes sees a slash there: for every danger it is one.
+        # A service that decodes `%2F` sees a slash, so every check treats it as one.
         _check_segments(_decode_separators(path))
         if _CODED_PERCENT in path:
             _check_inner_codings(path)
@@ -104,7 +104,7 @@ def _percent_encode(match: re.Match[bytes]) -> bytes:
 
 
 def _decode_separators(path: bytes) -> bytes:
-    """A path as a reader that decodes it sees its segments."""
+    """A path with its coded separators decoded, as a decoding service sees the segments."""
     return path.replace(b"%3B", b";").replace(_ENCODED_SLASH, b"/")
 
 
@@ -127,7 +127,7 @@ def _check_segments(path: bytes) -> None:
 
 
 def _check_inner_codings(path: bytes) -> None:
-    """Look at what a reader sees who decodes more than once: the same is refused there."""
+    """Check the path that a service sees after decoding more than once: the same dangers are refused there."""
     for _ in range(_MAX_CODINGS):
         path = _CODE.sub(_normalize_inner_code, path.replace(_ENCODED_SLASH, b"/").replace(_CODED_PERCENT, b"%"))
         _check_segments(_decode_separators(path))

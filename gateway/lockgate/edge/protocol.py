@@ -1,8 +1,8 @@
-"""One client connection: bytes in, requests out to whoever answers them, one answer at a time.
+"""One client connection: bytes in, requests out to their handlers, one response at a time.
 
-uvicorn makes one `EdgeProtocol` for each connection it accepts (`uvicorn.Config(http=EdgeProtocol)`). What all
-connections of a worker share is the `Edge`, handed over through the lifespan state. The protocol knows HTTP and limits;
-which request is answered by whom is decided by `Edge.begin`, which the composition root sets.
+uvicorn makes one `EdgeProtocol` for each connection it accepts (`uvicorn.Config(http=EdgeProtocol)`). All connections
+of a worker share one `Edge`, handed over through the lifespan state. The protocol knows HTTP and limits.
+`Edge.begin_request`, which the composition root sets, chooses the handler of a request.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from lockgate.errors import Reason, Refusal
 
 STATE_KEY: Final = "lockgate.edge"
 PIPELINE_BYTES: Final = 64 * 1024
-"""What a client may send ahead while an answer is under way."""
+"""Bytes that a client may send ahead during a response."""
 LINGER_BYTES: Final = 1024 * 1024
-"""What may still come behind bytes that are no request, before the connection is reset."""
+"""Bytes that may follow a refused request before the connection is reset."""
 NO_BODY: Final = BodyBounds(0, 0, 0, 0)
 VARY_BY_COOKIE: Final = "Vary: Cookie\r\n"
-"""No cache shares what was asked for with Authorization (RFC 9111 section 3.5); of a cookie it has to be told."""
+"""Shared caches do not store responses to requests with Authorization (RFC 9111 section 3.5); a cookie needs `Vary`."""
 HALF_CLOSED_S: Final = 2.0
-"""How long an answer is still tried for a client that closed its sending side: it may be waiting, or be gone."""
+"""How long a response is still tried for a client that closed its sending side: it may be waiting, or be gone."""
 
 
 class EdgeProtocol(ClientConnection):
-    """Reads requests off a connection and has them answered."""
+    """Reads requests off a connection and hands them to handlers."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class EdgeProtocol(ClientConnection):
         self._bounds = NO_BODY
         self._lingered = 0
 
-    # --- what the event loop calls -----------------------------------------------------------------------------------
+    # --- called by the event loop ------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -60,7 +60,7 @@ class EdgeProtocol(ClientConnection):
         self._read_bytes(data)
 
     def eof_received(self) -> bool:
-        """The client will send no more; it may still be waiting for its answer."""
+        """The client closed its sending side; it may still be waiting for its response."""
         self._saw_eof = True
         if self._phase is RESPONDING:
             if self.endless:
@@ -71,7 +71,7 @@ class EdgeProtocol(ClientConnection):
             self.deadline = min(self.deadline, self._edge.ticker.now + HALF_CLOSED_S)
             return True
         self._end_of_requests()
-        return True  # it is closed from here, when everything is sent
+        return True  # the gateway closes the connection when everything is sent
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -92,14 +92,14 @@ class EdgeProtocol(ClientConnection):
                     self._discard_bytes(data)
                     return
         except WireError as error:
-            self._body = None  # where it ends, nobody knows any more
+            self._body = None  # the framing is lost, so the end of the body is unknown
             self._drop_handler()
             self._refuse_bytes(error.reason, data)
         finally:
             self._reading = False
 
     def _read_next_request(self) -> None:
-        """Between two requests: read on, and take up what the client has sent ahead."""
+        """Between two requests: continue to read, and parse the bytes that the client has sent ahead."""
         if self._paused:
             self._resume_reading()
         if self._buffer:
@@ -109,9 +109,9 @@ class EdgeProtocol(ClientConnection):
             self._end_of_requests()
 
     def _end_of_requests(self) -> None:
-        """No more will come: what was begun will never be complete."""
+        """The client sends no more, so a request that was begun stays incomplete."""
         if self._phase is HEAD and self._client_slow:
-            return  # what was sent ahead is taken up when the client has caught up
+            return  # requests that were sent ahead are parsed when the client has caught up
         if self._phase is BODY or (self._phase is HEAD and self._buffer):
             self._drop_handler()
             self._refuse_bytes(Reason.MALFORMED_REQUEST, self._buffer)

@@ -1,7 +1,7 @@
-"""The grammar of HTTP/1.1 messages, read strictly (RFC 9112). The same for clients and for services.
+"""The grammar of HTTP/1.1 messages, parsed strictly (RFC 9112), the same for clients and for services.
 
-There is one spelling of each message here. Everything a lenient parser would repair (bare line feeds, folded lines,
-blanks before a colon, several lengths) is refused, because two parsers that repair it differently are a way to smuggle
+Each message has one accepted spelling. Anything that a lenient parser would repair (bare line feeds, folded lines,
+blanks before a colon, several lengths) is refused, because two parsers that repair it differently let a client smuggle
 a request past one of them.
 
 docs/decisions/0002 says why no library does this.
@@ -17,11 +17,11 @@ from lockgate.errors import Reason
 
 _TOKEN_CHARACTERS = rb"!#$%&'*+\-.^_`|~0-9A-Za-z"
 _TOKEN = re.compile(rb"[" + _TOKEN_CHARACTERS + rb"]+")
-# No method of any standard is longer than that (IANA: UPDATEREDIRECTREF), and each is written into a log.
+# The longest registered method has 17 letters (IANA: UPDATEREDIRECTREF). The bound keeps log lines short.
 _REQUEST_LINE = re.compile(rb"(?!CONNECT )([" + _TOKEN_CHARACTERS + rb"]{1,32}+) ([\x21-\x7e]++) (HTTP/[0-9]\.[0-9])")
 _CONNECT_LINE = re.compile(rb"CONNECT [\x21-\x7e]++ HTTP/1\.[01]")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*+)?")
-# Possessive quantifiers: nothing is tried twice, so the time is linear in the bytes.
+# Possessive quantifiers never backtrack, so the time is linear in the bytes.
 _FIELD_LINES = re.compile(rb"(?:[" + _TOKEN_CHARACTERS + rb"]++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
 _LENGTH = re.compile(rb"[0-9]{1,19}")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
@@ -32,11 +32,11 @@ MAX_TRAILER_BYTES: Final = 4096
 MAX_TRAILER_FIELDS: Final = 100
 
 Field = tuple[bytes, bytes]
-"""A field's lower-case name and its value without the blanks around it."""
+"""A field's lower-case name, and its value without surrounding blanks."""
 
 
 class WireError(Exception):
-    """The bytes are not a message that we accept; what the reason is, `reason` says."""
+    """The bytes are no acceptable message; `reason` is the refusal's reason."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.name)
@@ -47,8 +47,8 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
     """Method, request target, and whether it is HTTP/1.1 (otherwise it is 1.0).
 
     Raises:
-        WireError: not a request line, another version, or CONNECT: that asks for a tunnel, and what a client sends
-            behind it is no request, so that the connection has to end with the refusal (RFC 9931).
+        WireError: not a request line, another version, or CONNECT. CONNECT asks for a tunnel, and the bytes after it
+            are no request, so the connection must end with the refusal (RFC 9931).
     """
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
@@ -63,7 +63,7 @@ def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
 
 
 def is_head_request(data: bytes) -> bool:
-    """Whether bytes that may not even be a request ask for HEAD: whatever answers them has no body."""
+    """Whether bytes that may be no valid request ask for HEAD, so that the response has no body."""
     return data.startswith((b"HEAD ", b"\r\nHEAD "))
 
 
@@ -88,7 +88,7 @@ def split_field_lines(block: bytes, *, max_fields: int, max_field_bytes: int) ->
         max_field_bytes: how long each line may be.
 
     Raises:
-        WireError: a line is not `name: value`, holds a control character or is folded; or there is too much of it.
+        WireError: a line is not `name: value`, holds a control character or is folded; or a bound is exceeded.
     """
     if _FIELD_LINES.fullmatch(block) is None:
         raise WireError(Reason.MALFORMED_HEADER)
@@ -112,15 +112,15 @@ def has_stray_line_end(data: bytes) -> bool:
 
 
 def is_token(value: bytes) -> bool:
-    """Whether it is a token (RFC 9110 section 5.6.2)."""
+    """Whether a value is a token (RFC 9110 section 5.6.2)."""
     return _TOKEN.fullmatch(value) is not None
 
 
 def parse_content_length(values: list[bytes]) -> int | None:
-    """The one Content-Length, if there is one (RFC 9112 section 6.3).
+    """The one Content-Length; `None` without such a field (RFC 9112 section 6.3).
 
     Raises:
-        WireError: there are several, equal ones too, or it is not plain digits.
+        WireError: several fields, even if equal, or a value that is not plain digits.
     """
     if not values:
         return None
@@ -145,14 +145,14 @@ def is_chunked(values: list[bytes]) -> bool:
 
 
 class LengthReader:
-    """Takes a body of known length off the stream.
+    """Reads a body of known length off the stream.
 
     Args:
         length: in bytes, more than 0.
 
     Attributes:
         finished: the whole body was read.
-        overhead: none, see `ChunkedReader`.
+        overhead: always 0, see `ChunkedReader`.
     """
 
     __slots__ = ("_left", "finished")
@@ -180,14 +180,14 @@ class LengthReader:
 
 
 class ChunkedReader:
-    """Takes a chunked body apart (RFC 9112 section 7.1). Extensions and trailer fields are checked and dropped.
+    """Decodes a chunked body (RFC 9112 section 7.1). Extensions and trailer fields are checked and dropped.
 
     Args:
-        limit: how many bytes of body there may be; more are refused as soon as they are announced.
+        limit: the most bytes of body; a chunk that would exceed them is refused when it is announced.
 
     Attributes:
         finished: the last chunk and the trailer section were read.
-        overhead: bytes so far that were not body: a body may be a small part of what is sent for it.
+        overhead: bytes so far that were not body. Attack: one-byte chunks make framing most of the traffic.
     """
 
     __slots__ = (
@@ -220,7 +220,7 @@ class ChunkedReader:
             The body in the data, and what follows the body (nothing unless it is finished).
 
         Raises:
-            WireError: the bytes are not chunks, or announce too much.
+            WireError: the bytes are not chunks, or announce more than the limit.
         """
         if self._rest:
             data = self._rest + data
@@ -274,13 +274,13 @@ class ChunkedReader:
             raise WireError(Reason.MALFORMED_REQUEST)
 
     def _check_unfinished_line(self, line: bytes) -> None:
-        """What cannot become a line any more is refused now, and not only when its end has come."""
+        """Refuse bytes that cannot become a valid line now, without waiting for the end of the line."""
         if self._after_data:
             limit = 1
         elif self._in_trailer:
             limit = MAX_TRAILER_BYTES + 1
         else:
             limit = MAX_CHUNK_LINE + 1
-        # Only its last byte may be the carriage return that a line feed has to follow.
+        # Only the last byte may be a carriage return, which a line feed must follow.
         if len(line) > limit or b"\n" in line or b"\r" in line[:-1] or (self._after_data and line != b"\r"):
             raise WireError(Reason.MALFORMED_REQUEST)
