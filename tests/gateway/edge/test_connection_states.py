@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,7 @@ from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal
 from lockgate.settings import LimitSettings, ServerSettings
 from tests.support.clock import ManualClock
+from tests.support.transports import Transport
 
 MOVES: Final[dict[Phase, set[Phase]]] = {
     HEAD: {RESPONDING, BODY, LINGERING, CLOSED},
@@ -35,45 +36,6 @@ MOVES: Final[dict[Phase, set[Phase]]] = {
 GET: Final = b"GET /a HTTP/1.1\r\nHost: shop.example\r\n\r\n"
 POST: Final = b"POST /a HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 4\r\n\r\n"
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-
-
-class Transport(asyncio.Transport):
-    """A transport that keeps what is written, and tells its protocol of its end in a later turn, as asyncio's do."""
-
-    def __init__(self) -> None:
-        super().__init__(extra={"peername": ("192.0.2.1", 5000), "socket": self})
-        self.protocol: ClientConnection | None = None
-        self.written = b""
-        self.closed = False
-
-    def setsockopt(self, *_: object) -> None:
-        """The option by which a close becomes a reset."""
-
-    def write(self, data: Any) -> None:  # noqa: ANN401 - bytes of any kind, as asyncio takes them
-        self.written += data
-
-    def write_eof(self) -> None:
-        """Nothing is sent after this."""
-
-    def can_write_eof(self) -> bool:
-        return True
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def pause_reading(self) -> None:
-        """No more data is delivered by the test, either."""
-
-    def resume_reading(self) -> None:
-        """Data may be delivered again."""
-
-    def close(self) -> None:
-        if not self.closed and self.protocol is not None:
-            self.closed = True
-            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
-
-    def abort(self) -> None:
-        self.close()
 
 
 class Recorded(EdgeProtocol):

@@ -1,0 +1,232 @@
+"""The states of an exchange, without sockets: what its table allows happens, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from lockgate.admission.gate import Admission, Admitted
+from lockgate.admission.open_tokens import OpenTokens
+from lockgate.clock import Clock
+from lockgate.edge.connection import ClientConnection, Edge
+from lockgate.edge.draining import BodyBounds
+from lockgate.edge.handler import Handler
+from lockgate.edge.protocol import STATE_KEY, EdgeProtocol
+from lockgate.edge.request import InboundRequest
+from lockgate.edge.ticker import Ticker
+from lockgate.errors import Reason, Refusal
+from lockgate.forward.exchange import _MOVES, CONNECTING, DONE, READING, RESPONDING, SENDING, Exchange, State
+from lockgate.forward.outbound import OutboundRequests
+from lockgate.forward.service import Service
+from lockgate.keys.current import Current
+from lockgate.keys.keyring import KeyRing
+from lockgate.observe.tracing import NOTHING_SAMPLED
+from lockgate.settings import LimitSettings, ServerSettings
+from lockgate_trust import LinkKeys
+from tests.support.clock import ManualClock
+from tests.support.links import GATEWAY_TO_ORDERS
+from tests.support.memory_pool import MemoryPool
+from tests.support.transports import Transport
+
+GET: Final = b"GET /orders HTTP/1.1\r\nHost: shop.example\r\n\r\n"
+POST: Final = b"POST /orders HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 4\r\n\r\n"
+LARGE: Final = b"POST /orders HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 500000\r\n\r\n"
+EMPTY: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
+WHOLE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+HALF: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok"
+
+
+class Recorded(Exchange):
+    """An exchange that notes each change of its state."""
+
+    __slots__ = ("seen",)
+
+    seen: set[tuple[State, State]]
+
+    def _move_to(self, state: State) -> None:
+        self.seen.add((self._state, state))
+        super()._move_to(state)
+
+
+class SilentLink:
+    """A link to a Redis that never replies: what stays open is asked about, and nothing comes of it."""
+
+    def ask(self, commands: object, callback: object) -> None:
+        """Asked."""
+
+
+class Observed:
+    """An observer that keeps nothing."""
+
+    def on_response(self, *_: object) -> None:
+        """A response ended."""
+
+    def on_refused_bytes(self, *_: object) -> None:
+        """No request."""
+
+
+class Rig:
+    """A client's connection, an exchange, and a pool, all in memory."""
+
+    def __init__(self) -> None:
+        clock = ManualClock()
+        self.ticker = Ticker(clock)
+        self.pool = MemoryPool(self.ticker)
+        links = Current(LinkKeys.from_keys("gateway", [GATEWAY_TO_ORDERS]))
+        requests = OutboundRequests(links, "orders", NOTHING_SAMPLED)
+        self.service = Service([self.pool], requests, forward_authorization=False)
+        self.open_tokens = OpenTokens(
+            Admission(SilentLink(), clock),
+            Current(KeyRing(active=None, verifying={}, refresh_secrets=())),  # type: ignore[arg-type]  # signs nothing
+            self.ticker,
+            clock,
+            leeway_s=10,
+            stream_idle_s=60,
+        )
+        self.clock: Clock = clock
+        self.exchange: Recorded | None = None
+        edge = Edge(
+            ServerSettings(),
+            LimitSettings(),
+            self.ticker,
+            begin_request=self._begin,
+            body_bounds=lambda _: BodyBounds(1_000_000, 1_000_000, 0, 60),
+            speaks_oauth=lambda _: False,
+            observer=Observed(),
+        )
+        self.client = Transport()
+        self.connection = EdgeProtocol(Config("not:used"), ServerState(), {STATE_KEY: edge})
+        self.client.protocol = self.connection
+        self.connection.connection_made(self.client)
+
+    def _begin(self, request: InboundRequest, client: ClientConnection) -> Handler:
+        self.exchange = Recorded(request, client, self.ticker, self.clock, self.open_tokens)
+        self.exchange.seen = set()
+        return self.exchange
+
+    @property
+    def seen(self) -> set[tuple[State, State]]:
+        return self.exchange.seen if self.exchange is not None else set()
+
+    def send(self, data: bytes) -> None:
+        if not self.client.closed:
+            self.connection.data_received(data)
+
+    def let_in(self) -> None:
+        if self.exchange is not None:
+            self.exchange.forward_request(self.service, Admitted(None, ""), 10)
+
+    def refuse(self) -> None:
+        if self.exchange is not None:
+            self.exchange.refuse_request(Refusal(Reason.NO_CREDENTIALS))
+
+    def respond(self, data: bytes) -> None:
+        for transport in self.pool.opened[-1:]:
+            if not transport.closed and transport.protocol is not None:
+                transport.protocol.data_received(data)
+
+    def break_off(self) -> None:
+        for transport in self.pool.opened[-1:]:
+            if not transport.closed and transport.protocol is not None:
+                transport.protocol.eof_received()
+
+    def too_late(self) -> None:
+        if self.exchange is not None:
+            self.exchange.timed_out()
+
+    def leave(self) -> None:
+        self.client.close()
+
+    def serve_one_before(self) -> None:
+        """A request is answered, so that the pool keeps a connection."""
+        self.send(GET)
+        self.let_in()
+
+
+Act = Callable[[Rig], None]
+SCENARIOS: Final[dict[str, list[Act]]] = {
+    "a whole response": [lambda rig: rig.send(GET), Rig.let_in, lambda rig: rig.respond(WHOLE)],
+    "a response in pieces": [
+        lambda rig: rig.send(GET),
+        Rig.let_in,
+        lambda rig: rig.respond(HALF),
+        lambda rig: rig.respond(b"ok"),
+    ],
+    "a refusal": [lambda rig: rig.send(GET), Rig.refuse],
+    "a client that leaves while the gateway connects": [lambda rig: rig.send(GET), Rig.let_in, Rig.leave],
+    "a service that does not respond": [lambda rig: rig.send(GET), Rig.let_in, Rig.too_late],
+    "a kept connection that turns out to be closed": [
+        Rig.serve_one_before,
+        lambda rig: rig.respond(EMPTY),
+        lambda rig: rig.send(GET),
+        Rig.let_in,
+        Rig.break_off,
+        lambda rig: rig.respond(WHOLE),
+    ],
+}
+IN_ONE_TURN: Final[list[Act]] = [lambda rig: rig.send(GET), Rig.let_in, Rig.too_late]
+"""Without a turn of the event loop between them, so that there is no connection yet."""
+
+
+async def settled() -> None:
+    """Every callback that is due has run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def played(acts: list[Act], *, in_one_turn: bool = False) -> Rig:
+    """The rig after these acts."""
+    rig = Rig()
+    for act in acts:
+        act(rig)
+        if not in_one_turn:
+            await settled()
+    await settled()
+    return rig
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_an_exchange_ends_as_its_table_says(name: str) -> None:
+    rig = await played(SCENARIOS[name])
+    assert rig.exchange is not None
+    assert rig.exchange.is_done
+    assert all(after in _MOVES[before] for before, after in rig.seen)
+
+
+async def test_every_move_of_the_table_happens() -> None:
+    rigs = [await played(acts) for acts in SCENARIOS.values()]
+    rigs.append(await played(IN_ONE_TURN, in_one_turn=True))
+    assert set().union(*(rig.seen for rig in rigs)) == {
+        (READING, CONNECTING),
+        (READING, DONE),
+        (CONNECTING, SENDING),
+        (CONNECTING, DONE),
+        (SENDING, RESPONDING),
+        (SENDING, CONNECTING),
+        (SENDING, DONE),
+        (RESPONDING, DONE),
+    }
+
+
+ACTS: Final[list[Act]] = [
+    *(lambda rig, data=data: rig.send(data) for data in (GET, POST, LARGE, b"full", b"x" * 70_000)),
+    *(lambda rig, data=data: rig.respond(data) for data in (WHOLE, HALF, EMPTY, b"ok", b"no HTTP\r\n\r\n")),
+    *(Rig.let_in, Rig.refuse, Rig.break_off, Rig.too_late, Rig.leave),
+    lambda rig: rig.connection.pause_writing(),
+    lambda rig: rig.connection.resume_writing(),
+]
+
+
+@given(st.lists(st.sampled_from(ACTS), max_size=12), st.booleans())
+def test_no_order_of_events_makes_another_move(acts: list[Act], in_one_turn: bool) -> None:  # noqa: FBT001 - drawn
+    rig = asyncio.run(played(acts, in_one_turn=in_one_turn))
+    assert all(after in _MOVES[before] for before, after in rig.seen)
+    if rig.exchange is not None and rig.exchange.is_done:
+        assert rig.pool.load == 0

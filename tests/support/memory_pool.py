@@ -1,0 +1,38 @@
+"""A pool whose connections lead into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lockgate.edge.ticker import Ticker
+from lockgate.forward.own_addresses import OwnAddresses
+from lockgate.forward.pool import SomeProtocol, UpstreamPool
+from lockgate.forward.response import ResponseHeadReader
+from lockgate.settings import UpstreamSettings
+from tests.support.transports import Transport
+
+URL = "http://192.0.2.1:80"
+
+
+class MemoryPool(UpstreamPool):
+    """A pool without sockets.
+
+    Attributes:
+        opened: the other ends, in the order in which they were opened.
+        refuses: whether the address refuses connections.
+    """
+
+    def __init__(self, ticker: Ticker, **settings: float) -> None:
+        configured = UpstreamSettings.model_validate(settings)
+        super().__init__(URL, configured, ticker, ResponseHeadReader(OwnAddresses([URL], "")))
+        self.opened: list[Transport] = []
+        self.refuses = False
+
+    async def open_connection(self, make: Callable[[], SomeProtocol]) -> SomeProtocol:
+        if self.refuses:
+            raise ConnectionRefusedError
+        connection, transport = make(), Transport()
+        transport.protocol = connection
+        connection.connection_made(transport)
+        self.opened.append(transport)
+        return connection
