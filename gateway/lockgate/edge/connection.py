@@ -27,7 +27,7 @@ from lockgate.settings import LimitSettings, ServerSettings
 
 NO_ROUTE: Final = "-"
 CLIENT_GONE: Final = 499
-"""The status that is counted for a request whose client left before the response; it is never sent."""
+"""Counted as the status of a request that its client gave up before the response; never sent."""
 LINGER_S: Final = 2.0
 SWITCHING_PROTOCOLS: Final = 101
 NEVER: Final = float("inf")
@@ -422,7 +422,7 @@ class ClientConnection(asyncio.Protocol, ABC):
         self.deadline = min(self._body_ends_at, self._rate_check_at, self._body_idle_at)
 
     def _begin_window(self) -> None:
-        """Start a window of `body_idle_s`, at whose end the rate of the body is checked."""
+        """Start a window of `body_idle_s`; the rate of the body is checked at its end."""
         self._rate_check_at = self._edge.ticker.now + self._edge.limits.body_idle_s
         self._bytes_at_check = self._body_bytes
 

@@ -44,7 +44,7 @@ class BodyBounds(NamedTuple):
     let a client hold a connection for days with a byte every 29 s. So a forwarded body comes with `limits.body_rate`
     (500 bytes/s, as Apache's `mod_reqtimeout` asks for), or with its route's, in each `limits.body_idle_s`, and is
     never silent for longer. Time in which the gateway does not read, because the service is slow, does not count.
-    Calls that the gateway answers itself have bodies of 16 KiB and a total. Size and rate bound how long a connection
+    The gateway's own calls have bodies of 16 KiB and a total. Size and rate bound how long a connection
     is held: 10 MiB at 500 bytes/s is six hours. The number of connections of a peer limits such clients, and a route
     for large uploads can ask for a higher rate.
 

@@ -120,11 +120,11 @@ class RequestHeadReader:
         """Parse a whole head.
 
         Args:
-            head: as `find_end` found it.
-            peer: who sent it.
+            head: a whole head, as `find_head_end` found it.
+            peer: the sender.
 
         Raises:
-            WireError: it is not acceptable.
+            WireError: the head is not acceptable.
         """
         start = 2 if head.startswith(_LINE_END) else 0
         line_end = head.find(_LINE_END, start)
@@ -132,7 +132,7 @@ class RequestHeadReader:
         return self._build_request(line, self._examine_block(head[line_end + 2 : -2]), peer)
 
     def parse_repeated(self, data: bytes, peer: Peer) -> InboundRequest | None:
-        """Parse bytes that are exactly one head whose line and field block are both in the memo.
+        """Parse bytes that are exactly one head, with line and field block in the memo.
 
         Most heads are, because a client repeats itself. A block in the memo holds no empty line, so the end of the
         head needs no search.

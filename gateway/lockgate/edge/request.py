@@ -22,7 +22,7 @@ class InboundRequest(NamedTuple):
         scheme: `http` or `https`, as the client used it towards the first proxy.
         request_id: the id that client, services and logs share: a trusted peer's, or `own_id`.
         own_id: made by this worker for this request alone, 32 hexadecimal digits.
-        trusted_peer: the request came from a front proxy whose X-Forwarded-* fields are believed.
+        trusted_peer: a trusted front proxy sent the request, so its X-Forwarded-* fields are believed.
         trace: the trace that a trusted peer began; `None` where the request begins a trace.
     """
 

@@ -1,1 +1,1 @@
-"""To the service: sign, send, stream the answer back."""
+"""Sends judged requests to services: sign, send, stream the response back."""

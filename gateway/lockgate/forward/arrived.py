@@ -1,4 +1,4 @@
-"""What a service had said before its connection broke: read off the socket, past an error of writing."""
+"""Reads the bytes that a service sent before its connection broke: off the socket, after a failed write."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _PIECE: Final = 64 * 1024
 
 
 def read_arrived(transport: asyncio.BaseTransport) -> Iterator[bytes]:
-    """The bytes that have arrived and were not read; the last is empty where the service closed in order.
+    """The bytes that arrived and were not read; the last piece is empty where the service closed in order.
 
-    A service that responds early and closes (RFC 9112 section 9.5) makes the next write fail, and an event loop gives a
-    connection up at that: also what lies in its receive buffer. Its socket is open until `connection_lost` returns. Of
-    a TLS connection nothing is read here: these bytes would be cipher text.
+    A service that responds early and closes (RFC 9112 section 9.5) makes the next write fail. The event loop then gives
+    up the connection together with its receive buffer, but the socket stays open until `connection_lost` returns. From
+    a TLS connection nothing is read here, because the bytes would be cipher text.
     """
     if transport.get_extra_info("ssl_object") is not None:
         return
@@ -23,7 +23,7 @@ def read_arrived(transport: asyncio.BaseTransport) -> Iterator[bytes]:
     while descriptor >= 0:
         try:
             data = os.read(descriptor, _PIECE)
-        except OSError:  # nothing more has come, or a reset
+        except OSError:  # no more bytes, or a reset
             return
         yield data
         if not data:

@@ -1,4 +1,4 @@
-"""The optional active check: asks an upstream every few seconds whether it is well."""
+"""The optional active health check: a GET to an upstream every few seconds."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ async def checking_upstream(
 
     Args:
         address: host and port.
-        path: what to GET; an answer from 200 to 299 means well.
-        breaker: is told.
-        tls: how to speak to it; `None` for plain HTTP.
+        path: the path to GET; a status from 200 to 299 means healthy.
+        breaker: records the results.
+        tls: `None` for plain HTTP.
     """
     task = asyncio.create_task(_keep_checking(address, path, breaker, tls))
     try:
@@ -46,7 +46,7 @@ async def _keep_checking(address: tuple[str, int], path: str, breaker: Breaker, 
 
 
 async def is_healthy(address: tuple[str, int], path: str, tls: ssl.SSLContext | None) -> bool:
-    """Ask once."""
+    """Check once."""
     host, port = address
     try:
         async with asyncio.timeout(TIMEOUT_S):

@@ -1,11 +1,11 @@
-"""Which upstreams are worth trying: a circuit breaker for each address, and an optional active check.
+"""The health of upstreams: a circuit breaker for each address, and an optional active check.
 
-    closed       requests go there; `failures` in a row open the breaker
-    open         nobody is sent there for a while, doubling from `ejected_s` up to `ejected_max_s`
-    half open    one request at a time may try; its success closes the breaker, its failure opens it for longer
+    closed       requests go to the address; `FAILURES` failures in a row open the breaker
+    open         no request goes there for a time that doubles from `EJECTED_S` up to `EJECTED_MAX_S`
+    half open    one request at a time probes; its success closes the breaker, its failure opens it for longer
 
-A failure is one of the connection: refused, timed out, broken off, not HTTP. What a service answers is its business:
-a 500 is an answer, and does not eject anybody.
+Only a failure of the connection counts: refused, timed out, broken off, not HTTP. The status of a response does not
+count: a 500 is a response, and ejects no upstream.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody is sent there now, but for probes."""
+        """Whether no request but a probe may go to the upstream now."""
         return self._open_until is not None or not self._check_passed
 
     def permits_request(self) -> bool:
-        """Whether a request may go there now; where it does so as a probe, no other may until it has ended."""
+        """Whether a request may go to the upstream now. While one probes, no other may."""
         if self._open_until is None:
             return self._check_passed
         now = self._ticker.now
@@ -51,7 +51,7 @@ class Breaker:
         return True
 
     def record_success(self) -> None:
-        """The upstream answered."""
+        """The upstream responded."""
         if self._failures or self._open_until is not None:
             self._failures = 0
             self._open_until = None
@@ -59,11 +59,11 @@ class Breaker:
             self._ejected_s = EJECTED_S
 
     def record_failure(self) -> None:
-        """The upstream did not answer."""
+        """The upstream did not respond."""
         self._failures += 1
         if self._open_until is not None:
             if self._ticker.now < self._open_until:
-                return  # it was under way when the breaker opened, and tells nothing new
+                return  # this request was under way when the breaker opened, so its failure is no news
             self._ejected_s = min(2 * self._ejected_s, EJECTED_MAX_S)
         elif self._failures < FAILURES:
             return
@@ -71,13 +71,13 @@ class Breaker:
         self._probing_until = 0.0
 
     def record_check(self, *, healthy: bool) -> None:
-        """What the active check found."""
+        """Record a result of the active check."""
         self._check_passed = healthy
         if healthy:
             self.record_success()
 
     def retry_after_s(self) -> int:
-        """Whole seconds until a request has a chance again; at least 1."""
+        """Whole seconds until a request may probe; at least 1."""
         if self._open_until is None:
             return 1
         return max(1, int(self._open_until - self._ticker.now) + 1)

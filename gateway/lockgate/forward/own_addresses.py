@@ -1,7 +1,7 @@
-"""Addresses of services in what they say of where something is: a client gets the gateway's instead.
+"""Replaces upstream addresses in a service's redirects and links, so that the client stays at the gateway.
 
-A service that does not know its public address redirects to the one it was asked at. A path alone leads the client to
-where it asked, so nothing here is taken from a request. What names any other address passes as it is.
+A service that does not know its public address redirects to its upstream address. A path alone leads the client back
+to the host that it asked, so nothing here is taken from a request. URLs of other addresses pass unchanged.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from lockgate.settings import upstream_address
 
 _WHOLE: Final = frozenset({b"location", b"content-location"})
 ADDRESS_FIELDS: Final = _WHOLE | {b"refresh", b"link"}
-"""The fields that hold addresses."""
+"""The header fields that hold addresses."""
 _REFRESH: Final = re.compile(rb"([^;,]*[;,][ \t]*url[ \t]*=[ \t]*[\"']?)(.*)", re.IGNORECASE)
 _TARGET: Final = re.compile(rb"<([^<>]*)>")
 _DEFAULT_PORTS: Final = frozenset({80, 443})
 _SLASHES: Final = b"/\\\t "
-"""What a browser reads as a slash, or not at all: two of them would begin another host's name."""
+"""Characters that a browser reads as a slash, or ignores. Attack: two of them would begin another host's name."""
 
 
 class OwnAddresses:
-    """The addresses of some upstreams, however a URL spells them.
+    """The addresses of some upstreams, in every spelling of a URL.
 
     Args:
-        upstreams: `http://host:port` or `https://host:port`. A service does not know the scheme it is spoken to by,
-            so both are theirs; a default port may be missing.
-        prefix: a path that a front proxy takes off before the gateway sees it; without a slash at its end.
+        upstreams: `http://host:port` or `https://host:port`. A service may not know its scheme, so both schemes
+            match; a default port may be missing.
+        prefix: a path that a front proxy removes before the gateway sees it; without a slash at its end.
     """
 
     def __init__(self, upstreams: Iterable[str], prefix: str = "") -> None:
@@ -37,11 +37,11 @@ class OwnAddresses:
         self._prefix = prefix.encode("ascii")
 
     def map_field(self, name: bytes, value: bytes) -> bytes:
-        """The value of a field with each URL that begins with one of the addresses made a path.
+        """A field's value, with each URL at one of the addresses reduced to a path.
 
         Args:
-            name: of the field, lower case; one of `ADDRESS_FIELDS`.
-            value: of the field.
+            name: the field's name in lower case, one of `ADDRESS_FIELDS`.
+            value: the field's value.
         """
         if name in _WHOLE:
             return self._to_path(value)

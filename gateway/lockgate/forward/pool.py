@@ -1,4 +1,4 @@
-"""Connections to one upstream address, kept and shared; bounded, so that one slow service cannot use up the worker."""
+"""Pools the connections to one upstream address; bounded, so that one slow service cannot use up the worker."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ SomeProtocol = TypeVar("SomeProtocol", bound=asyncio.Protocol)
 
 
 class ConnectionWaiter(Protocol):
-    """Who waits for a connection."""
+    """A request that waits for a connection."""
 
     @property
     def is_done(self) -> bool:
-        """Nobody needs the connection any more."""
+        """The request no longer needs a connection."""
 
     def connection_ready(self, connection: UpstreamConnection) -> None:
-        """Here it is; it has to be used at once."""
+        """Use the connection, at once."""
 
     def connection_failed(self, reason: Reason) -> None:
-        """There will be none."""
+        """The pool cannot provide a connection."""
 
 
 class Sender(ResponseSink, Protocol):
-    """Who uses a connection for one request and answer."""
+    """The user of a connection for one request and its response."""
 
     def response_failed(self, reason: Reason, *, maybe_unseen: bool) -> None:
-        """There will be no (complete) answer.
+        """The response cannot come, or not completely.
 
         Args:
-            reason: why.
+            reason: why the response is missing.
             maybe_unseen: the connection had been used before and was closed without a byte of a response, so the
                 service may never have seen the request.
         """
 
     def response_pauses(self) -> None:
-        """A piece of the answer was read, and it is not complete."""
+        """A piece of the response was read, and more is to come."""
 
     def pause_request_body(self) -> None:
-        """The service reads slower than the client sends."""
+        """The service reads more slowly than the client sends."""
 
     def resume_request_body(self) -> None:
-        """It caught up."""
+        """The service caught up."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -80,10 +80,10 @@ class UpstreamConnection(asyncio.Protocol):
         """Send a request.
 
         Args:
-            sender: gets the answer.
-            method: of the request.
-            data: its head, with as much of its body as is at hand.
-            complete: the body is complete with that.
+            sender: gets the response.
+            method: the request's method.
+            data: the head, with as much of the body as has come.
+            complete: `data` ends with the end of the body.
         """
         self._sender = sender
         self._reader.expect_response(method, sender)
@@ -91,37 +91,37 @@ class UpstreamConnection(asyncio.Protocol):
         if complete:
             self._pool.write_batched(self._transport, data)
         else:
-            self._transport.write(data)  # more is to follow it
+            self._transport.write(data)  # more of the body is to follow
 
     def send_body(self, data: bytes) -> None:
-        """Send more of the body, framed already."""
+        """Send a further, framed piece of the body."""
         self._transport.write(data)
 
     def complete_request(self) -> None:
-        """The body is complete."""
+        """Note that the body is complete."""
         self._request_complete = True
 
     def pause_response(self) -> None:
-        """Read no more of the answer for now."""
+        """Stop reading the response until `resume_response`."""
         if not self._paused:
             self._paused = True
             self._transport.pause_reading()
 
     def resume_response(self) -> None:
-        """Read on."""
+        """Continue to read the response."""
         if self._paused:
             self._paused = False
             self._transport.resume_reading()
 
     def cancel_request(self) -> None:
-        """Nobody waits for the answer any more: the connection is in no state to be used again."""
+        """Give up the request: a connection with half a response cannot be used again."""
         self._discard_connection()
 
     def close(self) -> None:
         """Close an idle connection."""
         self._transport.close()
 
-    # --- what the event loop calls -----------------------------------------------------------------------------
+    # --- called by the event loop ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
@@ -129,10 +129,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=SEND_AHEAD)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of the answer."""
+        """Bytes of the response."""
         reader, sender = self._reader, self._sender
         if sender is None:
-            self._discard_connection()  # nobody asked
+            self._discard_connection()  # bytes that belong to no request
             return
         try:
             reader.feed(data)
@@ -157,7 +157,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._return_to_pool()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone; the answer may have come before, and not be read yet."""
+        """The connection has ended; bytes of the response may have arrived before and be unread."""
         del exc
         for data in read_arrived(self._transport) if self._in_use() else ():
             if data:
@@ -169,12 +169,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._fail_request(Reason.UPSTREAM_BROKE)
 
     def pause_writing(self) -> None:
-        """The service does not read fast enough."""
+        """The service reads too slowly."""
         if self._sender is not None:
             self._sender.pause_request_body()
 
     def resume_writing(self) -> None:
-        """It caught up."""
+        """The service caught up."""
         if self._sender is not None:
             self._sender.resume_request_body()
 
@@ -187,7 +187,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sender = None
         self._pool.breaker.record_success()
         if not self._reader.reusable or not self._request_complete or self._transport.is_closing():
-            # An early answer leaves a request half sent; such a connection would mix up the next one.
+            # An early response leaves a request half sent: the service would read the next request as its body.
             self._discard_connection()
             return
         if self._paused:
@@ -196,7 +196,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.release(self)
 
     def _discard_connection(self) -> None:
-        """Never again: the pool must not hand it out in the time it takes to close, either."""
+        """Close the connection and remove it from the pool at once, because closing takes time."""
         self._sender = None
         self._transport.abort()
         self._pool.remove_connection(self)
@@ -216,13 +216,13 @@ class UpstreamPool:
 
     Args:
         url: `http://host:port` or `https://host:port`.
-        settings: how many connections, and how long they are kept.
+        settings: the number of connections, and how long they are kept.
         ticker: the worker's coarse clock.
-        heads: reads the heads of answers.
-        tls: how to speak TLS to it; `None` for plain HTTP.
+        heads: parses the heads of responses.
+        tls: `None` for plain HTTP.
 
     Attributes:
-        breaker: whether the address is worth trying.
+        breaker: stops requests to an address that fails.
     """
 
     def __init__(
@@ -251,20 +251,20 @@ class UpstreamPool:
 
     @property
     def load(self) -> int:
-        """Connections in use, and requests waiting for one."""
+        """The number of connections in use, and of requests that wait for one."""
         return len(self._connections) - len(self._idle) + len(self._waiting)
 
     def acquire(self, waiter: ConnectionWaiter, *, new_only: bool = False) -> None:
         """Get a connection, maybe before this returns.
 
         Args:
-            waiter: is told.
-            new_only: a new one, because a kept one turned out to be closed.
+            waiter: gets the connection or the reason why there is none.
+            new_only: open a new connection, because a pooled one turned out to be closed.
         """
         if self._idle and not new_only:
             waiter.connection_ready(self._idle.pop())
             return
-        # Who waits for a connection that may still be opened is not one of those who wait for another's.
+        # A request whose connection may still be opened does not count as waiting for another request's connection.
         if len(self._waiting) >= self._settings.waiting + self._settings.connections - len(self._connections):
             waiter.connection_failed(Reason.UPSTREAM_BUSY)
             return
@@ -274,8 +274,9 @@ class UpstreamPool:
     def write_batched(self, transport: asyncio.WriteTransport, data: bytes) -> None:
         """Send a whole request, together with all others of this turn of the event loop.
 
-        Written one by one, between the work for each, every request would find the service asleep again, and waking it
-        up is the dearest part of a write. What was given up in the meantime is not sent.
+        Micro-optimisation: a write between the work for two requests finds the service asleep, and waking it up is the
+        dearest part of a write. Before and after in requests/s: 18,800 and 23,200, 12,100 and 17,600
+        (`docs/performance.md`). A request that was given up in the meantime is not sent.
         """
         if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._write_all)
@@ -288,12 +289,12 @@ class UpstreamPool:
                 transport.write(data)
 
     def cancel_waiting(self, waiter: ConnectionWaiter) -> None:
-        """The waiter does not need a connection any more."""
+        """Remove a request that no longer needs a connection."""
         if waiter in self._waiting:
             self._waiting.remove(waiter)
 
     def release(self, connection: UpstreamConnection) -> None:
-        """A connection has carried a complete exchange."""
+        """Take back a connection after a complete exchange, for the next waiting request or to keep it idle."""
         waiting = self._next_waiting() if self._waiting else None
         if waiting is not None:
             waiting.connection_ready(connection)
@@ -302,7 +303,7 @@ class UpstreamPool:
         self._idle.append(connection)
 
     def remove_connection(self, connection: UpstreamConnection) -> None:
-        """A connection is gone; somebody who waits may need another. May be told more than once."""
+        """Forget a connection that has ended, and open another where a request waits. May be called again."""
         if connection in self._connections:
             self._connections.remove(connection)
             if connection in self._idle:
@@ -310,17 +311,17 @@ class UpstreamPool:
             self._open_for_waiting()
 
     def checking(self, path: str) -> contextlib.AbstractAsyncContextManager[None]:
-        """Check the address actively for as long as the context lasts; see `check.checking`."""
+        """Check the address actively for as long as the context lasts; see `check.checking_upstream`."""
         return checking_upstream(self._address, path, self.breaker, self._tls)
 
     async def close(self) -> None:
-        """Close everything."""
+        """Close all connections."""
         await self._tasks.close()
         for connection in list(self._connections):
             connection.close()
 
     def _open_for_waiting(self) -> None:
-        """Open connections for those who wait, as far as the bound allows."""
+        """Open connections for waiting requests, up to the bound."""
         while (
             len(self._waiting) > self._connecting
             and len(self._connections) + self._connecting < self._settings.connections
@@ -329,7 +330,7 @@ class UpstreamPool:
             self._tasks.start(self._open_pooled())
 
     async def open_connection(self, make: Callable[[], SomeProtocol]) -> SomeProtocol:
-        """A connection for what is not one request and one answer; it is not kept here.
+        """Open a connection outside the pool, for a WebSocket.
 
         Raises:
             OSError: the address cannot be reached; `TimeoutError`: not in time.

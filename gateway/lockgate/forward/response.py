@@ -1,4 +1,4 @@
-"""A service's answer: read as strictly as a client's request, and what of it a client may see."""
+"""Parses a service's response as strictly as a client's request, and keeps what the client may see."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _NO_BODY: Final = frozenset({_NO_CONTENT, 304})
 
 
 class ResponseHead(NamedTuple):
-    """The head of an answer.
+    """The head of a response.
 
     Attributes:
-        status: its code, from 200 on.
-        lines: status line and the fields a client may see, each ended by CRLF; without framing.
-        dated: there is a Date among them.
-        content_length: as declared.
+        status: the status code, from 200 on.
+        lines: status line and the fields that the client may see, each ended by CRLF; without framing.
+        dated: the fields include a Date.
+        content_length: the declared length; `None` where the service declared none.
         chunked: the body is chunked.
-        reusable: the service keeps the connection open after this answer.
-        event_stream: it goes on for as long as there are events.
-        length_line: Content-Length for the client, ended by CRLF; empty where there is none.
-        expected: how many bytes of body follow, to any request but HEAD; -1 where the head does not say.
-        exposed: a field line with the names of what the service lets listed pages read; empty where it names nothing.
+        reusable: the service keeps the connection open after this response.
+        event_stream: the body is an event stream, which has no planned end.
+        length_line: Content-Length for the client, ended by CRLF; empty without a length.
+        expected: bytes of body that follow, for any method but HEAD; -1 where the head does not say.
+        exposed: the field line with the names that the service exposes to listed pages; empty without such names.
     """
 
     status: int
@@ -58,10 +58,13 @@ class ResponseHead(NamedTuple):
 
 
 class ResponseHeadReader:
-    """Reads the heads of answers; equal bytes are read once. One for each upstream address of a worker.
+    """Parses the heads of responses. One parser for each upstream address of a worker.
+
+    Micro-optimisation: parsed heads are kept in a memo by their bytes, so a head that was seen before takes 0.1 µs
+    instead of 12 µs (`docs/decisions/0002`).
 
     Args:
-        own: the addresses that no client gets to see.
+        own: the addresses that the client must not see.
     """
 
     def __init__(self, own: OwnAddresses = NO_ADDRESSES) -> None:
@@ -72,7 +75,7 @@ class ResponseHeadReader:
         """Parse one head, with the empty line that ends it.
 
         Raises:
-            WireError: not a head that we accept.
+            WireError: the head is not acceptable.
         """
         found = self._memo.get(head)
         if found is None:
@@ -84,15 +87,15 @@ class ResponseHeadReader:
         return found
 
     def cached_head(self, head: bytes) -> ResponseHead | None:
-        """The head, if the same was read not long ago."""
+        """The parsed head, if the memo has it."""
         return self._memo.get(head)
 
 
 def parse_response_head(head: bytes, own: OwnAddresses = NO_ADDRESSES) -> ResponseHead:
-    """Parse one head, with the empty line that ends it; its fields name `own` addresses by their path.
+    """Parse one head, with the empty line that ends it. In its fields, `own` addresses become paths.
 
     Raises:
-        WireError: not a head that we accept; `LINK_REFUSED` where the service refuses the gateway's signature.
+        WireError: the head is not acceptable; `LINK_REFUSED` where the service refuses the gateway's signature.
     """
     line, _, block = head[:-2].partition(b"\r\n")
     status, http11 = wire.parse_status_line(line)
@@ -108,23 +111,23 @@ def parse_response_head(head: bytes, own: OwnAddresses = NO_ADDRESSES) -> Respon
     if status == _UNAUTHORIZED and any(
         name == b"www-authenticate" and value.lower().startswith(b"signature") for name, value in found
     ):
-        # It is the gateway that was refused, not the client: passed on, it would look like a login that has expired.
+        # The service refused the gateway, not the client. Forwarded, the 401 would look like an expired login.
         raise WireError(Reason.LINK_REFUSED)
     visible = b"".join(
         b"%b: %b\r\n" % (field if field[0] not in ADDRESS_FIELDS else (field[0], own.map_field(*field)))
         for field in found
         if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not _is_gateway_only(*field)
     )
-    # An interim answer has no body, and no 204 speaks of one.
+    # An interim response has no body, and a 204 must not declare one.
     counted = length if status >= 200 and status != _NO_CONTENT else None  # noqa: PLR2004
     return ResponseHead(
         status=status,
-        # A client gets the blank after the code even where the service left it out with the phrase.
+        # The client gets the blank after the code even where the service omitted blank and phrase.
         lines=b"HTTP/1.1 %d %b\r\n%b" % (status, line[13:], visible),
         dated=any(name == b"date" for name, _ in found),
         content_length=length,
         chunked=chunked,
-        # A 204 that speaks of a body may well be followed by one.
+        # A service that declares a body for a 204 may also send it.
         reusable=http11 and b"close" not in options and not (status == _NO_CONTENT and (chunked or length)),
         event_stream=any(
             name == b"content-type" and value.lower().startswith(b"text/event-stream") for name, value in found
@@ -136,16 +139,16 @@ def parse_response_head(head: bytes, own: OwnAddresses = NO_ADDRESSES) -> Respon
 
 
 def _is_gateway_only(name: bytes, value: bytes) -> bool:
-    """Whether a service may not say it to a client: an identity, whose pages may read, the gateway's own cookie."""
+    """Whether only the gateway may send this field to a client: identity, CORS, the gateway's own cookie."""
     if name.startswith(_CORS) or is_for_services(name):
         return True
     return name == b"set-cookie" and sets_own_cookie(value)
 
 
 def _exposed_line(found: list[Field]) -> str:
-    """The service's own Access-Control-Expose-Headers, without what is not for pages; `*` stands for what it sent.
+    """The service's own Access-Control-Expose-Headers without credential and identity fields.
 
-    With credentials browsers take `*` for the name of a field, so that it has to be spelled out.
+    `*` becomes the list of fields that the service sent: with credentials, browsers read `*` as the name of a field.
     """
     named = [one.strip(b" \t").lower() for name, value in found if name == _EXPOSE for one in value.split(b",")]
     if b"*" in named:
@@ -159,31 +162,28 @@ def _is_for_pages(name: bytes) -> bool:
 
 
 class ResponseSink(Protocol):
-    """Whom an answer is delivered to: begins, continues*, ends; or all of it at once."""
+    """Receives the parts of a response: begins, continues any number of times, ends; or all of it in one call."""
 
     def response_begins(self, head: ResponseHead) -> None:
         """The head was read."""
 
     def response_continues(self, data: bytes) -> None:
-        """A piece of the body."""
+        """A piece of the body was read."""
 
     def response_ends(self) -> None:
-        """The answer is complete."""
+        """The response is complete."""
 
     def whole_response(self, head: ResponseHead, body: bytes) -> None:
-        """All of it has come in one piece, as most answers do."""
+        """The whole response has come in one piece, as most responses do."""
 
 
 class ResponseReader:
-    """Takes the bytes of answers apart, one answer after another, and hands them to the exchange as they come.
-
-    Args:
-        heads: reads heads.
+    """Parses the bytes of one response after another, and hands the parts to a sink as they come.
 
     Attributes:
-        silent: not a byte has come.
+        silent: no byte of the response has come.
         begun: a final head was read.
-        finished: the answer is complete.
+        finished: the response is complete.
         reusable: the connection may carry another request; known when finished.
     """
 
@@ -208,11 +208,11 @@ class ResponseReader:
         self.finished = False
 
     def expect_response(self, method: str, sink: ResponseSink) -> None:
-        """The next bytes begin an answer.
+        """Prepare for the next response.
 
         Args:
-            method: of the request; an answer to HEAD has no body whatever its fields say.
-            sink: gets the parts.
+            method: the method of the request; a response to HEAD has no body, although its fields may declare one.
+            sink: receives the parts.
         """
         self._method = method
         self._sink = sink
@@ -221,10 +221,10 @@ class ResponseReader:
         self.finished = False
 
     def feed(self, data: bytes) -> None:
-        """Read on.
+        """Parse further bytes.
 
         Raises:
-            WireError: not an answer that we accept; the connection is of no more use.
+            WireError: no acceptable response; the connection cannot be used again.
         """
         if self.silent:
             self.silent = False
@@ -243,14 +243,14 @@ class ResponseReader:
             data = self._read_head(self._buffer + data if self._buffer else data)
         if data and self.begun:
             if self.finished:
-                raise WireError(Reason.UPSTREAM_BROKE)  # bytes that belong to no answer
+                raise WireError(Reason.UPSTREAM_BROKE)  # bytes that belong to no response
             self._read_body(data)
 
     def end_of_stream(self) -> None:
         """The service closed the connection.
 
         Raises:
-            WireError: in the middle of the answer.
+            WireError: the response is incomplete.
         """
         if self.begun and not self.finished and self._left is None and self._chunks is None:
             self._finish_response()  # without a length, the end of the stream is the end of the body
@@ -267,10 +267,10 @@ class ResponseReader:
                 return b""
             end += len(END_OF_HEAD)
             head, data = self._heads.parse_head(data[:end]), data[end:]
-            if head.status >= 200:  # noqa: PLR2004 - 1xx are interim answers
+            if head.status >= 200:  # noqa: PLR2004 - 1xx are interim responses
                 break
             self._interim += 1
-            if head.status == 101 or self._interim > MAX_INTERIM:  # noqa: PLR2004 - nobody asked to switch protocols
+            if head.status == 101 or self._interim > MAX_INTERIM:  # noqa: PLR2004 - the gateway asked for no upgrade
                 raise WireError(Reason.UPSTREAM_BROKE)
         self.begun = True
         self._buffer = b""
@@ -296,7 +296,7 @@ class ResponseReader:
             return
         if self._left is not None:
             if len(data) > self._left:
-                self.reusable = False  # more than it declared: the client gets what was declared, the rest goes nowhere
+                self.reusable = False  # more than declared: the client gets the declared bytes, the rest is dropped
                 data = data[: self._left]
             self._left -= len(data)
         self._sink.response_continues(data)

@@ -12,14 +12,14 @@ from lockgate.forward.pool import UpstreamPool
 
 
 class Service:
-    """Where requests of one route go.
+    """The service that a route's requests go to.
 
     Args:
         pools: one for each upstream address.
-        requests: makes the heads of requests to the service.
-        forward_authorization: hand the client's Authorization on.
+        requests: builds the heads of requests to the service.
+        forward_authorization: forward the client's Authorization.
         preserve_host: the service gets the client's Host instead of its own address.
-        finish_unsized: an answer without a length may finish after its token has expired, too.
+        finish_unsized: a response without a length may finish after its token has expired, too.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Service:
         self._preserve_host = preserve_host
 
     def host_for(self, request: InboundRequest, pool: UpstreamPool) -> str:
-        """The Host of a request to one of the upstreams; a client that sent none (HTTP/1.0) has none to keep."""
+        """The Host of a request to an upstream; the upstream's own where an HTTP/1.0 client sent none."""
         return request.host if self._preserve_host and request.host else pool.host
 
     def choose_pool(self) -> UpstreamPool | Refusal:
         """The less loaded of two random upstreams: nearly as even as the least loaded of all, without a herd.
 
-        Ejected ones are left out; where all are, nobody waits for a time-out to be told so.
+        Ejected upstreams are left out. Where all are ejected, the refusal comes at once instead of after a time-out.
         """
         pools = self._pools
         if len(pools) == 1:
@@ -54,7 +54,7 @@ class Service:
         if len(working) < len(pools):
             ejected = [pool for pool in pools if pool.breaker.is_open and pool.breaker.permits_request()]
             if ejected:
-                return ejected[0]  # somebody has to find out whether it is back
+                return ejected[0]  # this request probes whether the upstream is back
             if not working:
                 return self._all_ejected()
             if len(working) == 1:

@@ -25,11 +25,11 @@ class Services:
 
     Args:
         routes: the route table.
-        settings: how services are talked to.
-        links: the link keys.
+        settings: bounds and times of connections to services.
+        links: the current link keys.
         ticker: the worker's coarse clock.
-        sampler: says which requests are traced.
-        prefix: a path that clients see before every other, see `OwnAddresses`.
+        sampler: selects the requests that are traced.
+        prefix: the path that a front proxy removes, see `OwnAddresses`.
 
     Attributes:
         by_route: the service of each route, by the route's name.
@@ -57,7 +57,7 @@ class Services:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Check addresses for as long as the context lasts where a route asks for it; close connections at its end."""
+        """Run the active checks of all routes that have one; close all connections at the end of the context."""
         async with contextlib.AsyncExitStack() as stack:
             for pool in self.pools.values():
                 stack.push_async_callback(pool.close)
@@ -67,11 +67,11 @@ class Services:
             yield
 
     def open_requests(self) -> int:
-        """Requests at services, and waiting for a connection to one."""
+        """The number of requests at services, or waiting for a connection."""
         return sum(pool.load for pool in self.pools.values())
 
     def upstream_states(self) -> dict[str, str]:
-        """`up` or `down` for each address, as this worker has found it."""
+        """`up` or `down` for each address, as this worker's breakers see it."""
         return {url: "down" if pool.breaker.is_open else "up" for url, pool in self.pools.items()}
 
     def _build_service(self, route: Route, links: Current[LinkKeys], sampler: Sampler) -> Service:

@@ -13,17 +13,17 @@ from lockgate_trust import exposure
 
 
 def build_tls_context(urls: Iterable[str], settings: UpstreamSettings) -> ssl.SSLContext | None:
-    """How the gateway speaks TLS to services: it checks names and certificates, and shows its own where it has one.
+    """The TLS context for services: checks names and certificates, and shows the gateway's certificate if it has one.
 
     Args:
-        urls: of services.
-        settings: say whose certificates are good, and which is the gateway's own.
+        urls: the base URLs of services.
+        settings: names the trusted authorities and the gateway's own certificate.
 
     Returns:
         `None` where no address is https: reading the trusted authorities takes 20 ms.
 
     Raises:
-        ConfigurationError: a file cannot be read or is not PEM, or others may read the private key.
+        ConfigurationError: a file cannot be read or is not PEM, or other accounts may read the private key.
     """
     if not any(url.startswith("https://") for url in urls):
         return None
@@ -43,6 +43,6 @@ def _load_certificate(context: ssl.SSLContext, path: Path) -> None:
         wrong = exposure(os.fstat(file.fileno()))
         if wrong is not None:
             raise ConfigurationError(f"upstream.cert_file: {path}: {wrong}")
-        # Where there is a name for what was opened, that is what is read.
+        # Read the opened file where the system has a name for it: the path may have been replaced since the check.
         opened = Path("/proc/self/fd") / str(file.fileno())
         context.load_cert_chain(opened if opened.exists() else path)

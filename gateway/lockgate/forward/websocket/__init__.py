@@ -9,7 +9,7 @@ service's response is the client's. Frames are the business of the library `webs
 output, once as the server towards the client and once as the client towards the service. The opening, which waits for
 Redis and for the service, is one coroutine. After that there are only callbacks, and an open socket has no task.
 
-Messages are relayed whole. That lets the gateway check UTF-8, bound a message whatever its fragments, and see a
+Messages are relayed whole. That lets the gateway check UTF-8, bound a message in any number of fragments, and see a
 renewal. The price is a message's memory in each direction, and the bound is a setting. permessage-deflate is not
 negotiated, with either side.
 

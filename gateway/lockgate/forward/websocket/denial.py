@@ -1,4 +1,4 @@
-"""What a service says instead of accepting a WebSocket, for the client to hear."""
+"""The response of a service that declines a WebSocket, as the client gets it."""
 
 from __future__ import annotations
 
@@ -14,36 +14,31 @@ _CLIENTS_FAULT: Final = range(400, 500)
 
 
 class Denial(NamedTuple):
-    """A service's answer that the client gets in place of a socket.
-
-    Attributes:
-        head: of the answer.
-        body: whole.
-    """
+    """A service's response that the client gets in place of a WebSocket."""
 
     head: ResponseHead
     body: bytes
 
     def render_response(self, request_id: str, date: str) -> bytes:
-        """All of the client's answer; its connection ends with it."""
+        """The client's whole response; the connection ends with it."""
         dated = "" if self.head.dated else f"Date: {date}\r\n"
         own = f"X-Request-Id: {request_id}\r\n{dated}Content-Length: {len(self.body)}\r\nConnection: close\r\n\r\n"
         return self.head.lines + own.encode("ascii") + self.body
 
 
 async def read_denial(answered: UpgradeResponse, side: ServiceSide, heads: ResponseHeadReader) -> Denial | None:
-    """Read the rest of an answer that opens no socket.
+    """Read the rest of a response that opens no WebSocket.
 
     Args:
-        answered: what has come of it.
-        side: where the rest comes from.
-        heads: reads heads of this service.
+        answered: the part that has come.
+        side: the connection to the service.
+        heads: parses heads of this service's responses.
 
     Returns:
-        What the client gets; `None` for what is not the client's fault (4xx), or too long.
+        The response for the client; `None` where its status is not 4xx (the client's fault), or its body is too long.
 
     Raises:
-        WireError: not an answer that we accept.
+        WireError: no acceptable response.
     """
     reader = _DenialReader(heads)
     side.start_relay(reader, b"".join(answered))
@@ -61,7 +56,7 @@ class _DenialReader:
         self._body = b""
 
     def from_service(self, data: bytes) -> None:
-        """A piece of the answer."""
+        """Parse a piece of the response."""
         if self.denial.done():
             return
         try:
@@ -70,7 +65,7 @@ class _DenialReader:
             self._fail_denial(error)
 
     def service_lost(self) -> None:
-        """The service closed: that may be the end of the answer, or come too early."""
+        """The service closed, at the end of the response or too early."""
         if self.denial.done():
             return
         try:
@@ -79,7 +74,7 @@ class _DenialReader:
             self._fail_denial(error)
 
     def service_slow(self, *, slow: bool) -> None:
-        """Nothing more is sent to it."""
+        """Nothing to do: no more is sent to the service."""
 
     def response_begins(self, head: ResponseHead) -> None:
         """The head was read."""
@@ -94,13 +89,13 @@ class _DenialReader:
             self._settle_denial(None)
 
     def response_ends(self) -> None:
-        """The answer is complete."""
+        """The response is complete."""
         if self._head is None:
-            raise RuntimeError("an answer that ends before it begins")
+            raise RuntimeError("a response that ends before it begins")
         self._settle_denial(Denial(self._head, self._body))
 
     def whole_response(self, head: ResponseHead, body: bytes) -> None:
-        """All of it came in one piece."""
+        """The whole response came in one piece."""
         self.response_begins(head)
         self.response_continues(body)
         self.response_ends()

@@ -1,4 +1,4 @@
-"""Which WebSockets are let in, and with which token they may go on."""
+"""Judges WebSocket handshakes, and the tokens by which open WebSockets renew themselves."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lockgate.sessions.tickets import Tickets
 
 
 class Entry(NamedTuple):
-    """A handshake that was let in.
+    """An admitted handshake.
 
     Attributes:
         handshake: as the service may see it.
-        admitted: the identity that asked.
-        service: the upstream of the route.
+        admitted: the identity of the handshake.
+        service: the service of the route.
     """
 
     handshake: Handshake
@@ -70,11 +70,11 @@ class Entrance:
         return verdict if isinstance(verdict, Refusal) else Entry(handshake, verdict, self._services[route.name])
 
     async def renew_token(self, token: str, route: Route, current: VerifiedClaims) -> VerifiedClaims | Refusal:
-        """Judge a token that is to take the place of an open socket's: of the same user and session.
+        """Judge a token that replaces an open socket's token; it must belong to the same user and session.
 
         Args:
             token: as the client sent it.
-            route: of the socket.
-            current: the claims that the socket lives by.
+            route: the socket's route.
+            current: the claims of the token that it replaces.
         """
         return await self._judge.renew(token.encode("utf-8", "replace"), route.demands["GET"], current)

@@ -1,6 +1,6 @@
-"""One side of a WebSocket: frames in, whole checked messages out, and the other way round.
+"""One side of a WebSocket: frames in and whole checked messages out, and the reverse.
 
-The `websockets` library speaks the protocol; it does no input or output here.
+The `websockets` library implements the protocol; it does no input or output here.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, Protocol, Side, State
 
 MAX_FRAGMENTS: Final = 4096
-"""Of one message: many small ones cost time that their bytes do not show."""
+"""The most fragments of one message. Attack: many small fragments cost time that a bound of bytes does not show."""
 
 _QUIET: Final = logging.getLogger("lockgate.forward.websocket.frames")
 _QUIET.setLevel(logging.WARNING)
-"""The library would log each frame, and what is in it, for whoever asks for its debug messages."""
+"""At the level DEBUG the library would log the content of each frame."""
 
 
 class Message(NamedTuple):
     """A whole message.
 
     Attributes:
-        text: it is text, and `data` valid UTF-8; otherwise binary.
+        text: the message is text and `data` is valid UTF-8; otherwise the message is binary.
     """
 
     data: bytes
@@ -32,10 +32,10 @@ class Message(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The other end closed; nothing follows.
+    """The peer closed; nothing follows.
 
     Attributes:
-        code: 1005 where it gave none (RFC 6455 section 7.4.1).
+        code: 1005 where the peer gave none (RFC 6455 section 7.4.1).
     """
 
     code: int
@@ -43,7 +43,7 @@ class Closed(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The other end did what it may not; it was told so, and nothing follows."""
+    """The peer broke the protocol; the peer got a close frame, and nothing follows."""
 
     code: int
 
@@ -52,11 +52,11 @@ Event = Message | Closed | Failed
 
 
 class Frames:
-    """Speaks the protocol with one other end, after the handshake.
+    """Speaks the protocol with one peer, after the handshake.
 
     Args:
-        side: which end this is.
-        write: sends bytes to the other.
+        side: the gateway's role: server towards the client, client towards the service.
+        write: sends bytes to the peer.
         max_message: bytes of a message; a larger one fails the connection with 1009.
     """
 
@@ -68,7 +68,7 @@ class Frames:
         self._heard_since_ping = True
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take bytes that the other end sent."""
+        """Parse bytes from the peer."""
         protocol = self._protocol
         self._heard_since_ping = True
         if protocol.state is not State.OPEN:
@@ -97,7 +97,7 @@ class Frames:
             self._flush_protocol()
 
     def send_ping(self) -> bool:
-        """Ask for a sign of life; `False`: there was none since the last time."""
+        """Send a ping; `False` where the peer has sent nothing since the last one."""
         if not self._heard_since_ping:
             return False
         self._heard_since_ping = False
@@ -107,10 +107,10 @@ class Frames:
         return True
 
     def send_close(self, code: int, reason: str = "") -> None:
-        """Say that this is the end, unless that was said already.
+        """Send a close frame, unless one was sent already.
 
         Args:
-            code: 1005 for none.
+            code: the close code; 1005 for a frame without one.
             reason: at most 123 bytes.
         """
         if self._protocol.state is State.OPEN:
