@@ -44,7 +44,7 @@ class State(Enum):
     READING = auto()
     CONNECTING = auto()
     SENDING = auto()
-    ANSWERING = auto()
+    RESPONDING = auto()
     DONE = auto()
 
 

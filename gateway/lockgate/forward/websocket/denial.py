@@ -26,11 +26,11 @@ class Denial(NamedTuple):
         return self.head.lines + own.encode("ascii") + self.body
 
 
-async def read_denial(answered: UpgradeResponse, side: ServiceSide, heads: ResponseHeadReader) -> Denial | None:
+async def read_denial(response: UpgradeResponse, side: ServiceSide, heads: ResponseHeadReader) -> Denial | None:
     """Read the rest of a response that opens no WebSocket.
 
     Args:
-        answered: the part that has come.
+        response: the part that has come.
         side: the connection to the service.
         heads: parses heads of this service's responses.
 
@@ -41,12 +41,12 @@ async def read_denial(answered: UpgradeResponse, side: ServiceSide, heads: Respo
         WireError: no acceptable response.
     """
     reader = _DenialReader(heads)
-    side.start_relay(reader, b"".join(answered))
+    side.start_relay(reader, b"".join(response))
     return await reader.denial
 
 
 class _DenialReader:
-    """A `Receiver` of the connection, and the `AnswerSink` of what came over it."""
+    """The `Receiver` of the connection, and the `ResponseSink` of the response."""
 
     def __init__(self, heads: ResponseHeadReader) -> None:
         self.denial: asyncio.Future[Denial | None] = asyncio.get_running_loop().create_future()

@@ -1,8 +1,8 @@
-"""The opening handshake of a WebSocket (RFC 6455 section 4), as far as it can be judged from bytes alone.
+"""Checks the opening handshake of a WebSocket (RFC 6455 section 4) as far as its bytes alone allow.
 
-What the client asks for goes on to the service with its own key, so that the service's answer is the client's answer.
-Two things of it are for the gateway only and are taken out: a token among the subprotocols, and a ticket in the query.
-Extensions are not offered: a compressed message would have to be inflated here to be bounded.
+The handshake goes on to the service with the client's own key, so the service's response is the client's response. Two
+parts of the handshake are for the gateway only and are removed: a token among the subprotocols, and a ticket in the
+query. The gateway offers no extensions, because it would have to inflate a compressed message to bound its size.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lockgate.identity.ticket import without_tickets
 from lockgate.policy.routes import Route
 
 NEUTRAL_PROTOCOL: Final = b"lockgate"
-"""Offered beside a token by a client that speaks no subprotocol: browsers insist on one being chosen."""
+"""Offered beside a token by a client without a subprotocol, because browsers require that the server chooses one."""
 TOKEN_PROTOCOL: Final = b"lockgate.bearer."
 
 _VERSION: Final = b"13"
@@ -34,13 +34,13 @@ _SWITCHING: Final = 101
 
 
 class Handshake(NamedTuple):
-    """What a client asks for.
+    """A client's checked handshake.
 
     Attributes:
         request: as the service may see it: without ticket and token, with the fields of an upgrade.
-        key: its Sec-WebSocket-Key.
-        protocols: the subprotocols it offers to the service.
-        neutral: it also offers the one that the gateway itself may choose.
+        key: the Sec-WebSocket-Key.
+        protocols: the subprotocols that the client offers to the service.
+        neutral: the client also offers the subprotocol that the gateway itself may choose.
         token: from the subprotocols.
         ticket: from the query.
     """
@@ -54,26 +54,22 @@ class Handshake(NamedTuple):
 
     @property
     def carries_token(self) -> bool:
-        """A token comes with it in one of the ways that pages have."""
+        """Whether a token or ticket came in one of the ways that pages have."""
         return self.token is not None or self.ticket is not None
 
 
 class Declined(NamedTuple):
-    """The service answered, but did not accept.
-
-    Attributes:
-        status: of its answer.
-    """
+    """The service responded, but did not accept."""
 
     status: int
 
 
 def parse_handshake(request: InboundRequest, route: Route) -> Handshake | Refusal:
-    """Check a handshake, and take what is the gateway's out of it. Whose page asks has to be looked at besides.
+    """Check a handshake, and remove token and ticket from it. `Origins` checks the page's origin separately.
 
     Args:
-        request: one whose Upgrade is `websocket`.
-        route: of its path.
+        request: a request with `Upgrade: websocket`.
+        route: the route of the request's path.
     """
     refusal = _find_fault(request, route)
     if refusal is not None:
@@ -98,21 +94,21 @@ def parse_handshake(request: InboundRequest, route: Route) -> Handshake | Refusa
 
 
 def parse_upgrade_response(head: bytes, handshake: Handshake) -> bytes | Declined:
-    """Read the service's answer strictly.
+    """Parse the service's response strictly.
 
     Args:
-        head: with the empty line that ends it.
-        handshake: what was asked for.
+        head: the response's head, with the empty line that ends it.
+        handshake: the handshake that the service got.
 
     Returns:
-        The lines of the client's answer, each ended by CRLF, without the empty line; or that the service declined.
+        The lines of the client's response, each ended by CRLF, without the empty line; or `Declined`.
 
     Raises:
-        WireError: not an answer that we accept, or to something else than was asked.
+        WireError: no acceptable response, or one that does not match the handshake.
     """
-    answer = parse_response_head(head)
-    if answer.status != _SWITCHING:
-        return Declined(answer.status)
+    response = parse_response_head(head)
+    if response.status != _SWITCHING:
+        return Declined(response.status)
     _, _, block = head[:-2].partition(b"\r\n")
     found = wire.split_field_lines(block, max_fields=MAX_FIELDS, max_field_bytes=MAX_HEAD_BYTES)
     options = [
@@ -124,19 +120,19 @@ def parse_upgrade_response(head: bytes, handshake: Handshake) -> bytes | Decline
         or b"upgrade" not in options
         or _values_of(found, b"sec-websocket-accept") != [_accept_value(handshake.key)]
         or _values_of(found, b"sec-websocket-extensions")
-        # A 101 has no body (RFC 9110 section 8.6, RFC 9112 section 6.1): what follows is frames.
-        or answer.content_length is not None
-        or answer.chunked
+        # A 101 has no body (RFC 9110 section 8.6, RFC 9112 section 6.1): frames follow.
+        or response.content_length is not None
+        or response.chunked
         or len(chosen) > 1
         or not set(chosen) <= set(handshake.protocols)
     ):
         raise WireError(Reason.UPSTREAM_BROKE)
     neutral = b"sec-websocket-protocol: %b\r\n" % NEUTRAL_PROTOCOL if handshake.neutral and not chosen else b""
-    return b"%b%bUpgrade: websocket\r\nConnection: Upgrade\r\n" % (answer.lines, neutral)
+    return b"%b%bUpgrade: websocket\r\nConnection: Upgrade\r\n" % (response.lines, neutral)
 
 
 def _find_fault(request: InboundRequest, route: Route) -> Refusal | None:
-    """RFC 6455 section 4.2.1; a body on an upgrade is nobody's (R-91)."""
+    """Why a handshake is refused, by RFC 6455 section 4.2.1. A body on an upgrade is refused too (R-91)."""
     facts = request.headers
     if request.method != "GET":
         return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", "GET"),))
@@ -151,9 +147,9 @@ def _find_fault(request: InboundRequest, route: Route) -> Refusal | None:
 
 
 def is_handshake(request: InboundRequest) -> bool:
-    """Whether it is a handshake, or what a front proxy left of one: Upgrade and Connection are between it and a client.
+    """Whether a request is a handshake, also after a front proxy has removed the hop-by-hop Upgrade and Connection.
 
-    Browsers send the key with each handshake, and no page can keep them from it.
+    Browsers send the key with each handshake, and no page can prevent that.
     """
     return request.headers.upgrade or bool(request.headers.values_of(b"sec-websocket-key"))
 

@@ -1,4 +1,4 @@
-"""How many sockets a user has open, on all nodes together (`websocket.per_user`).
+"""Counts the sockets that a user has open on all nodes together (`websocket.per_user`).
 
 A count in each worker would let a user have eight times as many sockets with four workers on two nodes. The count has
 to be right again after a node was killed, which tells no other node. So each open socket of a user holds a lease in
@@ -46,7 +46,7 @@ class Lease(NamedTuple):
     """One open socket of a user.
 
     Attributes:
-        id: no other lease has it, on any node.
+        id: unique among the leases of all nodes.
     """
 
     sub: str
@@ -57,8 +57,8 @@ class Leases:
     """The leases of one worker.
 
     Args:
-        redis: where all nodes keep theirs.
-        per_user: how many sockets a user may have open.
+        redis: the Redis where all nodes keep their leases.
+        per_user: the most open sockets of one user.
         ticker: the worker's coarse clock.
     """
 
@@ -75,7 +75,7 @@ class Leases:
         """A lease for one more socket of a user; `None` where there are too many.
 
         Raises:
-            StoreUnavailableError: nobody can say how many there are.
+            StoreUnavailableError: Redis cannot count the leases.
         """
         lease = Lease(sub, secrets.token_hex(8))
         self._held.setdefault(sub, set()).add(lease.id)
@@ -84,11 +84,11 @@ class Leases:
             taken = bool(await self._run_script(sub, self._per_user, lease.id))
         finally:
             if not taken:
-                self.release_lease(lease)  # what was written, and not confirmed, must not count either
+                self.release_lease(lease)  # a lease that Redis may have written without confirming must not count
         return lease if taken else None
 
     def release_lease(self, lease: Lease) -> None:
-        """The socket is over. Where Redis is away, the lease runs out by itself."""
+        """Return the lease of a closed socket. Where Redis is away, the lease runs out by itself."""
         held = self._held.get(lease.sub, set())
         held.discard(lease.id)
         if not held:
@@ -96,7 +96,7 @@ class Leases:
         self._tasks.start(self._give_back(lease.sub, {lease.id}))
 
     async def close(self) -> None:
-        """Give back whatever is still held."""
+        """Return all leases that are still held."""
         held, self._held = self._held, {}
         for sub, ids in held.items():
             self._tasks.start(self._give_back(sub, ids))
@@ -108,7 +108,7 @@ class Leases:
             self._tasks.start(self._renew_all())
 
     async def _renew_all(self) -> None:
-        """What was forgotten (by a store that came back empty, say) is written anew: it is open, so it counts."""
+        """Renew all leases. A lease that Redis lost is written anew, because its socket is open and must count."""
         try:
             for sub in list(self._held):
                 ids = self._held.get(sub)

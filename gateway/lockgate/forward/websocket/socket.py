@@ -1,13 +1,13 @@
 """A WebSocket through the gateway: the handshake as any request, then messages both ways, then one end for both sides.
 
-    opening   the pipeline decides; then the service is asked. Only when it has accepted, the client gets its 101;
-              a service that does not, and says that it is the client's fault (4xx), is heard by the client
+    opening   the handshake is judged; then the service is asked. The client gets its 101 only after the service has
+              accepted. A 4xx response of the service (the client's fault) goes to the client
     open      whole messages are relayed; the client's token may be renewed in-band
-    over      both sides were told
+    closed    both sides got a close frame, or were broken off
 
 Close codes of the two ends pass through. The gateway's own are: 4401 the token has expired, or a renewal was refused;
-4403 the token was revoked; 1012 this node stops; 1014 the service broke off; and 1002, 1007 and 1009 for what a client
-may not send.
+4403 the token was revoked; 1012 this node stops; 1014 the service broke off; and 1002, 1007 and 1009 for a client that
+breaks the protocol.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from lockgate.settings import SocketSettings
 TOKEN_EXPIRED: Final = 4401
 TOKEN_REVOKED: Final = 4403
 RENEWAL: Final = b'{"lockgate"'
-"""A client's text message that begins like this is for the gateway; it is never forwarded."""
+"""A client's text message that begins with this is for the gateway, and is never forwarded."""
 
 _CODES: Final = {
     Reason.TOKEN_EXPIRED: (TOKEN_EXPIRED, "token expired"),
@@ -54,15 +54,15 @@ _log = logging.getLogger("lockgate.forward")
 
 
 class Sockets:
-    """What the sockets of one worker share.
+    """The state that the sockets of one worker share.
 
     Args:
-        settings: how much one may cost.
-        leases: how many a user has.
-        open_tokens: ends them with their tokens.
-        entrance: lets handshakes and renewals in.
+        settings: the bounds of one socket.
+        leases: count the sockets of each user.
+        open_tokens: ends sockets with their tokens.
+        entrance: judges handshakes and renewals.
         ticker: the worker's coarse clock.
-        clock: the time.
+        clock: the exact time.
 
     Attributes:
         sides: the connections to services.
@@ -86,7 +86,7 @@ class Sockets:
         self.sides: set[ServiceSide] = set()
 
     async def close(self) -> None:
-        """Break off what is left when the worker ends."""
+        """Abort all connections to services when the worker ends."""
         for side in list(self.sides):
             side.abort()
         await self.leases.close()
@@ -105,7 +105,7 @@ class Socket:
         request: the handshake.
         client: the client's connection.
         route: of the request.
-        sockets: what all of a worker share.
+        sockets: the state that all sockets of the worker share.
     """
 
     def __init__(self, request: InboundRequest, client: ClientConnection, route: Route, sockets: Sockets) -> None:
@@ -125,7 +125,7 @@ class Socket:
         client.keep_alive = False  # what follows a handshake is never another request
         self._task = asyncio.get_running_loop().create_task(self._open_socket())
 
-    # --- the client's connection -------------------------------------------------------------------------------
+    # --- called by the client's connection ---------------------------------------------------------------------
 
     def body_received(self, data: bytes) -> None:
         """Bytes from the client: frames, once the socket is open."""
@@ -137,11 +137,11 @@ class Socket:
         """Nothing to do: a handshake has no body."""
 
     def client_gone(self) -> None:
-        """The client went away without a word."""
+        """The client's connection ended without a close frame."""
         self._close_both_sides(CloseCode.GOING_AWAY)
 
     def pause_sending(self) -> None:
-        """The client reads slower than the service sends. Its pings would only add to what it does not read."""
+        """The client reads more slowly than the service sends; pings would only add to its unread bytes."""
         self._slow_since = self._sockets.ticker.now
         self._adjust_flow()
 
@@ -151,7 +151,7 @@ class Socket:
         self._adjust_flow()
 
     def timed_out(self) -> None:
-        """Time to see whether both ends are still there; who is not read from cannot show it."""
+        """Check that both ends are alive, except an end that the gateway does not read from."""
         now, ping_s = self._sockets.ticker.now, self._sockets.settings.ping_s
         self._client.deadline = now + ping_s
         if self._slow_since is not None:
@@ -162,7 +162,7 @@ class Socket:
         elif not self._service_slow and not self._to_client.send_ping():
             self._break_off()
 
-    # --- the service's connection ------------------------------------------------------------------------------
+    # --- called by the service's connection --------------------------------------------------------------------
 
     def from_service(self, data: bytes) -> None:
         """Frames from the service."""
@@ -178,11 +178,11 @@ class Socket:
                     self._close_both_sides(CloseCode.BAD_GATEWAY, "service failed")
 
     def service_lost(self) -> None:
-        """The service broke off."""
+        """The service's connection ended without a close frame."""
         self._close_both_sides(CloseCode.BAD_GATEWAY, "service failed")
 
     def service_slow(self, *, slow: bool) -> None:
-        """The service reads slower than the client sends; or it caught up."""
+        """The service reads more slowly than the client sends, or it caught up."""
         self._service_slow = slow
         self._adjust_flow()
 
@@ -193,7 +193,7 @@ class Socket:
             refusal = await self._ask_to_open()
         except StoreUnavailableError as error:
             refusal = Refusal(Reason.STORE_AWAY, note=str(error))
-        except Exception:  # noqa: BLE001 - the border: whatever fails inside is one 500 outside
+        except Exception:  # noqa: BLE001 - the border: every fault inside is one 500 outside
             _log.exception("a WebSocket could not be opened", extra={"request_id": self._request.request_id})
             refusal = Refusal(Reason.INTERNAL)
         if refusal is None or self._state is not _State.OPENING:
@@ -256,7 +256,7 @@ class Socket:
         self._task = asyncio.get_running_loop().create_task(self._renew_token(data))
 
     async def _renew_token(self, data: bytes) -> None:
-        """Go on with another token, or end: who sends a bad one is not to stay."""
+        """Go on with the new token, or close the socket of a client that sends a bad one."""
         token, watch = _renewal_token(data), self._watch
         if token is None or watch is None or watch.claims is None:
             self._close_both_sides(TOKEN_EXPIRED, "renewal refused")
@@ -299,14 +299,14 @@ class Socket:
         self._close_both_sides(*_CODES.get(refusal.reason, _REVOKED))
 
     def _close_both_sides(self, code: int, reason: str = "") -> None:
-        """Close both sides; whichever closed already is not told again."""
+        """Send a close frame to both sides; a side that has closed gets none."""
         if self._state is _State.OPEN:
             self._to_client.send_close(code, reason)
             self._to_service.send_close(code, reason)
         self._finish_socket()
 
     def _break_off(self) -> None:
-        """The client is not there any more, or does not read: it cannot be told."""
+        """Break off a client that is gone or does not read, and cannot get a close frame."""
         self._to_service.send_close(CloseCode.GOING_AWAY)
         self._finish_socket()
         self._client.abort_response(Reason.REQUEST_TIMEOUT)

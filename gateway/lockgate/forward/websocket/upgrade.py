@@ -1,4 +1,4 @@
-"""A handshake with the service: it is asked for a WebSocket, and either there is one, or there is an answer instead."""
+"""The handshake with the service: the outcome is an open WebSocket, or a response in its place."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Accepted(NamedTuple):
     """The service has opened a WebSocket.
 
     Attributes:
-        side: the connection to it; whoever gets this has to end it.
-        lines: of the client's answer, each ended by CRLF, without the empty line.
-        rest: what the service sent behind its own answer.
+        side: the connection to the service; the receiver of this value must end it.
+        lines: the lines of the client's response, each ended by CRLF, without the empty line.
+        rest: the bytes that the service sent after its response.
     """
 
     side: ServiceSide
@@ -35,13 +35,13 @@ async def ask_service(
     """Ask the service for a WebSocket.
 
     Args:
-        entry: who asks for what.
-        sides: the connections to services that are open.
+        entry: the admitted handshake.
+        sides: the open connections to services.
         now: Unix seconds, for the signature.
-        timeout_s: how long all of it may take.
+        timeout_s: how long the whole handshake may take.
 
     Returns:
-        An open socket; or why there is none, in the service's words or in ours.
+        An open socket; the service's response in its place; or a refusal by the gateway.
     """
     pool = entry.service.choose_pool()
     if isinstance(pool, Refusal):
@@ -65,13 +65,13 @@ async def _shake_hands(
     side = await pool.open_connection(partial(ServiceSide, sides))
     kept = False
     try:
-        answered = await _request_upgrade(entry, pool, side, now)
-        lines = parse_upgrade_response(answered.head, entry.handshake)
+        response = await _request_upgrade(entry, pool, side, now)
+        lines = parse_upgrade_response(response.head, entry.handshake)
         if isinstance(lines, Declined):
-            denial = await read_denial(answered, side, pool.heads)
+            denial = await read_denial(response, side, pool.heads)
             return denial or Refusal(Reason.SOCKET_DECLINED, note=f"status {lines.status}")
         kept = True
-        return Accepted(side, lines, answered.rest)
+        return Accepted(side, lines, response.rest)
     finally:
         if not kept:
             side.abort()

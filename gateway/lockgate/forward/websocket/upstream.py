@@ -15,11 +15,11 @@ CLOSE_S: Final = 5.0
 
 
 class UpgradeResponse(NamedTuple):
-    """The service's answer to the handshake.
+    """The service's response to the handshake.
 
     Attributes:
         head: with the empty line that ends it.
-        rest: what came with it.
+        rest: the bytes that came after the head.
     """
 
     head: bytes
@@ -27,26 +27,26 @@ class UpgradeResponse(NamedTuple):
 
 
 class Receiver(Protocol):
-    """Who gets what the service sends."""
+    """Receives the bytes that the service sends."""
 
     def from_service(self, data: bytes) -> None:
         """Bytes of frames."""
 
     def service_lost(self) -> None:
-        """The connection is gone, and nobody said so before."""
+        """The connection ended, and the gateway had not ended it."""
 
     def service_slow(self, *, slow: bool) -> None:
-        """The service reads slower than it is sent to; or it caught up."""
+        """The service reads more slowly than the gateway sends, or it caught up."""
 
 
 class ServiceSide(asyncio.Protocol):
-    """First the answer to a handshake, then bytes for a receiver, then nothing but the end.
+    """Reads the response to a handshake, then bytes for a receiver, then only the end.
 
     Args:
-        connected: has it for as long as it is connected.
+        connected: the set of connected sides; this side is a member while it is connected.
 
     Attributes:
-        upgrade_response: done when the head of the answer has come; fails with `WireError` or `ConnectionError`.
+        upgrade_response: done when the response's head has come; fails with `WireError` or `ConnectionError`.
     """
 
     def __init__(self, connected: set[ServiceSide]) -> None:
@@ -65,37 +65,37 @@ class ServiceSide(asyncio.Protocol):
         self._transport.write(data)
 
     def start_relay(self, receiver: Receiver, rest: bytes) -> None:
-        """The handshake is over: from here on the bytes are the receiver's."""
+        """Hand all further bytes to the receiver."""
         self._receiver = receiver
         self.resume_reading()
         if rest:
             receiver.from_service(rest)
 
     def pause_reading(self) -> None:
-        """Read no more for now."""
+        """Stop reading until `resume_reading`."""
         if self._reading:
             self._reading = False
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Continue to read."""
         if not self._reading:
             self._reading = True
             self._transport.resume_reading()
 
     def await_close(self) -> None:
-        """The last frame was sent: let the service close, for a while; what it still sends is of no interest."""
+        """After the last frame: give the service `CLOSE_S` to close, and discard the bytes that it still sends."""
         self._receiver = None
         self.resume_reading()
         self._timer = asyncio.get_running_loop().call_later(CLOSE_S, self._transport.abort)
 
     def abort(self) -> None:
-        """Break off."""
+        """Reset the connection."""
         self._receiver = None
         self.upgrade_response.cancel()
         self._transport.abort()
 
-    # --- what the event loop calls -----------------------------------------------------------------------------
+    # --- called by the event loop ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
@@ -110,7 +110,7 @@ class ServiceSide(asyncio.Protocol):
             self._read_upgrade_response(self._buffer + data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """The connection has ended."""
         del exc
         self._connected.discard(self)
         if self._timer is not None:
@@ -122,12 +122,12 @@ class ServiceSide(asyncio.Protocol):
             receiver.service_lost()
 
     def pause_writing(self) -> None:
-        """The service does not read fast enough."""
+        """The service reads too slowly."""
         if self._receiver is not None:
             self._receiver.service_slow(slow=True)
 
     def resume_writing(self) -> None:
-        """It caught up."""
+        """The service caught up."""
         if self._receiver is not None:
             self._receiver.service_slow(slow=False)
 

@@ -1,8 +1,8 @@
--- The open sockets of one user, on all nodes: each holds a lease, and one that nobody renews runs out.
+-- The open sockets of one user, on all nodes: each socket holds a lease, and a lease without a renewal runs out.
 --
 -- KEYS  1 leases (sorted set: id by its end, milliseconds by this store's own clock)
 -- ARGV  1 how long a lease lasts, milliseconds   2 how many there may be; -1 to renew what is there   3… ids
--- Answer  1, or 0 where there are too many
+-- Returns 1, or 0 where there are too many
 local life, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
