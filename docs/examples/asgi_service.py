@@ -18,17 +18,17 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 async def notes(scope: Message, receive: Receive, send: Send) -> None:
-    """Answer with the note and for whom it is; called only for what somebody with a link to us has signed."""
+    """Respond with the note and the user. Called only for requests that the other end of a link has signed."""
     if scope["type"] != "http":
         raise NotImplementedError(scope["type"])
     who = caller_of(scope)
     note = scope["path"].removeprefix("/notes/")
     if scope["method"] == "POST":
         note = json.loads(await _body(receive))["text"]
-    answer = json.dumps({"note": note, "user": who.user_id, "roles": sorted(who.roles)}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+    response = json.dumps({"note": note, "user": who.user_id, "roles": sorted(who.roles)}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(response)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": answer})
+    await send({"type": "http.response.body", "body": response})
 
 
 async def _body(receive: Receive) -> bytes:

@@ -13,12 +13,12 @@ from fastapi import Body, Depends, FastAPI, Request
 from lockgate_trust import Caller, IdentityMiddleware, LiveLinkKeys, caller_of
 
 app = FastAPI()
-# Added last, so that it is the outermost: without a valid signature nothing of this application runs.
+# Added last, so that it is the outermost: without a valid signature no code of this application runs.
 app.add_middleware(IdentityMiddleware, keys=LiveLinkKeys(os.environ["LINK_KEYS"], me="notes"))
 
 
 def caller(request: Request) -> Caller:
-    """Who is calling. Never read from `request.headers`, where it would not be verified."""
+    """The verified identity of the caller. `request.headers` may hold one that is not verified."""
     return caller_of(request.scope)
 
 
@@ -27,7 +27,7 @@ Who = Annotated[Caller, Depends(caller)]
 
 @app.get("/notes/{note}")
 async def read(note: str, who: Who) -> dict[str, object]:
-    """A note, and for whom."""
+    """A note, and the user that reads it."""
     return {"note": note, "user": who.user_id, "roles": sorted(who.roles)}
 
 

@@ -1,5 +1,5 @@
-// Who is calling, for a service behind the gateway: the fixed profile of RFC 9421 that `lockgate_trust` describes, verified with
-// the public library http-message-signatures. It computes the signature; what the profile demands besides is here.
+// Verifies the caller of a service behind the gateway, by the fixed profile of RFC 9421 that `lockgate_trust` describes. The
+// public library http-message-signatures computes the signature; the other checks of the profile are here.
 'use strict'
 
 const { createHash } = require('node:crypto')
@@ -13,7 +13,7 @@ const IDENTITY = [
   'x-token-id', 'x-auth-time',
 ]
 const PROFILE = [...IDENTITY, 'content-digest', 'signature', 'signature-input']
-// One signature, with these parameters in this order. The library alone would take others, and several at once.
+// One signature, with these parameters in this order. The library alone would accept others, and several at once.
 const INPUT = new RegExp(
   '^lockgate=\\("[a-z0-9@-]+"(?: "[a-z0-9@-]+")*\\);created=([1-9]\\d{0,11});expires=([1-9]\\d{0,11})' +
     ';nonce="[\\w-]{8,64}";keyid="[\\w.-]{1,128}";tag="lockgate-identity"$',
@@ -21,9 +21,9 @@ const INPUT = new RegExp(
 
 class Refused extends Error {}
 
-// A function of a request of node:http and its whole body: who calls, or it throws Refused. `keyOf`: see keys.js.
+// A function that takes a request of node:http and its whole body, and returns the caller or throws Refused. `keyOf`: see keys.js.
 function verifier(keyOf) {
-  const seen = new Map() // what was signed, its nonce in it → when it expires, in the order of arrival
+  const seen = new Map() // Signature-Input, with its nonce → its expiry, in the order of arrival
 
   return async function callerOf(request, body) {
     const headers = profileHeaders(request.rawHeaders)
@@ -40,7 +40,7 @@ function verifier(keyOf) {
   }
 }
 
-// Each header of the profile once: what node:http has joined could not be told from what was signed.
+// Each header of the profile once: a value that node:http has joined could look like a signed one.
 function profileHeaders(raw) {
   const found = {}
   for (let index = 0; index < raw.length; index += 2) {
@@ -73,7 +73,7 @@ async function verified(keyOf, request, headers, now) {
       { method: request.method, url: `http://service.invalid${request.url}`, headers },
     )
     .catch(() => false) // malformed in one of many ways, none of which is the client's to know
-  if (valid !== true) throw new Refused('not signed by somebody with a link to us')
+  if (valid !== true) throw new Refused('not signed with the key of a link to this service')
   return origin
 }
 
