@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes the keys that are missing, and gives each reader a copy of those it needs and of no others.
+# Makes the missing keys, and gives each reader a copy of exactly the keys that it needs.
 #
 #     hand-out-keys FOLDER [OPTION OF `lockgate keys init`]...
 #
 # The whole set lies in LOCKGATE_KEYS__DIRECTORY, which no reader sees: keep and back up that one. Each folder in FOLDER
-# is a reader's, named like it: "gateway" gets the key ring, and everybody gets the links that start or end at them.
-# May be run again at any time: keys that are there stay, and what has been taken out of the set is taken back.
+# has the name of its reader: "gateway" gets the key ring, and each reader gets the links that start or end at it.
+# May be run again at any time: present keys stay, and keys that have left the set are taken back.
 set -eu
 umask 077
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# One database for each service, and one user who owns it and may connect to no other.
+# Each service gets one database, and one user that owns it and may connect to no other.
 # PostgreSQL's image runs this once, when its volume is new; NAME_DB_PASSWORD is in its environment for each NAME.
 set -eu
 
@@ -18,7 +18,7 @@ REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
 SQL
 }
 
-# Everybody may connect to these unless told otherwise.
+# By default, every user may connect to these databases.
 as_administrator <<SQL
 REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 SQL
