@@ -1,7 +1,7 @@
-"""The clients of a soak: most behave, some hang up at the worst moment, some are slow, and all of them look closely.
+"""The clients of a soak: most behave, some hang up at the worst moment, some are slow, and all check each response.
 
-Every answer has to be the one to its own request, for its own user. While a service is being restarted it may be 502,
-503 or 504, or break off; it may never be somebody else's.
+A response has to belong to its own request and user. While a service is being restarted, a response may be 502, 503 or
+504, or break off; it may never belong to another client.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Seen:
         statuses: answers by kind of client.
         broken: connections that broke off before the answer was complete, by kind.
         hung_up: connections that the clients broke off themselves, by kind.
-        crossed: answers that were somebody else's, in words.
+        crossed: descriptions of the responses that belonged to another client.
         away: answers that were one of `AWAY`, by the code of the problem.
         wrong: those that were neither right nor that.
     """
@@ -63,12 +63,12 @@ class Seen:
 
 
 class Crowd:
-    """Everybody who asks.
+    """All clients of the soak.
 
     Args:
         port: of the gateway.
         people: users with tokens that live.
-        leavers: users whose tokens are revoked, each once.
+        leavers: users that revoke their tokens, each once.
     """
 
     def __init__(self, port: int, people: Sequence[Person], leavers: Sequence[Person]) -> None:
@@ -87,7 +87,7 @@ class Crowd:
             "slow sender": self._slow_sender,
             "slow reader": self._slow_reader,
             "hangs up": self._hangs_up,
-            "nobody": self._nobody,
+            "anonymous": self._anonymous,
             "leaves": self._leaves,
             "socket": self._socket,
         }
@@ -191,16 +191,16 @@ class Crowd:
             client.close()
             self.seen.hung_up["hangs up"] += 1
 
-    async def _nobody(self) -> None:
-        """Has no token, or one that was spoilt, on the same connection as somebody else before."""
+    async def _anonymous(self) -> None:
+        """Send no token or a spoilt one, on the connection that another user's request used before."""
         client = await Client.connect(self._port)
         try:
             while not self._over.is_set():
-                await self._echoed("nobody", client)
+                await self._echoed("anonymous", client)
                 person = self._chance.choice(self._people)
                 token = self._chance.choice((None, person.token[:-4] + "AAAA"))
                 answer = await client.ask(request("GET", f"/echo/{secrets.token_hex(8)}", token=token))
-                self._expect("nobody", answer, {UNAUTHORISED})
+                self._expect("anonymous", answer, {UNAUTHORISED})
                 await asyncio.sleep(_PAUSE_S / 10)
         finally:
             client.close()

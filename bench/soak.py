@@ -1,7 +1,7 @@
 """`python -m bench.soak`: a gateway with everything on under full load for a while, with everything that goes wrong.
 
 Clients hang up, dawdle, send and take large bodies; a service behind it is killed every few seconds. It ends with an
-error where an answer was somebody else's, a worker died or grew, or descriptors and requests were left behind (R-107,
+error where a response was another client's, a worker died or grew, or descriptors and requests were left behind (R-107,
 R-108).
 """
 
@@ -44,7 +44,7 @@ MEMBERS: Final = {
     "slow sender": 12,
     "slow reader": 6,
     "hangs up": 6,
-    "nobody": 2,
+    "anonymous": 2,
     "leaves": 2,
     "socket": 8,
 }
@@ -256,7 +256,7 @@ async def _settled(stage: Stage) -> None:
 
 def faults(stage: Stage, seen: Seen) -> list[str]:
     """What should not have happened, in words."""
-    said = [f"an answer of somebody else: {text}" for text in seen.crossed[:5]]
+    said = [f"an answer for another client: {text}" for text in seen.crossed[:5]]
     said += [f"wrong answer, {count} times: {text}" for text, count in seen.wrong.items()]
     said += [f"no right answer for {kind!r}" for kind, counted in seen.statuses.items() if not counted[200]]
     if [worker.pid for worker in stage.workers] != stage.gateway.pids[1:]:
@@ -276,7 +276,7 @@ def text(stage: Stage, seen: Seen, seconds: float, minutes: float) -> str:
     kills = sum(service.killed for service in stage.services)
     summary = (
         f"{page.measured(minutes)}; {len(stage.workers)} workers, {sum(MEMBERS.values())} clients of {USERS:,} users, "
-        f"{seconds:g} s: {answers:,} answers, {len(seen.crossed)} of them somebody else's; a service was killed "
+        f"{seconds:g} s: {answers:,} answers, {len(seen.crossed)} of them another client's; a service was killed "
         f"{kills} times; clients hung up {seen.hung_up.total():,} times. Of what was away: "
         f"{', '.join(f'{count:,} {code}' for code, count in seen.away.most_common()) or 'nothing'}."
     )
@@ -343,8 +343,8 @@ def _configuration(  # noqa: PLR0913, PLR0917 - what is known of the stage
 
 
 def _ports_in_a_row(number: int) -> int:
-    """The first of some that nobody listens on at this moment."""
-    # Below those that the kernel gives to whoever asks for any.
+    """The first of several ports in a row on which no program listens at this moment."""
+    # Below the ports that the kernel gives to a program that asks for any.
     for first in range(20_000 + os.getpid() % 500 * number, 32_000, number):
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             for port in range(first, first + number):
