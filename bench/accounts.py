@@ -1,4 +1,4 @@
-"""A gateway with a users service behind it, and people who have accounts there."""
+"""A gateway with a users service behind it, and users with accounts there."""
 
 from __future__ import annotations
 

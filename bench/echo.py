@@ -1,4 +1,4 @@
-"""A service that says whom it was asked by and for what, so that whoever asked can tell an answer that is not theirs.
+"""A service whose response repeats the user and the request, so that a client can recognise a foreign response.
 
 `/echo/<nonce>?size=<bytes>` is answered with the user, the nonce, a digest of the request's body, and the nonce
 again and again up to that size. A WebSocket on `/sockets` says each message back, with the user before it.
@@ -25,7 +25,7 @@ def said(user: str, nonce: str, body_digest: str, size: int) -> bytes:
     """The answer, at least one line long.
 
     Args:
-        user: who asks.
+        user: the user of the request.
         nonce: of the request.
         body_digest: what `digest` makes of the request's body.
         size: how many bytes follow the line.

@@ -2,7 +2,7 @@
 
 Logins are held against the raw rate of Argon2id, with the same parameters and the same number of threads, on the same
 cores: the rest of a login should take next to nothing. While they use up the pool of threads, other requests are sent
-at a constant rate, because a flood of logins may not slow down anybody else (p99 under 20 ms).
+at a constant rate, because a flood of logins may not slow down other requests (p99 under 20 ms).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def raw_rate(threads: int, seconds: float) -> float:
 
 
 def logins(site: Site, threads: int, rounds: int, seconds: float) -> Logins:
-    """Log in as fast as it goes, on all cores; then again, with others who want something."""
+    """Log in as fast as it goes, on all cores; then again, beside other requests."""
     raw, rates, failed = [raw_rate(threads, seconds)], [], 0
     with accounts.opened(site, f"logins-{threads}", threads, gateway=None, users=None) as place:
         turns = _login_turns(place, _WAITING * threads)
@@ -158,7 +158,7 @@ def _measured(name: str, place: Place, turns: Sequence[Turn], seconds: float) ->
 
 
 async def _refresh_turns(place: Place) -> list[Turn]:
-    """People who are logged in, each of whom refreshes on and on."""
+    """Users with a session that refresh on and on."""
     client = await Client.connect(place.port)
 
     async def person(name: str) -> Turn:

@@ -59,7 +59,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started program with whatever it started itself."""
+    """A started program with all programs that it started itself."""
 
     process: subprocess.Popen[bytes]
 
@@ -148,7 +148,7 @@ def busy_s(core: int) -> float:
 
 
 def free_port() -> int:
-    """A port nobody listens on at this moment."""
+    """A port on which no program listens at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -17,7 +17,7 @@ def write(document: Path, name: str, command: str, text: str) -> None:
     Args:
         document: the page.
         name: of the markers.
-        command: how to measure again, for whoever reads the source of the page.
+        command: how to measure again, for readers of the page's source.
         text: what was measured.
 
     Raises:

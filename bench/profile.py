@@ -3,7 +3,7 @@
     python -m bench.profile [--seconds 10] [--lines 40]
 
 Three tables: by kind of work (system calls, hashing, regular expressions, …), by function with what it calls, and by
-function without. The rate and the processor time per request are measured before, with nobody looking.
+function without. The rate and the processor time per request are measured before, without the profiler.
 """
 
 from __future__ import annotations

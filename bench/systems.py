@@ -1,4 +1,4 @@
-"""The systems that are compared: what each is, what it checks, how it is started, and how a request proves who asks."""
+"""The systems that are compared: what each is, what it checks, how it is started, and how a request proves its user."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def check(deployed: Deployed, token: str) -> None:
 
 
 def nginx(site: Site, port: int, *, routes: int = 1) -> list[Command]:
-    """Reverse proxy that authenticates nobody.
+    """Reverse proxy that authenticates no client.
 
     Args:
         site: the common ground.

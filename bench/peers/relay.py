@@ -41,7 +41,7 @@ class Upstream(asyncio.Protocol):
                 client.transport.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The service closes what nobody has used for a while."""
+        """The service closes connections that were idle for a while."""
         del exc
         if self in idle:
             idle.remove(self)
