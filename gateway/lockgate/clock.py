@@ -1,4 +1,4 @@
-"""Time, as the rest of the program asks for it; and the one tolerance for clocks that disagree."""
+"""The clock of the program, and the one tolerance for clocks that disagree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_LEEWAY_S: Final = 60
 
 
 class Clock(Protocol):
-    """What may be asked about time. Tests pass their own."""
+    """The program's only source of time. Tests pass their own."""
 
     def now(self) -> float:
         """Seconds since the Unix epoch; may jump when the machine's clock is set."""

@@ -1,17 +1,17 @@
-"""Settings out of the environment: every `LOCKGATE_` variable is taken, or named in an error that says what is right.
+"""Reads settings from the environment: every `LOCKGATE_` variable is used, or named in an error with its correction.
 
 `LOCKGATE_TOKEN__ISSUER` is `[token] issuer`: `__` goes one level down, and case does not matter. A list may be JSON or
-values with commas between them; a table (`LOCKGATE_SERVER={"port": 9000}`) is JSON. An empty variable of a setting
-that may be left out leaves it out, so that `${VARIABLE:-}` in a compose file does nothing. In the last part of
+values with commas between them; a table (`LOCKGATE_SERVER={"port": 9000}`) is JSON. An empty variable of an optional
+setting leaves the setting out, so that `${VARIABLE:-}` in a compose file does nothing. In the last part of
 `LOCKGATE_UPSTREAMS__ORDER_API`, `_` stands for the hyphen of the service `order-api`, because no shell can export a
-hyphen and no service has an underscore. A role that a variable may mean in two ways is an error.
+hyphen and no service has an underscore. A variable that may mean two roles is an error.
 
-The settings library ignores a variable that it does not know. `LOCKGATE_UPSTREAMS__ORDER_API` was such a variable, and
-traffic went to the address in the file. So this module, and no other, reads the environment, and places every
-variable. The one exception is Kubernetes, which sets `LOCKGATE_PORT=tcp://…` and the like in every pod beside a
-Service called `lockgate`; these are known by their form. The services have prefixes that are less our own (`USERS_`):
-there a variable that is nearly a setting is refused, and any other is named and ignored. `Settings(…)` reads no
-environment, so a test that makes one gets what it says.
+The settings library ignores unknown variables. `LOCKGATE_UPSTREAMS__ORDER_API` was such a variable, and traffic went to
+the address in the file. So this module alone reads the environment, and finds the setting of every variable. The one
+exception is Kubernetes, which sets `LOCKGATE_PORT=tcp://…` and the like in every pod beside a Service called
+`lockgate`; these variables are recognised by their form. The services' prefixes are less specific (`USERS_`): a
+service refuses a variable that is nearly a setting, and names and ignores any other. `Settings(…)` reads no
+environment, so a test gets exactly the settings that it passes.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ from lockgate.errors import ConfigurationError
 
 PREFIX: Final = "LOCKGATE_"
 PLAIN_REDIS_URL: Final = "REDIS_URL"
-"""Known by this name, too, which platforms set by themselves."""
+"""A second name of `LOCKGATE_REDIS_URL`, which platforms set."""
 _LEVEL_SEPARATOR: Final = "__"
 _LINK: Final = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _LINK_VALUE: Final = re.compile(r"(tcp|udp|sctp)://.*")
-"""What Kubernetes sets in every pod beside a Service called `lockgate` or `lockgate-…` is not meant for us."""
+"""Variables that Kubernetes sets in every pod beside a Service called `lockgate` or `lockgate-…` are no settings."""
 
 Place = tuple[str, ...]
-"""Where a setting is: `("token", "issuer")`."""
+"""The path of a setting: `("token", "issuer")`."""
 
 
 @dataclass(slots=True)
 class ReadEnvironment:
-    """What the environment says.
+    """The settings from the environment.
 
     Attributes:
-        content: as a configuration file would have it.
-        names: of the variables, by the place of what they set.
+        content: the settings as nested tables, as in a configuration file.
+        names: the name of each variable, by the place of its setting.
     """
 
     content: dict[str, Any] = field(default_factory=dict)
     names: dict[Place, str] = field(default_factory=dict)
 
     def variable_for(self, place: Place) -> str | None:
-        """The variable that set what is at a place, or something above it."""
+        """The name of the variable that set a place, or a table that holds the place."""
         shorter = (place[:length] for length in range(len(place), 0, -1))
         return next((self.names[part] for part in shorter if part in self.names), None)
 
@@ -65,18 +65,18 @@ def read_environment(
 
     Args:
         environ: all variables.
-        settings: what there is to be set.
-        content: of the configuration file, whose names of roles may be meant.
+        settings: the class of the settings.
+        content: the configuration file; its roles and services give variables their exact names.
 
     Raises:
-        ConfigurationError: a variable is none, is set twice, or cannot be read. The text never has its value.
+        ConfigurationError: a variable names no setting, is set twice, or cannot be parsed. The text holds no value.
     """
     found = ReadEnvironment()
     if url := environ.get(PLAIN_REDIS_URL):
         found.content["redis_url"] = url
         found.names["redis_url",] = PLAIN_REDIS_URL
     ours = [name for name in environ if name.upper().startswith(PREFIX) and not is_kubernetes_link(name, environ[name])]
-    # What is further down wins over a table that is given as a whole.
+    # A variable of one setting overrides a variable of the whole table.
     for name in sorted(ours, key=lambda name: (name.count(_LEVEL_SEPARATOR), name)):
         place, kind = _locate_setting(name, settings, content)
         value = _parse_value(name, environ[name], kind)
@@ -89,20 +89,20 @@ def read_environment(
 
 
 def is_kubernetes_link(name: str, value: str) -> bool:
-    """Whether Kubernetes has set this variable, to tell where a Service is."""
+    """Whether Kubernetes has set this variable, as the address of a Service."""
     upper = name.upper()
     return bool(_LINK.fullmatch(upper)) or (upper.endswith("_PORT") and bool(_LINK_VALUE.fullmatch(value)))
 
 
 def suggest_name(wrong: str, known: Iterable[str]) -> str:
-    """What may have been meant, as the end of a sentence."""
+    """The end of an error's sentence: the closest known name, or all of them."""
     names = sorted(known)
     near = difflib.get_close_matches(wrong, names, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
 
 
 def _locate_setting(name: str, settings: type[BaseModel], content: Mapping[str, Any]) -> tuple[Place, Any]:
-    """Which setting a variable is, and its type."""
+    """The place and the type of a variable's setting."""
     first, *rest = name[len(PREFIX) :].lower().split(_LEVEL_SEPARATOR)
     if first not in settings.model_fields:
         raise _unknown_setting(name, settings)
@@ -122,7 +122,7 @@ def _locate_setting(name: str, settings: type[BaseModel], content: Mapping[str, 
 
 
 def _entry_name(name: str, table: str, text: str, content: Mapping[str, Any]) -> str:
-    """The name of an entry of a table: that of the file where one is meant."""
+    """The exact name of a table's entry: the spelling of the file where the file has it."""
     if table == "upstreams":
         return text.replace("_", "-")
     there = content.get(table, {})
@@ -154,7 +154,7 @@ def _variable_names(settings: type[BaseModel]) -> Iterator[str]:
 
 
 def _strip_annotated(kind: Any) -> Any:  # noqa: ANN401 - a type, or what `typing` makes of types
-    """A type without its conditions."""
+    """A type without its `Annotated` conditions."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     return kind

@@ -1,7 +1,7 @@
-"""Why a request was refused, and what the program itself may trip over.
+"""The reasons to refuse a request, and the faults of the program.
 
-A refusal is a value (`Refusal`) with a reason out of one enum: tests assert it, logs carry it, clients see its code.
-An exception is a fault: ours, or of something the program depends on.
+A refusal is a value (`Refusal`) with a reason from one enum: tests assert it, logs carry it, clients see its code.
+An exception is a fault of this program, or of a store or service that the program depends on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lockgate_common import errors as faults
 
 _MAX_QUOTED: Final = 64
 _SECRET: Final = re.compile(r"\b(?:lg[a-z]_|eyJ)[\w.-]*")
-"""A refresh token, a session cookie, a client's secret; or a compact JWS, whose header is JSON."""
+"""A refresh token, a session cookie, a client's secret, or a compact JWS (its header begins with `{"`)."""
 
 
 class _Response(NamedTuple):
@@ -24,7 +24,7 @@ class _Response(NamedTuple):
     code: str
     title: str
     oauth_error: str | None = None
-    """The word of RFC 6749, 6750 or 7009 for it, where there is one."""
+    """The error code of RFC 6749, 6750 or 7009, where one exists."""
 
 
 # Equal on purpose: a client must not learn which check failed (RFC 6750 section 3.1).
@@ -33,14 +33,14 @@ _INVALID_REFRESH: Final = _Response(400, "invalid_grant", "The refresh token is 
 
 
 class Reason(Enum):
-    """Every reason to refuse a request, with the answer a client gets for it.
+    """Every reason to refuse a request, with the response that the client gets.
 
-    Several reasons may share an answer on purpose: a client must not learn which check of a token failed
-    (RFC 6750 section 3.1), the log must. Two codes tell more, where that is nothing new to an attacker: `TOKEN_EXPIRED`
-    stands for a token with no other fault, and `REFRESH_REUSED` for one whose MAC holds, from its own client.
+    Several reasons share a response on purpose: the log must show which check of a token failed, and the client must
+    not learn it (RFC 6750 section 3.1). Two codes tell more, where an attacker learns nothing new: `TOKEN_EXPIRED`
+    stands for a token with no other fault, and `REFRESH_REUSED` for a token with a valid MAC from its own client.
     """
 
-    # The bytes are not an HTTP request that we accept.
+    # The bytes are no acceptable HTTP request.
     MALFORMED_REQUEST = _Response(400, "malformed_request", "The request is not valid HTTP", "invalid_request")
     AMBIGUOUS_FRAMING = _Response(400, "ambiguous_framing", "The length of the body is ambiguous", "invalid_request")
     MALFORMED_HEADER = _Response(400, "malformed_header", "A header field is not acceptable", "invalid_request")
@@ -59,12 +59,12 @@ class Reason(Enum):
     UNKNOWN_VERSION = _Response(505, "unknown_version", "Only HTTP/1.0 and HTTP/1.1 are spoken")
     TOO_MANY_CONNECTIONS = _Response(503, "too_many_connections", "Too many connections")
 
-    # What was asked for is not here.
+    # The requested resource does not exist here.
     NO_ROUTE = _Response(404, "not_found", "Nothing is routed here")
     NOT_FOUND = _Response(404, "not_found", "There is nothing of this name")
     METHOD_NOT_ALLOWED = _Response(405, "method_not_allowed", "This method is not allowed here")
 
-    # The body of a call to the gateway itself.
+    # The body of one of the gateway's own calls.
     UNREADABLE_BODY = _Response(400, "unreadable_body", "The body could not be read", "invalid_request")
     UNSUPPORTED_MEDIA = _Response(415, "unsupported_media_type", "This media type is not accepted", "invalid_request")
     UNSUPPORTED_CHARSET = _Response(415, "unsupported_media_type", "The charset of a body is UTF-8", "invalid_request")
@@ -73,7 +73,7 @@ class Reason(Enum):
     )
     INVALID_FIELDS = _Response(400, "invalid_fields", "Fields are missing, unknown or not valid", "invalid_request")
 
-    # Who is asking.
+    # The credentials of the request.
     NO_CREDENTIALS = _Response(401, "credentials_required", "Credentials are required")
     REPEATED_CREDENTIALS = _Response(400, "repeated_credentials", "Credentials were sent twice", "invalid_request")
     MALFORMED_CREDENTIALS = _Response(400, "malformed_credentials", "The credentials are malformed", "invalid_request")
@@ -95,7 +95,7 @@ class Reason(Enum):
     COOKIE_CLOSED = _INVALID_TOKEN
     COOKIE_OUTDATED = _INVALID_TOKEN
 
-    # What they may do.
+    # The rights of the identity or page.
     ORIGIN_REFUSED = _Response(403, "origin_refused", "Pages of this origin may not connect")
     CROSS_SITE = _Response(
         403, "cross_site_refused", "With a cookie, this has to come from a page of an allowed origin"
@@ -131,21 +131,21 @@ class Reason(Enum):
     )
     COOKIES_OFF = _Response(400, "cookies_off", "There are no session cookies here", "invalid_request")
 
-    # What OAuth clients may do.
+    # OAuth clients and their grants.
     CLIENT_REPEATED = _Response(400, "repeated_credentials", "Credentials were sent twice", "invalid_request")
     CLIENT_REFUSED = _Response(401, "invalid_client", "The client could not be authenticated", "invalid_client")
     CLIENT_EXISTS = _Response(409, "client_exists", "There is a client of this name already")
     GRANT_UNSUPPORTED = _Response(400, "unsupported_grant_type", "There is no such grant", "unsupported_grant_type")
     SCOPE_INVALID = _Response(400, "invalid_scope", "A scope is unknown or exceeds what was granted", "invalid_scope")
 
-    # What administrators may change.
+    # Changes by administrators.
     ROLE_UNKNOWN = _Response(404, "unknown_role", "There is no such role")
     ROLE_LAST = _Response(409, "last_role", "An account keeps at least one role")
     KEYS_BUSY = _Response(409, "keys_busy", "The keys are being changed by another node")
     KEYS_FIXED = _Response(409, "keys_not_writable", "This node may not write to the folder of keys")
     KEYS_UNUSABLE = _Response(503, "keys_unusable", "The files of keys are not in order; the log says what is wrong")
 
-    # Something the gateway depends on is away.
+    # A store or service that the gateway depends on is away.
     STORE_AWAY = _Response(503, "store_unavailable", "The session store cannot be reached", "temporarily_unavailable")
     ACCOUNTS_AWAY = _Response(503, "accounts_unavailable", "Accounts cannot be reached", "temporarily_unavailable")
     ACCOUNTS_AWAY_ID_NEEDED = _Response(
@@ -172,10 +172,10 @@ class Reason(Enum):
     INTERNAL = _Response(500, "internal_error", "The gateway failed")
 
     response: _Response
-    """What the client is told."""
+    """The response that the client gets."""
 
     def __new__(cls, *response: Any) -> Self:  # noqa: ANN401 - the fields of `_Response`
-        """Number the members, so that reasons with equal answers stay different members."""
+        """Number the members, so that reasons with equal responses stay different members."""
         member = object.__new__(cls)
         member._value_ = len(cls.__members__)
         member.response = _Response(*response)
@@ -188,20 +188,20 @@ class Reason(Enum):
 
     @property
     def code(self) -> str:
-        """The stable machine-readable word of the problem answer."""
+        """The stable machine-readable code of the problem response."""
         return self.response.code
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request is not served, and why.
+    """The refusal of a request.
 
     Attributes:
-        reason: the one of `Reason`.
-        headers: fields the answer needs beyond the usual ones, such as `Allow` or `Retry-After`.
+        reason: the response, and the name in log and metrics.
+        headers: further header fields of the response, such as `Allow` or `Retry-After`.
         scope: the scopes that would have been enough (RFC 6750 section 3), for `SCOPE_MISSING`.
         note: for the log only, never for the client. Holds no token, claim, key or password.
-        members: further members of the problem, for the client: JSON values, and nothing that the client sent.
+        members: further members of the problem, for the client: JSON values, none from the request.
     """
 
     reason: Reason
@@ -212,36 +212,36 @@ class Refusal:
 
 
 LockgateError = faults.LockgateError
-"""A fault: of the configuration, or of something the program depends on."""
+"""A fault of the configuration, or of a store or service that the program depends on."""
 
 ConfigurationError = faults.ConfigurationError
-"""The program cannot start as it is configured; the text is one line for the operator."""
+"""The program cannot start with this configuration; the text is one line for the operator."""
 
 StoreUnavailableError = faults.StoreUnavailableError
-"""Redis did not answer, or answered that it cannot do what was asked."""
+"""Redis did not reply, or replied that it cannot run the command."""
 
 StoreRefusedError = faults.StoreRefusedError
-"""Redis answers and cannot be used as it, or the way to it, is configured; that does not heal by itself."""
+"""Redis replies, and its configuration or the gateway's prevents its use; only the operator can mend that."""
 
 
 class AlreadyReportedError(ConfigurationError):
-    """The same of a child process, which has said so itself, where the output of this one goes."""
+    """A `ConfigurationError` of a child process, which has already printed the text to the same output."""
 
 
 class AccountsUnavailableError(LockgateError):
-    """The users service did not answer."""
+    """The users service did not respond."""
 
     reason: ClassVar[Reason] = Reason.ACCOUNTS_AWAY
 
 
 class UserIdNeededError(AccountsUnavailableError):
-    """The same, and a user was named in a way that only the users service understands; nothing was done."""
+    """The users service did not respond, and only it could resolve the user's name; nothing was changed."""
 
     reason = Reason.ACCOUNTS_AWAY_ID_NEEDED
 
 
 class OnlyShutOutError(AccountsUnavailableError):
-    """The same; the user's sessions have ended all the same, and none begins for two minutes."""
+    """The users service did not respond; the user's sessions have ended, and none begins for two minutes."""
 
     reason = Reason.ACCOUNTS_AWAY_SHUT_OUT
 
@@ -251,12 +251,12 @@ class CaptchaUnavailableError(LockgateError):
 
 
 def quoted(argument: str) -> str:
-    """What somebody typed, quoted for a message; not what may be a secret in the wrong place, nor anything long."""
+    """An argument quoted for a message; a placeholder for a long argument, or one that may be a misplaced secret."""
     if len(argument) > _MAX_QUOTED or _SECRET.search(argument):
         return "'…' (not repeated: it may be a secret)"
     return repr(argument)
 
 
 def without_secrets(message: str) -> str:
-    """A message, perhaps of somebody else's making, without what looks like a token or a client's secret."""
+    """A message, maybe of another library, with every possible token or client secret replaced."""
     return _SECRET.sub("…", message)

@@ -1,4 +1,4 @@
-"""Origins as browsers and apps send them (RFC 6454 section 6.2): scheme, host, and a port that is not the usual one."""
+"""Origins as browsers and apps send them (RFC 6454 section 6.2): scheme, host, and a port that is not the default."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _ORIGIN: Final = re.compile(
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
 _MAX_PORT: Final = 65535
 _SHARED_SCHEMES: Final = frozenset({"about", "blob", "content", "data", "file", "filesystem", "javascript"})
-"""Browsers give pages of these the origin `null`, or one that every file on every device shares."""
+"""Browsers give pages of these schemes the origin `null`, or one that every file on every device shares."""
 _NEVER_SENT: Final = {"ws": "http", "wss": "https"}
 
 
 def normalize_origin(text: str) -> str:
-    """An origin in the spelling that is sent: `HTTPS://Shop.example:443/` is `https://shop.example`.
+    """An origin in the spelling that browsers send: `HTTPS://Shop.example:443/` becomes `https://shop.example`.
 
     Args:
-        text: as an operator writes it: of a website, or of an app (`capacitor://localhost`, `chrome-extension://…`).
+        text: the origin of a website or an app (`capacitor://localhost`, `chrome-extension://…`), as configured.
 
     Raises:
-        ValueError: no browser sends it, or pages of anybody do. The text says what would be right.
+        ValueError: no browser sends this origin, or pages of any author share it. The text names the right value.
     """
     quoted = "a value with '@' in it" if "@" in text else repr(text)  # before an @ there may be a password
     if text in {"*", "null"}:
@@ -57,14 +57,14 @@ def origin_of_url(url: str) -> str:
     """The origin of an http or https URL.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the URL has no valid origin.
     """
     scheme, _, rest = url.partition("://")
     return normalize_origin(f"{scheme}://{rest.partition('/')[0]}")
 
 
 def _web_host(quoted: str, host: str) -> str:
-    """As the URL standard serializes it: lower case, an IPv6 address in its shortest form."""
+    """A host as the URL standard serializes it: lower case, an IPv6 address in its shortest form."""
     if not host.startswith("["):
         return host.lower()
     try:
@@ -74,7 +74,7 @@ def _web_host(quoted: str, host: str) -> str:
 
 
 def _host_of(rest: str) -> str:
-    """The part of a mistaken value that may have been meant: without path, query and user, in ASCII."""
+    """The host that a mistaken value may mean: without path, query and user, in ASCII."""
     host = re.split(r"[/?#\\]", rest.lstrip("/"))[0].rpartition("@")[2]
     try:
         return host.encode("idna").decode("ascii") or "<host>"

@@ -1,1 +1,1 @@
-"""What an operator sees: metrics, access log, logs."""
+"""The operator's view: metrics, access log, audit trail, traces, logs."""

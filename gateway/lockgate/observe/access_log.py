@@ -1,6 +1,6 @@
-"""One JSON line for each request: what an operator searches by, and nothing that is a secret.
+"""Writes one JSON line for each request, for an operator to search by, without secrets.
 
-The query is left out, because people put tokens into it; so are header fields of any kind.
+The query is left out because clients put tokens into it. Header fields are left out, except a refused origin.
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ _MAX_ORIGIN: Final = 256
 
 
 class AccessLog:
-    """Writes lines to standard output, which is flushed at each tick and not at each line.
-
-    Args:
-        clock: the time.
-    """
+    """Writes lines to standard output, which is flushed at each tick and not at each line."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -42,26 +38,27 @@ class AccessLog:
         reason: str,
         origin: str = "",
     ) -> None:
-        """One request was answered.
+        """Write the line of a request that has ended.
 
         Args:
             request_id: as the client and the service got it.
-            own_id: made here; written where it is another one.
-            client: its address.
+            own_id: made by this worker; written where it differs from `request_id`.
+            client: the address that the request counts for.
             method: as sent.
             path: canonical, without the query.
-            route: which one; `-` for none.
-            status: of the answer.
-            seconds: how long it took.
-            reason: why it was refused; empty where it was not.
-            origin: that it was refused for, as sent; empty where it was not.
+            route: the route's name; `-` for none.
+            status: the status of the response.
+            seconds: from the end of the request's head to the end of the response.
+            reason: why the request was refused; empty for a request that was served.
+            origin: the origin that the request was refused for, as sent; otherwise empty.
         """
         why = f', "reason": "{reason}"' if reason else ""
         own = "" if own_id is request_id else f'"own_id": "{own_id}", '
         if origin:
             why += f', "origin": {json.dumps(origin[:_MAX_ORIGIN])}'
-        # Written by hand, because it is written for each request. What is quoted cannot hold a quote, a backslash or a
-        # control character: the edge lets none of them into a method, a path or an address, and the rest is ours.
+        # Micro-optimisation: a format string instead of `json.dumps`, in each request. The quoted values hold no quote,
+        # backslash or control character: the edge refuses them in methods, paths and addresses, and the gateway makes
+        # the other values.
         self._write_line(
             f'{{"time": "{self._now()}", "event": "request", "request_id": "{request_id}", {own}"client": "{client}", '
             f'"method": "{method}", "path": "{path}", "route": "{route}", "status": {status}, '
@@ -69,12 +66,12 @@ class AccessLog:
         )
 
     def write_refused_bytes(self, *, client: str, reason: str) -> None:
-        """Bytes were refused that are no request; nothing of them is written down."""
+        """Write the line of refused bytes that are no request; none of the bytes are in the line."""
         line = {"time": self._now(), "event": "refused", "client": client, "reason": reason}
         self._write_line(json.dumps(line) + "\n")
 
     def flush(self) -> None:
-        """Hand what was written to the operating system."""
+        """Hand the written lines to the operating system."""
         try:
             sys.stdout.flush()
         except OSError:
@@ -97,5 +94,5 @@ class AccessLog:
 
 
 def _forget_output() -> None:
-    """The log's reader is gone (a closed pipe or terminal): that is no reason to serve nobody."""
+    """Discard further lines: the log's reader has gone (a closed pipe or terminal), and requests are still served."""
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for the rest of the process

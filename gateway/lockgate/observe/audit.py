@@ -1,7 +1,7 @@
-"""The audit trail: who did what, when, from where, and how it ended; without a secret in it.
+"""The audit trail: the actor, the event, its time, address and outcome, without secrets.
 
-Each event is one JSON line in the log, written before anything else, and one entry of a capped stream in Redis, for
-people to look at. The line does not depend on Redis; the stream does, and a request waits for neither.
+Each event is one JSON line in the log, written before anything else, and one entry of a capped stream in Redis, which
+operators read. The line does not depend on Redis, the stream does, and a request waits for neither.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from lockgate.clock import Clock
 from lockgate.errors import LockgateError
 
 MAX_WAITING: Final = 10_000
-"""Events that wait for Redis to come back; the oldest go first, and the log has them all."""
+"""The most events that wait for Redis to come back. Beyond that the oldest are dropped; the log has all of them."""
 BATCH: Final = 500
 MAX_TEXT: Final = 256
 SOME: Final = 5
 OFTEN: Final = 20
 MACHINE: Final = "client:"
-"""How the `sub` of a client in its own name begins. Administrators register clients."""
+"""The prefix of `sub` where an OAuth client acts in its own name. Administrators register clients."""
 SOME_WINDOW_S: Final = 60
 MAX_RATIONED: Final = 10_000
-"""Of how many repeatable events a worker remembers the count; the oldest are forgotten first."""
+"""The most repeatable events that a worker keeps a count of; the oldest counts are dropped first."""
 
 
 class Event(StrEnum):
-    """What can happen. Names are stable: people search for them."""
+    """The kinds of events. Names are stable, because operators search for them."""
 
     LOGIN = "login"
     LOGIN_REFUSED = "login.refused"
@@ -64,13 +64,13 @@ class Event(StrEnum):
 
 
 class Trail(Protocol):
-    """Keeps events for people to look at."""
+    """Keeps events for operators to read."""
 
     async def append(self, entries: Sequence[Mapping[str, str]]) -> None:
-        """Keep them in this order.
+        """Append the entries in this order.
 
         Raises:
-            LockgateError: they were not kept, or not all of them.
+            LockgateError: none or not all of the entries were appended.
         """
 
 
@@ -78,9 +78,9 @@ class Audit:
     """Writes the audit trail.
 
     Args:
-        trail: keeps events.
-        clock: the time.
-        out: takes the log lines; standard output where not given.
+        trail: keeps the events for operators.
+        clock: stamps the events.
+        out: gets the log lines; `None` for standard output.
     """
 
     def __init__(self, trail: Trail, clock: Clock, out: TextIO | None = None) -> None:
@@ -92,18 +92,17 @@ class Audit:
         self._rationed: dict[tuple[Event, str], tuple[float, int]] = {}
 
     def record(self, event: Event, **facts: str | None) -> None:
-        """Note an event, in the log and in the trail.
+        """Record an event, in the log and in the trail.
 
-        Of what users do to themselves the trail hears `OFTEN` times in `SOME_WINDOW_S`, for each kind of event, user
-        and worker: anybody can register, and then log in and out as fast as passwords can be checked.
+        The trail keeps at most `OFTEN` events of a user's own actions in `SOME_WINDOW_S`, for each kind of event, user
+        and worker. Attack: a registered user logs in and out as fast as passwords can be checked, to flood the trail.
 
         Args:
-            event: what happened.
-            facts: by name: `sub`, `sid`, `jti`, `client_id`, `client` (a digest of what no client is called), `actor`
-                (who did it, where that is not `sub`), `address`, `request_id`, `reason`, `account` (a digest of the
-                name that was typed), `role`; of a key its `group`, `kid` and `alg`; `worker` (where it happened, where
-                that is not everywhere). Empty ones are left out. None is a token, password, cookie, captcha answer or
-                key.
+            event: the kind of event.
+            facts: by name: `sub`, `sid`, `jti`, `client_id`, `client` (a digest of an unknown client's name), `actor`
+                (where that is not `sub`), `address`, `request_id`, `reason`, `account` (a digest of the name that was
+                typed), `role`; of a key its `group`, `kid` and `alg`; `worker` (where the event concerns one worker
+                only). Empty facts are left out. No fact is a token, password, cookie, captcha answer or key.
         """
         user = facts.get("sub")
         if user and not facts.get("actor") and not user.startswith(MACHINE):
@@ -112,13 +111,13 @@ class Audit:
             self._queue_entry(self.log(event, **facts))
 
     def record_some(self, event: Event, about: str, facts: Mapping[str, str | None], *, most: int = SOME) -> None:
-        """Note an event in the log, and in the trail unless there were many of the kind: it can be repeated at will.
+        """Record an event that can be repeated at will: always in the log, and in the trail up to a bound.
 
         Args:
-            event: what happened.
-            about: whom or what it is about; counted together with the event.
+            event: the kind of event.
+            about: the subject of the event, such as a user or an address; the bound applies to event and subject.
             facts: as for `record`.
-            most: how many of them this worker's trail hears of in `SOME_WINDOW_S`.
+            most: the most events that this worker's trail keeps in `SOME_WINDOW_S`.
         """
         entry = self.log(event, **facts)
         now, key = self._clock.now(), (event, about)
@@ -138,9 +137,9 @@ class Audit:
             self._writing = asyncio.get_running_loop().create_task(self._append_waiting())
 
     def log(self, event: Event, **facts: str | None) -> dict[str, str]:
-        """Note an event in the log alone: one that anybody can bring about as often as they like.
+        """Record an event in the log alone: one that a client without credentials can cause any number of times.
 
-        The trail is capped. Whoever can fill it can make it forget.
+        Attack: the trail is capped, so a client that can fill it can make it forget older events.
 
         Returns:
             The entry.
@@ -153,17 +152,17 @@ class Audit:
 
     @property
     def waiting_count(self) -> int:
-        """How many events are not in the trail yet."""
+        """The number of events that are not in the trail yet."""
         return len(self._waiting)
 
     async def flush(self) -> None:
-        """Wait until what was recorded so far is in the trail, or has failed to get there."""
+        """Wait until all events so far are in the trail, or could not be appended."""
         if self._writing is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._writing
 
     def _write_line(self, entry: Mapping[str, str]) -> None:
-        """One JSON line, whatever a client sent: JSON escapes control characters."""
+        """Write one JSON line. JSON escapes control characters, so a client's text cannot begin a line of its own."""
         out = self._out or sys.stdout
         out.write(json.dumps({"log": "audit", **entry}) + "\n")
         out.flush()
@@ -174,7 +173,7 @@ class Audit:
             try:
                 await self._trail.append(batch)
             except LockgateError as error:
-                # They stay where they are; the next event tries again.
+                # The entries stay in the queue; the next event tries again.
                 self._write_line({"event": "trail.failed", "reason": str(error)})
                 return
             for entry in batch:

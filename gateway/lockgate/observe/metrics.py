@@ -1,7 +1,7 @@
-"""What a worker counts, and how Prometheus reads it.
+"""Counts a worker's requests, and renders the counts for Prometheus.
 
-The counters are plain integers, because every forwarded request passes here; prometheus-client turns them into its text
-form when somebody asks. Each worker has its own: Prometheus adds them up.
+Micro-optimisation: the counters are plain integers, because every forwarded request passes here. prometheus-client
+renders them when an operator reads `/metrics`. Each worker has its own counters, and Prometheus adds them up.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from prometheus_client.registry import Collector
 from lockgate.errors import Reason
 
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the latency histogram, in seconds; what is longer falls into +Inf."""
+"""Upper bounds of the latency histogram, in seconds; longer requests count in +Inf."""
 
 
 class RouteCounters:
     """The requests of one route.
 
     Attributes:
-        statuses: how many were answered with each status code.
-        buckets: how many took as long as each bucket says, and longer than all of them.
-        seconds: from the end of a request's head to the end of the answer, of all together.
+        statuses: the number of responses by status code.
+        buckets: the number of requests by bucket, the last for longer ones than all bounds.
+        seconds: the sum over all requests, from the end of the head to the end of the response.
     """
 
     __slots__ = ("buckets", "seconds", "statuses")
@@ -40,14 +40,14 @@ class RouteCounters:
 
 
 Gauges = dict[str, tuple[str, Callable[[], float]]]
-"""By name: what it tells, and how to read it now."""
+"""By name: the description, and the function that reads the current value."""
 
 
 class Metrics(Collector):
     """All counters of a worker.
 
     Args:
-        gauges: values that are read when somebody asks.
+        gauges: values that are read at each request for the metrics.
     """
 
     def __init__(self, gauges: Gauges) -> None:
@@ -58,12 +58,12 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def count_response(self, route: str, status: int, seconds: float) -> None:
-        """Count one answer.
+        """Count one response.
 
         Args:
             route: the name of the request's route.
-            status: of the answer.
-            seconds: from the end of the request's head to the end of the answer.
+            status: the status of the response.
+            seconds: from the end of the request's head to the end of the response.
         """
         counters = self._routes[route]
         counters.statuses[status] += 1
@@ -75,14 +75,16 @@ class Metrics(Collector):
         self._refusals[reason] += 1
 
     def render_text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """Called by prometheus-client."""
-        requests = CounterMetricFamily("lockgate_requests", "Answers by route and status.", labels=["route", "status"])
+        """The metrics as prometheus-client's objects; prometheus-client calls this."""
+        requests = CounterMetricFamily(
+            "lockgate_requests", "Responses by route and status.", labels=["route", "status"]
+        )
         seconds = HistogramMetricFamily(
-            "lockgate_request_seconds", "From the request's head to the end of the answer.", labels=["route"]
+            "lockgate_request_seconds", "From the request's head to the end of the response.", labels=["route"]
         )
         for name, route in self._routes.items():
             for status, count in route.statuses.items():

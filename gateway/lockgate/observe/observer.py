@@ -1,4 +1,4 @@
-"""Tells metrics, access log and tracing how each request ended."""
+"""Reports the end of each request to metrics, access log and tracing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _ABOUT_ORIGIN: Final = (Reason.ORIGIN_REFUSED, Reason.CROSS_SITE)
 
 
 class RequestObserver:
-    """What the edge calls once for each request.
+    """The edge's `Observer`, called once for each request.
 
     Args:
-        metrics: count it.
-        access_log: writes it down; `None` where nobody wants to read it.
-        tracing: makes spans; `None` where there is no collector.
+        metrics: counts the requests.
+        access_log: `None` where the access log is off.
+        tracing: `None` where no collector is configured.
     """
 
     def __init__(self, metrics: Metrics, access_log: AccessLog | None, tracing: Tracing | None) -> None:
@@ -30,7 +30,7 @@ class RequestObserver:
     def on_response(
         self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None
     ) -> None:
-        """A request was answered."""
+        """Report a request that has ended."""
         self._metrics.count_response(route, status, seconds)
         if reason is not None:
             self._metrics.count_refusal(reason)
@@ -52,7 +52,7 @@ class RequestObserver:
             self._tracing.record_request(request, route, status, seconds, reason)
 
     def on_refused_bytes(self, client: str, reason: Reason) -> None:
-        """Bytes were refused."""
+        """Report refused bytes that are no request."""
         self._metrics.count_refusal(reason)
         if self._access_log is not None:
             self._access_log.write_refused_bytes(client=client, reason=reason.name.lower())

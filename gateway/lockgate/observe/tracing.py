@@ -1,9 +1,8 @@
 """Spans for an OpenTelemetry collector: one for each sampled request. Needs the extra `lockgate[otel]`.
 
-The second half of a request's own id is the id of the gateway's span, and the whole of it the trace id, unless a
-trusted peer has the request take part in another trace. The `traceparent` that a service gets names both, whether or
-not anybody records them. So a span can be made when the request has ended, from what is known then, and costs nothing
-before.
+The second half of a request's own id is the id of the gateway's span. The whole own id is the trace id, unless a
+trusted peer began another trace. The `traceparent` that a service gets names both ids, whether the request is sampled
+or not. So a span can be made after the request has ended, and costs nothing before.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ _NS: Final = 1_000_000_000
 
 
 class Sampler:
-    """Says which requests are recorded: every n-th of a worker.
+    """Selects the requests that are recorded: every n-th of a worker.
 
     Args:
-        share: of the requests that are, from 0 (none) to 1 (all).
+        share: the recorded share of requests, from 0 (none) to 1 (all).
     """
 
     def __init__(self, share: float) -> None:
         self._every = round(1 / share) if share > 0 else 0
 
     def is_sampled(self, request_id: str) -> bool:
-        """Whether the request with this id is recorded; its second half counts up."""
+        """Whether the request with this own id is recorded; the second half of the id is a counter."""
         return self._every > 0 and int(request_id[16:], 16) % self._every == 0
 
 
@@ -43,18 +42,13 @@ NOTHING_SAMPLED: Final = Sampler(0)
 class Tracing:
     """Sends spans to a collector, in the background and in batches.
 
-    Args:
-        settings: where to, and how many.
-        sampler: which requests.
-        clock: the time.
-
     Raises:
         ConfigurationError: the extra `otel` is not installed.
     """
 
     def __init__(self, settings: TracingSettings, sampler: Sampler, clock: Clock) -> None:
         try:
-            # An extra: whoever does not trace neither installs nor imports it.
+            # OpenTelemetry is an extra, so that an operator without a collector neither installs nor imports it.
             from opentelemetry import trace as api  # noqa: PLC0415
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
             from opentelemetry.sdk import trace  # noqa: PLC0415
@@ -72,7 +66,7 @@ class Tracing:
     def record_request(
         self, request: InboundRequest, route: str, status: int, seconds: float, reason: Reason | None
     ) -> None:
-        """Record a request that has ended; the arguments are those of `edge.handler.Observer.answered`."""
+        """Record a request that has ended; the arguments are those of `edge.handler.Observer.on_response`."""
         if not self._sampler.is_sampled(request.own_id):
             return
         trace = self._api
@@ -108,5 +102,5 @@ class Tracing:
         )
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""
         self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK

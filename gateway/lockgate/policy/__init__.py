@@ -1,1 +1,1 @@
-"""Where may they go: a table of routes, and what each asks of an identity. What is not in the table is refused."""
+"""The rules: a table of routes, and the demands of each on an identity. A path without a route is refused."""

@@ -1,4 +1,4 @@
-"""What a request must bring, and whether an identity has it."""
+"""Compares the demand of a route with an identity."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from lockgate.policy.limits import Limit
 
 
 class Demand(NamedTuple):
-    """What one method of a route asks of a request.
+    """The demand of one method of a route on a request.
 
     Attributes:
-        auth: whether credentials are needed; those of a request to a `public` route are not looked at.
-        scopes: all of them are needed.
+        auth: whether credentials are needed; a `public` route ignores credentials.
+        scopes: the scopes that the identity must have, all of them.
         limits: the rate limits that the request counts for.
     """
 
@@ -24,14 +24,15 @@ class Demand(NamedTuple):
 
 
 def authorize(demand: Demand, identity: Identity | None) -> Refusal | None:
-    """Compare a demand with what an identity may do.
+    """Compare a demand with an identity's scopes.
 
     Args:
-        demand: of the method that is asked for.
+        demand: the demand of the requested method.
         identity: `None` for a request without credentials.
 
     Returns:
-        `None` if it may; a refusal otherwise: 401 without an identity, 403 for a missing scope (RFC 6750 section 3.1).
+        `None` where the request is allowed; otherwise a refusal: 401 without an identity, 403 for a missing scope
+        (RFC 6750 section 3.1).
     """
     scopes = demand.scopes
     if identity is None:

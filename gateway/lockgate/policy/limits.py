@@ -1,4 +1,4 @@
-"""Rate limits as rules: how often a route may be asked by one user, from one address, or at all.
+"""Rate limits as rules: how many requests a route takes of one user, from one address, or at all.
 
 `lockgate.admission.rate` counts them.
 """
@@ -21,9 +21,9 @@ class Limit(NamedTuple):
 
     Attributes:
         route: the route's name.
-        requests: how many.
-        window_s: in how many seconds.
-        per: for each of whom.
+        requests: the most requests in one window.
+        window_s: the length of the window in seconds.
+        per: the unit with a count of its own: each user, each address, or the whole route.
     """
 
     route: str

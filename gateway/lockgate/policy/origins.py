@@ -1,13 +1,13 @@
-"""Which pages may do what: the one list of origins behind CORS and behind the rule that cookies need (R-181, R-182).
+"""The rights of web pages: one list of origins decides CORS and cross-site requests with cookies (R-181, R-182).
 
 An origin is compared to the letter: scheme, host and port. There is no `*`, no suffix and no pattern. The gateway's
 own origin is that of its public address and of nothing that a request says, such as Host. `Sec-Fetch-Site: none` (an
 address typed into the browser) is no reason to believe an unsafe method, because nothing that is typed sends one.
 
 **The gateway alone says which page may read a response.** A service may send `Access-Control-*` fields of its own. As
-long as identity comes in `Authorization`, a careless `*` there costs little. With a cookie, a service that reflects
-any origin with credentials hands the user's data to every page; and browsers refuse two fields of one name, the
-service's and the gateway's. So the gateway answers every preflight and writes every CORS field, from one list of exact
+long as identity comes in `Authorization`, a careless `*` there costs little. With a cookie, a service that reflects any
+origin with credentials hands the user's data to every page; and browsers refuse two fields of one name, the service's
+and the gateway's. So the gateway responds to every preflight and writes every CORS field, from one list of exact
 origins (`server.allowed_origins`, or a route's own), also where cookie mode is off. The same list decides which pages
 may open sockets, and which pages may change something by a cookie. A page that is listed for one route is not listed
 for the others, nor for `/auth`. A service that did its own CORS moves its origins to the gateway's configuration; a
@@ -66,33 +66,33 @@ EXPOSED: Final = (
     "WWW-Authenticate",
     "X-Request-Id",
 )
-"""What a listed page may read of every response, beyond what the Fetch standard lets it read of any."""
+"""The fields that a listed page may read of every response, beyond those that the Fetch standard allows always."""
 _ASKED_METHOD: Final = b"access-control-request-method"
 _ASKED_HEADERS: Final = b"access-control-request-headers"
 _FETCH_SITE: Final = b"sec-fetch-site"
 _PUBLIC_DOCUMENTS: Final = "/.well-known/"
-"""Public documents, which say of themselves that any page may read them."""
+"""Public documents, which write their own CORS fields: any page may read them."""
 _VARY: Final = "Vary: Origin\r\n"
 _NOT_IDENTITY: Final = frozenset({b"x-request-id", b"traceparent"})
-"""The gateway signs its own to services; what a page sends is replaced, and tells nobody who it is."""
+"""Names that are reserved and carry no identity: the gateway replaces a page's value by its own, signed one."""
 _THIS_MACHINE: Final = ("127.0.0.1", "localhost", "[::1]")
 _MAX_HEADERS: Final = 100
-"""As many as a request may have by default; a page that needs more names is refused when it sends them."""
-# In a head that was refused, nothing but these is looked at; both are compared with what is listed.
+"""The default bound for the fields of a request; a page's request with more fields would be refused anyway."""
+# The only facts that are read from a refused head; the origin must equal a listed one.
 _ORIGIN_LINE: Final = re.compile(rb"\r\norigin:[ \t]*+([\x21-\x7e]*+)[ \t]*+(?=\r\n)", re.IGNORECASE)
 _ORIGIN_NAME: Final = re.compile(rb"\norigin[ \t]*+:", re.IGNORECASE)
 _PREFLIGHT: Final = re.compile(rb"\AOPTIONS .*?\r\naccess-control-request-method:", re.IGNORECASE | re.DOTALL)
 
 
 class Origins:
-    """Knows whose pages are let near what.
+    """Decides what the pages of an origin may do.
 
     Args:
-        routes: each with its list.
-        settings: the list for the gateway's own calls, and whether there are cookies.
+        routes: the routes, each with its list of origins.
+        settings: the list for the gateway's own calls, and whether session cookies are on.
 
     Attributes:
-        vary: field lines for an answer to somebody who says no origin: another one could have got another answer.
+        vary: the `Vary` line for responses to requests without `Origin`.
     """
 
     def __init__(self, routes: RouteTable, settings: Settings) -> None:
@@ -105,7 +105,7 @@ class Origins:
         self.vary = _VARY if self._any else ""
 
     def cors_lines(self, request: InboundRequest) -> str:
-        """The field lines of CORS for the answer to a request that says an origin, whatever the answer is."""
+        """The CORS field lines for the response to a request with `Origin`, for every status of the response."""
         origin = request.headers.origin
         if origin is None or request.path.startswith(_PUBLIC_DOCUMENTS):
             return self.vary
@@ -115,12 +115,12 @@ class Origins:
         return f"{self._grant_lines(origin)}{_EXPOSE if route is None else self._exposed.get(route.name, _EXPOSE)}"
 
     def read_refused_head(self, head: bytes) -> RefusedHead:
-        """What may be told to the page behind a head that was refused, so that it is unknown where it was to go.
+        """The facts for CORS in a refused head. The head has no valid target, so its route is unknown.
 
-        The response holds nothing of any user, so that every page that is listed anywhere may read it.
+        The response holds no user's data, so every page that is listed anywhere may read it.
 
         Args:
-            head: the bytes of it that have come.
+            head: the bytes of the head that have come.
         """
         head = head.partition(b"\r\n\r\n")[0] + b"\r\n"
         found = _ORIGIN_LINE.findall(head)
@@ -132,7 +132,7 @@ class Origins:
         return RefusedHead(preflight=True, cors=self._preflight_lines(found[0], OWN_METHODS, asked, PREFLIGHT_AGE_S))
 
     def judge_preflight(self, request: InboundRequest) -> str | Refusal | None:
-        """The answer to a browser that asks first.
+        """The response to a CORS preflight.
 
         Returns:
             Its field lines; a refusal for an origin that is not listed; `None` where the request is no preflight.
@@ -144,16 +144,16 @@ class Origins:
         route = self._route_of(request.path)
         if facts.origin not in self._listed_origins(route):
             return Refusal(Reason.ORIGIN_REFUSED)
-        # Asked for any method that the route has: what is not in the list, the browser refuses by itself. Where nothing
-        # is routed the page may ask, and reads the 404.
+        # The response lists all methods of the route, and the browser itself refuses any other. Without a route the
+        # preflight is granted, so that the page can read the 404.
         methods, age_s = (OWN_METHODS, PREFLIGHT_AGE_S) if route is None else (route.allow, route.preflight_age_s)
         return self._preflight_lines(facts.origin, methods, facts.values_of(_ASKED_HEADERS), age_s)
 
     def refuse_cross_site(self, request: InboundRequest) -> Refusal | None:
-        """Why a request must not be believed that it is its user's wish, where a cookie speaks for them.
+        """Refuse an unsafe request that is authenticated by a cookie and does not come from an allowed page.
 
-        Browsers send the cookie along whoever asks them to. So whatever changes something has to show where it comes
-        from: by `Sec-Fetch-Site`, which no page can set, or by `Origin`. A request that shows neither is refused.
+        Attack (CSRF): a browser sends the cookie with every page's requests. So an unsafe request must show its origin
+        by `Sec-Fetch-Site`, which no page can set, or by `Origin`. A request with neither is refused.
         """
         if request.method in SAFE_METHODS or self._is_from_allowed_page(
             request, self._listed_origins(self._route_of(request.path))
@@ -162,16 +162,17 @@ class Origins:
         return Refusal(Reason.CROSS_SITE)
 
     def refuse_foreign_socket(self, request: InboundRequest, route: Route, *, carries_token: bool) -> Refusal | None:
-        """Why a page may not open a WebSocket: any page may try, with the user's cookies (RFC 6455 section 10.2).
+        """Refuse a WebSocket from a page that is not allowed (RFC 6455 section 10.2).
 
-        No page can set `Authorization` on a socket, so where that alone authenticates, no page needs to be looked at:
-        apps send an Origin, too. A request without Origin is not a browser's, and then nothing but a credential of its
-        own may speak for it: a cookie that comes without an Origin is not taken for one.
+        Attack: any page can open a WebSocket with the user's cookies. No page can set `Authorization` on a WebSocket,
+        so where that field alone authenticates, the origin does not matter: apps send an `Origin` too. A request
+        without `Origin` is not from a browser and must bring a credential of its own: a cookie without an `Origin` is
+        not accepted.
 
         Args:
             request: the handshake.
-            route: of its path.
-            carries_token: a token or ticket comes with it in one of the ways that pages have.
+            route: the route of the request's path.
+            carries_token: a token or ticket came in one of the ways that pages have.
         """
         facts = request.headers
         if route.auth != "public" and not carries_token and isinstance(bearer(facts.authorization), str):
@@ -183,7 +184,7 @@ class Origins:
         return Refusal(Reason.ORIGIN_REFUSED) if refused else None
 
     def _is_from_allowed_page(self, request: InboundRequest, listed: frozenset[bytes]) -> bool:
-        """Whether a page of a listed origin, or of the gateway's own, makes this request."""
+        """Whether the request comes from a page of a listed origin, or of the gateway's own origin."""
         origin, sites = request.headers.origin, request.headers.values_of(_FETCH_SITE)
         if origin is not None and origin in listed:
             return True
@@ -207,7 +208,7 @@ class Origins:
 
 
 def _own_origins(settings: Settings) -> frozenset[bytes]:
-    """Of the public address; on the machine itself, where only that is reached, by each of its names."""
+    """The origin of the public address; with `localhost` cookies also the other names of this machine."""
     origin = origin_of_url(settings.public_url)
     if settings.server.session_cookie != "localhost":
         return frozenset({origin.encode("ascii")})
@@ -218,10 +219,10 @@ def _own_origins(settings: Settings) -> frozenset[bytes]:
 
 
 def _granted_headers(asked: list[bytes]) -> str:
-    """The fields that are asked for, but for those that only the gateway may set.
+    """The line that grants the requested fields, except those that only the gateway may set.
 
-    One that is then replaced or dropped is granted, too: refused, it would take the whole call away from the page,
-    while any other client is served. `*` is no field: granted, it would stand for all of them.
+    A field that the gateway will replace or drop is granted too: without the grant the browser would fail the page's
+    whole call, while any other client is served. `*` is no field: granted, it would stand for all fields.
     """
     names = dict.fromkeys(name.strip(b" \t").lower() for value in asked for name in value.split(b","))
     granted = [name.decode("ascii") for name in names if is_token(name) and name != b"*" and _may_be_granted(name)]

@@ -1,4 +1,4 @@
-"""The route table: one path, one route, found the same way for every purpose."""
+"""The route table: each path has at most one route, found by one function for every purpose."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OWN_PREFIXES: Final = (
     "/readyz",
     "/metrics",
 )
-"""Answered by the gateway itself; no route may take them over. `/internal` is nobody's."""
+"""The paths of the gateway's own calls, which no route may have. `/internal` has neither route nor call."""
 _OWN: Final = frozenset({*OWN_PREFIXES, SERVER_WIDE})
 NEVER_ROUTED: Final = (*OWN_PREFIXES, "/internal")
 KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -44,16 +44,16 @@ class Route:
     """One compiled entry of the table.
 
     Attributes:
-        service: whose link key signs.
-        demands: what each allowed method asks of a request.
+        service: the service; its link key signs the requests.
+        demands: the demand of each allowed method.
         allow: the value of an Allow field.
-        sockets: the paths where a WebSocket may be opened.
-        origins: whose pages may open one, and read answers.
-        exposed: what these pages may read of answers beyond the usual fields.
-        preflight_age_s: how long a browser may remember what it was told.
+        sockets: the paths where a client may open a WebSocket.
+        origins: the origins of pages that may read responses and open WebSockets.
+        exposed: the response fields that these pages may read beyond the usual ones.
+        preflight_age_s: how long a browser may cache a preflight's response.
         encoded_slashes: `%2F` in a path is an ordinary character.
         preserve_host: the service gets the client's Host.
-        finish_unsized: an answer without a length may finish after its token has expired.
+        finish_unsized: a response without a length may finish after its token has expired.
     """
 
     name: str
@@ -85,11 +85,11 @@ class RouteTable:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> RouteTable:
-        """Check the configured routes and make the table.
+        """Check the configured routes and build the table.
 
         Raises:
             ConfigurationError: two routes have one prefix or name, a prefix is the gateway's own, a scope is granted by
-                no role, a method is unknown, or a route takes unsafe methods from anybody without saying so.
+                no role, a method is unknown, or a route takes unsafe methods without identity and `public_write`.
         """
         granted = frozenset(scope for scopes in settings.roles.values() for scope in scopes)
         routes = [_compile_route(entry, settings, granted) for entry in settings.route]
@@ -105,7 +105,7 @@ class RouteTable:
         return table
 
     def match_path(self, path: str) -> Route | None:
-        """The route of a canonical path, or `None`: then nobody gets there."""
+        """The route of a canonical path; `None` for a path that no request may reach."""
         prefix = path
         while prefix:
             route = self._by_prefix.get(prefix)
@@ -116,7 +116,7 @@ class RouteTable:
 
 
 def find_route(table: RouteTable, method: str, path: str) -> Route | Refusal:
-    """The route for a request, or why there is none."""
+    """The route for a request, or the refusal where there is none."""
     route = table.match_path(path)
     if ENCODED_SLASH in path and not _takes_encoded_slashes(table, route, path):
         return Refusal(Reason.BAD_TARGET)
@@ -142,12 +142,12 @@ def _takes_encoded_slashes(table: RouteTable, route: Route | None, path: str) ->
 
 
 def is_options_probe(request: InboundRequest) -> bool:
-    """Whether it is the `OPTIONS /` by which load balancers see that a server is there; no page asks it."""
+    """Whether a request is the `OPTIONS /` by which load balancers probe a server; a page's request has an `Origin`."""
     return request.path == ROOT and request.method == "OPTIONS" and request.headers.origin is None
 
 
 def is_own_path(path: str) -> bool:
-    """Whether the gateway answers a canonical path itself."""
+    """Whether a canonical path belongs to the gateway's own calls."""
     second_slash = path.find("/", 1)
     return (path if second_slash < 0 else path[:second_slash]) in _OWN
 
@@ -200,10 +200,10 @@ def _compile_route(entry: RouteSettings, settings: Settings, granted: frozenset[
 
 
 def _parse_path(text: str, place: str) -> str:
-    """A configured path as requests have it; blanks and what is beyond ASCII may be written plain.
+    """A configured path in its canonical spelling; blanks and characters beyond ASCII may be written plain.
 
     Raises:
-        ConfigurationError: a request could never have it.
+        ConfigurationError: no request could have this path.
     """
     try:
         path = canonical_path(_WRITTEN_PLAIN.sub(lambda found: quote(found[0]), text).encode("ascii"))
