@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from tests.services.conftest import Databases
+    from tests.support.databases import Databases
     from tests.support.peers import Clock, Links
 
 USER = Who("user-id", scopes=frozenset({"orders:write"}))

@@ -17,7 +17,7 @@ from tests.support.shop_calls import registered
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.services.conftest import Databases
+    from tests.support.databases import Databases
     from tests.support.peers import Clock, Links
     from tests.support.s3 import Bucket
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -14,7 +13,7 @@ from redis.asyncio import Redis
 from lockgate_common.errors import UnconfirmedError
 from lockgate_shop.kit.data.cache import Cache
 from lockgate_shop.kit.data.events import Feed
-from lockgate_shop.kit.data.jobs import Queue, worker
+from lockgate_shop.kit.data.jobs import Queue
 from lockgate_shop.kit.data.redis import connect
 from lockgate_shop.kit.errors import StoreUnavailableError
 from lockgate_shop.kit.problem import Problem
@@ -106,23 +105,6 @@ async def test_carts_and_jobs_are_kept_behind_sentinels(tmp_path: Path) -> None:
         assert len((await Carts(client).read("ann")).items) == 1
         await client.aclose()
         await do_one_job(group.url)
-
-
-def main(url: str, queue: str) -> None:
-    """Be a worker that says what it has done: what `do_one_job` starts."""
-
-    async def job(job_id: UUID) -> None:
-        sys.stdout.write(f"{job_id}\n")
-        sys.stdout.flush()
-
-    async def nothing() -> None:
-        """Each minute."""
-
-    asyncio.run(worker(url, queue, {"job": job}, each_minute=nothing, idle_s=30).run_async())
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
 
 
 async def test_a_service_believes_most_sentinels_and_no_master_that_was_replaced(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from lockgate_shop.users.models import SCHEMA as USERS
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-    from tests.services.conftest import Databases
+    from tests.support.databases import Databases
 
 SCHEMAS = pytest.mark.parametrize("schema", [USERS, PRODUCTS, ORDERS], ids=lambda schema: schema.service)
 
