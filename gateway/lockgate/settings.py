@@ -57,16 +57,16 @@ _HOST_AND_PORT: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\
 _HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\]")
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,64}")
 CREDENTIAL_FIELDS: Final = frozenset({"authorization", "set-cookie", "set-cookie2", "cookie"})
-"""Header fields that no page may read, whoever offers them."""
+"""Header fields that no page may read, even where a service exposes them."""
 _ISSUER: Final = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?$"
-"""A URL without query and fragment (RFC 8414 section 2), of https but for trying out."""
+"""A URL without query and fragment (RFC 8414 section 2); http is for trying out only."""
 
 
 def upstream_address(url: str) -> tuple[str, int]:
-    """Host and port of `http://host:port` or `https://host:port`; an upstream address is nothing more than that.
+    """Host and port of `http://host:port` or `https://host:port`, the two forms of an upstream address.
 
     Raises:
-        ValueError: there is another scheme, a path, a query, user information, or no valid port.
+        ValueError: another scheme, a path, a query, user information, or no valid port.
     """
     match = _HOST_AND_PORT.fullmatch(url)
     if match is None or not 0 < int(match[2]) <= MAX_PORT:
@@ -75,7 +75,7 @@ def upstream_address(url: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine and no other can reach it."""
+    """Whether a host is an address of this machine that other machines cannot reach."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -119,7 +119,7 @@ class _Section(BaseModel):
 
 
 def _parse_network(text: object) -> object:
-    """What is no network is told with the one that was probably meant."""
+    """A network; an error names the network that the operator probably meant."""
     if not isinstance(text, str):
         return text
     try:
@@ -134,32 +134,32 @@ def _parse_network(text: object) -> object:
 
 
 class ServerSettings(_Section):
-    """Where the gateway listens, and for whom."""
+    """Where the gateway listens, and for which hosts, proxies and pages."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=MAX_PORT)] = 8080
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
-    """Host names served here, without port; empty: every valid one."""
+    """Host names served here, without port; empty: every valid host."""
     public_url: Annotated[str, Field(pattern=_ISSUER, max_length=256)] | None = None
     """The address that clients use, for absolute addresses in responses; `token.issuer` where not given. No address is
-    ever built from `Host` or from what a proxy says."""
+    ever built from `Host` or from a proxy's fields."""
     trusted_proxies: tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)], ...] = ()
-    """Peers whose X-Forwarded-* fields are believed; nobody by default."""
+    """Front proxies; their X-Forwarded-* fields are believed. None by default."""
     forwarded_from: Annotated[AddressField, BeforeValidator(_lower_case)] = "x-forwarded-for"
     """The one field in which a trusted proxy gives the client's address; the other fields of this kind are dropped."""
     forwarded_host: bool = False
     """Whether a trusted proxy's `X-Forwarded-Host` is the host that the client asked; off, it is dropped."""
     allowed_origins: Origins = ()
-    """Whose pages may read answers, use a session cookie and open WebSockets, unless a route says otherwise; nobody's
-    by default."""
+    """Origins of the pages that may read responses, use a session cookie and open WebSockets, unless a route has a list
+    of its own. None by default."""
     session_cookie: Literal["off", "secure", "localhost"] = "off"
-    """Whether a login may give a browser a cookie instead of tokens. `localhost`: one that browsers take over plain
-    HTTP, for a gateway that only its own machine reaches."""
+    """Whether a login may give a browser a cookie instead of tokens. `localhost`: a cookie that browsers accept over
+    plain HTTP, for a gateway that only its own machine reaches."""
     openapi: Literal["admin", "everybody"] = "admin"
-    """Who may read the description of all calls, `/openapi.json`."""
+    """The readers of the description of all calls, `/openapi.json`: administrators, or every client."""
     drain_s: Annotated[float, Field(gt=0)] = 20
-    """How long a node that was told to stop waits for requests in flight."""
+    """How long a stopping node waits for requests in flight."""
 
     @model_validator(mode="after")
     def _plain_cookies_stay_on_this_machine(self) -> Self:
@@ -181,35 +181,35 @@ class LimitSettings(_Section):
     head_s: float = 10
     body_idle_s: float = 30
     body_rate: Annotated[int, Field(ge=1)] = 500
-    """Bytes per second, in each `body_idle_s`: a request body that comes slower is given up."""
+    """Bytes per second, in each `body_idle_s`: a slower request body is given up."""
     body_total_s: float = 30
-    """How long the body of a call that the gateway answers itself may take in all; a forwarded one has its rate."""
+    """How long the body of one of the gateway's own calls may take in all; a forwarded body has a lowest rate."""
     after_expiry_s: Annotated[float, Field(ge=0, le=900)] = 900
     """How long a response with a `Content-Length` may go on after its token has merely run out, at `body_rate` or
     faster. A token that is revoked, a session that ends and a key that is removed cut it off all the same."""
     keep_alive_s: float = 15
     connections: int = 10_000
     connections_per_peer: int = 1_000
-    """These two are counted by each worker for itself."""
+    """Each worker counts these two for itself."""
 
 
 class TokenSettings(_Section):
-    """What an access token says, and how long it and its session live (seconds)."""
+    """The claims of access tokens, and the lifetimes of tokens and sessions (seconds)."""
 
     issuer: Annotated[str, Field(pattern=_ISSUER, max_length=256)] = "http://127.0.0.1:8080"
     audience: Annotated[str, Field(min_length=1, max_length=256)] = "lockgate"
     client_id: Annotated[str, Field(min_length=1, max_length=256)] = "lockgate-login"
-    """The client that logs in with a password when the request names none."""
+    """The client of a login with a password where the request names none."""
     access_life_s: Annotated[int, Field(ge=30, le=3600)] = 300
     leeway_s: Annotated[int, Field(ge=0, le=MAX_LEEWAY_S)] = DEFAULT_LEEWAY_S
     refresh_idle_s: Annotated[int, Field(ge=60)] = 14 * 86_400
     refresh_absolute_s: Annotated[int, Field(ge=60)] = 30 * 86_400
     refresh_grace_s: Annotated[int, Field(ge=0, le=30)] = 10
-    """How long a refresh whose answer was lost may be asked again, by the clock of Redis; 0: not at all."""
+    """How long a client may repeat a refresh after a lost response, by the clock of Redis; 0: not at all."""
     sessions_per_user: Annotated[int, Field(ge=1, le=10_000)] = 100
     """A login beyond that ends the user's oldest session."""
     tickets_per_user: Annotated[int, Field(ge=1, le=10_000)] = 100
-    """How many tickets a user may have in the 30 seconds that one is good for."""
+    """How many tickets a user may have in the 30 seconds for which a ticket is valid."""
     signature_cache: Annotated[int, Field(ge=0)] = 10_000
     """How many verified signatures a worker remembers."""
 
@@ -221,21 +221,21 @@ class TokenSettings(_Section):
 
 
 class UpstreamSettings(_Section):
-    """How the gateway talks to services (seconds, counts)."""
+    """Connections from the gateway to services (seconds, counts)."""
 
     connect_s: float = 2
     idle_s: float = 30
-    """How long an unused connection to a service is kept; below the service's own keep-alive time-out."""
+    """How long an idle connection to a service is kept; must be below the service's own keep-alive time-out."""
     connections: Annotated[int, Field(ge=1)] = 256
     """Connections to one upstream address from one worker."""
     waiting: Annotated[int, Field(ge=0)] = 1024
-    """Requests that may wait for one of them; one more is answered 503."""
+    """Requests that may wait for a connection; a further one gets 503."""
     ca_file: Path | None = None
-    """Who certifies services that are spoken to by https://; the system's authorities where not given."""
+    """The authorities for the certificates of https services; the system's where not given."""
     cert_file: Path | None = None
-    """The gateway's own certificate (chain and key in one PEM file), for services that ask for one (mTLS)."""
+    """The gateway's own certificate (chain and key in one PEM file), for services that require one (mTLS)."""
     stream_idle_s: Annotated[float, Field(gt=0)] = 120
-    """How long an event stream may be silent; other answers have their route's `timeout_s`."""
+    """How long an event stream may be silent; other responses have their route's `timeout_s`."""
 
 
 class SocketSettings(_Section):
@@ -244,7 +244,7 @@ class SocketSettings(_Section):
     message_bytes: Annotated[int, Field(ge=1)] = KIB * KIB
     """A larger message, whole or in fragments, closes the socket with 1009."""
     ping_s: Annotated[float, Field(gt=0)] = 20
-    """Seconds between pings; who has not sent a byte from one to the next is taken for dead."""
+    """Seconds between pings; an end that sends no byte between two pings counts as dead."""
     per_user: Annotated[int, Field(ge=1)] = 32
     """Open sockets of one user, on all nodes together."""
 
@@ -256,26 +256,26 @@ def _check_prefix(prefix: str) -> str:
 
 
 class RouteSettings(_Section):
-    """One `[[route]]`: which paths go to which service, and who may ask."""
+    """One `[[route]]`: the paths that go to a service, and the demands on requests."""
 
     name: ShortName
     prefix: Annotated[str, AfterValidator(_check_prefix), Field(max_length=1024)]
-    """Whatever a path may hold; `/files` stands for `/files` and everything below it."""
+    """A path as requests have it; `/files` stands for `/files` and all paths below."""
     upstreams: Upstreams
     service: ShortName | None = None
-    """Whose link key signs; the route's name where not given."""
+    """The service; its link key signs. The route's name where not given."""
     auth: Literal["required", "optional", "public"] = "required"
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     rate: tuple[str, ...] = ()
-    """`<count>/<s|min|h> per <user|address|route>`; one or several."""
+    """`<count>/<s|min|h> per <user|address|route>`; one limit or several."""
     public_write: bool = False
-    """The explicit word that a route needs where anybody may use unsafe methods."""
+    """Must be true on a route that takes unsafe methods without credentials."""
     encoded_slashes: bool = False
-    """Take `%2F` in a path, and hand it on as it is: for names with slashes in them. Off, such a path is 400."""
+    """Accept `%2F` in a path and forward it unchanged, for names that contain slashes. Off, such a path is 400."""
     timeout_s: Annotated[float, Field(gt=0)] = 10
     health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = None
-    """A path to GET every few seconds from each upstream; one that does not answer 2xx gets no requests."""
+    """A path to GET every few seconds from each upstream; an upstream without a 2xx response gets no requests."""
     body_bytes: Annotated[int, Field(ge=0)] | None = None
     """Instead of `limits.body_bytes`."""
     body_rate: Annotated[int, Field(ge=1)] | None = None
@@ -285,15 +285,15 @@ class RouteSettings(_Section):
     preserve_host: bool = False
     """Give the service the client's `Host` instead of its own address; it is in `X-Forwarded-Host` either way."""
     forward_authorization: bool = False
-    """Hand the client's Authorization on to the service; off, so that services never see a token."""
+    """Forward the client's Authorization to the service; off by default, so that services never see a token."""
     websocket: tuple[str, ...] = ()
-    """Paths where a WebSocket may be opened; anywhere else it is refused."""
+    """Paths where a client may open a WebSocket; on any other path it is refused."""
     allowed_origins: Origins | None = None
     """Instead of `server.allowed_origins`."""
     expose_headers: tuple[ExposedName, ...] = ()
-    """What a page of an allowed origin may read of answers, beyond the usual fields and those the service names."""
+    """Response fields that a listed page may read, beyond the usual ones and those the service exposes."""
     preflight_age_s: Annotated[int, Field(ge=0, le=86_400)] = PREFLIGHT_AGE_S
-    """How long a browser may remember what it was told of a path before it asks again."""
+    """How long a browser may cache the response to a preflight."""
 
     @field_validator("rate", mode="before")
     @classmethod
@@ -307,7 +307,7 @@ class RouteSettings(_Section):
 
 
 class AccountSettings(_Section):
-    """Who checks passwords."""
+    """The service that checks passwords."""
 
     service: ShortName = "users"
     timeout_s: float = 5
@@ -318,55 +318,55 @@ class OperationsSettings(_Section):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=MAX_PORT)] | None = None
-    """Of the first worker; each further one listens on the next port, because each counts for itself."""
+    """The port of the first worker; each further worker listens on the next port, because each has its own counts."""
 
 
 class LogSettings(_Section):
-    """What is written down."""
+    """The logs that are written."""
 
     access: bool = True
     """A JSON line on standard output for each request."""
 
 
 class LoginSettings(_Section):
-    """How many attempts at a password there may be in one window, before a captcha is asked for; how many refreshes."""
+    """The number of password attempts in one window before a captcha is required, and the number of refreshes."""
 
     window_s: Annotated[int, Field(ge=60, le=86_400)] = 900
     account_attempts: Annotated[int, Field(ge=1)] = 5
-    """Failures at one account, from wherever, before each further attempt needs a captcha."""
+    """Failures at one account, from all addresses together, before each further attempt needs a captcha."""
     address_attempts: Annotated[int, Field(ge=1)] = 20
-    """The same from one address, at whatever accounts."""
+    """Failures from one address, at all accounts together, before each further attempt needs a captcha."""
     all_attempts: Annotated[int, Field(ge=1)] = 2000
-    """The same from everybody together."""
+    """Failures from all addresses at all accounts together, before each further attempt needs a captcha."""
     address_limit: Annotated[int, Field(ge=1)] = 100
-    """Attempts from one address before it has to wait where it does not solve a captcha."""
+    """Attempts from one address before a client there must wait or solve a captcha."""
     refresh_limit: Annotated[int, Field(ge=1)] = 1200
-    """Refreshes, and tokens for clients, that an address may ask for in a minute: as many as 6,000 users behind one
-    address need whose tokens live five minutes."""
+    """Refreshes, and tokens for clients, that one address gets in a minute: as many as 6,000 users behind one address
+    need with tokens of five minutes."""
 
 
 class AuditSettings(_Section):
     """The audit trail."""
 
     length: Annotated[int, Field(ge=1000)] = 100_000
-    """About how many events Redis keeps; the log has them all."""
+    """About how many events Redis keeps; the log has all events."""
 
 
 class StoreSettings(_Section):
-    """How sure a write to Redis has to be."""
+    """The confirmation that a write to Redis needs."""
 
     wait_replicas: Annotated[int, Field(ge=0, le=5)] = 0
-    """How many replicas have to confirm a change to a session, or the end of one, before it is answered 200; where
-    fewer do, the answer is 503. With 0 a master that dies may take its last changes with it."""
+    """How many replicas must confirm a change to a session, or its end, before the response is 200; with fewer
+    confirmations the response is 503. With 0 a master that dies may take its last changes with it."""
 
 
 class TracingSettings(_Section):
-    """Where spans go. Off unless there is an endpoint."""
+    """The collector of spans. Off without an endpoint."""
 
     endpoint: str | None = None
     """An OTLP/HTTP collector, for example `http://127.0.0.1:4318/v1/traces`."""
     share: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Of the requests that are recorded."""
+    """The share of requests that are recorded."""
     timeout_s: Annotated[float, Field(gt=0)] = 10
 
 
@@ -375,14 +375,14 @@ class KeySettings(_Section):
 
     directory: Path = Path("keys")
     publish_delay_s: Annotated[int, Field(ge=3, le=86_400)] = 300
-    """How long a new key is only published before it signs: by then every node, every service and every reader of the
-    key set has it. The key set may be cached for less than that."""
+    """How long a new key is only published before it signs: by then every node, service and reader of the key set has
+    the key. Clients may cache the key set for a shorter time only."""
     rotate_after_s: Annotated[int, Field(ge=0)] = 0
-    """Signing keys and refresh secrets that are this old are replaced by the gateway itself; 0: by command only."""
+    """The age at which the gateway itself replaces signing keys and refresh secrets; 0: by command only."""
 
 
 class Settings(_Section):
-    """Everything that can be configured, as one frozen value."""
+    """All settings, as one frozen value."""
 
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
@@ -399,10 +399,10 @@ class Settings(_Section):
     tracing: TracingSettings = TracingSettings()
     redis_url: SecretStr | None = None
     roles: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Which scopes a role grants."""
+    """The scopes that each role grants."""
     route: tuple[RouteSettings, ...] = ()
     upstreams: dict[str, Upstreams] = Field(default_factory=dict)
-    """Addresses by service, instead of those its routes name: the same file then serves a laptop and a cluster."""
+    """Addresses by service, in place of those in its routes: the same file then serves a laptop and a cluster."""
 
     def upstream_urls(self, service: str) -> tuple[str, ...]:
         """Base URLs of a service's upstreams, in the order they are configured; empty for an unknown service."""
@@ -413,7 +413,7 @@ class Settings(_Section):
         )
 
     def upstreams_of(self, route: RouteSettings) -> tuple[str, ...]:
-        """Base URLs that a route leads to: its own, or those of its service where these are configured."""
+        """Base URLs of a route's upstreams: its service's where configured, otherwise the route's own."""
         return self.upstreams.get(route.service_name, route.upstreams)
 
     @property
@@ -428,7 +428,7 @@ class Settings(_Section):
 
     @property
     def called_services(self) -> tuple[str, ...]:
-        """Every service the gateway calls, hence every link key it needs."""
+        """Every service that the gateway calls, each of which needs a link key."""
         return tuple(dict.fromkeys([self.accounts.service, *(route.service_name for route in self.route)]))
 
 
@@ -436,12 +436,12 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
     """Read the configuration.
 
     Args:
-        file: a TOML file; `lockgate.toml` of the working folder where not given.
-        environ: the variables; those of this process where not given.
+        file: a TOML file; `None` for `lockgate.toml` in the working folder.
+        environ: the variables; `None` for those of this process.
 
     Raises:
         ConfigurationError: the file is missing or not TOML, or a value is not acceptable. The text names the setting
-            or the variable, what is wrong with it and what would be right, never a value (it may be a secret).
+            or the variable, the fault and the correction, and never a value, which may be a secret.
     """
     path = file or DEFAULT_FILE
     try:
@@ -468,7 +468,7 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
 
 
 def _merge_tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two configurations as one; of what both have, the second counts."""
+    """Two configurations as one; a setting in both has the second's value."""
     merged = dict(below)
     for name, value in above.items():
         under = below.get(name)
@@ -478,18 +478,18 @@ def _merge_tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[st
 
 
 def _name_place(path: Path, place: tuple[str, ...], from_environment: environment.ReadEnvironment) -> str:
-    """The variable that set it, or the file and where in it."""
+    """The name of the variable that set a place, or the file and the place in it."""
     return from_environment.variable_for(place) or f"{path}: {'.'.join(place)}"
 
 
 def _route_called(content: Mapping[str, Any], index: int) -> str:
-    """A route by its name, where it has one: nobody counts them from zero."""
+    """A route for an error's text: by its name, or counted from one."""
     name = content["route"][index].get("name") if isinstance(content["route"][index], Mapping) else None
     return f"route {name!r}" if isinstance(name, str) else f"route number {index + 1}"
 
 
 def _unknown_setting(place: tuple[str, ...]) -> str:
-    """What to say of a key that is none."""
+    """The text of the error for an unknown setting."""
     known: Any = Settings
     for part in place[:-1]:
         if not part.isdecimal():
