@@ -16,13 +16,14 @@ help:            ## show this list
 
 install: $(VENV)/.installed  ## make .venv with lockgate in it
 
-$(VENV)/.installed: pyproject.toml requirements.lock
+$(VENV)/.installed: pyproject.toml trust/pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lockgate needs Python 3.11 or newer")'
 	@echo "installing what lockgate needs into $(VENV): about a minute, this first time only"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
 	    -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	    --editable ./trust --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
@@ -72,13 +73,13 @@ format: $(VENV)/.installed-dev  ## format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+    --no-emit-package lockgate-trust --extra embedded --extra shop --group build
+
 lock: $(VENV)/.installed-dev  ## pin the newest versions that fit pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	    --extra embedded --group build -o requirements.lock pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	    --extra embedded --extra otel --group build -c requirements.lock -o deploy/requirements.lock pyproject.toml
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	    --extra embedded --extra otel --group build --group dev -o requirements-dev.lock pyproject.toml
+	$(PIN) -o requirements.lock pyproject.toml
+	$(PIN) --extra otel -c requirements.lock -o deploy/requirements.lock pyproject.toml
+	$(PIN) --extra otel --group dev -o requirements-dev.lock pyproject.toml
 
 bench: $(VENV)/.installed-dev  ## measure the gateway against others
 	$(BIN)/python -m bench $(ARGS)

@@ -391,7 +391,7 @@ def test_everything_the_image_is_built_from_exists_and_is_sent_to_the_engine() -
 
 
 def test_the_image_can_trace_with_what_is_pinned() -> None:
-    """It is installed from its own lock, which has what `make run` has, and the extra `otel`."""
+    """Its lock has what `make run` has, and the extra `otel`; it runs the services, too."""
 
     def pinned(name: str) -> dict[str, str]:
         entries = re.split(r"\n(?=\S)", (ROOT / name).read_text(encoding="utf-8").strip())
@@ -399,9 +399,9 @@ def test_the_image_can_trace_with_what_is_pinned() -> None:
 
     image, run, work = pinned("deploy/requirements.lock"), pinned("requirements.lock"), pinned("requirements-dev.lock")
     assert run.items() <= image.items() <= work.items()
-    extra = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert {re.split(r"[<>=\[]", one)[0] for one in extra["otel"]} <= image.keys()
-    assert "'lockgate[otel]'" in DOCKERFILE.read_text(encoding="utf-8")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert {re.split(r"[<>=\[]", one)[0] for one in (*extras["otel"], *extras["shop"])} <= image.keys()
+    assert "'lockgate[otel,shop]'" in DOCKERFILE.read_text(encoding="utf-8")
 
 
 def test_the_image_runs_as_an_ordinary_user_the_one_that_compose_names(containers: dict[str, dict[str, Any]]) -> None:

@@ -23,7 +23,9 @@ OLD_PIP: Final = "23.0.1"
 """What Debian 12 brings. Before 23.3 pip resolves a package with extras apart from the same package without."""
 LOCKS: Final = {"requirements.lock": ("build",), "requirements-dev.lock": ("build", "dev")}
 """Each lock, and the dependency groups in it."""
-EXTRAS: Final = {"requirements.lock": ("embedded",), "requirements-dev.lock": ("embedded", "otel")}
+EXTRAS: Final = {"requirements.lock": ("embedded", "shop"), "requirements-dev.lock": ("embedded", "otel", "shop")}
+OWN: Final = "lockgate-trust"
+"""A distribution of this repository: installed from its folder, so no lock has it."""
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SOURCES: Final = (
     "Makefile",
@@ -65,7 +67,7 @@ def asked_for(lock: str) -> list[Requirement]:
                 texts.append(entry)
             else:
                 waiting.append(entry["include-group"])
-    return [Requirement(text) for text in texts]
+    return [one for one in map(Requirement, texts) if one.name != OWN]
 
 
 def lacking(requirement: Requirement, pins: dict[str, Version], extra: str = "") -> bool:

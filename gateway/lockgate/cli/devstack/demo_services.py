@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
@@ -26,6 +27,9 @@ CALLS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 
 USES_REDIS: Final = frozenset({"orders", "products"})
 """Those that keep something in Redis; each in keys of its own."""
+
+NEEDS: Final = ("aiosqlite", "alembic", "argon2", "boto3", "pydantic_settings", "sqlalchemy", "streaq")
+"""What the demo services import beyond the gateway: the extra `shop`."""
 
 _WORKER: Final = "orders-worker"
 """Does the jobs of `orders`: the same program from another entrance, so it is given the same settings."""
@@ -52,9 +56,14 @@ class DemoServices:
     def placed(cls, settings: Settings, ports: Ports, say: Say) -> Self:
         """Choose: those with a route that leads to this machine and nowhere else, on its port where that is free.
 
+        None where the extra `shop` is not installed: then `lockgate dev` runs the gateway with the routes of its file.
+
         Raises:
             ConfigurationError: there is no free port.
         """
+        if not is_installed():
+            say("shop", "not installed, so your own routes alone are served; pip install 'lockgate[shop]' brings it")
+            return cls(settings, {})
         places = {}
         for name in CALLS:
             configured = [upstream_address(url) for url in settings.upstream_urls(name)]
@@ -138,3 +147,8 @@ class DemoServices:
         if name in self.places:
             return addresses.url(*self.places[name])
         return next(iter(self.settings.upstream_urls(name)), None)
+
+
+def is_installed() -> bool:
+    """Whether everything that the demo services import is there."""
+    return all(importlib.util.find_spec(name) is not None for name in NEEDS)
