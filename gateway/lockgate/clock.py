@@ -1,4 +1,4 @@
-"""The clock of the program, and the one tolerance for clocks that disagree."""
+"""The clock of the program, and the only tolerance for clocks that disagree."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final, Protocol
 from lockgate_trust import LEEWAY_S
 
 DEFAULT_LEEWAY_S: Final = LEEWAY_S
-"""How far the clocks of any two nodes may differ, in seconds, unless configured. One figure feeds what a verifier of
-tokens still accepts, what a service accepts of signatures, and how long Redis remembers what was revoked, so that none
-of these can outlive another."""
+"""How far the clocks of any two nodes may differ, in seconds, unless configured. This figure alone bounds
+the tokens and signatures that verifiers and services still accept, and how long Redis remembers a revocation, so that
+none of these can outlive another."""
 
 MAX_LEEWAY_S: Final = 60
 """A larger tolerance would be a second token lifetime (RFC 9068 section 4: "a few minutes" is the outer bound)."""

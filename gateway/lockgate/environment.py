@@ -122,7 +122,7 @@ def _locate_setting(name: str, settings: type[BaseModel], content: Mapping[str, 
 
 
 def _entry_name(name: str, table: str, text: str, content: Mapping[str, Any]) -> str:
-    """The exact name of a table's entry: the spelling of the file where the file has it."""
+    """The exact name of a table's entry: the file's spelling, if the file has the entry."""
     if table == "upstreams":
         return text.replace("_", "-")
     there = content.get(table, {})
@@ -161,7 +161,7 @@ def _strip_annotated(kind: Any) -> Any:  # noqa: ANN401 - a type, or what `typin
 
 
 def _parse_value(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401 - as `_strip_annotated`
-    """A variable's value as a configuration file would have it."""
+    """A variable's value, parsed as in a configuration file."""
     members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if not text and NoneType in members:
         return None

@@ -1,7 +1,7 @@
 """The reasons to refuse a request, and the faults of the program.
 
-A refusal is a value (`Refusal`) with a reason from one enum: tests assert it, logs carry it, clients see its code.
-An exception is a fault of this program, or of a store or service that the program depends on.
+A refusal is a value (`Refusal`) with a reason from an enum: tests assert the reason, logs carry its name, and
+clients see its code. An exception is a fault of this program, or of a store or service that the program depends on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Response(NamedTuple):
     code: str
     title: str
     oauth_error: str | None = None
-    """The error code of RFC 6749, 6750 or 7009, where one exists."""
+    """The error code of RFC 6749, 6750 or 7009, if any."""
 
 
 # Equal on purpose: a client must not learn which check failed (RFC 6750 section 3.1).
@@ -218,7 +218,7 @@ ConfigurationError = faults.ConfigurationError
 """The program cannot start with this configuration; the text is one line for the operator."""
 
 StoreUnavailableError = faults.StoreUnavailableError
-"""Redis did not reply, or replied that it cannot run the command."""
+"""Redis did not reply, or replied that the command cannot run."""
 
 StoreRefusedError = faults.StoreRefusedError
 """Redis replies, and its configuration or the gateway's prevents its use; only the operator can mend that."""
@@ -251,7 +251,7 @@ class CaptchaUnavailableError(LockgateError):
 
 
 def quoted(argument: str) -> str:
-    """An argument quoted for a message; a placeholder for a long argument, or one that may be a misplaced secret."""
+    """An argument quoted for a message; a placeholder for a long argument, or a possibly misplaced secret."""
     if len(argument) > _MAX_QUOTED or _SECRET.search(argument):
         return "'…' (not repeated: it may be a secret)"
     return repr(argument)

@@ -1,4 +1,4 @@
-"""One frozen settings object. Only `load_settings` reads the environment and a configuration file.
+"""The frozen settings object. Only `load_settings` reads the environment and a configuration file.
 
 Precedence, highest first: environment (`LOCKGATE_` and `__` between levels, for example `LOCKGATE_TOKEN__ISSUER`;
 `REDIS_URL` is also known by its plain name; see `lockgate.environment`), the TOML file, the defaults below.
@@ -149,7 +149,7 @@ class ServerSettings(_Section):
     forwarded_from: Annotated[AddressField, BeforeValidator(_lower_case)] = "x-forwarded-for"
     """The one field in which a trusted proxy gives the client's address; the other fields of this kind are dropped."""
     forwarded_host: bool = False
-    """Whether a trusted proxy's `X-Forwarded-Host` is the host that the client asked; off, it is dropped."""
+    """Whether a trusted proxy's `X-Forwarded-Host` is the host that the client asked; off, the field is dropped."""
     allowed_origins: Origins = ()
     """Origins of the pages that may read responses, use a session cookie and open WebSockets, unless a route has a list
     of its own. None by default."""
@@ -229,11 +229,11 @@ class UpstreamSettings(_Section):
     connections: Annotated[int, Field(ge=1)] = 256
     """Connections to one upstream address from one worker."""
     waiting: Annotated[int, Field(ge=0)] = 1024
-    """Requests that may wait for a connection; a further one gets 503."""
+    """Requests that may wait for a connection; a further request gets 503."""
     ca_file: Path | None = None
     """The authorities for the certificates of https services; the system's where not given."""
     cert_file: Path | None = None
-    """The gateway's own certificate (chain and key in one PEM file), for services that require one (mTLS)."""
+    """The gateway's own certificate (chain and key in one PEM file), for services with mTLS."""
     stream_idle_s: Annotated[float, Field(gt=0)] = 120
     """How long an event stream may be silent; other responses have their route's `timeout_s`."""
 
@@ -256,7 +256,7 @@ def _check_prefix(prefix: str) -> str:
 
 
 class RouteSettings(_Section):
-    """One `[[route]]`: the paths that go to a service, and the demands on requests."""
+    """A `[[route]]`: the paths that go to a service, and the demands on requests."""
 
     name: ShortName
     prefix: Annotated[str, AfterValidator(_check_prefix), Field(max_length=1024)]
@@ -268,7 +268,7 @@ class RouteSettings(_Section):
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     rate: tuple[str, ...] = ()
-    """`<count>/<s|min|h> per <user|address|route>`; one limit or several."""
+    """`<count>/<s|min|h> per <user|address|route>`; a single limit or several."""
     public_write: bool = False
     """Must be true on a route that takes unsafe methods without credentials."""
     encoded_slashes: bool = False
@@ -287,7 +287,7 @@ class RouteSettings(_Section):
     forward_authorization: bool = False
     """Forward the client's Authorization to the service; off by default, so that services never see a token."""
     websocket: tuple[str, ...] = ()
-    """Paths where a client may open a WebSocket; on any other path it is refused."""
+    """Paths where a client may open a WebSocket; on any other path the handshake is refused."""
     allowed_origins: Origins | None = None
     """Instead of `server.allowed_origins`."""
     expose_headers: tuple[ExposedName, ...] = ()
@@ -302,7 +302,7 @@ class RouteSettings(_Section):
 
     @property
     def service_name(self) -> str:
-        """The service's name, as its link keys have it."""
+        """The service's name, as in its link keys."""
         return self.service or self.name
 
 
@@ -314,7 +314,7 @@ class AccountSettings(_Section):
 
 
 class OperationsSettings(_Section):
-    """The listener for operators: metrics and health. Off unless it has a port."""
+    """The listener for operators: metrics and health. Off without a port."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=MAX_PORT)] | None = None
@@ -382,7 +382,7 @@ class KeySettings(_Section):
 
 
 class Settings(_Section):
-    """All settings, as one frozen value."""
+    """All settings, as a frozen value."""
 
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
@@ -405,7 +405,7 @@ class Settings(_Section):
     """Addresses by service, in place of those in its routes: the same file then serves a laptop and a cluster."""
 
     def upstream_urls(self, service: str) -> tuple[str, ...]:
-        """Base URLs of a service's upstreams, in the order they are configured; empty for an unknown service."""
+        """Base URLs of a service's upstreams, in configured order; empty for an unknown service."""
         if service in self.upstreams:
             return self.upstreams[service]
         return tuple(
@@ -468,7 +468,7 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
 
 
 def _merge_tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two configurations as one; a setting in both has the second's value."""
+    """Two configurations merged; a setting in both has the second's value."""
     merged = dict(below)
     for name, value in above.items():
         under = below.get(name)
@@ -478,7 +478,7 @@ def _merge_tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[st
 
 
 def _name_place(path: Path, place: tuple[str, ...], from_environment: environment.ReadEnvironment) -> str:
-    """The name of the variable that set a place, or the file and the place in it."""
+    """The name of the variable that set a place, or the file and the place there."""
     return from_environment.variable_for(place) or f"{path}: {'.'.join(place)}"
 
 

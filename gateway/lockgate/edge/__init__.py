@@ -1,1 +1,1 @@
-"""Untrusted bytes: what arrives here is parsed strictly, once, into values that the other stages can rely on."""
+"""Parses untrusted bytes strictly and once, into values that the other stages can rely on."""

@@ -29,7 +29,7 @@ ROUTE: Final = "lockgate"
 """The route name under which the gateway's own calls are counted."""
 TIMEOUT_S: Final = 30.0
 QUEUE_FULL: Final = Refusal(Reason.ACCOUNTS_AWAY)
-"""The refusal that the application gives to too many password attempts; a full queue leaves no time to call it."""
+"""The refusal that the application gives to too many password attempts; a full queue leaves no time for the call."""
 HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 Scope = MutableMapping[str, Any]
@@ -40,11 +40,9 @@ _log = logging.getLogger("lockgate.edge")
 
 
 class AsgiCall:
-    """One of the gateway's own calls.
+    """A call to the gateway itself.
 
     Args:
-        app: the application.
-        request: parsed by the edge.
         client: the connection of the request.
         ticker: the worker's coarse clock.
         queue: the queue where the call waits for its turn; `None` for a call that must not wait, such as a probe.
@@ -81,7 +79,7 @@ class AsgiCall:
         self._body.append(data)
 
     def body_complete(self) -> None:
-        """Call the application, unless it was called already."""
+        """Call the application, unless a call has begun already."""
         self._body_read.set()
         self._client.deadline = self._ticker.now + TIMEOUT_S
         if not self._begun:
@@ -95,10 +93,10 @@ class AsgiCall:
             self._task.cancel()
 
     def pause_sending(self) -> None:
-        """Nothing to do: the response is one small write."""
+        """Nothing to do: the response is a single small write."""
 
     def resume_sending(self) -> None:
-        """Nothing to do: the response is one small write."""
+        """Nothing to do: the response is a single small write."""
 
     def timed_out(self) -> None:
         """Refuse the call: the application takes too long."""

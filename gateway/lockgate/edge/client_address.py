@@ -1,4 +1,4 @@
-"""The address of the client, whether it is connected directly or behind front proxies."""
+"""Finds the address of the client, connected directly or behind front proxies."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class RequestOrigin(NamedTuple):
 
     Attributes:
         client: the client's address.
-        scheme: `http` or `https`, as the client used it.
-        host: the host that the client asked, as `canonical_host` spells it; `None` where the Host field counts.
+        scheme: `http` or `https`, between client and first proxy.
+        host: the host that the client asked, in canonical spelling; `None` where the Host field counts.
         readable: the client's address could be read; otherwise `client` is the peer's address.
     """
 
@@ -57,7 +57,7 @@ def is_trusted(peer: str, networks: Sequence[Network]) -> bool:
 
 
 def counted_network(address: str) -> str:
-    """The network that an address counts for: an IPv4 address itself, or the /64 that one IPv6 site has (R-126)."""
+    """The network that an address counts for: an IPv4 address itself, or the /64 of an IPv6 site (R-126)."""
     found = _parse_address(address.partition("%")[0])
     if found is None:
         return address
@@ -71,7 +71,7 @@ class ForwardedReader:
 
     Args:
         networks: the addresses of trusted proxies.
-        field: the name of the one field that carries the client's address, in lower case.
+        field: the name of the only field that carries the client's address, in lower case.
         host: whether a trusted proxy's `X-Forwarded-Host` is believed.
     """
 
@@ -154,7 +154,7 @@ def _without_quotes(value: bytes) -> bytes:
 
 
 def _node_address(node: bytes) -> IPv4Address | IPv6Address | None:
-    """The address of a node, with or without brackets, quotes and port, as load balancers write it."""
+    """The address of a node, with or without brackets, quotes and port, in the spellings of load balancers."""
     match = _NODE.fullmatch(node.strip(b'"').decode("latin-1"))
     return None if match is None else _parse_address(match["bracketed"] or match["v4"] or match["v6"])
 

@@ -1,6 +1,6 @@
-"""One client connection as handlers see it: one response at a time, deadlines, and one end.
+"""A client connection as handlers use one: a response at a time, deadlines, and a single end.
 
-`edge.protocol` reads the requests off the connection. All connections of a worker share one `Edge`.
+`edge.protocol` reads the requests off the connection. All connections of a worker share an `Edge`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ BeginRequest = Callable[[InboundRequest, "ClientConnection"], Handler | None]
 
 
 class Edge:
-    """The state that the connections of one worker share.
+    """The state that the connections of a worker share.
 
     Args:
         server: the hosts served here, and the trusted proxies.
@@ -123,7 +123,7 @@ class Edge:
     def admit_connection(self, peer: Peer) -> bool:
         """Count a connection; `False` where there are too many, in all or from this peer.
 
-        A trusted proxy stands for many clients, so only the bound for all connections applies to it.
+        A trusted proxy stands for many clients, so only the bound for all connections applies.
         """
         count = self.peers.get(peer.address, 0)
         if len(self.connections) >= self.limits.connections:
@@ -158,10 +158,10 @@ class Edge:
 
 
 class ClientConnection(asyncio.Protocol, ABC):
-    """The server's side of one client connection.
+    """The server's side of a client connection.
 
     Attributes:
-        deadline: monotonic seconds at which `deadline_passed` is due; the handler may set it while it responds.
+        deadline: monotonic seconds at which `deadline_passed` is due; a responding handler may set this.
         keep_alive: whether the connection goes on after the current response; the response's head must say so.
         endless: the current response has no end of its own; a client that closes its sending side has left.
         route: the name of the current request's route, for metrics and log.
@@ -229,7 +229,7 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._transport.write(data)
 
     def send_continue(self) -> None:
-        """Send `100 Continue` where the client waits for it before the body (RFC 9110 section 10.1.1)."""
+        """Send `100 Continue` where the client waits before sending the body (RFC 9110 section 10.1.1)."""
         request = self._request
         waits = request is not None and request.http11 and request.headers.expects_continue
         if waits and self._phase is BODY and not self._body_bytes:
@@ -326,7 +326,7 @@ class ClientConnection(asyncio.Protocol, ABC):
     # --- called by the event loop, except for the client's bytes -----------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accept a client's connection, or refuse it where there are too many."""
+        """Accept a client's connection, or refuse the client where there are too many."""
         self._transport = transport  # type: ignore[assignment]  # a TCP or unix socket transport
         edge = self._edge
         address = transport.get_extra_info("peername")
@@ -454,7 +454,7 @@ class ClientConnection(asyncio.Protocol, ABC):
     # --- closing -----------------------------------------------------------------------------------------------------
 
     def _refuse_bytes(self, reason: Reason, head: bytes) -> None:
-        """Send one problem response to bytes that are no acceptable request, and close.
+        """Send a problem response to bytes that are no acceptable request, and close.
 
         Args:
             reason: why the bytes are refused.

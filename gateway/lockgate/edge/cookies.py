@@ -1,4 +1,4 @@
-"""Separates the gateway's own cookie from the services' cookies (RFC 6265). Services never see and never set it."""
+"""Separates the gateway's own cookie from the services' cookies (RFC 6265). Services never see or set that cookie."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from lockgate.edge.wire import Field
 
 SECURE_NAME: Final = b"__Host-lockgate"
-"""Browsers accept a `__Host-` cookie over https only and without a Domain, so no other host can set it."""
+"""Browsers accept a `__Host-` cookie over https only and without a Domain, so no other host can set this cookie."""
 LOCALHOST_NAME: Final = b"lockgate-localhost"
 """For plain HTTP on the machine itself, where browsers refuse `__Host-` cookies."""
 
@@ -17,13 +17,13 @@ _COMMON_PART: Final = b"lockgate"
 
 
 def split_own_cookies(value: bytes) -> tuple[list[Field], bytes]:
-    """Separate the gateway's cookies from the others.
+    """Separate the gateway's cookies from the services' cookies.
 
     Args:
         value: the value of a Cookie field.
 
     Returns:
-        Names and values of the gateway's cookies; and the other cookies, unchanged to the byte where all are others.
+        Names and values of the gateway's cookies; and the services' cookies, to the byte where there are no others.
     """
     if _COMMON_PART not in value.lower():
         return [], value

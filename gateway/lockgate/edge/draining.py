@@ -1,4 +1,4 @@
-"""The rest of a request's body after a response that was sent before it was read: discarded, within bounds.
+"""The rest of a request's body after an early response: discarded, within bounds.
 
 A response may come before the request's body was read: 401, 404, 413, 503, and what a service says early. A client
 that still sends when the connection is closed gets a reset from TCP, and a reset makes it lose the response (RFC 9112
@@ -29,7 +29,7 @@ TOTAL_S: Final = 30.0
 WINDOW_S: Final = 5.0
 """Seconds between checks of the rate; in the first window the rate does not count."""
 RATE: Final = 16 * 1024
-"""Bytes per second that a client must send, from one check to the next."""
+"""Bytes per second that a client must send between two checks."""
 QUIET_S: Final = 0.5
 """After so much silence the gateway closes its side. Earlier, a client that still writes (node) takes the end of the
 gateway's side for a broken connection, and loses the response too."""

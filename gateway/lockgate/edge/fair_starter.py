@@ -1,4 +1,4 @@
-"""Starts the gateway's own calls one at a time, so that many of them do not delay forwarded requests.
+"""Starts the gateway's own calls singly, so that many of them do not delay forwarded requests.
 
 `docs/decisions/0089` describes the floods that this withstands.
 """
@@ -15,9 +15,9 @@ Capacity = Callable[[], float]
 
 
 class FairStarter:
-    """Starts one call in each turn of the event loop; further calls wait in queues.
+    """Starts a single call in each turn of the event loop; further calls wait in queues.
 
-    One of the gateway's own calls is about a millisecond of work, a forwarded request a tenth of that in several turns.
+    A call to the gateway itself is about a millisecond of work, a forwarded request a tenth of that in several turns.
     If every call started on arrival, each of these turns would take as long as all waiting calls together.
     """
 
@@ -26,7 +26,7 @@ class FairStarter:
         self._begun = False
 
     def add_queue(self, capacity: Capacity = lambda: math.inf) -> StartQueue:
-        """A new queue. Queues with waiting calls take turns, however long they are.
+        """A new queue. Queues with waiting calls take turns, regardless of their length.
 
         Args:
             capacity: returns how many calls may wait in the queue now.

@@ -1,4 +1,4 @@
-"""The contract between the edge and the stages behind it: handlers respond to requests, the observer counts them."""
+"""The contract between the edge and the stages behind it: handlers respond to requests, the observer counts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Observer(Protocol):
 
 
 class Handler(Protocol):
-    """Responds to one request. Call order: `body_received` any number of times, then `body_complete`."""
+    """Responds to a request. Call order: `body_received` any number of times, then `body_complete`."""
 
     def body_received(self, data: bytes) -> None:
         """A piece of the request's body."""

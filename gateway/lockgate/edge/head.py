@@ -1,4 +1,4 @@
-"""Parses the bytes of a request's head into an `InboundRequest`. One reader serves all connections of a worker."""
+"""Parses the bytes of a request's head into an `InboundRequest`. All connections of a worker share a reader."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MEMO_LINES: Final = 2048
 """The number of request lines in the memo."""
 MEMO_LINE_BYTES: Final = 512
 _FIELD_COST: Final = 160
-"""Bytes that one parsed field takes beyond its own, roughly."""
+"""Bytes that a parsed field takes beyond its own, roughly."""
 _LINE_END: Final = b"\r\n"
 ANY_HOST: Final = frozenset({"/healthz", "/readyz", "/", SERVER_WIDE})
 """Paths that are served for every host: health, for probes that ask by address, and the targets of OPTIONS probes."""
@@ -51,7 +51,7 @@ class RequestLine(NamedTuple):
         path: canonical.
         query: as sent; `None` where there is no question mark.
         http11: HTTP/1.1, otherwise 1.0.
-        authority: the host of an absolute-form target, as `canonical_host` spells it, without a default port.
+        authority: the host of an absolute-form target, in canonical spelling, without a default port.
     """
 
     method: str
@@ -89,7 +89,7 @@ class RequestHeadReader:
         return Peer(address, bool(self._trusted_proxies) and is_trusted(address, self._trusted_proxies))
 
     def next_request_id(self) -> str:
-        """A new request id: 32 hexadecimal digits, so that it can be a trace id too."""
+        """A new request id: 32 hexadecimal digits, which can be a trace id too."""
         self._requests += 1
         return f"{self._request_prefix}{self._requests:016x}"
 
@@ -120,7 +120,7 @@ class RequestHeadReader:
         """Parse a whole head.
 
         Args:
-            head: a whole head, as `find_head_end` found it.
+            head: a whole head, delimited by `find_head_end`.
             peer: the sender.
 
         Raises:
@@ -132,7 +132,7 @@ class RequestHeadReader:
         return self._build_request(line, self._examine_block(head[line_end + 2 : -2]), peer)
 
     def parse_repeated(self, data: bytes, peer: Peer) -> InboundRequest | None:
-        """Parse bytes that are exactly one head, with line and field block in the memo.
+        """Parse bytes that are exactly a head, with line and field block in the memo.
 
         Most heads are, because a client repeats itself. A block in the memo holds no empty line, so the end of the
         head needs no search.
@@ -172,7 +172,7 @@ class RequestHeadReader:
         )
 
     def _build_proxied_request(self, line: RequestLine, facts: HeaderFacts, peer: Peer, own_id: str) -> InboundRequest:
-        """The request that a trusted front proxy forwards; the proxy's fields about it are believed."""
+        """The request that a trusted front proxy forwards; the proxy's fields about the client are believed."""
         origin = self._forwarded.read_origin(peer.address, facts)
         if not origin.readable:
             self.notices.add_notice(Notice.ADDRESS_UNREADABLE)

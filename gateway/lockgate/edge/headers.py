@@ -8,7 +8,7 @@ of another one with all separators left out, or begins with a family (`x-forward
 and any separator. So `X-UserId` and `x~user~id` are removed, and `X-User-Agent` (gRPC-Web), `X-User-Locale` and
 `X-Hostname` pass. A prefix without a separator would remove these three too, and pages could not send them. Such a
 prefix is not needed: a server that folds names (CGI, WSGI, PHP, Apache) keeps the letters, so two names with different
-letters never become one. A property test shows this for each kind of folding.
+letters never become equal. A property test shows this for each kind of folding.
 
 A field with `_` or `.` in its name is dropped and counted, and the request goes on: a refusal would hit every request
 behind a proxy that adds `api_key`. In responses only the gateway's names and the families count, because `X-Username`
@@ -108,7 +108,7 @@ def _without_separators(name: bytes) -> bytes:
 
 
 def _with_hyphens(name: bytes) -> bytes:
-    """A name (lower case) with one hyphen for each run of separators, and none at its ends."""
+    """A name (lower case) with a hyphen for each run of separators, and none at its ends."""
     return _SEPARATORS.sub(b"-", name).strip(b"-")
 
 
@@ -200,18 +200,18 @@ class HeaderFacts(NamedTuple):
 
     Attributes:
         fields: every field, in order, names in lower case.
-        host: the value of the one Host field, as `canonical_host` spells it; empty without such a field.
+        host: the value of the Host field in canonical spelling; empty without that field.
         content_length: the declared length of the body; `None` where the client declared none.
         chunked: the body is chunked.
         close: the client asked for this to be the last request of the connection.
         keep_alive: the client asked to keep the connection (an HTTP/1.0 client must ask).
-        expects_continue: the client waits for 100 before it sends the body.
+        expects_continue: the client waits for 100 before sending the body.
         upgrade: the client wants to change to the WebSocket protocol. Any other protocol is no upgrade: an HTTP server
             may ignore the field (RFC 9110 section 7.8).
-        authorization: the values of all Authorization fields; none where the only one is empty.
-        credentials: SHA-256 of the one Authorization value; empty without one, or with several.
+        authorization: the values of all Authorization fields; none where a single field is empty.
+        credentials: SHA-256 of the single Authorization value; empty without a value, or with several.
         forwardable: the field lines an upstream may see, each ended by CRLF; latin-1, which keeps every byte.
-        origin: the origin of the page that sent the request; `None` without the field, empty where it is repeated.
+        origin: the origin of the page that sent the request; `None` without the field, empty for a repeated field.
         session_cookies: names and values of the gateway's own cookies, which are not forwardable.
         dropped: how many fields were dropped for an underscore or a dot in their names.
         plain_host: the host without the default port of `http`.
@@ -378,7 +378,7 @@ def _connection_options(values: list[bytes]) -> frozenset[bytes]:
 
 
 def _parse_host(values: list[bytes]) -> str:
-    """The canonical host of the one Host field; HTTP/1.0 may omit the field (RFC 9112 section 3.2)."""
+    """The canonical host of the single Host field; HTTP/1.0 may omit the field (RFC 9112 section 3.2)."""
     if not values:
         return ""
     if len(values) != 1 or not is_host(values[0]):

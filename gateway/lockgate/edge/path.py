@@ -1,4 +1,4 @@
-"""One canonical path: the gateway forwards the same path that it judges (RFC 3986 section 6.2.2).
+"""The canonical path of a request: judged and forwarded in the same spelling (RFC 3986 section 6.2.2).
 
 A path that two readers could take for two different resources is refused. Every accepted path has one spelling:
 unreserved characters stand plain, every other percent-coding is upper case, characters that browsers and tools send
@@ -80,7 +80,7 @@ def canonical_path(raw: bytes) -> str:
 
     Raises:
         WireError: dot segments in any spelling, coded backslashes or control characters, slashes coded twice, invalid
-            percent-coding, invalid UTF-8 behind it, or a character that a path cannot hold.
+            percent-coding, invalid UTF-8 behind it, or a character that no path can hold.
     """
     if b"//" in raw:
         raw = _SLASHES.sub(b"/", raw)

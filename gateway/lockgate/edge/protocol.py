@@ -1,6 +1,6 @@
-"""One client connection: bytes in, requests out to their handlers, one response at a time.
+"""A client connection: bytes in, requests out to their handlers, a response at a time.
 
-uvicorn makes one `EdgeProtocol` for each connection it accepts (`uvicorn.Config(http=EdgeProtocol)`). All connections
+uvicorn makes an `EdgeProtocol` for each accepted connection (`uvicorn.Config(http=EdgeProtocol)`). All connections
 of a worker share one `Edge`, handed over through the lifespan state. The protocol knows HTTP and limits.
 `Edge.begin_request`, which the composition root sets, chooses the handler of a request.
 """
@@ -30,7 +30,7 @@ NO_BODY: Final = BodyBounds(0, 0, 0, 0)
 VARY_BY_COOKIE: Final = "Vary: Cookie\r\n"
 """Shared caches do not store responses to requests with Authorization (RFC 9111 section 3.5); a cookie needs `Vary`."""
 HALF_CLOSED_S: Final = 2.0
-"""How long a response is still tried for a client that closed its sending side: it may be waiting, or be gone."""
+"""How long a response is still tried for a client that closed its sending side: the client may be waiting or gone."""
 
 
 class EdgeProtocol(ClientConnection):
@@ -60,7 +60,7 @@ class EdgeProtocol(ClientConnection):
         self._read_bytes(data)
 
     def eof_received(self) -> bool:
-        """The client closed its sending side; it may still be waiting for its response."""
+        """The client closed its sending side, and may still wait for its response."""
         self._saw_eof = True
         if self._phase is RESPONDING:
             if self.endless:

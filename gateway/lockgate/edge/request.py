@@ -1,4 +1,4 @@
-"""A request as the stages after the edge see it: parsed, bounded, canonical, and not authenticated yet."""
+"""A request for the stages after the edge: parsed, bounded, canonical, and not authenticated yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lockgate.edge.trace import Trace
 
 
 class InboundRequest(NamedTuple):
-    """One request's head.
+    """The head of a request.
 
     Attributes:
         method: as sent; methods are case-sensitive.
@@ -19,7 +19,7 @@ class InboundRequest(NamedTuple):
         host: canonical, without the scheme's default port; empty where an HTTP/1.0 client sends no Host.
         headers: the facts in the header fields.
         client: the address that the request counts for.
-        scheme: `http` or `https`, as the client used it towards the first proxy.
+        scheme: `http` or `https`, between client and first proxy.
         request_id: the id that client, services and logs share: a trusted peer's, or `own_id`.
         own_id: made by this worker for this request alone, 32 hexadecimal digits.
         trusted_peer: a trusted front proxy sent the request, so its X-Forwarded-* fields are believed.

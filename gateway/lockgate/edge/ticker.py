@@ -1,4 +1,4 @@
-"""One coarse clock tick for a worker: deadlines, and the time of day as header text.
+"""The coarse clock tick of a worker: deadlines, and the time of day as header text.
 
 A timer for each request would cost more than the parsing of the request. Deadlines here are seconds, so a check of all
 connections twice a second is exact enough.

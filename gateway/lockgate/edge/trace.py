@@ -29,7 +29,7 @@ class Trace(NamedTuple):
 
 
 def kept_request_id(headers: HeaderFacts) -> str | None:
-    """A trusted peer's request id; `None` unless there is one field with one well-formed token."""
+    """A trusted peer's request id; `None` unless there is a single field with a well-formed token."""
     values = headers.values_of(b"x-request-id")
     if len(values) != 1 or _REQUEST_ID.fullmatch(values[0]) is None:
         return None

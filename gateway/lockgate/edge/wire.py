@@ -1,6 +1,6 @@
 """The grammar of HTTP/1.1 messages, parsed strictly (RFC 9112), the same for clients and for services.
 
-Each message has one accepted spelling. Anything that a lenient parser would repair (bare line feeds, folded lines,
+Each message has a single accepted spelling. Anything that a lenient parser would repair (bare line feeds, folded lines,
 blanks before a colon, several lengths) is refused, because two parsers that repair it differently let a client smuggle
 a request past one of them.
 
@@ -44,7 +44,7 @@ class WireError(Exception):
 
 
 def parse_request_line(line: bytes) -> tuple[bytes, bytes, bool]:
-    """Method, request target, and whether it is HTTP/1.1 (otherwise it is 1.0).
+    """Method, request target, and whether the version is HTTP/1.1 (otherwise 1.0).
 
     Raises:
         WireError: not a request line, another version, or CONNECT. CONNECT asks for a tunnel, and the bytes after it
@@ -68,7 +68,7 @@ def is_head_request(data: bytes) -> bool:
 
 
 def parse_status_line(line: bytes) -> tuple[int, bool]:
-    """Status code, and whether it is HTTP/1.1.
+    """Status code, and whether the version is HTTP/1.1.
 
     Raises:
         WireError: not a status line.
@@ -117,7 +117,7 @@ def is_token(value: bytes) -> bool:
 
 
 def parse_content_length(values: list[bytes]) -> int | None:
-    """The one Content-Length; `None` without such a field (RFC 9112 section 6.3).
+    """The single Content-Length; `None` without such a field (RFC 9112 section 6.3).
 
     Raises:
         WireError: several fields, even if equal, or a value that is not plain digits.
@@ -133,7 +133,7 @@ def is_chunked(values: list[bytes]) -> bool:
     """Whether the body is chunked (RFC 9112 section 6.1).
 
     Raises:
-        WireError: Transfer-Encoding is anything other than one plain `chunked`.
+        WireError: Transfer-Encoding is anything other than a single `chunked`.
     """
     if not values:
         return False
@@ -167,7 +167,7 @@ class LengthReader:
         """Read on.
 
         Returns:
-            The piece of body in the data, and what follows the body (nothing unless it is finished).
+            The piece of body in the data, and the bytes behind the end of the body, if that has come.
         """
         left = self._left - len(data)
         if left > 0:
@@ -183,11 +183,11 @@ class ChunkedReader:
     """Decodes a chunked body (RFC 9112 section 7.1). Extensions and trailer fields are checked and dropped.
 
     Args:
-        limit: the most bytes of body; a chunk that would exceed them is refused when it is announced.
+        limit: the most bytes of body; the announcement of a chunk beyond them is refused.
 
     Attributes:
         finished: the last chunk and the trailer section were read.
-        overhead: bytes so far that were not body. Attack: one-byte chunks make framing most of the traffic.
+        overhead: bytes so far that were not body. Attack: chunks of a byte make framing most of the traffic.
     """
 
     __slots__ = (
@@ -217,7 +217,7 @@ class ChunkedReader:
         """Read on.
 
         Returns:
-            The body in the data, and what follows the body (nothing unless it is finished).
+            The body in the data, and the bytes behind the end of the body, if that has come.
 
         Raises:
             WireError: the bytes are not chunks, or announce more than the limit.

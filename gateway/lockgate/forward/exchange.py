@@ -1,4 +1,4 @@
-"""One forwarded request: from the client's connection to a service's and back, driven by events on both.
+"""A forwarded request: from the client's connection to a service's and back, driven by events on both.
 
     reading      the request's body is being collected, and the pipeline has not decided yet
     connecting   the request was admitted; it waits for a connection to the service
@@ -31,7 +31,7 @@ ANONYMOUS: Final = Admitted(None, "")
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 ORIGIN_GRANTED: Final = "Access-Control-Allow-Origin:"
 LONG_S: Final = 1.0
-"""Seconds after which a response is watched, so that it does not outlive a revoked token."""
+"""Seconds after which a response is watched, and ends when its token is revoked."""
 _LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -62,11 +62,9 @@ _MOVES: Final[dict[State, tuple[State, ...]]] = {
 
 
 class Exchange:
-    """Carries one request to a service and its response back.
+    """Carries a request to a service and its response back.
 
     Args:
-        request: the client's request.
-        client: the client's connection.
         ticker: the worker's coarse clock, for deadlines.
         clock: the exact time, for signatures.
         open_tokens: ends responses that outlive their token.
@@ -243,7 +241,7 @@ class Exchange:
     # --- called by the service's connection --------------------------------------------------------------------
 
     def response_begins(self, head: ResponseHead) -> None:
-        """Build the head of the client's response; it is sent together with the first piece of the body."""
+        """Build the head of the client's response, to be sent together with the first piece of the body."""
         self._move_to(RESPONDING)
         self._status = head.status
         client, request = self._client, self._request
@@ -284,7 +282,7 @@ class Exchange:
         self._client.write_now(data)
 
     def response_pauses(self) -> None:
-        """Send the head alone where no body came with it: the first event of a stream may come much later."""
+        """Send the head alone where no body came along: the first event of a stream may come much later."""
         if self._unsent_head is not None:
             head, self._unsent_head = self._unsent_head, None
             self._await_service()
@@ -302,10 +300,10 @@ class Exchange:
         self._client.finish_response(self._status)
 
     def whole_response(self, head: ResponseHead, body: bytes) -> None:
-        """Relay a response that came in one piece.
+        """Relay a response that came in a single piece.
 
-        Micro-optimisation: one call instead of three, without state between them. Together with the memo of heads and
-        the states as globals it took a request's Python from 29.0 to 24.1 µs (`docs/performance.md`).
+        Micro-optimisation: a single call instead of three, without state between them. Together with the memo of
+        heads and the states as globals this took a request's Python from 29.0 to 24.1 µs (`docs/performance.md`).
         """
         client = self._client
         if head.event_stream or not (self._body_read and client.keep_alive and self._request.http11):

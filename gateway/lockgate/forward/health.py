@@ -2,7 +2,7 @@
 
     closed       requests go to the address; `FAILURES` failures in a row open the breaker
     open         no request goes there for a time that doubles from `EJECTED_S` up to `EJECTED_MAX_S`
-    half open    one request at a time probes; its success closes the breaker, its failure opens it for longer
+    half open    a single request probes; success closes the breaker, failure opens the breaker for longer
 
 Only a failure of the connection counts: refused, timed out, broken off, not HTTP. The status of a response does not
 count: a 500 is a response, and ejects no upstream.
@@ -20,7 +20,7 @@ EJECTED_MAX_S: Final = 30.0
 
 
 class Breaker:
-    """The breaker of one upstream address in one worker.
+    """The breaker of an upstream address in a worker.
 
     Args:
         ticker: the worker's coarse clock.
@@ -40,7 +40,7 @@ class Breaker:
         return self._open_until is not None or not self._check_passed
 
     def permits_request(self) -> bool:
-        """Whether a request may go to the upstream now. While one probes, no other may."""
+        """Whether a request may go to the upstream now. During a probe no other request may."""
         if self._open_until is None:
             return self._check_passed
         now = self._ticker.now

@@ -1,7 +1,7 @@
 """Replaces upstream addresses in a service's redirects and links, so that the client stays at the gateway.
 
 A service that does not know its public address redirects to its upstream address. A path alone leads the client back
-to the host that it asked, so nothing here is taken from a request. URLs of other addresses pass unchanged.
+to the requested host, so nothing here is taken from a request. URLs of other addresses pass unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class OwnAddresses:
     Args:
         upstreams: `http://host:port` or `https://host:port`. A service may not know its scheme, so both schemes
             match; a default port may be missing.
-        prefix: a path that a front proxy removes before the gateway sees it; without a slash at its end.
+        prefix: a path that a front proxy in front of the gateway removes; without a slash at its end.
     """
 
     def __init__(self, upstreams: Iterable[str], prefix: str = "") -> None:
@@ -37,10 +37,10 @@ class OwnAddresses:
         self._prefix = prefix.encode("ascii")
 
     def map_field(self, name: bytes, value: bytes) -> bytes:
-        """A field's value, with each URL at one of the addresses reduced to a path.
+        """A field's value, with each URL at these addresses reduced to a path.
 
         Args:
-            name: the field's name in lower case, one of `ADDRESS_FIELDS`.
+            name: the field's name in lower case, from `ADDRESS_FIELDS`.
             value: the field's value.
         """
         if name in _WHOLE:

@@ -1,4 +1,4 @@
-"""Pools the connections to one upstream address; bounded, so that one slow service cannot use up the worker."""
+"""Pools the connections to an upstream address; bounded, so that a slow service cannot use up the worker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ConnectionWaiter(Protocol):
 
 
 class Sender(ResponseSink, Protocol):
-    """The user of a connection for one request and its response."""
+    """The user of a connection for a request and its response."""
 
     def response_failed(self, reason: Reason, *, maybe_unseen: bool) -> None:
         """The response cannot come, or not completely.
@@ -62,7 +62,7 @@ class Sender(ResponseSink, Protocol):
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One connection to a service: one request at a time, and back to the pool only after a complete exchange."""
+    """A connection to a service: a request at a time, and back to the pool only after a complete exchange."""
 
     def __init__(self, pool: UpstreamPool) -> None:
         self._pool = pool
@@ -80,8 +80,8 @@ class UpstreamConnection(asyncio.Protocol):
         """Send a request.
 
         Args:
-            sender: gets the response.
-            method: the request's method.
+            sender: receives the parts of the response.
+            method: decides whether a body follows the response's head.
             data: the head, with as much of the body as has come.
             complete: `data` ends with the end of the body.
         """
@@ -196,7 +196,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool.release(self)
 
     def _discard_connection(self) -> None:
-        """Close the connection and remove it from the pool at once, because closing takes time."""
+        """Close the connection. It leaves the pool at once, because closing takes time."""
         self._sender = None
         self._transport.abort()
         self._pool.remove_connection(self)
@@ -212,11 +212,11 @@ class UpstreamConnection(asyncio.Protocol):
 
 
 class UpstreamPool:
-    """The connections of one worker to one upstream address.
+    """The connections of a worker to an upstream address.
 
     Args:
         url: `http://host:port` or `https://host:port`.
-        settings: the number of connections, and how long they are kept.
+        settings: the number of connections, and their idle time.
         ticker: the worker's coarse clock.
         heads: parses the heads of responses.
         tls: `None` for plain HTTP.
@@ -251,7 +251,7 @@ class UpstreamPool:
 
     @property
     def load(self) -> int:
-        """The number of connections in use, and of requests that wait for one."""
+        """The number of connections in use and of waiting requests."""
         return len(self._connections) - len(self._idle) + len(self._waiting)
 
     def acquire(self, waiter: ConnectionWaiter, *, new_only: bool = False) -> None:
@@ -259,7 +259,7 @@ class UpstreamPool:
 
         Args:
             waiter: gets the connection or the reason why there is none.
-            new_only: open a new connection, because a pooled one turned out to be closed.
+            new_only: open a new connection, because a pooled connection turned out to be closed.
         """
         if self._idle and not new_only:
             waiter.connection_ready(self._idle.pop())
@@ -274,7 +274,7 @@ class UpstreamPool:
     def write_batched(self, transport: asyncio.WriteTransport, data: bytes) -> None:
         """Send a whole request, together with all others of this turn of the event loop.
 
-        Micro-optimisation: a write between the work for two requests finds the service asleep, and waking it up is the
+        Micro-optimisation: a write between the work for two requests finds the service asleep, and waking up is the
         dearest part of a write. Before and after in requests/s: 18,800 and 23,200, 12,100 and 17,600
         (`docs/performance.md`). A request that was given up in the meantime is not sent.
         """
@@ -294,7 +294,7 @@ class UpstreamPool:
             self._waiting.remove(waiter)
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Take back a connection after a complete exchange, for the next waiting request or to keep it idle."""
+        """Take back a connection after a complete exchange, for the next waiting request or for later ones."""
         waiting = self._next_waiting() if self._waiting else None
         if waiting is not None:
             waiting.connection_ready(connection)

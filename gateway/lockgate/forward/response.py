@@ -1,4 +1,4 @@
-"""Parses a service's response as strictly as a client's request, and keeps what the client may see."""
+"""Parses a service's response as strictly as a client's request, and keeps the fields that the client may see."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ResponseHead(NamedTuple):
 
 
 class ResponseHeadReader:
-    """Parses the heads of responses. One parser for each upstream address of a worker.
+    """Parses the heads of responses. Each upstream address of a worker has a parser.
 
     Micro-optimisation: parsed heads are kept in a memo by their bytes, so a head that was seen before takes 0.1 µs
     instead of 12 µs (`docs/decisions/0002`).
@@ -72,7 +72,7 @@ class ResponseHeadReader:
         self._memo: dict[bytes, ResponseHead] = {}
 
     def parse_head(self, head: bytes) -> ResponseHead:
-        """Parse one head, with the empty line that ends it.
+        """Parse a head, including its empty line.
 
         Raises:
             WireError: the head is not acceptable.
@@ -87,12 +87,12 @@ class ResponseHeadReader:
         return found
 
     def cached_head(self, head: bytes) -> ResponseHead | None:
-        """The parsed head, if the memo has it."""
+        """The parsed head from the memo, if any."""
         return self._memo.get(head)
 
 
 def parse_response_head(head: bytes, own: OwnAddresses = NO_ADDRESSES) -> ResponseHead:
-    """Parse one head, with the empty line that ends it. In its fields, `own` addresses become paths.
+    """Parse a head, including its empty line. In its fields, `own` addresses become paths.
 
     Raises:
         WireError: the head is not acceptable; `LINK_REFUSED` where the service refuses the gateway's signature.
@@ -162,7 +162,7 @@ def _is_for_pages(name: bytes) -> bool:
 
 
 class ResponseSink(Protocol):
-    """Receives the parts of a response: begins, continues any number of times, ends; or all of it in one call."""
+    """Receives the parts of a response: begins, continues any number of times, ends; or all in a single call."""
 
     def response_begins(self, head: ResponseHead) -> None:
         """The head was read."""
@@ -174,11 +174,11 @@ class ResponseSink(Protocol):
         """The response is complete."""
 
     def whole_response(self, head: ResponseHead, body: bytes) -> None:
-        """The whole response has come in one piece, as most responses do."""
+        """The whole response has come in a single piece, as most responses do."""
 
 
 class ResponseReader:
-    """Parses the bytes of one response after another, and hands the parts to a sink as they come.
+    """Parses the bytes of successive responses, and hands arriving parts to a sink.
 
     Attributes:
         silent: no byte of the response has come.
@@ -211,7 +211,7 @@ class ResponseReader:
         """Prepare for the next response.
 
         Args:
-            method: the method of the request; a response to HEAD has no body, although its fields may declare one.
+            method: the method of the request; a response to HEAD has no body, although its fields may declare a length.
             sink: receives the parts.
         """
         self._method = method

@@ -15,7 +15,7 @@ class Service:
     """The service that a route's requests go to.
 
     Args:
-        pools: one for each upstream address.
+        pools: a pool for each upstream address.
         requests: builds the heads of requests to the service.
         forward_authorization: forward the client's Authorization.
         preserve_host: the service gets the client's Host instead of its own address.

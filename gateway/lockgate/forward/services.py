@@ -21,10 +21,9 @@ from lockgate_trust import LinkKeys
 
 
 class Services:
-    """The services, by route, and one connection pool for each address that routes name.
+    """The services, by route, and a connection pool for each address that routes name.
 
     Args:
-        routes: the route table.
         settings: bounds and times of connections to services.
         links: the current link keys.
         ticker: the worker's coarse clock.
@@ -57,7 +56,7 @@ class Services:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the active checks of all routes that have one; close all connections at the end of the context."""
+        """Run the active checks of all routes with a health path; close all connections at the end of the context."""
         async with contextlib.AsyncExitStack() as stack:
             for pool in self.pools.values():
                 stack.push_async_callback(pool.close)
@@ -71,7 +70,7 @@ class Services:
         return sum(pool.load for pool in self.pools.values())
 
     def upstream_states(self) -> dict[str, str]:
-        """`up` or `down` for each address, as this worker's breakers see it."""
+        """`up` or `down` for each address, by this worker's breakers."""
         return {url: "down" if pool.breaker.is_open else "up" for url, pool in self.pools.items()}
 
     def _build_service(self, route: Route, links: Current[LinkKeys], sampler: Sampler) -> Service:

@@ -13,7 +13,7 @@ from lockgate_trust import exposure
 
 
 def build_tls_context(urls: Iterable[str], settings: UpstreamSettings) -> ssl.SSLContext | None:
-    """The TLS context for services: checks names and certificates, and shows the gateway's certificate if it has one.
+    """The TLS context for services: checks names and certificates, and shows the gateway's certificate, if any.
 
     Args:
         urls: the base URLs of services.

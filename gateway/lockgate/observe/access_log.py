@@ -1,6 +1,6 @@
-"""Writes one JSON line for each request, for an operator to search by, without secrets.
+"""Writes a JSON line for each request, for an operator to search by, without secrets.
 
-The query is left out because clients put tokens into it. Header fields are left out, except a refused origin.
+The query is left out because clients put tokens there. Header fields are left out, except a refused origin.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class AccessLog:
 
         Args:
             request_id: as the client and the service got it.
-            own_id: made by this worker; written where it differs from `request_id`.
+            own_id: made by this worker; written where different from `request_id`.
             client: the address that the request counts for.
             method: as sent.
             path: canonical, without the query.

@@ -79,7 +79,6 @@ class Audit:
 
     Args:
         trail: keeps the events for operators.
-        clock: stamps the events.
         out: gets the log lines; `None` for standard output.
     """
 
@@ -137,9 +136,9 @@ class Audit:
             self._writing = asyncio.get_running_loop().create_task(self._append_waiting())
 
     def log(self, event: Event, **facts: str | None) -> dict[str, str]:
-        """Record an event in the log alone: one that a client without credentials can cause any number of times.
+        """Record an event in the log alone: a client without credentials can cause any number of such events.
 
-        Attack: the trail is capped, so a client that can fill it can make it forget older events.
+        Attack: the trail is capped, so a client that fills the trail removes older events.
 
         Returns:
             The entry.
@@ -162,7 +161,7 @@ class Audit:
                 await self._writing
 
     def _write_line(self, entry: Mapping[str, str]) -> None:
-        """Write one JSON line. JSON escapes control characters, so a client's text cannot begin a line of its own."""
+        """Write a JSON line. JSON escapes control characters, so a client's text cannot begin a line of its own."""
         out = self._out or sys.stdout
         out.write(json.dumps({"log": "audit", **entry}) + "\n")
         out.flush()

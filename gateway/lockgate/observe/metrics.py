@@ -23,7 +23,7 @@ BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 
 class RouteCounters:
-    """The requests of one route.
+    """The requests of a route.
 
     Attributes:
         statuses: the number of responses by status code.
@@ -58,7 +58,7 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def count_response(self, route: str, status: int, seconds: float) -> None:
-        """Count one response.
+        """Count a response.
 
         Args:
             route: the name of the request's route.

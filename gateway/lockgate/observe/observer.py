@@ -17,7 +17,6 @@ class RequestObserver:
     """The edge's `Observer`, called once for each request.
 
     Args:
-        metrics: counts the requests.
         access_log: `None` where the access log is off.
         tracing: `None` where no collector is configured.
     """

@@ -1,4 +1,4 @@
-"""Spans for an OpenTelemetry collector: one for each sampled request. Needs the extra `lockgate[otel]`.
+"""Spans for an OpenTelemetry collector, for each sampled request. Needs the extra `lockgate[otel]`.
 
 The second half of a request's own id is the id of the gateway's span. The whole own id is the trace id, unless a
 trusted peer began another trace. The `traceparent` that a service gets names both ids, whether the request is sampled

@@ -10,7 +10,7 @@ from lockgate.policy.limits import Limit
 
 
 class Demand(NamedTuple):
-    """The demand of one method of a route on a request.
+    """The demand of a route's method on a request.
 
     Attributes:
         auth: whether credentials are needed; a `public` route ignores credentials.

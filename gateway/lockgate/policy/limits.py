@@ -1,4 +1,4 @@
-"""Rate limits as rules: how many requests a route takes of one user, from one address, or at all.
+"""Rate limits as rules: how many requests a route takes of a user, from an address, or at all.
 
 `lockgate.admission.rate` counts them.
 """
@@ -17,11 +17,11 @@ _SECONDS: Final = {"s": 1, "min": 60, "h": 3600}
 
 
 class Limit(NamedTuple):
-    """One rate limit of one route.
+    """A rate limit of a route.
 
     Attributes:
         route: the route's name.
-        requests: the most requests in one window.
+        requests: the most requests in a window.
         window_s: the length of the window in seconds.
         per: the unit with a count of its own: each user, each address, or the whole route.
     """

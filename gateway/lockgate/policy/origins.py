@@ -1,4 +1,4 @@
-"""The rights of web pages: one list of origins decides CORS and cross-site requests with cookies (R-181, R-182).
+"""The rights of web pages: a single list of origins decides CORS and cross-site requests with cookies (R-181, R-182).
 
 An origin is compared to the letter: scheme, host and port. There is no `*`, no suffix and no pattern. The gateway's
 own origin is that of its public address and of nothing that a request says, such as Host. `Sec-Fetch-Site: none` (an
@@ -74,7 +74,7 @@ _PUBLIC_DOCUMENTS: Final = "/.well-known/"
 """Public documents, which write their own CORS fields: any page may read them."""
 _VARY: Final = "Vary: Origin\r\n"
 _NOT_IDENTITY: Final = frozenset({b"x-request-id", b"traceparent"})
-"""Names that are reserved and carry no identity: the gateway replaces a page's value by its own, signed one."""
+"""Names that are reserved and carry no identity: the gateway replaces a page's value by its own, signed value."""
 _THIS_MACHINE: Final = ("127.0.0.1", "localhost", "[::1]")
 _MAX_HEADERS: Final = 100
 """The default bound for the fields of a request; a page's request with more fields would be refused anyway."""
@@ -85,7 +85,7 @@ _PREFLIGHT: Final = re.compile(rb"\AOPTIONS .*?\r\naccess-control-request-method
 
 
 class Origins:
-    """Decides what the pages of an origin may do.
+    """Decides the rights of an origin's pages.
 
     Args:
         routes: the routes, each with its list of origins.
@@ -117,7 +117,7 @@ class Origins:
     def read_refused_head(self, head: bytes) -> RefusedHead:
         """The facts for CORS in a refused head. The head has no valid target, so its route is unknown.
 
-        The response holds no user's data, so every page that is listed anywhere may read it.
+        The response holds no user's data, so every page that is listed anywhere may read that response.
 
         Args:
             head: the bytes of the head that have come.
@@ -222,7 +222,7 @@ def _granted_headers(asked: list[bytes]) -> str:
     """The line that grants the requested fields, except those that only the gateway may set.
 
     A field that the gateway will replace or drop is granted too: without the grant the browser would fail the page's
-    whole call, while any other client is served. `*` is no field: granted, it would stand for all fields.
+    whole call, while any other client is served. `*` is no field: a granted `*` would stand for all fields.
     """
     names = dict.fromkeys(name.strip(b" \t").lower() for value in asked for name in value.split(b","))
     granted = [name.decode("ascii") for name in names if is_token(name) and name != b"*" and _may_be_granted(name)]

@@ -1,4 +1,4 @@
-"""The route table: each path has at most one route, found by one function for every purpose."""
+"""The route table: each path has at most a single route, found by the same function for every purpose."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _WRITTEN_PLAIN: Final = re.compile(r"(?:[^\x00-\x7f]| )+")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One compiled entry of the table.
+    """A compiled entry of the table.
 
     Attributes:
         service: the service; its link key signs the requests.
@@ -88,7 +88,7 @@ class RouteTable:
         """Check the configured routes and build the table.
 
         Raises:
-            ConfigurationError: two routes have one prefix or name, a prefix is the gateway's own, a scope is granted by
+            ConfigurationError: two routes share a prefix or name, a prefix is the gateway's own, a scope is granted by
                 no role, a method is unknown, or a route takes unsafe methods without identity and `public_write`.
         """
         granted = frozenset(scope for scopes in settings.roles.values() for scope in scopes)
@@ -132,7 +132,7 @@ def find_route(table: RouteTable, method: str, path: str) -> Route | Refusal:
 
 
 def _takes_encoded_slashes(table: RouteTable, route: Route | None, path: str) -> bool:
-    """Whether a route takes `%2F`, and a service that decodes it would see a path of the same route.
+    """Whether a route takes `%2F`, and a decoding service would see a path of the same route.
 
     Otherwise `/files/admin%2Fx` would be judged by the route of `/files`, and served as `/files/admin/x`.
     """

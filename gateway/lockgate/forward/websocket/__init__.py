@@ -1,4 +1,4 @@
-"""WebSockets through the gateway: handshake, upgrade, frames, and one end for both sides.
+"""WebSockets through the gateway: handshake, upgrade, frames, and a common end for both sides.
 
 uvicorn's WebSocket protocol does not speak with the client here (`ws="none"`). The edge is a protocol class of its own
 and has read and judged the handshake when it sees an upgrade. To hand the connection to uvicorn's class would mean to

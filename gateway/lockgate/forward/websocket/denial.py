@@ -1,4 +1,4 @@
-"""The response of a service that declines a WebSocket, as the client gets it."""
+"""The response of a service that declines a WebSocket, relayed to the client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Denial(NamedTuple):
     body: bytes
 
     def render_response(self, request_id: str, date: str) -> bytes:
-        """The client's whole response; the connection ends with it."""
+        """The client's whole response, which ends the connection."""
         dated = "" if self.head.dated else f"Date: {date}\r\n"
         own = f"X-Request-Id: {request_id}\r\n{dated}Content-Length: {len(self.body)}\r\nConnection: close\r\n\r\n"
         return self.head.lines + own.encode("ascii") + self.body
@@ -95,7 +95,7 @@ class _DenialReader:
         self._settle_denial(Denial(self._head, self._body))
 
     def whole_response(self, head: ResponseHead, body: bytes) -> None:
-        """The whole response came in one piece."""
+        """The whole response came in a single piece."""
         self.response_begins(head)
         self.response_continues(body)
         self.response_ends()

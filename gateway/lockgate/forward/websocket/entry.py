@@ -49,7 +49,7 @@ class Entrance:
         self._services = services
 
     async def open_socket(self, request: InboundRequest, route: Route) -> Entry | Refusal:
-        """Judge a handshake. A token among its subprotocols, or behind a ticket, is judged like one in Authorization.
+        """Judge a handshake. A token among its subprotocols or behind a ticket is judged like any other.
 
         Raises:
             StoreUnavailableError: the ticket could not be looked up.
@@ -70,11 +70,11 @@ class Entrance:
         return verdict if isinstance(verdict, Refusal) else Entry(handshake, verdict, self._services[route.name])
 
     async def renew_token(self, token: str, route: Route, current: VerifiedClaims) -> VerifiedClaims | Refusal:
-        """Judge a token that replaces an open socket's token; it must belong to the same user and session.
+        """Judge a token that replaces an open socket's token of the same user and session.
 
         Args:
             token: as the client sent it.
             route: the socket's route.
-            current: the claims of the token that it replaces.
+            current: the claims of the socket's present token.
         """
         return await self._judge.renew(token.encode("utf-8", "replace"), route.demands["GET"], current)

@@ -1,6 +1,6 @@
-"""One side of a WebSocket: frames in and whole checked messages out, and the reverse.
+"""A side of a WebSocket: frames in and whole checked messages out, and the reverse.
 
-The `websockets` library implements the protocol; it does no input or output here.
+The `websockets` library implements the protocol, without input and output.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, Protocol, Side, State
 
 MAX_FRAGMENTS: Final = 4096
-"""The most fragments of one message. Attack: many small fragments cost time that a bound of bytes does not show."""
+"""The most fragments of a message. Attack: many small fragments cost time that a bound of bytes does not show."""
 
 _QUIET: Final = logging.getLogger("lockgate.forward.websocket.frames")
 _QUIET.setLevel(logging.WARNING)
@@ -52,12 +52,12 @@ Event = Message | Closed | Failed
 
 
 class Frames:
-    """Speaks the protocol with one peer, after the handshake.
+    """Speaks the protocol with a peer, after the handshake.
 
     Args:
         side: the gateway's role: server towards the client, client towards the service.
         write: sends bytes to the peer.
-        max_message: bytes of a message; a larger one fails the connection with 1009.
+        max_message: bytes of a message; a larger message fails the connection with 1009.
     """
 
     def __init__(self, side: Side, write: Callable[[bytes], None], max_message: int) -> None:
@@ -88,7 +88,7 @@ class Frames:
         return events
 
     def send_message(self, message: Message) -> None:
-        """Send a message, in one frame."""
+        """Send a message in a single frame."""
         if self._protocol.state is State.OPEN:
             if message.text:
                 self._protocol.send_text(message.data)
@@ -97,7 +97,7 @@ class Frames:
             self._flush_protocol()
 
     def send_ping(self) -> bool:
-        """Send a ping; `False` where the peer has sent nothing since the last one."""
+        """Send a ping; `False` where the peer has sent nothing since the last ping."""
         if not self._heard_since_ping:
             return False
         self._heard_since_ping = False
@@ -107,10 +107,10 @@ class Frames:
         return True
 
     def send_close(self, code: int, reason: str = "") -> None:
-        """Send a close frame, unless one was sent already.
+        """Send a close frame, unless that was done already.
 
         Args:
-            code: the close code; 1005 for a frame without one.
+            code: the close code; 1005 for a frame without a code.
             reason: at most 123 bytes.
         """
         if self._protocol.state is State.OPEN:

@@ -2,7 +2,7 @@
 
 The handshake goes on to the service with the client's own key, so the service's response is the client's response. Two
 parts of the handshake are for the gateway only and are removed: a token among the subprotocols, and a ticket in the
-query. The gateway offers no extensions, because it would have to inflate a compressed message to bound its size.
+query. The gateway offers no extensions, because bounding the size of a compressed message means inflating the message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lockgate.identity.ticket import without_tickets
 from lockgate.policy.routes import Route
 
 NEUTRAL_PROTOCOL: Final = b"lockgate"
-"""Offered beside a token by a client without a subprotocol, because browsers require that the server chooses one."""
+"""Offered beside a token by a client without a subprotocol, because browsers require the server's choice."""
 TOKEN_PROTOCOL: Final = b"lockgate.bearer."
 
 _VERSION: Final = b"13"
@@ -54,7 +54,7 @@ class Handshake(NamedTuple):
 
     @property
     def carries_token(self) -> bool:
-        """Whether a token or ticket came in one of the ways that pages have."""
+        """Whether a token or ticket came in a way that pages have."""
         return self.token is not None or self.ticket is not None
 
 
@@ -65,7 +65,7 @@ class Declined(NamedTuple):
 
 
 def parse_handshake(request: InboundRequest, route: Route) -> Handshake | Refusal:
-    """Check a handshake, and remove token and ticket from it. `Origins` checks the page's origin separately.
+    """Check a handshake, and remove its token and ticket. `Origins` checks the page's origin separately.
 
     Args:
         request: a request with `Upgrade: websocket`.
@@ -97,14 +97,14 @@ def parse_upgrade_response(head: bytes, handshake: Handshake) -> bytes | Decline
     """Parse the service's response strictly.
 
     Args:
-        head: the response's head, with the empty line that ends it.
+        head: the response's head, including its empty line.
         handshake: the handshake that the service got.
 
     Returns:
         The lines of the client's response, each ended by CRLF, without the empty line; or `Declined`.
 
     Raises:
-        WireError: no acceptable response, or one that does not match the handshake.
+        WireError: no acceptable response, or a mismatch with the handshake.
     """
     response = parse_response_head(head)
     if response.status != _SWITCHING:

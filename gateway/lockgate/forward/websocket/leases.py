@@ -43,7 +43,7 @@ _log = logging.getLogger("lockgate.forward")
 
 
 class Lease(NamedTuple):
-    """One open socket of a user.
+    """An open socket of a user.
 
     Attributes:
         id: unique among the leases of all nodes.
@@ -54,11 +54,11 @@ class Lease(NamedTuple):
 
 
 class Leases:
-    """The leases of one worker.
+    """The leases of a worker.
 
     Args:
         redis: the Redis where all nodes keep their leases.
-        per_user: the most open sockets of one user.
+        per_user: the most open sockets of a user.
         ticker: the worker's coarse clock.
     """
 
@@ -72,7 +72,7 @@ class Leases:
         ticker.add_listener(self._renew_when_due)
 
     async def take_lease(self, sub: str) -> Lease | None:
-        """A lease for one more socket of a user; `None` where there are too many.
+        """A lease for another socket of a user; `None` where there are too many.
 
         Raises:
             StoreUnavailableError: Redis cannot count the leases.

@@ -1,4 +1,4 @@
-"""A WebSocket through the gateway: the handshake as any request, then messages both ways, then one end for both sides.
+"""A WebSocket through the gateway: the handshake as any request, then messages both ways, then a common end.
 
     opening   the handshake is judged; then the service is asked. The client gets its 101 only after the service has
               accepted. A 4xx response of the service (the client's fault) goes to the client
@@ -54,10 +54,10 @@ _log = logging.getLogger("lockgate.forward")
 
 
 class Sockets:
-    """The state that the sockets of one worker share.
+    """The state that the sockets of a worker share.
 
     Args:
-        settings: the bounds of one socket.
+        settings: the bounds of each socket.
         leases: count the sockets of each user.
         open_tokens: ends sockets with their tokens.
         entrance: judges handshakes and renewals.
@@ -99,12 +99,9 @@ class _State(Enum):
 
 
 class Socket:
-    """One WebSocket, from handshake to end. A `Handler` of the client's connection.
+    """A WebSocket, from handshake to end. A `Handler` of the client's connection.
 
     Args:
-        request: the handshake.
-        client: the client's connection.
-        route: of the request.
         sockets: the state that all sockets of the worker share.
     """
 
@@ -182,7 +179,7 @@ class Socket:
         self._close_both_sides(CloseCode.BAD_GATEWAY, "service failed")
 
     def service_slow(self, *, slow: bool) -> None:
-        """The service reads more slowly than the client sends, or it caught up."""
+        """The service reads more slowly than the client sends, or has caught up."""
         self._service_slow = slow
         self._adjust_flow()
 
@@ -256,7 +253,7 @@ class Socket:
         self._task = asyncio.get_running_loop().create_task(self._renew_token(data))
 
     async def _renew_token(self, data: bytes) -> None:
-        """Go on with the new token, or close the socket of a client that sends a bad one."""
+        """Go on with the new token, or close the socket of a client with a bad token."""
         token, watch = _renewal_token(data), self._watch
         if token is None or watch is None or watch.claims is None:
             self._close_both_sides(TOKEN_EXPIRED, "renewal refused")

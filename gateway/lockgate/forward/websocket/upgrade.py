@@ -19,7 +19,7 @@ class Accepted(NamedTuple):
     """The service has opened a WebSocket.
 
     Attributes:
-        side: the connection to the service; the receiver of this value must end it.
+        side: the connection to the service, which the receiver of this value must end.
         lines: the lines of the client's response, each ended by CRLF, without the empty line.
         rest: the bytes that the service sent after its response.
     """

@@ -1,4 +1,4 @@
-"""The connection to a service that carries one WebSocket."""
+"""The connection to a service for a WebSocket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class UpgradeResponse(NamedTuple):
     """The service's response to the handshake.
 
     Attributes:
-        head: with the empty line that ends it.
+        head: including its empty line.
         rest: the bytes that came after the head.
     """
 
@@ -33,17 +33,17 @@ class Receiver(Protocol):
         """Bytes of frames."""
 
     def service_lost(self) -> None:
-        """The connection ended, and the gateway had not ended it."""
+        """The service ended the connection."""
 
     def service_slow(self, *, slow: bool) -> None:
-        """The service reads more slowly than the gateway sends, or it caught up."""
+        """The service reads more slowly than the gateway sends, or has caught up."""
 
 
 class ServiceSide(asyncio.Protocol):
     """Reads the response to a handshake, then bytes for a receiver, then only the end.
 
     Args:
-        connected: the set of connected sides; this side is a member while it is connected.
+        connected: the set of connected sides, which holds this side while connected.
 
     Attributes:
         upgrade_response: done when the response's head has come; fails with `WireError` or `ConnectionError`.
@@ -84,7 +84,7 @@ class ServiceSide(asyncio.Protocol):
             self._transport.resume_reading()
 
     def await_close(self) -> None:
-        """After the last frame: give the service `CLOSE_S` to close, and discard the bytes that it still sends."""
+        """After the last frame: give the service `CLOSE_S` to close, and discard further bytes."""
         self._receiver = None
         self.resume_reading()
         self._timer = asyncio.get_running_loop().call_later(CLOSE_S, self._transport.abort)
