@@ -52,7 +52,8 @@ class Phase(Enum):
     CLOSED = auto()
 
 
-# Micro-optimisation: CPython 3.11 takes ten times as long to find a member in its class as a name in the module.
+# Micro-optimisation: CPython 3.11 takes 0.125 µs to find a member in its class and 0.009 µs to find a global. With the
+# metrics in a single call this took a request's Python from 24.1 to 22.2 µs (`docs/performance.md`).
 HEAD, BODY, RESPONDING, UPGRADED, LINGERING, CLOSED = Phase
 
 
@@ -215,7 +216,8 @@ class ClientConnection(asyncio.Protocol, ABC):
     def write_batched(self, data: bytes) -> None:
         """Send a whole response, together with all others of this turn of the event loop.
 
-        A write between the work for two requests wakes a sleeping client, which is the dearest part of a write.
+        Micro-optimisation: a write between the work for two requests wakes a sleeping client, which is the dearest part
+        of a write. Before and after in requests/s: 24,100 and 25,900, 21,600 and 24,200 (`docs/performance.md`).
         """
         self._response_begun = True
         if self._phase is not CLOSED:

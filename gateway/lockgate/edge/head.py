@@ -62,7 +62,10 @@ class RequestLine(NamedTuple):
 
 
 class RequestHeadReader:
-    """Parses heads. Clients repeat themselves, so parsed lines and field blocks are kept in a memo by their bytes.
+    """Parses heads.
+
+    Micro-optimisation: clients repeat themselves, so parsed lines and field blocks are kept in a memo by their bytes. A
+    head of known fields takes 7.1 µs instead of 22 (`docs/decisions/0002`).
 
     Args:
         server: the hosts served here, and the trusted proxies.

@@ -85,6 +85,7 @@ class AccessLog:
             _forget_output()
 
     def _now(self) -> str:
+        # Micro-optimisation: the text of a second is formatted once.
         now = self._clock.now()
         second = int(now)
         if second != self._second:
