@@ -1,4 +1,4 @@
-"""A client connection as handlers use one: a response at a time, deadlines, and a single end.
+"""A client connection for its handlers: one response at a time, deadlines, and one end.
 
 `edge.protocol` reads the requests off the connection. All connections of a worker share an `Edge`.
 """

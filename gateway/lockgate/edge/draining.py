@@ -1,22 +1,21 @@
 """The rest of a request's body after an early response: discarded, within bounds.
 
-A response may come before the request's body was read: 401, 404, 413, 503, and what a service says early. A client
-that still sends when the connection is closed gets a reset from TCP, and a reset makes it lose the response (RFC 9112
-section 9.6): node's `fetch`, axios, urllib and nginx did so for half of all uploads of 8 MB. A half-close at once, as
-that section describes, does not help node: while it writes, it takes the end of the server's side for a broken
-connection (`EPIPE`).
+A response may come before the request's body was read: 401, 404, 413, 503, and early responses of services. A client
+that still sends when the connection is closed gets a TCP reset, and loses the response (RFC 9112 section 9.6): node's
+`fetch`, axios, urllib and nginx did so for half of all uploads of 8 MB. A half-close at once, as that section
+describes, does not help node: while node writes, the end of the server's side looks like a broken connection (`EPIPE`).
 
-So the connection is read on. The body is taken off by its framing and discarded, up to the size that the route would
-have taken (`body_bytes`; for the gateway's own calls `limits.body_bytes`), for 30 s, at 16 KiB/s from the sixth second
-on. The end of the body, half a second of silence, or a bound ends it: the gateway's side is closed, and the connection
-two seconds later. At a bound the rest stays unread instead of being reset at once, so that the client has those
-seconds to read. The connection is never used again: no byte of such a body can become a request. Not discarded are a
-body that was announced with `Expect: 100-continue` and not asked for, and bytes that are no request (1 MiB and two
-seconds).
+So the gateway continues to read. It finds the body's end by its framing and discards the body, up to the size that the
+route would have taken (`body_bytes`; for the gateway's own calls `limits.body_bytes`), for 30 s, at 16 KiB/s from the
+sixth second on. At the end of the body, after half a second of silence, or at a bound, the gateway closes its side, and
+two seconds later the connection. At a bound the rest stays unread instead of being reset at once, so that the client
+has those seconds to read. The connection is never used again: no byte of such a body can become a request. Two kinds of
+bytes are not discarded in this way: a body that was announced with `Expect: 100-continue` and not requested, and bytes
+that are no request (1 MiB and two seconds).
 
 A client without rights can send as much as a client with rights, at the price of a connection, which is counted in all
-and for its peer. A client that sends all before it reads (urllib) does not see a 413 for a body that is larger than
-the limit by more than the sockets' buffers hold: reading on without a bound would be no limit.
+and for its peer. A client that sends all before it reads (urllib) does not see a 413 for a body that is larger than the
+limit by more than the sockets' buffers hold: reading on without a bound would be no limit.
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ class BodyBounds(NamedTuple):
     A time for the whole body would refuse honest uploads (300 s for 200 MB is 5.6 Mbit/s), and no bound at all would
     let a client hold a connection for days with a byte every 29 s. So a forwarded body comes with `limits.body_rate`
     (500 bytes/s, as Apache's `mod_reqtimeout` asks for), or with its route's, in each `limits.body_idle_s`, and is
-    never silent for longer. Time in which the gateway does not read, because the service is slow, does not count.
-    The gateway's own calls have bodies of 16 KiB and a total. Size and rate bound how long a connection
-    is held: 10 MiB at 500 bytes/s is six hours. The number of connections of a peer limits such clients, and a route
-    for large uploads can ask for a higher rate.
+    never silent for longer. Time in which the gateway does not read, because the service is slow, does not count. The
+    gateway's own calls have bodies of 16 KiB and a total. Size and rate bound how long a connection is held: 10 MiB at
+    500 bytes/s is six hours. The number of connections of a peer limits such clients, and a route for large uploads can
+    ask for a higher rate.
 
     Attributes:
         size: bytes of an accepted body.

@@ -1,4 +1,4 @@
-"""Starts the gateway's own calls singly, so that many of them do not delay forwarded requests.
+"""Starts the gateway's own calls one at a time, so that many of them do not delay forwarded requests.
 
 `docs/decisions/0089` describes the floods that this withstands.
 """

@@ -1,4 +1,4 @@
-"""Parses the bytes of a request's head into an `InboundRequest`. All connections of a worker share a reader."""
+"""Parses the bytes of a request's head into an `InboundRequest`. All connections of a worker share one reader."""
 
 from __future__ import annotations
 

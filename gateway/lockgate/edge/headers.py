@@ -54,7 +54,7 @@ HOP_BY_HOP: Final = frozenset(
 _FORWARDING: Final = frozenset(
     {
         b"forwarded",  # RFC 7239
-        b"via",  # RFC 9110 section 7.6.3: the gateway does not disclose or repeat the hops
+        b"via",  # RFC 9110 section 7.6.3: the hops before the gateway, which a client can invent
         *(name.encode("ascii") for name in get_args(AddressField)),  # the client's address, as CDNs and proxies say it
         b"client-ip",  # CGI hands it on as HTTP_CLIENT_IP, which PHP programs believe
         b"forwarded-for",

@@ -1,4 +1,4 @@
-"""A client connection: bytes in, requests out to their handlers, a response at a time.
+"""A client connection: bytes in, requests out to their handlers, one response at a time.
 
 uvicorn makes an `EdgeProtocol` for each accepted connection (`uvicorn.Config(http=EdgeProtocol)`). All connections
 of a worker share one `Edge`, handed over through the lifespan state. The protocol knows HTTP and limits.

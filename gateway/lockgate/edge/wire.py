@@ -4,7 +4,7 @@ Each message has a single accepted spelling. Anything that a lenient parser woul
 blanks before a colon, several lengths) is refused, because two parsers that repair it differently let a client smuggle
 a request past one of them.
 
-docs/decisions/0002 says why no library does this.
+`docs/decisions/0002` says why no library does this.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class ChunkedReader:
 
     Attributes:
         finished: the last chunk and the trailer section were read.
-        overhead: bytes so far that were not body. Attack: chunks of a byte make framing most of the traffic.
+        overhead: bytes so far that were not body. Attack: one-byte chunks make framing most of the traffic.
     """
 
     __slots__ = (

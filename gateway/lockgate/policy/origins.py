@@ -2,11 +2,11 @@
 
 An origin is compared to the letter: scheme, host and port. There is no `*`, no suffix and no pattern. The gateway's
 own origin is that of its public address and of nothing that a request says, such as Host. `Sec-Fetch-Site: none` (an
-address typed into the browser) is no reason to believe an unsafe method, because nothing that is typed sends one.
+address typed into the browser) is no reason to believe an unsafe method, because a typed address is requested with GET.
 
 **The gateway alone says which page may read a response.** A service may send `Access-Control-*` fields of its own. As
 long as identity comes in `Authorization`, a careless `*` there costs little. With a cookie, a service that reflects any
-origin with credentials hands the user's data to every page; and browsers refuse two fields of one name, the service's
+origin with credentials hands the user's data to every page. Browsers also refuse two fields of one name, the service's
 and the gateway's. So the gateway responds to every preflight and writes every CORS field, from one list of exact
 origins (`server.allowed_origins`, or a route's own), also where cookie mode is off. The same list decides which pages
 may open sockets, and which pages may change something by a cookie. A page that is listed for one route is not listed
@@ -19,9 +19,9 @@ exception.
 - `Vary: Origin` is on every response, or, where no origin is listed anywhere, on none: whether it is there must not
   depend on the request, or a cache could keep a response for the wrong page.
 - One field of a service counts: the names in its `Access-Control-Expose-Headers`, without credentials and identity
-  fields, are added for listed pages. They say what a page may read of a response that it may read anyway.
-- A request without `Origin` costs nothing: the lines of CORS are computed where a browser names an origin, and the
-  fields that are taken out of a service's response are looked for once for each distinct head, which is remembered.
+  fields, are added for listed pages. These pages may read the response anyway; the names add fields to it.
+- A request without `Origin` costs nothing: the CORS lines are computed where a browser names an origin, and a service's
+  fields are removed once for each distinct response head, which stays in a memo.
 
 **A preflight grants names that are then dropped** (`traceparent`, `X-Request-Id`, `api_key`). Only names that are the
 gateway's identity or signature fields, in any spelling, are not granted. A name that is missing in
@@ -115,7 +115,7 @@ class Origins:
         return f"{self._grant_lines(origin)}{_EXPOSE if route is None else self._exposed.get(route.name, _EXPOSE)}"
 
     def read_refused_head(self, head: bytes) -> RefusedHead:
-        """The facts for CORS in a refused head. The head has no valid target, so its route is unknown.
+        """The facts for CORS in a refused head, for which no route is known.
 
         The response holds no user's data, so every page that is listed anywhere may read that response.
 

@@ -1,4 +1,4 @@
-"""The route table: each path has at most a single route, found by the same function for every purpose."""
+"""The route table: each path has at most one route, found by the same function for every purpose."""
 
 from __future__ import annotations
 
