@@ -139,7 +139,7 @@ def test_a_role_that_a_variable_cannot_tell_from_another_is_not_guessed(
 
 
 def test_one_value_wins_over_a_table_that_is_given_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """R-218: whatever the order of the variables."""
+    """R-218: for every order of the variables."""
     found = loaded(tmp_path, monkeypatch, LOCKGATE_SERVER__PORT="2", LOCKGATE_SERVER='{"port": 1, "host": "127.0.0.2"}')
     assert (found.server.port, found.server.host) == (2, "127.0.0.2")
 

@@ -386,7 +386,7 @@ async def test_a_trusted_proxy_is_not_one_peer(redis_url: str, upstream: Upstrea
 
 
 async def test_who_asks_on_and_on_and_never_reads_is_not_answered_on_and_on(node: Node) -> None:
-    """R-107: answers that nobody takes must not pile up in the worker."""
+    """R-107: responses that the client does not read must not pile up in the worker."""
     client = await node.connect(receive_buffer=4096)
     await until(lambda: len(node.worker.edge.connections) == 1)
     (connection,) = node.worker.edge.connections

@@ -30,7 +30,7 @@ NAME = SECURE_NAME
         (NAME + b"=x=y==", [(NAME, b"x=y==")], b""),
         (NAME, [(NAME, b"")], b""),
         (NAME + b"=x; " + LOCALHOST_NAME + b"=y", [(NAME, b"x"), (LOCALHOST_NAME, b"y")], b""),
-        # Another spelling does not log anybody in, but a careless service might take it for ours.
+        # Another spelling authenticates no request, but a careless service might read it as the gateway's cookie.
         (b"__HOST-LockGate=x; a=1", [(b"__HOST-LockGate", b"x")], b"a=1"),
         # Only names that are ours: not a part of one, and not a value.
         (b"x" + NAME + b"=1; " + NAME + b"2=2; c=" + NAME, [], b"x" + NAME + b"=1; " + NAME + b"2=2; c=" + NAME),
@@ -100,7 +100,7 @@ async def test_no_service_sees_the_cookie_also_where_cookies_are_off(node: Node,
 async def test_no_service_can_set_the_cookie_or_speak_for_the_gateway_to_browsers(
     node: Node, upstream: Upstream
 ) -> None:
-    """R-130 (a service that could set it could log somebody in as somebody else), R-182."""
+    """R-130 (a service that could set the cookie could log a user in as another one), R-182."""
     fields = (
         b"Set-Cookie: cart=1; Path=/\r\nSet-Cookie: __Host-lockgate=lgc_evil; Path=/; Secure\r\n"
         b"Set-Cookie: =__Host-lockgate=lgc_evil\r\nSet-Cookie: lockgate-localhost=; Max-Age=0\r\n"

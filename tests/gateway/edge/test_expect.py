@@ -1,4 +1,4 @@
-"""A client that waits before it sends a body is asked for it by whoever wants it, and by nobody before: R-92."""
+"""A client that waits before it sends a body gets `100 Continue` when the body is needed, and not before: R-92."""
 
 from __future__ import annotations
 

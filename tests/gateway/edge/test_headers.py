@@ -1,4 +1,4 @@
-"""Only the gateway says who somebody is: R-50 to R-61."""
+"""Only the gateway names the user of a request: R-50 to R-61."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def test_no_client_can_say_who_it_is(node: Node, upstream: Upstream, route
     (request,) = upstream.requests
     assert b"lie" not in request.raw
     assert request.values("x-user-id") == (["u77"] if credentials else [])
-    # Whoever has no roles has none signed, and not the client's.
+    # A user without roles gets an empty, signed list, and not the client's.
     assert request.values("x-user-roles") == ([""] if credentials else [])
 
 
@@ -219,7 +219,7 @@ FORWARDING = (
 
 @pytest.mark.parametrize("name", FORWARDING)
 async def test_where_a_request_came_from_is_for_the_gateway_to_say(node: Node, upstream: Upstream, name: str) -> None:
-    """R-57: trusted peers are nobody by default."""
+    """R-57: no peer is trusted by default."""
     assert (await node.get("/open", f"{name}: 6.6.6.6\r\n")).status == 200
     (request,) = upstream.requests
     assert b"6.6.6.6" not in request.raw
@@ -368,7 +368,7 @@ async def test_a_content_type_comes_once(node: Node, upstream: Upstream) -> None
 async def test_a_method_has_the_length_of_one(
     node: Node, upstream: Upstream, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It stands in the access log: who sends 20,000 letters must not fill the disk with them."""
+    """The method stands in the access log: a client that sends 20,000 letters must not fill the disk."""
     await refused(node, upstream, b"G" * 33 + b" /open HTTP/1.1\r\n" + HOST + b"\r\n", 400, "malformed_request")
     assert "GGG" not in capsys.readouterr().out
 

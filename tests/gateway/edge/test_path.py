@@ -150,7 +150,7 @@ async def test_the_service_gets_the_path_that_was_judged(
 
 
 async def test_no_part_of_a_path_is_taken_off_or_put_before_it(node: Node, upstream: Upstream) -> None:
-    """R-78: there is no rewriting whose result could be another path than the one that was judged."""
+    """R-78: no rewriting turns the judged path into another path."""
     for target in ("/open", "/open/open", "/open/x/"):
         assert (await node.get(target)).status == 200
     assert [request.line.split(" ")[1] for request in upstream.requests] == ["/open", "/open/open", "/open/x/"]
@@ -250,7 +250,7 @@ async def test_http_1_0_may_come_without_a_host(node: Node, upstream: Upstream) 
     "host", ["shop.example", "SHOP.example.", "shop.example:", "shop.example:80", "shop.example.:80", "Shop.Example.:"]
 )
 async def test_equal_spellings_of_a_host_are_one(node: Node, upstream: Upstream, host: str) -> None:
-    """R-206: also for an absolute target, whose authority has to be that host."""
+    """R-206: also for an absolute target with that host as its authority."""
     for target in ("/open", "http://shop.example/open", "http://SHOP.example:80/open"):
         answer = await node.ask(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n".encode())
         assert answer.status == 200, target

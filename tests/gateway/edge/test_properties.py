@@ -1,4 +1,4 @@
-"""What holds for all bytes, and not only for those somebody thought of: R-50, R-70, R-71, R-84, R-109."""
+"""Properties of all bytes, and not only of chosen examples: R-50, R-70, R-71, R-84, R-109."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_body_of_known_length_ends_there(body: bytes, after: bytes, cuts: list
 @example(raw=b"/%25%32%65%25%32%65/")
 @example(raw=b"/..%25253b/")
 def test_a_canonical_path_is_one_and_stays_one(raw: bytes) -> None:
-    """R-70, R-71: whoever decodes it, and however often, finds no way up and no slash that was not judged as one."""
+    """R-70, R-71: decoded any number of times, the path has no way up and no slash that was not judged as a slash."""
     try:
         path = canonical_path(raw)
     except WireError:

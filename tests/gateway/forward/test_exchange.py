@@ -62,7 +62,7 @@ async def test_a_client_of_http_1_0_gets_no_chunks(gateway: Node, service: Upstr
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 @pytest.mark.parametrize("framing", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b""])
 async def test_what_has_no_body_gets_none(gateway: Node, service: Upstream, status: str, framing: bytes) -> None:
-    """R-194, R-89: whatever the service sends; and what it sends is nobody's answer."""
+    """R-194, R-89: the client gets no body, and the service's bytes are not the response to another request."""
     client = await gateway.connect()
     await client.send(request())
     wire = await service.connection()

@@ -136,7 +136,7 @@ async def test_the_active_check_takes_only_a_2xx_for_well(answer: bytes, *, well
 
 @pytest_asyncio.fixture
 async def dead(redis_url: str, tmp_path: Path) -> AsyncIterator[Node]:
-    """A gateway whose service refuses connections."""
+    """A gateway in front of a service that refuses connections."""
     with upstreams.nobody() as url:
         async with nodes.running(nodes.settings(tmp_path, redis_url, url)) as node:
             yield node

@@ -86,7 +86,7 @@ def redirecting(upstream: Upstream) -> bytes:
 
 
 async def test_a_redirect_to_the_service_leads_to_the_gateway(node: Node, upstream: Upstream) -> None:
-    """R-213, R-226: whatever the client says of hosts, it is a path."""
+    """R-213, R-226: for every host that the client names, the redirect is a path."""
     upstream.play(upstreams.recorder(redirecting(upstream)))
     answer = await node.get("/open", "X-Forwarded-Host: evil.example\r\nForwarded: host=evil.example\r\n")
     assert answer.status == 307

@@ -1,4 +1,4 @@
-"""Bodies of any size, at anybody's pace: R-87 to R-89, R-107."""
+"""Bodies of any size, at the pace of the slower side: R-87 to R-89, R-107."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_small_body_is_read_whole_before_the_service_hears_of_it(gateway
 
 
 async def test_an_answer_before_the_body_was_read_ends_the_clients_connection(gateway: Node, service: Upstream) -> None:
-    """R-88, R-89: what is left of the body is nobody's next request."""
+    """R-88, R-89: the rest of the body is no request."""
     smuggled = request(path="/open/smuggled")
     client = await gateway.connect()
     await client.send(request("POST", f"Content-Length: {10 * MIB}\r\n") + b"x" * 100_000)

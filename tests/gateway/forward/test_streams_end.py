@@ -56,7 +56,7 @@ async def test_an_event_stream_that_says_nothing_ends_too(node: Node, service: U
 
 
 async def test_an_event_stream_ends_with_its_client_and_not_a_moment_later(node: Node, service: Upstream) -> None:
-    """R-108: who closes it hears no more of it, and a page that is loaded again asks for another one at once."""
+    """R-108: a client that closes the stream gets no more of it, and a reloaded page opens another stream at once."""
     for _ in range(3):
         async with streaming(node, service, EVENTS) as (client, at_service):
             client.close()

@@ -1,4 +1,4 @@
-"""Whose pages may do what: the tables of CORS (R-182) and of requests with a cookie (R-181)."""
+"""The rights of pages: the tables of CORS (R-182) and of requests with a cookie (R-181)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def request(
     ],
 )
 def test_a_page_of_the_gateways_own_or_of_a_listed_origin_may_change_something(fields: str, host: str) -> None:
-    """R-181, R-205, R-211: whatever Host a proxy in front makes of it; the own origin is that of the public address."""
+    """R-181, R-205, R-211: for every Host that a front proxy sends; the own origin is that of the public address."""
     assert origins().refuse_cross_site(request(fields=fields, host=host)) is None
 
 

@@ -11,7 +11,7 @@ SHIPPED = Path(__file__).parents[3] / "lockgate.toml"
 
 
 def test_who_registers_is_limited_because_hashing_a_password_costs_most_of_all() -> None:
-    """R-122: nobody needs a token for it, so the limit is by address."""
+    """R-122: registration needs no token, so the limit is by address."""
     route = find_route(RouteTable.from_settings(load_settings(SHIPPED)), "POST", "/users/register")
     assert isinstance(route, Route)
     assert [limit.per for limit in route.demands["POST"].limits] == ["address"]

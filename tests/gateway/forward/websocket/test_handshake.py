@@ -162,7 +162,7 @@ async def test_a_page_of_another_origin_opens_nothing_whatever_else_comes_along(
 async def test_on_a_public_route_a_token_does_not_take_a_page_past_the_check(
     node: Node, service: SocketService
 ) -> None:
-    """R-171: there it authenticates nobody."""
+    """R-171: on that path the credential authenticates no request."""
     answer = await node.ask(f"{handshake(path='/ticker', Origin='https://evil.example')}{node.tokens.bearer()}")
     assert (answer.status, answer.code) == (403, "origin_refused")
     assert service.requests == []

@@ -1,4 +1,4 @@
-"""How many sockets a user may have open holds over all nodes, whatever becomes of a node. R-174."""
+"""The limit of a user's open sockets holds over all nodes, also when a node is killed. R-174."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_sockets_on_one_node_count_on_the_other(
 async def test_of_many_handshakes_at_once_no_more_get_in_than_may(
     node: Node, other: Node, service: SocketService, redis: Redis
 ) -> None:
-    """Counting and taking are one step: nobody gets in between."""
+    """Counting and taking are one step: no other handshake comes between."""
     attempts = [opening(where, carol(where)) for where in (node, other) for _ in range(10)]
     outcomes = await asyncio.gather(*attempts, return_exceptions=True)
     failed = [one for one in outcomes if isinstance(one, BaseException)]

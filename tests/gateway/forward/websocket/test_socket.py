@@ -139,7 +139,7 @@ async def test_a_close_without_a_code_stays_without(node: Node, service: SocketS
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (frame(TEXT, b"x", first=0x40), 1002),  # compressed, as nobody offered to be: what is not inflated is no bomb
+        (frame(TEXT, b"x", first=0x40), 1002),  # compressed without an offer: bytes that are not inflated are no bomb
         (frame(3, b"x"), 1002),
         (frame(TEXT, b"x", masked=False), 1002),
         (frame(PING, b"x" * 126), 1002),

@@ -74,7 +74,7 @@ async def test_a_socket_ends_when_its_token_has_expired(node: Node, service: Soc
 async def test_a_revocation_on_one_node_ends_the_sockets_on_all_within_a_second(
     node: Node, service: SocketService, redis_url: str, tmp_path: Path, end: str
 ) -> None:
-    """R-172; and nobody else's socket ends."""
+    """R-172; and no other user's socket ends."""
     token = node.tokens.token()
     settings = socket_settings(tmp_path, redis_url, service.url)
     async with (
