@@ -81,7 +81,7 @@ async def leave(made: AbstractAsyncContextManager[object]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    # An expected failure is reported as skipped too, and is none. And what others publish is not everybody's to have.
+    # An expected failure is reported as skipped too, and is none. Data of other projects may be missing.
     exempt = hasattr(report, "wasxfail") or item.get_closest_marker("foreign_data") is not None
     return report if exempt else _unskipped(report)
 

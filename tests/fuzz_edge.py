@@ -1,6 +1,6 @@
 """`python -m tests.fuzz_edge --rounds 60000`: hostile bytes against a real worker, split at random points.
 
-What must hold whatever is sent: the worker lives, no request gets two answers, none is answered with a 5xx that says
+What must hold for all bytes: the worker lives, no request gets two answers, none is answered with a 5xx that says
 something broke, the connection ends, and what reached the service is one well-formed request to the last byte, in the
 eyes of a second parser, without a field that only the gateway may set.
 """

@@ -126,7 +126,7 @@ def test_images_are_pinned_by_a_tag_and_ours_by_the_version(containers: dict[str
     assert {containers[name]["image"] for name in OURS} == {f"lockgate:{version}"}
 
 
-# Who reaches whom.
+# Which container reaches which.
 
 
 def test_the_gateway_and_the_stores_of_files_are_published_and_by_default_for_this_machine_only(

@@ -24,7 +24,7 @@ from tests.support.redis_server import running
 
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAMES: Final = ("services", "gateway", "common", "keys")
-"""Packages of somebody's project, named like the folders here."""
+"""Packages of a user's project, named like the folders here."""
 BROUGHT: Final = {"fastapi": {"starlette"}, "redis": {"hiredis"}, "sqlalchemy": {"greenlet"}}
 """Packages that a requirement brings on purpose: by an extra, or as a part of what it is."""
 BY_NAME: Final = {"aiosqlite", "asyncpg", "httptools", "uvloop"}

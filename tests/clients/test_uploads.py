@@ -64,7 +64,7 @@ async def test_behind_nginx_an_upload_without_a_token_is_told_so(site: Site, tmp
 
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_an_upload_that_may_come_arrives_whole(site: Site, client: str) -> None:
-    """R-201, R-202: whatever the client asks to upgrade to."""
+    """R-201, R-202: for each protocol that the client asks to upgrade to."""
     body = bytes(range(256)) * 4 * 1024
     said = await CLIENTS[client](f"{site.url}/orders", body, 2, site.bearer())
     assert statuses(said) == ["200"] * 2

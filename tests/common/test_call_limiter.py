@@ -30,7 +30,7 @@ class Calls:
         self.callers: list[asyncio.Task[int]] = []
 
     def ask(self, *numbers: int) -> None:
-        """Somebody for each of these calls."""
+        """A caller for each of these calls."""
         for number in numbers:
             self.callers.append(asyncio.create_task(self.limiter.run(partial(self._call, number))))
 

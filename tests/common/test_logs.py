@@ -1,4 +1,4 @@
-"""One event is one line, whatever stands in it (R-184)."""
+"""One event is one line, even with line breaks in its values (R-184)."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ UNREADABLE: Final = {"failed": "TypeError"}
 
 @dataclass(frozen=True)
 class Visit:
-    """A page that somebody has open.
+    """An open page.
 
     Attributes:
         gateway: how the page calls it.

@@ -46,7 +46,7 @@ JSON: Final = {"Content-Type": "application/json"}
 
 @dataclass
 class Visit:
-    """A page that somebody has open.
+    """An open page.
 
     Attributes:
         gateway: how the page calls it.
@@ -131,7 +131,7 @@ def test_what_tracing_and_sdks_add_to_each_call_takes_no_page_down(listed: Visit
     told = listed.fetch("/orders", added)
     assert told["status"] == 200
     assert told["fields"]["x-request-id"] != "mine"
-    # Who somebody is, no page may say; the browser itself keeps it from being sent.
+    # No page may name its user; the browser keeps these fields from being sent.
     assert listed.fetch("/orders", {"X-User-Id": "root"}) == {"failed": "TypeError"}
 
 

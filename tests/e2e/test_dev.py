@@ -127,7 +127,7 @@ def test_two_stacks_side_by_side_have_nothing_in_common(stack: Stack, tmp_path: 
 def test_what_a_killed_stack_was_told_is_there_when_it_is_started_again_and_ctrl_c_is_a_clean_end(
     tmp_path: Path,
 ) -> None:
-    """`kill -9` of the first process leaves nothing behind, and nobody is logged out by it."""
+    """`kill -9` of the first process leaves nothing behind, and logs no user out."""
     with started_stack(tmp_path) as (process, killed), browsing(killed) as http:
         tokens = tokens_of(http)
         placed = ordered(http)
@@ -154,7 +154,7 @@ def test_what_a_killed_stack_was_told_is_there_when_it_is_started_again_and_ctrl
 
 @contextlib.contextmanager
 def at_a_terminal() -> Iterator[tuple[int, int]]:
-    """A terminal: where somebody types, and what a program in its foreground reads."""
+    """A terminal: the end where a user types, and what a program in its foreground reads."""
     keyboard, screen = os.openpty()
     try:
         yield keyboard, screen

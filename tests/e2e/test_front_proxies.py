@@ -53,7 +53,7 @@ SPOOFED: Final = {
 
 
 class GuardedService:
-    """A service that lets in what the gateway signed, and tells who that is.
+    """A service that lets in what the gateway signed, and tells the identity.
 
     Attributes:
         seen: the header fields of each request that was let in.
@@ -104,7 +104,7 @@ async def served(service: GuardedService, keys: LinkKeys, clock: ManualClock) ->
 
 
 async def listening(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until somebody listens there."""
+    """Wait until a program listens there."""
     until = time.monotonic() + WITHIN_S
     while time.monotonic() < until:
         assert process.poll() is None, "the proxy ended"

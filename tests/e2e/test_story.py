@@ -37,7 +37,7 @@ class World:
 
     Attributes:
         orders: the service behind `/orders`, which records what reaches it.
-        users_url: the real users service, as somebody inside the network would reach it.
+        users_url: the real users service, as a program inside the network would reach it.
     """
 
     folder: Path
@@ -108,7 +108,7 @@ async def test_a_session_lives_on_every_node_and_dies_on_every_node_at_once(worl
             # Two nodes, one lost answer: the same successor.
             again = await _refresh(second, fresh)
             assert again.json()["refresh_token"] == last["refresh_token"]
-            # The token of the login, long replaced: somebody has stolen it.
+            # The token of the login, long replaced: a thief has it.
             assert (await _refresh(second, tokens)).status_code == 400
             assert await _call(first, last) == 401
             assert (await _refresh(first, last)).status_code == 400
@@ -210,7 +210,7 @@ async def test_a_name_that_a_service_could_misread_is_dropped(world: World, name
 
 
 async def test_a_service_that_is_called_around_the_gateway_refuses(world: World) -> None:
-    """R-62: with no signature, or with one that was made up, whoever one claims to be."""
+    """R-62: with no signature, or with one that was made up, for each claimed identity."""
     claims = {"X-User-Id": "mallory", "X-User-Roles": "admin", "X-Request-Id": "0" * 32}
     made_up = {"Signature-Input": 'lockgate=("@method" "@path")', "Signature": "lockgate=:AAAA:"}
     async with httpx.AsyncClient(base_url=world.users_url, trust_env=False) as inside:

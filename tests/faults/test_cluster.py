@@ -1,4 +1,4 @@
-"""A master of a Cluster that is lost: its users get 503 until a replica takes over, and nobody else notices.
+"""A master of a Cluster that is lost: its users get 503 until a replica takes over, and other users notice nothing.
 
 R-150, R-152: never 401, never a silent 200, and what was revoked stays revoked.
 """
@@ -54,7 +54,7 @@ async def caller(group: Cluster, names: list[str], tmp_path: Path) -> AsyncItera
 
 
 async def confirmed(caller: Caller, path: str, content: dict[str, str]) -> Message:
-    """Ask until the answer is no 503 any more: who comes back takes a while to know that it is a replica now."""
+    """Ask until the answer is no 503 any more: a server that comes back takes a while to learn that it is a replica."""
     async with asyncio.timeout(OUTAGE_S):
         while (answer := await caller.json(path, content)).status == 503:
             pass

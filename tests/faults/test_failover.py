@@ -1,4 +1,4 @@
-"""What has been ended stays ended, whatever happens to a master and to a gateway (R-220)."""
+"""What has been ended stays ended when a master or a gateway fails (R-220)."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ DEVICES: Final = 3
 """Of each of three people."""
 OPERATIONS: Final = 400
 COPIES: Final = 40
-"""What the devices were given lately, in the hands of a thief who does not know what is still good."""
+"""What the devices were given lately, in the hands of a thief, some of them used up."""
 FAULTS: Final = ("kill", "freeze", "cut", "kill", "cut", "freeze")
 FROZEN_S: Final = 0.7
 """At most; a command to Redis is waited for no longer than half a second."""
@@ -101,7 +101,7 @@ class Run:
                         await asyncio.wait_for(self.until(self._begun + 2 * len(self.world.people) * DEVICES), FROZEN_S)
 
     async def settle(self, device: Person) -> None:
-        """When it is all over: whoever is logged in goes on, everybody else comes back."""
+        """When it is all over: each user is still logged in, or logs in again."""
         while not (did := await self._log_in(device) if device.pair is NOTHING else await self._refresh(device)).worked:
             assert did.status in (REFUSED, httpx.codes.SERVICE_UNAVAILABLE), did
         for place in self.world.places:
@@ -174,7 +174,7 @@ class Run:
 
 
 def told(op: Op, answer: httpx.Response) -> dict[str, Any]:
-    """What an answer says of tokens and of whom they are."""
+    """The tokens of a response, and their user."""
     if answer.status_code != OK or op not in (Op.LOGIN, Op.REFRESH, Op.CALL):
         return {}
     content = answer.json()

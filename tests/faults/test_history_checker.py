@@ -44,7 +44,7 @@ def test_a_history_that_is_as_it_should_be_passes() -> None:
 def test_a_token_that_is_welcome_after_its_end_is_found(end: Did) -> None:
     late = did(Op.CALL, 32, token="a2")
     assert len(violations([*RIGHT, end, late])) == 1
-    # In the same moment it may have come first; and an end that nobody was told of is none.
+    # In the same moment it may have come first; and an end that was not acknowledged is none.
     assert violations([*RIGHT, end, dataclasses.replace(late, begun=30.5)]) == []
     assert violations([*RIGHT, dataclasses.replace(end, status=503), late]) == []
 

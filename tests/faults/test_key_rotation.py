@@ -141,7 +141,7 @@ async def load(site: Site, seen: Counter[int], over: asyncio.Event) -> None:
 
 
 async def session(site: Site, seen: Counter[int], over: asyncio.Event) -> None:
-    """Somebody who logs in once and refreshes on one node after the other."""
+    """A user that logs in once and refreshes on one node after the other."""
     clients = await site.clients()
     answer = await clients[0].post("/auth/login", {"username": "alice", "password": "correct-horse-battery"})
     turn = 0
@@ -156,7 +156,7 @@ async def session(site: Site, seen: Counter[int], over: asyncio.Event) -> None:
 
 
 async def rotated(site: Site, *groups: Group) -> None:
-    """Take groups through publishing and activation, by the clock that everybody has; ask something meanwhile."""
+    """Take groups through publishing and activation, by the shared clock, while requests go on."""
     (client, _), waiting = await site.clients(), set(range(len(groups)))
     async with asyncio.timeout(WITHIN_S):
         while waiting:

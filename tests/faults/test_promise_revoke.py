@@ -241,7 +241,7 @@ def answering(reached: Counter[str]) -> Script:
 def ports_in_a_row(number: int) -> list[int]:
     """Free ones: worker N has the operations port after that of worker N - 1.
 
-    From below those that the kernel gives to whoever asks for any; another test process looks somewhere else first.
+    From below those that the kernel chooses itself; each test process begins at another one.
     """
     for first in range(20_000 + os.getpid() % 500 * number, 32_000, number):
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):

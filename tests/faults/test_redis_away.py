@@ -150,6 +150,6 @@ async def test_what_could_not_be_confirmed_is_503_and_not_done(node: Node, store
         _is_away(answer)
     await store.start()
     # A write that was frozen on its way may have been carried out (RFC 7009 section 2.2.1 leaves it open); a killed one
-    # was not begun. What counts is that nobody was told 200, and that a revoke that is told 200 holds.
+    # was not begun. What counts is that no client was told 200, and that a revoke that is told 200 holds.
     assert (await _back(lambda: post("/auth/revoke", JSON, body))).status == 200
     assert (await _back(lambda: node.get("/orders", bearer))).status == 401

@@ -1,4 +1,4 @@
-"""Nodes are killed while many families rotate at once: no half state, one live leaf in each, nobody logged out."""
+"""Nodes are killed while many families rotate at once: no half state, one live leaf in each, no user logged out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Storm:
                 tasks.create_task(self._rotate(device))
 
     async def goes_on(self) -> None:
-        """Wait until there have been some more rotations of everybody."""
+        """Wait until there have been some more rotations for each user."""
         enough = self.rotations + ROTATIONS * len(self.devices)
         async with asyncio.timeout(WITHIN_S), self._grown:
             await self._grown.wait_for(lambda: self.rotations >= enough)

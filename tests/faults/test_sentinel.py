@@ -1,6 +1,6 @@
 """A master that is lost, behind Sentinels: 503 until another takes over, and then everything is as before, by itself.
 
-R-150, R-152: while nobody knows, nobody is let in; and what was revoked stays revoked.
+R-150, R-152: while no majority answers, no request is let in; and what was revoked stays revoked.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 @pytest_asyncio.fixture
 async def caller(group: SentinelGroup, tmp_path: Path) -> AsyncIterator[Caller]:
-    """Somebody who calls a node that has found the master."""
+    """A client of a node that has found the master."""
     async with upstreams.running(Users().script()) as service:
         settings = nodes.settings(tmp_path, group.url, service.url, store={"wait_replicas": 1})
         async with nodes.running(settings, admission_timeout_s=ADMISSION_TIMEOUT_S) as node:
@@ -61,7 +61,7 @@ async def until_welcome(caller: Caller, access: str) -> list[int]:
 
 
 async def test_a_killed_master_is_503_until_another_takes_over(group: SentinelGroup, caller: Caller) -> None:
-    """Nobody is logged out: the tokens of before are good after, and so is the refresh token."""
+    """No user is logged out: the tokens of before are good after, and so is the refresh token."""
     tokens, stolen = await caller.login(), await caller.login("bob")
     assert (await caller.json("/auth/revoke", {"token": stolen["access_token"]})).status == 200
     assert await caller.welcome(tokens["access_token"]) == 200
@@ -178,7 +178,7 @@ async def test_a_rotation_that_no_replica_confirmed_can_be_asked_again(group: Se
 
 
 async def test_without_most_sentinels_nobody_is_let_in(group: SentinelGroup, caller: Caller) -> None:
-    """Who is the master cannot be known: the one that is connected may be cut off from those who know better."""
+    """The master cannot be known: the server that is connected may be cut off from the majority."""
     access = (await caller.login())["access_token"]
     group.sentinels[0].kill()
     assert await caller.welcome(access) == 200

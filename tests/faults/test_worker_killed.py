@@ -60,7 +60,7 @@ class Gate:
             self.uploads += is_upload
             if is_upload and not self._open.is_set():
                 self.reached.set()
-                await reader.read()  # until the one who sent it is dead
+                await reader.read()  # until its sender is dead
             else:
                 far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
                 far_writer.write(head)

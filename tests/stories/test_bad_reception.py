@@ -1,4 +1,4 @@
-"""Answers get lost, tabs do not talk to each other, and tokens are stolen: who is logged out, and who is not."""
+"""Answers get lost, tabs do not talk to each other, and tokens are stolen: which sessions end, and which do not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.world import World
 
 
 async def test_ten_tabs_that_refresh_at_once_on_three_nodes_get_the_same_successor(world: World) -> None:
-    """R-141, R-143: nobody is logged out, and there is one generation more."""
+    """R-141, R-143: no user is logged out, and there is one generation more."""
     places, alice = [await world.node() for _ in range(3)], world.alice
     await alice.logs_in(on=places[0])
     tabs = [alice.in_another_tab() for _ in range(10)]
@@ -27,7 +27,7 @@ async def test_ten_tabs_that_refresh_at_once_on_three_nodes_get_the_same_success
 
 
 async def test_a_lost_answer_is_given_again_by_another_node_until_its_token_was_used(world: World) -> None:
-    """R-142, R-144: after that whoever still has the old token is taken for a thief, and nothing of it lives on."""
+    """R-142, R-144: after that the old token is taken for a stolen one, and nothing of it lives on."""
     first, second, third = [await world.node() for _ in range(3)]
     alice = world.alice
     await alice.logs_in(on=first)

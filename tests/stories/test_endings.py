@@ -57,7 +57,7 @@ async def test_logins_that_race_a_logout_everywhere_live_or_die_as_a_whole(world
 
 
 async def test_a_device_too_many_ends_the_oldest_one_with_its_socket_on_every_node(world: World) -> None:
-    """R-172, R-224: at once, and no other device of the user, nor anybody else."""
+    """R-172, R-224: at once, and no other device of the user, and no other user."""
     world.sections["token"] = {"sessions_per_user": 2}
     first, second = await world.node(), await world.node()
     oldest, kept, latest, bob = world.alice, world.alice.on_another_device(), world.alice.on_another_device(), world.bob
@@ -79,7 +79,7 @@ async def test_a_device_too_many_ends_the_oldest_one_with_its_socket_on_every_no
 
 
 async def test_who_was_fired_is_out_with_the_next_request_on_every_node_and_their_sockets_close(world: World) -> None:
-    """R-147, R-172: and they cannot come back, while everybody else's socket stays open."""
+    """R-147, R-172: and they cannot come back, while other users' sockets stay open."""
     first, second = await world.node(), await world.node()
     alice, bob, ada = world.alice, world.bob, world.ada
     for person in (alice, bob, ada):

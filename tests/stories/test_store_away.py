@@ -1,4 +1,4 @@
-"""Redis is killed or frozen while people log in, go on and out: nothing is lost, and nobody is told what is not so."""
+"""Redis is killed or frozen while people log in, go on and out: nothing is lost, and every acknowledgement is true."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_a_redis_that_was_frozen_for_longer_than_the_grace_logs_nobody_out
 
 
 async def test_a_redis_that_dies_under_many_refreshes_logs_nobody_out(world: World, places: list[Place]) -> None:
-    """R-144: each device tries again with the token it has, and is one generation on, whatever had happened."""
+    """R-144: each device tries again with the token it has, and is one generation on in any case."""
     people = [who for one in (world.alice, world.bob, world.ada) for who in _devices(one)]
     for number, person in enumerate(people):
         await person.logs_in(on=places[number % 2])

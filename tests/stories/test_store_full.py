@@ -13,7 +13,7 @@ from tests.support.world import World
 
 @pytest.mark.parametrize("what", ATTEMPTS)
 async def test_what_a_full_store_cannot_keep_is_503_and_not_half_done(world: World, what: str) -> None:
-    """R-150: a token that could not be revoked lives, and everybody was told so; with room again, all goes its way."""
+    """R-150: a token that could not be revoked lives, and its client was told so; with room again, all goes its way."""
     first, second = await world.node(), await world.node()
     alice, attempt = world.alice, ATTEMPTS[what]
     await alice.logs_in(on=first)
@@ -63,7 +63,7 @@ async def test_a_revoked_token_stays_revoked_in_a_full_store(world: World) -> No
 
 
 async def test_a_full_store_counts_no_requests_and_still_judges_tokens(world: World) -> None:
-    """What a limit allows is counted by each node for itself then; who was revoked is refused as ever."""
+    """What a limit allows is counted by each node for itself then; a revoked token is refused as ever."""
     (limited,) = [route for route in world.sections["route"] if route["name"] == "orders"]
     limited["rate"] = ["3/min per user"]
     place, alice, bob = await world.node(), world.alice, world.bob

@@ -72,7 +72,7 @@ async def together(
 
 
 def reason(verdict: object) -> Reason | None:
-    """Why not; `None` for somebody who was let in."""
+    """The reason of a refusal; `None` for an admission."""
     return verdict.reason if isinstance(verdict, Refusal) else None
 
 

@@ -23,12 +23,12 @@ _PAGE = b"<!doctype html><title>A page</title>"
 
 @contextlib.contextmanager
 def browsing() -> Iterator[BrowserContext]:
-    """A browser of somebody who has never been anywhere."""
+    """A browser without history."""
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
         pytest.skip("there is no Chromium")
     with sync_playwright() as playwright:
-        # Tests may run as root, who gets no sandbox; the pages are the test's own.
+        # Tests may run as root, which gets no sandbox; the pages are the test's own.
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         with contextlib.closing(browser), contextlib.closing(browser.new_context()) as context:
             yield context

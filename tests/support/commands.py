@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[3]
 CONFIG: Final = ROOT / "lockgate.toml"
 WITHIN_S: Final = 20
-"""More than anything here takes on a busy machine; less than anybody wants to wait for a failure."""
+"""More than anything here takes on a busy machine; less than a person wants to wait for a failure."""
 
 
 def called(*arguments: str | Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:

@@ -31,7 +31,7 @@ class Databases:
     Args:
         folder: for the files of SQLite.
         cluster: the URL of a PostgreSQL server; None for SQLite.
-        migrated: kept over tests: by service, the file's bytes, or the names of databases that nobody uses.
+        migrated: kept over tests: by service, the file's bytes, or the names of unused databases.
     """
 
     def __init__(self, folder: Path, cluster: str | None, migrated: Migrated) -> None:

@@ -28,7 +28,7 @@ KEPT: Final = 60
 GIVEN_UP: Final = (OSError, TimeoutError, AssertionError, asyncio.IncompleteReadError)
 """What a client sees of a gateway that has been stopped."""
 PEOPLE: Final = [f"person-{number}" for number in range(1000)]
-"""Who logs in, in turn: so many that nobody has more sessions than a user may."""
+"""The users that log in, in turn: so many that none has more sessions than allowed."""
 MASTER_FAULTS: Final = ("freeze", "kill", "unwatch", "isolate")
 GATEWAY_FAULTS: Final = ("none", "freeze", "none", "cut")
 

@@ -1,7 +1,7 @@
 """A history of what clients asked and were answered, and a checker of what must hold for each such history.
 
 In the manner of Jepsen: the checker knows nothing of how a gateway works. It sees when each request was begun and when
-its answer had arrived, and nothing else; so whatever it finds, a client could have found.
+its answer had arrived, and nothing else; so all that it finds, a client could have found.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Did:
     """One request and its answer.
 
     Attributes:
-        user, session: whose token was presented; of a login, who tried and which session began.
+        user, session: of the token that was presented; of a login, the user that tried and the session that began.
         token: what was presented: a refresh token to REFRESH, an access token to all else; empty for LOGIN.
         begun, ended: before it was sent, and after the answer was read; seconds of one clock.
         status: of the answer; `None`: there was none, so it may have happened or not.

@@ -167,7 +167,7 @@ async def running(
             server.close()
             for connection in list(worker.edge.connections):
                 connection.abort_response(Reason.DRAINING)
-    # Whatever a test did to it, nothing may have gone wrong inside.
+    # After any test, nothing may have gone wrong inside.
     assert not faults
 
 
@@ -239,7 +239,7 @@ def main(content: str, descriptor: str) -> None:
     uvicorn_says = logging.getLogger("uvicorn.error")
     uvicorn_says.setLevel(logging.INFO)
     uvicorn_says.addHandler(_SayReady())
-    # Whoever shares a machine with other tests may be late; where Redis is away on purpose, see `running`.
+    # A worker beside other tests may be late; where Redis is away on purpose, see `running`.
     serve(configured, socket.socket(fileno=int(descriptor)), admission_timeout_s=given["admission_timeout_s"])
 
 

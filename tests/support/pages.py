@@ -1,4 +1,4 @@
-"""A page in somebody's browser: it sends the cookie it was given along, and never sees what is in it."""
+"""A page in a user's browser: it sends the cookie it was given along, and never sees what is in it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Page:
         return told
 
     async def me(self, node: Node | Process) -> int:
-        """The status of the question who it is."""
+        """The status of `/auth/me`."""
         return (await self.ask(node, "GET", "/auth/me")).status
 
     def _keep(self, line: str) -> None:

@@ -62,7 +62,7 @@ class Links:
 
 
 class Peer:
-    """Somebody with a link to a service, who calls it over HTTP and signs each request."""
+    """A peer with a link to a service. It calls over HTTP and signs each request."""
 
     def __init__(
         self, http: httpx.AsyncClient, links: Links, origin: str, target: str, clock: Callable[[], float]
@@ -135,7 +135,7 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         server = _Server(uvicorn.Config(app, lifespan="off", ws=SocketProtocol, log_config=None, access_log=False))
-        # The socket listens already: whoever connects before the server is ready waits for it.
+        # The socket listens already: a client that connects early waits for the server.
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -145,7 +145,7 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
 
 
 def closed_port() -> int:
-    """A port of loopback where nobody listens."""
+    """A port of loopback without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

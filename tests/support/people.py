@@ -44,18 +44,18 @@ class Place:
     http: httpx.AsyncClient
 
     def clock_jumps(self, seconds: float) -> None:
-        """Set this node's clock, and nobody else's."""
+        """Set this node's clock alone."""
         assert isinstance(self.made_of, nodes.Node)
         self.made_of.tick(seconds)
 
 
 @dataclass(eq=False)
 class Person:
-    """Somebody at one device.
+    """A user at one device.
 
     Attributes:
         sub, name: of the account.
-        seen_from_outside: what a refused request must not change: all that is stored about somebody, and how many
+        seen_from_outside: what a refused request must not change: all that is stored about a user, and how many
             requests have reached the service.
         pair: the tokens that the device would use now.
         sid: of its session.
@@ -75,7 +75,7 @@ class Person:
         return Person(self.name, self.sub, self.seen_from_outside, self.password)
 
     def in_another_tab(self) -> Person:
-        """The same session, in a tab that knows nothing of what the first one does next. Or a thief, who copied it."""
+        """The same session, in a tab that knows nothing of what the first one does next. Or a thief with a copy."""
         return copy.copy(self)
 
     async def tries_to_log_in(self, *, on: Place) -> httpx.Response:
@@ -131,7 +131,7 @@ class Person:
         return connect(url, additional_headers=self.credentials, proxy=None, ping_interval=None, open_timeout=WITHIN_S)
 
     async def is_let_in(self, *, on: Place) -> None:
-        """And taken for who they are."""
+        """And taken for that user."""
         answer = await self.calls(on=on)
         assert answer.status_code == httpx.codes.OK, answer.text
         assert answer.json() == {"user": self.sub, "session": self.sid}

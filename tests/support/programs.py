@@ -20,7 +20,7 @@ from tests.support.node import ROOT
 HERE: Final = Path(__file__).parent
 NODE_MODULES: Final = ROOT / ".venv" / "node" / "node_modules"
 PATIENCE_S: Final = 200
-"""For one program, whatever it repeats."""
+"""For one program, with all its repetitions."""
 JSON: Final = {"Content-Type": "application/json"}
 
 Post = Callable[[str, bytes, int, str | None], Awaitable[list[str]]]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 WITHIN_S: Final = 15
-"""More than anything here takes on a busy machine; less than anybody wants to wait for a failure."""
+"""More than anything here takes on a busy machine; less than a person wants to wait for a failure."""
 
 
 POLL_S: Final = 0.001

@@ -38,7 +38,7 @@ PASSWORD: Final = "of-the-test"
 REPLICA: Final = "replica"
 WATCHER: Final = "watcher"
 GATEWAY: Final = "gateway"
-"""Users of replicas and Sentinels at the servers, and of gateways at the Sentinels: who is to be cut off has a name."""
+"""Users of replicas and Sentinels at the servers, and of gateways at the Sentinels: each is cut off by its name."""
 
 _DURABLE: Final = ("--appendonly", "no", "--save", "", "--maxmemory-policy", "noeviction")
 _PROMPT: Final = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--hz", "50")
@@ -126,7 +126,7 @@ async def _says(holds: Callable[[], Awaitable[bool]]) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
+    """Ports without a listener now."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
         return [each.getsockname()[1] for each in sockets]
@@ -174,7 +174,7 @@ class SentinelGroup:
         return f"{self.url}?sentinel_username={GATEWAY}&sentinel_password={PASSWORD}"
 
     async def heal(self) -> None:
-        """Have every server up, and follow whom most Sentinels name. By themselves they take eight seconds for that."""
+        """Have every server up, and follow the master that most Sentinels name. Alone they take eight seconds."""
         for server in self.servers:
             if server.process is None:
                 server.start()
@@ -188,7 +188,7 @@ class SentinelGroup:
             await until(partial(_knows_all, sentinel), "a Sentinel knows the others")
 
     async def master(self) -> Server:
-        """Whom most Sentinels name."""
+        """The master that most Sentinels name."""
         named = [await named_by(sentinel) for sentinel in self.sentinels if sentinel.process is not None]
         port = max(set(named), key=named.count)
         return next(server for server in self.servers if server.port == port)
@@ -211,7 +211,7 @@ class SentinelGroup:
 
 
 async def named_by(sentinel: Server) -> int:
-    """The port of whom a Sentinel takes for the master."""
+    """The port of a Sentinel's master."""
     async with sentinel.client() as client:
         address: Any = await client.sentinel_get_master_addr_by_name(MASTER)
     return int(address[1])

@@ -191,7 +191,7 @@ def running_seaweed(folder: Path) -> Iterator[Seaweed]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports of loopback where nobody listens; all different, because they are held until all are found."""
+    """Ports of loopback without listeners; all different, because they are held until all are found."""
     with contextlib.ExitStack() as held:
         listeners = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [listener.getsockname()[1] for listener in listeners]

@@ -42,7 +42,7 @@ class Shop:
     users: Accounts
 
     async def add_user(self, username: str, *, admin: bool = False) -> str:
-        """Register somebody with `PASSWORD`; their `sub`."""
+        """Register a user with `PASSWORD`; the `sub`."""
         roles = (Role.CUSTOMER, Role.ADMIN) if admin else (Role.CUSTOMER,)
         account = await self.users.register(Registration(username=username, password=PASSWORD), roles)
         assert isinstance(account, Account)

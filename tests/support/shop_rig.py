@@ -84,7 +84,7 @@ def _json(status: int, content: Mapping[str, Any]) -> bytes:
 
 
 class Caller:
-    """Somebody who calls `/auth`."""
+    """A client of `/auth`."""
 
     def __init__(self, node: Node) -> None:
         self.node = node

@@ -53,7 +53,7 @@ class SocketService:
             return await self._accepted.get()
 
     async def handle(self, connection: ServerConnection) -> None:
-        """Called for each connection; it stays open until somebody closes it."""
+        """Called for each connection; it stays open until one side closes it."""
         self._accepted.put_nowait(connection)
         await connection.wait_closed()
 
@@ -80,7 +80,7 @@ async def socket_service(*subprotocols: Any) -> AsyncIterator[SocketService]:  #
 
 
 def socket_settings(folder: Path, redis_url: str, upstream: str, **changes: Any) -> Settings:  # noqa: ANN401 - any setting
-    """A route with one path for WebSockets, and one more that anybody may use.
+    """A route with one path for WebSockets, and one more that is public.
 
     Args:
         folder: where the keys are made.

@@ -141,7 +141,7 @@ def _output(stream: IO[bytes], within_s: float) -> Iterator[str]:
 
 
 def listens(url: str) -> bool:
-    """Whether somebody takes connections there."""
+    """Whether a program takes connections there."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
         return True

@@ -96,7 +96,7 @@ class Store:
                 await client.config_set("maxmemory", NO_LIMIT)
 
     async def cut_connections(self) -> None:
-        """Break off every connection but the test's own, whatever is under way on it."""
+        """Break off every connection but the test's own, with all that is under way."""
         async with self.client() as client:
             await client.client_kill_filter(_type="normal", skipme=True)
             await client.client_kill_filter(_type="pubsub", skipme=True)

@@ -64,7 +64,7 @@ class Tokens:
         return self.sign(encoded(self.header() if header is None else header), encoded(self.claims(**claims)))
 
     def sign(self, header: str, payload: str) -> str:
-        """Sign two parts that are base64url already, whatever they hold."""
+        """Sign two parts that are base64url already, with any content."""
         private = self.key.private
         assert isinstance(private, Ed25519PrivateKey)
         text = f"{header}.{payload}"

@@ -19,7 +19,7 @@ from tests.support.links import NOW, ORDERS_KEYS, Received
 
 
 class Recorder:
-    """An application that remembers who called, and with what body."""
+    """An application that remembers its callers and their bodies."""
 
     def __init__(self) -> None:
         self.callers: list[Caller | None] = []

@@ -50,7 +50,7 @@ class Upstream:
         self._arrived.put_nowait(request)
 
     def hand_over(self, wire: Wire) -> None:
-        """Give a connection to whoever waits in `connection`."""
+        """Give a connection to the test that waits in `connection`."""
         self._handed.put_nowait(wire)
 
     def play(self, script: Script) -> None:
@@ -119,7 +119,7 @@ async def running(script: Script) -> AsyncIterator[Upstream]:
 def nobody() -> Iterator[str]:
     """The address of a port where connections are refused."""
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can get the port meanwhile
+        sock.bind(("127.0.0.1", 0))  # bound and not listening: no other program can get the port meanwhile
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 

@@ -5,8 +5,8 @@
     alice.answer_is_lost()
     await alice.is_let_in(on=third)
 
-Nodes, Redis and the users service are real ones; behind `/orders` stands a service that tells whom the node took the
-caller for. What people do stands in `tests.support.people`; what happens to nodes, store and time, here.
+Nodes, Redis and the users service are real ones; behind `/orders` stands a service that tells the
+identity of the caller. What people do stands in `tests.support.people`; what happens to nodes, store and time, here.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class World:
     """One deployment.
 
     Attributes:
-        alice, bob, ada: customers; ada is an administrator, too. Nobody is logged in.
+        alice, bob, ada: customers; ada is an administrator, too. No user is logged in.
         redis: a look into the store from outside.
         orders: the service behind `/orders`.
         sockets: the one behind `SOCKETS`.
@@ -111,14 +111,14 @@ class World:
         return place
 
     async def node_dies(self, place: Place) -> None:
-        """SIGKILL, in the middle of whatever it is doing."""
+        """SIGKILL, in the middle of its work."""
         assert isinstance(place.made_of, nodes.Process)
         self.places.remove(place)
         place.made_of.child.kill()
         await asyncio.to_thread(place.made_of.child.wait)
 
     async def time_passes(self, seconds: float) -> None:
-        """For everybody. (What Redis forgets after a while it does not forget sooner.)"""
+        """For all nodes. (What Redis forgets after a while it does not forget sooner.)"""
         self.clocks_jump(seconds)
         await time_passes_at(self.redis, seconds)
 
@@ -130,7 +130,7 @@ class World:
             place.clock_jumps(seconds)
 
     async def stored(self, person: Person) -> dict[str, bytes | None]:
-        """Everything that Redis holds about somebody, but for the leases of sockets, which come and go."""
+        """Everything that Redis holds about a user, but for the leases of sockets, which come and go."""
         sockets = UserKeys.of(person.sub).sockets
         return {key: await self.redis.dump(key) for key in await self._keys(person) if key != sockets}
 
@@ -139,7 +139,7 @@ class World:
         return len(self.orders.requests), await self.stored(person)
 
     async def sessions_of(self, person: Person) -> dict[str, int]:
-        """The live sessions of somebody and the generation of each, after a look at what must hold for each of them."""
+        """The live sessions of a user and the generation of each, after a look at what must hold for each of them."""
         keys = UserKeys.of(person.sub)
         epoch = int(await self.redis.get(keys.epoch) or 0)
         found: dict[str, int] = {}

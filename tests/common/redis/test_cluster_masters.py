@@ -51,7 +51,7 @@ async def test_a_master_is_believed_for_a_lease(
 async def test_what_is_written_at_a_master_is_kept_while_most_nodes_name_it(
     masters: ClusterMasters, redis_cluster: Cluster, clock: ManualClock
 ) -> None:
-    """R-220: with another configuration it is another master, whatever its address."""
+    """R-220: with another configuration it is another master, even at the same address."""
     name = redis_cluster.masters[0].address
     await masters.renew()
     clock.advance(HOLD_S)

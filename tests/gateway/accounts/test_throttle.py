@@ -145,7 +145,7 @@ async def test_a_store_that_is_away_lets_nobody_try() -> None:
 
 
 class Hosted(CaptchaCheck):
-    """A captcha of somebody else's, as one would plug it in."""
+    """A hosted captcha, plugged in."""
 
     async def solved(self, given: CaptchaAnswer, address: str) -> bool:
         return (given.id, given.answer, address) == ("site-key", "token", "192.0.2.1")
@@ -194,7 +194,7 @@ async def test_while_accounts_are_away_nobodys_attempts_are_used_up(throttle: Th
 
 
 async def test_who_waits_for_a_turn_or_gets_none_is_not_counted(throttle: Throttle) -> None:
-    # R-123: otherwise a crowd that only hangs up would have everybody asked for captchas.
+    # R-123: otherwise clients that only hang up would bring captchas for all users.
     one_by_one, end, begun = limiter(waiting=LOGIN.all_attempts), asyncio.Event(), asyncio.Event()
 
     async def other() -> None:
@@ -267,7 +267,7 @@ async def away(tmp_path: Path) -> AsyncIterator[tuple[Store, Throttle]]:
 
 @pytest.mark.process
 async def test_attempts_that_a_frozen_redis_counts_later_are_taken_back(away: tuple[Store, Throttle]) -> None:
-    """R-229: each ended in 503, and whoever made it is asked for no captcha afterwards."""
+    """R-229: each ended in 503, and its client is asked for no captcha afterwards."""
     store, throttle = away
     assert await outcomes(throttle, 1, "alice", "192.0.2.1") == ["go"]
     async with store.frozen():
@@ -298,7 +298,7 @@ async def test_a_success_that_a_frozen_redis_could_not_be_told_is_taken_back_lat
 
 @pytest.mark.parametrize("right", [True, False])
 async def test_an_attempt_whose_client_was_told_503_counts_as_none(throttle: Throttle, *, right: bool) -> None:
-    """R-229: its outcome came too late for anybody to learn it, so it is no guess."""
+    """R-229: its outcome came too late for the client to learn it, so it is no guess."""
     end = asyncio.Event()
 
     async def look() -> str | None:

@@ -77,7 +77,7 @@ async def test_fifty_requests_of_one_tick_are_one_mget(redis: Redis) -> None:
         assert await commands(redis, "mget") - before == 1
     refused = {number: why for number, verdict in enumerate(verdicts) if (why := reason(verdict)) is not None}
     assert refused == {7: Reason.TOKEN_REVOKED, 8: Reason.SESSION_ENDED, 9: Reason.EPOCH_RAISED}
-    for number, verdict in enumerate(verdicts):  # nobody gets somebody else's identity
+    for number, verdict in enumerate(verdicts):  # no request gets another one's identity
         assert isinstance(verdict, Admitted) == (number not in refused)
         if isinstance(verdict, Admitted):
             assert verdict.identity is questions[number].principal
@@ -116,7 +116,7 @@ async def test_whoever_stops_waiting_takes_nothing_from_the_others(redis: Redis)
 
 @pytest.mark.parametrize("value", ["", "x", "1.5"])
 async def test_a_counter_that_is_none_lets_nobody_in_and_keeps_nobody_waiting(redis: Redis, value: str) -> None:
-    """Nobody but somebody at Redis itself writes this; the neighbours of the tick get their answers all the same."""
+    """Only a direct write to Redis can cause this. Other requests of the tick get their responses."""
     await redis.set(ALICE.epoch, value)
     async with opened(redis) as link:
         odd, fine = await together(gate(link), [claims("alice"), claims("bob")])

@@ -1,4 +1,4 @@
-"""Whoever shows no valid token costs Redis nothing. R-110."""
+"""A request without a valid token costs Redis nothing. R-110."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ async def test_who_has_no_token_counts_by_address(ten: Node) -> None:
 
 
 async def test_requests_that_were_refused_do_not_count(ten: Node) -> None:
-    """Who keeps knocking is let in again once a window has passed."""
+    """A client that keeps asking is let in again once a window has passed."""
     credentials = ten.tokens.bearer(sub="alice", exp=int(ten.clock.now()) + 300)
     for _ in range(30):
         await ten.get("/orders", credentials)

@@ -102,7 +102,7 @@ def test_the_route_table_names_every_route(config: Path) -> None:
 
 
 def test_the_route_table_tells_programs_everything_of_a_route(config: Path) -> None:
-    """Also what a route does not say itself: whose key signs, where it leads, how large a body may be."""
+    """Also what a route does not say itself: the key that signs, where it leads, how large a body may be."""
     result = called("routes", "check", "--json", "--config", config, REDIS_URL="redis://:hunter2@h:7/3")
     content = json.loads(result.stdout)
     assert (content["redis"], content["accounts"]["service"], result.stderr) == ("h:7", "users", "")

@@ -1,4 +1,4 @@
-"""`lockgate keys …` as somebody types it."""
+"""`lockgate keys …` as an operator types it."""
 
 from __future__ import annotations
 

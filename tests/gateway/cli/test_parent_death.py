@@ -37,7 +37,7 @@ def test_nothing_survives_a_parent_that_is_killed(kind: str) -> None:
 def test_a_signal_stops_everything_and_is_a_clean_end(number: signal.Signals) -> None:
     before = signal.signal(
         signal.SIGHUP, signal.SIG_DFL
-    )  # whoever runs the tests may ignore it, and children inherit it
+    )  # the parent of the tests may ignore it, and children inherit it
     try:
         with started(SUPERVISED, "nested", "2") as parent:
             children = Ending(*pids_from(parent.stdout, 2))

@@ -58,7 +58,7 @@ def serving(
 
 @pytest.fixture(autouse=True)
 def _hangup_is_not_ignored() -> Iterator[None]:
-    """Whoever runs the tests may ignore it, and children inherit that."""
+    """The parent of the tests may ignore it, and children inherit that."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)

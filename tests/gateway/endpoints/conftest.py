@@ -55,7 +55,7 @@ async def service(users: Users) -> AsyncIterator[Upstream]:
 
 @pytest_asyncio.fixture
 async def caller(redis: Redis, redis_url: str, service: Upstream, tmp_path: Path) -> AsyncIterator[Caller]:
-    """Somebody who calls a node in front of `service`; Redis is empty."""
+    """A client of a node in front of `service`; Redis is empty."""
     del redis
     async with nodes.running(nodes.settings(tmp_path, redis_url, service.url)) as node:
         yield Caller(node)

@@ -1,4 +1,4 @@
-"""What administrators do, and that nobody else does."""
+"""What administrators may do, and no other user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roles: who gives and takes them, and from when on tokens tell."""
+"""Roles: administrators give and take them, and from when on tokens tell."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_a_role_that_was_granted_holds_from_the_next_refresh_on(shop: Shop
 
 
 async def test_a_role_that_was_taken_is_gone_at_once_on_every_node(shop: Shop) -> None:
-    """Not only at the next refresh: nobody holds a token any more that tells of it."""
+    """Not only at the next refresh: no token that tells of it is good any more."""
     await shop.http.put("/admin/users/alice/roles/admin", headers=await ada(shop))
     alice = await shop.tokens("alice")
     assert await may_administer(shop, alice) == 200

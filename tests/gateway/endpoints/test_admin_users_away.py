@@ -55,7 +55,7 @@ async def test_who_is_named_by_id_is_shut_out_and_the_answer_says_so(
 
 async def test_a_frozen_users_service_keeps_nobody_in_while_it_is_waited_for(shop: Shop) -> None:
     alice, admin, sub = await shop.tokens("alice"), await ada(shop), await sub_of(shop, "alice")
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # never accepts: whoever calls waits
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # never accepts: a caller waits
         goes_away(shop, f"http://127.0.0.1:{listener.getsockname()[1]}")
         block = asyncio.create_task(shop.http.post(f"/admin/users/{sub}/block", headers=admin))
         async with asyncio.timeout(WITHIN_S):

@@ -82,7 +82,7 @@ async def test_a_refresh_gives_the_next_tokens(caller: Caller, how: str) -> None
 
 
 async def test_more_tabs_than_anybody_has_cost_nobody_the_session(caller: Caller, redis: Redis) -> None:
-    """R-143: the count is bounded; whoever is beyond it comes again, with what the others were given."""
+    """R-143: the count is bounded; a client beyond it comes again, with the token that the others were given."""
     tokens = await caller.login()
     body = {"refresh_token": tokens["refresh_token"]}
     answers = await asyncio.gather(*(caller.json("/auth/refresh", body) for _ in range(MAX_REPEATS + 15)))
@@ -255,7 +255,7 @@ async def test_what_needs_credentials_says_which(caller: Caller, method: str, pa
 async def test_a_client_can_tell_a_token_that_ran_out_from_one_that_was_taken_away(
     caller: Caller, service: Upstream
 ) -> None:
-    """R-227: to refresh, or to ask who it is. On routes and own calls alike; OAuth has one word for both."""
+    """R-227: to refresh, or to ask for its identity. On routes and own calls alike; OAuth has one word for both."""
     ran_out, taken = await caller.login(), await caller.login("bob")
     assert (await caller.json("/auth/revoke", {"token": taken["access_token"]})).status == 200
     reached = len(service.requests)
@@ -284,7 +284,7 @@ async def test_a_route_asks_for_credentials_in_the_same_words(caller: Caller, se
 async def test_another_method_is_405_and_says_which_is_right(
     caller: Caller, service: Upstream, method: str, path: str
 ) -> None:
-    """R-131: credentials in a query are no credentials, and nobody is asked about them."""
+    """R-131: credentials in a query are no credentials, and no store is asked about them."""
     answer = await caller.node.ask(f"{method} {path}?username=alice&password={PASSWORD} HTTP/1.1\r\n")
     assert answer.status == 405
     assert answer.value("allow") == "POST"
@@ -324,7 +324,7 @@ async def test_an_unknown_path_is_404(caller: Caller, path: str) -> None:
 async def test_a_users_service_that_is_away_is_503_and_costs_nobody_a_generation(
     caller: Caller, service: Upstream, redis: Redis
 ) -> None:
-    """A lost connection to a service is no reason to log anybody out."""
+    """A lost connection to a service is no reason to log a user out."""
     tokens = await caller.login()
     key = UserKeys.of("id-alice").session(tokens["session_id"])
     before = await redis.hgetall(key)

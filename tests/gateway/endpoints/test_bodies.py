@@ -38,7 +38,7 @@ _UNREADABLE = {
 async def test_a_body_that_two_readers_could_read_differently_is_400(
     caller: Caller, service: Upstream, redis: Redis, oddity: str
 ) -> None:
-    """R-105, R-128: never 500, whatever the bytes; nobody is asked for a password, nothing is stored."""
+    """R-105, R-128: never 500, for any bytes; no password is checked, nothing is stored."""
     answer = await caller.post("/auth/login", _UNREADABLE[oddity])
     assert problem(answer, 400, "unreadable_body")["error"] == "invalid_request"
     assert service.requests == []
@@ -72,7 +72,7 @@ async def test_a_body_that_two_readers_could_read_differently_is_400(
 async def test_fields_that_are_missing_unknown_or_of_another_type_are_400(
     caller: Caller, service: Upstream, content: object
 ) -> None:
-    """R-121, R-128: a password beyond the cap is refused before anybody looks anything up."""
+    """R-121, R-128: a password beyond the cap is refused before any lookup."""
     answer = await caller.json("/auth/login", content)
     assert problem(answer, 400, "invalid_fields")["error"] == "invalid_request"
     assert service.requests == []

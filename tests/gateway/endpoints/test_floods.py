@@ -65,7 +65,7 @@ async def users() -> SlowUsers:
 
 @pytest_asyncio.fixture
 async def caller(redis: Redis, redis_url: str, service: Upstream, tmp_path: Path) -> AsyncIterator[Caller]:
-    """Somebody who calls a node that does not count attempts."""
+    """A client of a node that does not count attempts."""
     del redis
     # Longer than a test takes: what is under way must not end by itself.
     sections = {"login": UNGUARDED, "accounts": {"timeout_s": 60}}

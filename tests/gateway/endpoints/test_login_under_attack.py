@@ -1,4 +1,4 @@
-"""Logging in while somebody guesses (R-120 to R-131)."""
+"""Logging in under guesses (R-120 to R-131)."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_a_captcha_is_good_for_one_attempt(shop: Shop) -> None:
 
 @pytest.mark.parametrize("zero", ["0", "\uff10", "\u0660", "\u06f0", "\u0966"], ids=["ascii", "wide", "ar", "fa", "hi"])
 async def test_a_captcha_may_be_answered_in_the_digits_of_any_keyboard(shop: Shop, zero: str) -> None:
-    """R-217: the numbers of Japanese, Arabic, Persian and Hindi keyboards, with whatever space a person leaves."""
+    """R-217: the numbers of Japanese, Arabic, Persian and Hindi keyboards, with any space between them."""
     await fail(shop, FREE)
     captcha = await solved(shop)
     typed = "\u3000".join(chr(ord(zero) + int(digit)) for digit in captcha["answer"])
@@ -233,7 +233,7 @@ async def test_redis_holds_neither_names_nor_answers(shop: Shop, redis: Redis) -
 
 
 async def everything_in(redis: Redis, key: Any) -> Any:  # noqa: ANN401 - what the client gives
-    """What a key holds, whatever its type."""
+    """What a key of any type holds."""
     kind = await redis.type(key)
     if kind == b"hash":
         return await redis.hgetall(key)

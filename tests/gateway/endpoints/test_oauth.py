@@ -55,7 +55,7 @@ async def test_the_secret_may_stand_in_the_body(shop: Shop) -> None:
     ],
 )
 async def test_whoever_is_not_a_client_is_told_how_to_be_one(shop: Shop, field: str) -> None:
-    # reports without a secret, with a wrong one, nobody, and no credentials at all
+    # reports without a secret, with a wrong one, an unknown client, and no credentials at all
     await registered(shop)
     form = {"grant_type": "client_credentials"}
     answer = await shop.http.post("/auth/token", data=form, headers={"authorization": field})

@@ -90,7 +90,7 @@ async def test_a_client_with_every_scope_limits_nobody(shop: Shop) -> None:
 async def test_nobody_in_particular_revokes_nothing_of_a_client_with_a_secret(
     shop: Shop, redis: Redis, form: dict[str, str]
 ) -> None:
-    """R-149, RFC 7009 section 2.1: whoever has found such a token may not end it either, and is not told."""
+    """R-149, RFC 7009 section 2.1: a finder of such a token may not end it either, and is not told."""
     party = await registered(shop)
     session, machine = await party.login("alice"), (await party.token()).json()
     before = sorted(await redis.keys("*:session:*"))
@@ -137,7 +137,7 @@ async def test_a_hint_of_any_length_and_a_token_longer_than_any_are_no_mistakes(
 
 
 async def test_the_sessions_that_a_removed_client_has_begun_end_with_it(shop: Shop, redis: Redis) -> None:
-    """R-142: at once, also their access tokens; nobody else's."""
+    """R-142: at once, also their access tokens, and no other client's."""
     party, other = await registered(shop), await registered(shop, "other")
     its = [await party.login("alice"), await party.login("bob")]
     others = [await other.login("alice"), await shop.tokens("alice")]

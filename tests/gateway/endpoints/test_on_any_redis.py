@@ -1,5 +1,5 @@
 """Everything a user does, on a Redis Cluster, wherever in it their keys are; and on each kind of store as a user of
-Redis who may do no more than docs/guides/redis.md says."""
+Redis that may do no more than docs/guides/redis.md says."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ def kind(
 
 @pytest.fixture
 def names(kind: Kind) -> list[str]:
-    """Who may log in."""
+    """The users that may log in."""
     return kind.names
 
 
 @pytest_asyncio.fixture
 async def caller(kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Caller]:
-    """Somebody who calls a node on an empty store."""
+    """A client of a node on an empty store."""
     monkeypatch.delenv("REDIS_URL", raising=False)
     masters = [server for server in kind.servers if (await server.ask("ROLE"))[0] == b"master"]
     for server in masters:
@@ -158,7 +158,7 @@ async def test_a_ticket_is_good_once(caller: Caller, names: list[str]) -> None:
 
 
 async def test_guesses_are_counted_and_a_captcha_lets_the_right_password_in(caller: Caller, names: list[str]) -> None:
-    """R-123: one atomic step over the counters of account, address and everybody, which share a hash tag."""
+    """R-123: one atomic step over the counters of account, address and all, which share a hash tag."""
     guess = {"username": names[0], "password": "wrong-password"}
     answers = [(await caller.json("/auth/login", guess)).json["code"] for _ in range(FREE + 1)]
     assert answers == ["invalid_grant"] * FREE + ["captcha_required"]

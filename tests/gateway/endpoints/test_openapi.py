@@ -1,4 +1,4 @@
-"""The one description of all calls: what is in it, and who may read it."""
+"""The one description of all calls: its content, and its readers."""
 
 from __future__ import annotations
 

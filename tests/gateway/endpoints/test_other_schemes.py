@@ -1,4 +1,4 @@
-"""Calls that authenticate clients, and credentials that were meant for somebody else (R-204)."""
+"""Calls that authenticate clients, and credentials that were meant for another reader (R-204)."""
 
 from __future__ import annotations
 

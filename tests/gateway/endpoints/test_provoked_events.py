@@ -142,7 +142,7 @@ async def test_what_is_counted_for_one_is_not_counted_for_another(capsys: pytest
 async def test_what_users_do_to_themselves_is_in_the_trail_so_often_and_in_the_log_always(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """R-224: anybody can register, and log in without end. What is done to them is kept, and what machines do."""
+    """R-224: any client can register, and log in without end. What is done to them is kept, and what machines do."""
     kept: list[dict[str, str]] = []
 
     class Kept:

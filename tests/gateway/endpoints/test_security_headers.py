@@ -11,7 +11,7 @@ from tests.support.raw import Message
 from tests.support.shop_rig import CREDENTIALS, FORM_TYPE, PASSWORD, Caller, bearer
 
 PUBLIC: Final = ("/.well-known/jwks.json", "/.well-known/oauth-authorization-server")
-"""What may be cached: it is the same for everybody, and no secret."""
+"""What may be cached: it is the same for all clients, and no secret."""
 ASKED: Final = (
     ("GET", "/.well-known/jwks.json", 200),
     ("HEAD", "/.well-known/jwks.json", 200),

@@ -1,4 +1,4 @@
-"""R-160, R-161: the public keys, for whoever wants to verify access tokens without asking."""
+"""R-160, R-161: the public keys, for services that verify access tokens themselves."""
 
 from __future__ import annotations
 

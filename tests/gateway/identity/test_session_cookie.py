@@ -1,4 +1,4 @@
-"""The value of a session cookie says nothing, and nobody but the gateway can make one."""
+"""The value of a session cookie says nothing, and only the gateway can make one."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_a_token_for_one_resource_is_refused_at_another(ring: KeyRing, clock: Ma
 
 @pytest.mark.parametrize("when", [10**15, 2**53])
 def test_an_auth_time_that_no_header_can_carry_is_no_date(gate: Gate, signer: Signer, when: int) -> None:
-    """R-24: a verdict, and no fault, whatever a signed token says."""
+    """R-24: a verdict, and no fault, for all claims of a signed token."""
     refused(gate.judge(signer.token(auth_time=when)), Reason.TOKEN_BAD_CLAIMS)
 
 
@@ -203,7 +203,7 @@ def test_any_other_name_stands_in_a_header_as_one_line_of_ascii(gate: Gate, sign
 
 
 def test_two_users_never_share_a_revocation_key(gate: Gate, signer: Signer) -> None:
-    """R-27: whatever their names have in common with the key's own spelling."""
+    """R-27: even where their names resemble with the key's own spelling."""
     names = ["a", "a}", "{a}", "a:jti:b", "A", "a "]
     questions = {accepted(gate.judge(signer.token(sub=name))).question for name in names}
     assert len(questions) == len(names)

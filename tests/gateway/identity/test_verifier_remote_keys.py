@@ -27,7 +27,7 @@ async def test_a_token_that_names_a_place_for_its_key_makes_nobody_go_there(
         for changed in (header, {**header, "kid": "unknown"}):
             bearer = f"Authorization: Bearer {node.tokens.token(changed)}\r\n"
             assert (await node.get("/orders", bearer)).status == 401
-        # Whatever it might have begun is over once another look at the keys has been made.
+        # Anything that it might have begun is over once another look at the keys has been made.
         await node.worker.base.keys.look(thorough=True)
         assert elsewhere.requests == []
     assert upstream.requests == []

@@ -74,7 +74,7 @@ async def test_a_key_that_is_old_enough_is_followed_by_another_step_by_step(
     assert keyring.load(settings.keys.directory).active.kid != first
     clock.advance(settings.token.access_life_s + 3 * settings.token.leeway_s + PUBLISH_S)
     assert await rotation.step() == [f"signing key {first} retired"]
-    # Whoever was logged in before the switch stays so: the old refresh secret is kept.
+    # A user that was logged in before the switch stays so: the old refresh secret is kept.
     assert counts(settings) == (1, 2)
 
 

@@ -129,7 +129,7 @@ async def test_a_removed_key_is_refused_although_its_tokens_had_been_verified(
 
 
 async def test_new_tokens_are_signed_by_the_new_key_and_refresh_tokens_stay_good(node: Node, store: KeyStore) -> None:
-    """Nobody is logged out by a rotation of the refresh secrets, also while other nodes are behind."""
+    """No user is logged out by a rotation of the refresh secrets, also while other nodes are behind."""
     directory = node.settings.keys.directory
     claim = RefreshClaim("alice", "0" * 32, 7)
     behind_keys = Current(keyring.load(directory))
@@ -197,7 +197,7 @@ async def test_a_bad_ring_keeps_the_last_good_one_and_shows_as_a_warning(
     ready = await node.get("/readyz")
     assert ready.status == 200
     assert ready.json["checks"]["keys"].startswith("warning: ")
-    # Said once, by the name of the file, and not to everybody.
+    # Said once, by the name of the file, and in the log only.
     complaints = [record for record in caplog.records if record.name == "lockgate.keys"]
     assert [record.levelno for record in complaints] == [logging.ERROR]
     assert str(ring_file.parent) in complaints[0].getMessage()

@@ -62,7 +62,7 @@ def content(path: Path) -> dict[str, Any]:
 
 
 def change(path: Path, edit: Callable[[list[dict[str, Any]]], object]) -> None:
-    """Edit the list of keys as somebody by hand would."""
+    """Edit the list of keys as an operator does by hand."""
     document = content(path)
     edit(document["keys"])
     write_private(path, json.dumps(document).encode())

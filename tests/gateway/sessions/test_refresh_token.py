@@ -1,4 +1,4 @@
-"""R-31, R-140: what a refresh token says, and that nobody but us can say it."""
+"""R-31, R-140: what a refresh token says, and that only the gateway can make one."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ async def test_fifty_simultaneous_uses_make_one_new_generation(redis: RedisClien
 async def test_of_more_simultaneous_uses_than_are_allowed_none_makes_a_second_branch(
     redis: RedisClient, node: Node
 ) -> None:
-    """R-143: a bounded count. Who is beyond it gets nothing, and ends nothing."""
+    """R-143: a bounded count. A repeat beyond it gets nothing, and ends nothing."""
     first = await node.login("alice")
     outcomes = await asyncio.gather(*(node.refresh(first.refresh) for _ in range(50)))
     given = [outcome for outcome in outcomes if isinstance(outcome, Pair)]
@@ -97,7 +97,7 @@ async def test_the_predecessor_after_the_grace_is_reuse_however_many_have_asked(
 async def test_a_lost_answer_is_given_again_within_the_grace(
     redis: RedisClient, node: Node, clock: ManualClock, token: TokenSettings
 ) -> None:
-    """R-143, R-144: by the clock of Redis, whatever the node's says."""
+    """R-143, R-144: by the clock of Redis, not the node's."""
     first = await node.login("alice")
     lost = paired(await node.refresh(first.refresh))
     clock.advance(3600)
@@ -227,7 +227,7 @@ async def test_an_ended_marker_outlives_the_youngest_access_token_on_every_node(
 
 
 async def test_the_mac_of_another_secret_is_no_refresh_token(node: Node) -> None:
-    """R-140: whoever knows session, user and generation can neither refresh nor end the session."""
+    """R-140: an attacker that knows session, user and generation can neither refresh nor end the session."""
     pair = await node.login("alice")
     forged = RefreshTokens(lambda: [b"x" * 32]).make(RefreshClaim("alice", pair.session.sid, 0))
     assert await node.refresh(forged) is None

@@ -62,7 +62,7 @@ def good_for_s(node: Node, claims: VerifiedClaims) -> float:
 async def test_a_revoked_token_is_remembered_for_as_long_as_any_node_takes_it(
     redis: RedisClient, at: At, *, issuer_s: float, revoker_s: float, verifier_s: float
 ) -> None:
-    """R-221: whatever the clock of the node says that revokes it."""
+    """R-221: by any clock of the node that revokes it."""
     pair = await at(issuer_s).login("alice")
     claims = claims_of(at(verifier_s), pair)
     await at(revoker_s).revoke(pair.access)
@@ -97,7 +97,7 @@ async def test_tokens_that_begin_to_hold_later_never_do_once_their_session_has_e
     await right.session_store.end("alice", pair.session.sid)
     for key in (UserKeys.of("alice").jti(claims.principal.jti), UserKeys.of("alice").ended(pair.session.sid)):
         assert await remembered_s(redis, key) >= good_for_s(right, claims)
-    # A second end, of which nobody knows how far ahead the tokens are, makes the first one no shorter.
+    # A second end, for tokens that may be any time ahead, makes the first one no shorter.
     await right.session_store.end("alice", pair.session.sid)
     assert await remembered_s(redis, UserKeys.of("alice").ended(pair.session.sid)) >= good_for_s(right, claims)
 

@@ -1,4 +1,4 @@
-"""Whatever is done to sessions and keys, and time passing, in any order, against a simple model.
+"""Acts on sessions and keys, and time passing, in any order, against a simple model.
 
 On a real Redis. The model knows only what is promised: which refresh token is current, which may be repeated, and
 what of all that is dead.
@@ -152,7 +152,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(session=sessions, node=nodes)
     def change_the_password(self, session: _Session, node: int) -> None:
-        """By somebody whose session lives; it alone goes on."""
+        """By a user with a live session; it alone goes on."""
         if session.over or session.due(self.clock.now()):
             return
         sid = self._claim(session.refresh[0]).sid

@@ -38,7 +38,7 @@ async def several(node: Node, redis: RedisClient, count: int, sub: str = "alice"
 
 
 async def test_one_session_too_many_ends_the_oldest_at_once(redis: RedisClient, node: Node) -> None:
-    """R-224: also if it was used a moment ago; and nobody else's."""
+    """R-224: also if it was used a moment ago; and no other user's."""
     stranger = await node.login("bob")
     oldest, *others = await several(node, redis, MOST)
     used = paired(await node.refresh(oldest.refresh))

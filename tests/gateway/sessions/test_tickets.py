@@ -1,4 +1,4 @@
-"""One-time tickets: used once, for 30 seconds, and worth nothing to whoever reads or writes Redis (R-173)."""
+"""One-time tickets: used once, for 30 seconds, and worth nothing to a reader or writer of Redis (R-173)."""
 
 from __future__ import annotations
 

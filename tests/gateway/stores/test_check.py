@@ -196,7 +196,7 @@ async def test_a_channel_that_may_not_be_heard_makes_a_node_unready(
 
 
 async def test_a_command_that_is_not_permitted_is_named_where_it_fails(places: dict[str, str]) -> None:
-    """R-214: whatever the readiness could not know."""
+    """R-214: beside what the readiness could not know."""
     async with connect("redis://scriptless:hunter2@{open}".format_map(places)) as client:
         with pytest.raises(StoreRefusedError, match="its user may not run EVAL"), store_errors():
             await client.eval("return 1", 0)

@@ -51,7 +51,7 @@ async def counting(servers: list[Server]) -> AsyncIterator[Callable[[], Awaitabl
 async def test_two_hundred_users_of_one_tick_are_one_round_trip_to_each_master(
     redis: RedisClient, redis_cluster: Cluster
 ) -> None:
-    """And everybody gets their own answer."""
+    """And each request gets its own reply."""
     await redis.set(UserKeys.of("user-7").jti("token-7"), "1")
     await redis.set(UserKeys.of("user-8").ended("session-8"), "1")
     await redis.set(UserKeys.of("user-9").epoch, "1")

@@ -83,7 +83,7 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def a_server(script: Script) -> AsyncIterator[Redis]:
-    """Somebody who answers redis-py's greeting as Redis does, and then as the script does."""
+    """A server that greets redis-py as Redis does, and then replies as the script says."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         parser = hiredis.Reader()
@@ -208,7 +208,7 @@ async def test_a_worker_that_was_busy_for_longer_than_the_time_out_does_not_blam
 
 
 async def test_a_replica_that_was_a_master_is_left_and_asked_for_again() -> None:
-    """READONLY: whoever is the master now may be found by connecting again."""
+    """READONLY: a new connection may find the new master."""
     writes: list[asyncio.StreamWriter] = []
 
     async def script(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""A worker that is late is not a Redis that is: whatever holds the event loop up is never taken for silence."""
+"""A worker that is late is not a Redis that is: an event loop that is held up is never taken for silence."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def settings(**upstreams: str) -> Settings:
 
 
 def silent(*_: str) -> None:
-    """Nobody listens."""
+    """Prints nothing."""
 
 
 def test_a_service_runs_on_the_port_of_its_route_where_that_is_free(ports: Ports, free_port: int) -> None:

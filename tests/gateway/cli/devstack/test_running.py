@@ -42,7 +42,7 @@ def test_another_configuration_file_means_another_deployment(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("mode", [0o644, 0o620, 0o666])
 def test_a_file_that_others_could_have_written_or_read_is_not_believed(tmp_path: Path, mode: int) -> None:
-    """Whoever writes it chooses which Redis and which users service a command talks to."""
+    """A program that may write it chooses which Redis and which users service a command talks to."""
     with data_folder.opened(tmp_path) as folder:
         running.announce(folder.path, None, TOLD)
         (tmp_path / "stack.json").chmod(mode)

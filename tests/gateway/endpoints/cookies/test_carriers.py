@@ -65,7 +65,7 @@ async def everything_in(redis: Redis, key: Any) -> bytes:  # noqa: ANN401 - redi
 
 
 async def test_redis_holds_nothing_that_logs_anybody_in(node: Node, page: Page, redis: Redis) -> None:
-    """R-140: whoever reads Redis has neither the cookie nor the token behind it."""
+    """R-140: a reader of Redis has neither the cookie nor the token behind it."""
     told = await page.login(node)
     stored = b"".join([await everything_in(redis, key) for key in await redis.keys("*")])
     secret = page.jar[NAME].removeprefix("lgc_")
@@ -92,7 +92,7 @@ async def test_what_somebody_wrote_into_redis_is_nobody(node: Node, other: Node,
 
 
 async def test_a_session_with_tokens_has_no_cookie(node: Node, page: Page, redis: Redis) -> None:
-    """Whoever could make its cookie all the same would hold it twice, and past its refresh token's rules."""
+    """A client that could make its cookie would hold the session twice, and past its refresh token's rules."""
     told = await Caller(node).login()
     secrets = keyring.load(node.settings.keys.directory).refresh_secrets
     page.jar[NAME] = CookieCodec(lambda: secrets).make("id-alice", told["session_id"]).value.decode()
@@ -105,7 +105,7 @@ async def test_a_session_with_tokens_has_no_cookie(node: Node, page: Page, redis
 async def test_a_token_of_another_session_in_the_place_of_the_sealed_one_is_not_taken(
     node: Node, page: Page, redis: Redis
 ) -> None:
-    """As by somebody who has one cookie, writes to Redis, and has come by a token of somebody else."""
+    """As by an attacker with one cookie, write access to Redis, and another user's token."""
     told = await page.login(node)
     key = hashlib.sha256(b"lockgate session cookie key\0" + page.jar[NAME].encode()).digest()
     nonce, stolen = bytes(12), node.tokens.token(sub="id-ada", roles=["admin"])
@@ -122,7 +122,7 @@ async def test_cookies_are_off_unless_configured(caller: Caller, redis: Redis) -
     problem(refused, 400, "cookies_off")
     assert refused.values("set-cookie") == []
     assert await redis.keys("*session*") == []
-    # One that comes all the same is nobody's.
+    # One that comes all the same is ignored.
     answer = await caller.node.get("/orders", f"Cookie: {NAME}=lgc_x\r\n")
     assert (answer.status, answer.code) == (401, "credentials_required")
 
@@ -147,7 +147,7 @@ def test_nor_does_the_command_line_bring_it_to_another_host(tmp_path: Path) -> N
         configuration.load(file, host="0.0.0.0")  # noqa: S104 - refused
 
 
-# --- one way to say who one is ----------------------------------------------------------------------------------------
+# --- one credential in a request -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_nor_does_the_command_line_bring_it_to_another_host(tmp_path: Path) -> N
 async def test_a_cookie_and_a_token_at_once_are_refused(
     node: Node, page: Page, service: Upstream, path: str, authorization: str
 ) -> None:
-    """R-41, R-43, R-204: whatever the token is like, the cookie is not what is left."""
+    """R-41, R-43, R-204: with any token, the cookie is not what is left."""
     await page.login(node)
     answer = await page.ask(node, "GET", path, more=authorization.format(good=node.tokens.token()))
     assert (answer.status, answer.code) == (400, "repeated_credentials")
@@ -195,7 +195,7 @@ async def test_credentials_for_somebody_else_leave_the_cookie_what_it_is(
 async def test_other_credentials_do_not_take_a_cookie_past_the_check_of_its_page(
     node: Node, page: Page, service: Upstream, path: str, whence: str
 ) -> None:
-    """R-181, R-204: cross-site use of the cookie stays at none, whatever else comes along."""
+    """R-181, R-204: cross-site use of the cookie stays at none, with any other credential beside it."""
     await page.login(node)
     answer = await page.ask(node, "POST", path, whence=whence, more="Authorization: Basic YTpi\r\n")
     assert (answer.status, answer.code) == (403, "cross_site_refused")
@@ -352,7 +352,7 @@ async def test_a_form_is_no_way_to_log_in(node: Node) -> None:
 async def test_where_there_is_no_cookie_mode_the_cookie_is_taken_off_and_nothing_else(
     redis: Redis, redis_url: str, service: Upstream, tmp_path: Path
 ) -> None:
-    """R-43, R-44: a cookie that a browser still has from before is no credential, so it makes nobody a 401 or a 400."""
+    """R-43, R-44: a cookie that a browser still has from before is no credential, so it causes no 401 or 400."""
     del redis
     async with nodes.running(nodes.settings(tmp_path, redis_url, service.url)) as node:
         for name in ("__Host-lockgate", "lockgate-localhost"):

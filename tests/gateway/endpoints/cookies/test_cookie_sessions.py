@@ -20,7 +20,7 @@ from tests.support.upstream import Upstream
 
 
 async def test_a_cookie_that_comes_along_with_a_login_is_replaced_and_ends(node: Node, other: Node, page: Page) -> None:
-    """R-130: never taken over, whoever it is of."""
+    """R-130: never taken over, from no user."""
     old = Page()
     before = await old.login(node)
     page.jar = dict(old.jar)

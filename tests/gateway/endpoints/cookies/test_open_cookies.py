@@ -1,4 +1,4 @@
-"""What a cookie opened ends with its session, and nobody's page opens it but a listed one (R-171, R-172)."""
+"""What a cookie opened ends with its session, and only a listed page opens it (R-171, R-172)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_cookie_opens_a_socket_and_the_service_sees_who_it_is(
     "whence", ["", EVIL, "Origin: null\r\n", f"Origin: {SHOP}\r\nOrigin: {SHOP}\r\n", "Sec-Fetch-Site: same-origin\r\n"]
 )
 async def test_a_page_of_another_origin_opens_none(node: Node, page: Page, sockets: SocketService, whence: str) -> None:
-    """R-171: also not where nobody says an origin, because the cookie comes along by itself."""
+    """R-171: also not without an Origin, because the cookie comes along by itself."""
     await page.login(node)
     answer = await page.ask(node, "GET", PATH, whence=whence, more=FIELDS)
     assert (answer.status, answer.code) == (403, "origin_refused")
@@ -94,7 +94,7 @@ async def test_what_else_a_browser_sends_takes_no_page_past_the_check(
     """R-171, R-204: also a name that was pointed at the gateway, which is in Host and Origin alike."""
     await page.login(node)
     answer = await page.ask(node, "GET", PATH, whence=whence, more=f"{FIELDS}Authorization: {authorization}\r\n")
-    # Where nobody says an origin, no browser asks, and what is wrong is the malformed credential.
+    # Without an Origin, no browser asks, and what is wrong is the malformed credential.
     malformed = authorization == "Bearer" and not whence
     assert answer.status == (400 if malformed else 403)
     assert sockets.requests == []
