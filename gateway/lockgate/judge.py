@@ -1,6 +1,6 @@
-"""May this request pass? The stages that every credential takes, whichever way it came and whoever asks.
+"""May this request pass? The stages that every credential takes, for every kind of request.
 
-    authenticate   whose token is it?                      400 401 403
+    authenticate   which credential?                      400 401 403
     admit          was it revoked? within rate limits?     401 429 503
     authorize      does it have the scopes?                403
 

@@ -1,7 +1,7 @@
 """The contract between a gateway and its services, and between services: signed identity headers.
 
 Depends on the standard library only. `IdentityMiddleware` guards an ASGI application; `signed_headers` signs a call to
-another service; `Signer` and `cover` are the same for whoever signs a lot.
+another service; `Signer` and `cover` are the same for programs that sign a lot.
 """
 
 from lockgate_trust.asgi import IdentityMiddleware, caller_of, known_caller, log_refusal

@@ -37,13 +37,13 @@ _NOT_THE_CALLERS_FAULT: Final = frozenset({Refused.REPLAY_MEMORY_FULL})
 
 
 def known_caller(scope: Mapping[str, Any]) -> Caller | None:
-    """Who makes this request, or None while or where nobody is verified: for a log line around the middleware."""
+    """The caller of this request, or None without a verified signature: for a log line around the middleware."""
     caller = scope.get(SCOPE_KEY)
     return caller if isinstance(caller, Caller) else None
 
 
 def caller_of(scope: Mapping[str, Any]) -> Caller:
-    """Who makes this request: for what runs behind the middleware.
+    """The caller of this request: for code behind the middleware.
 
     Raises:
         RuntimeError: the request did not pass `IdentityMiddleware`, or came on one of its open paths.
@@ -116,7 +116,7 @@ class IdentityMiddleware:
         Raises:
             RuntimeError: the scope is of a type that cannot be verified, or has no ``raw_path``.
         """
-        # Whatever stands there was not put there by a verified signature.
+        # What stands there was not put there by a verified signature.
         scope.pop(SCOPE_KEY, None)
         match scope["type"]:
             case "http":
@@ -233,7 +233,7 @@ async def _read_body(receive: Receive) -> bytes | None:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that has been read already, then whatever else comes."""
+    """A `receive` that gives the body that has been read already, then all that comes after."""
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

@@ -1,4 +1,4 @@
-"""Who is calling: what a service learns about a request once its signature has been verified."""
+"""The caller: what a service learns about a request once its signature has been verified."""
 
 import re
 from collections.abc import Mapping
@@ -37,14 +37,14 @@ class Caller:
     """The verified identity of one request.
 
     Attributes:
-        request_id: names the request in the logs of everybody who took part in it.
+        request_id: names the request in the logs of all services that took part in it.
         service: the service that signed the request: ``gateway``, or another one that calls by itself.
-        user_id: the user, or None for an anonymous request and for a service that calls for nobody.
+        user_id: the user, or None for an anonymous request and for a service that calls for no user.
         roles: the user's roles; empty without a user.
         scopes: what the user's token allows; empty without a user.
         session_id: the session the token belongs to.
         token_id: the ``jti`` of the token.
-        auth_time: when the user last proved who they are, in seconds since the epoch.
+        auth_time: when the user last authenticated, in seconds since the epoch.
         traceparent: the W3C trace context, not parsed.
         on_behalf: ``X-Caller``: the service that passes a user's identity on. When it is not None, it equals `service`.
     """

@@ -1,7 +1,7 @@
 """Link keys: one shared secret for each directed link between two services.
 
 A link ``gateway → orders`` has its own key, known to its two ends only. A service that leaks its keys can therefore
-speak for itself and for nobody else, and a signature meant for one service is worth nothing at another.
+speak for itself only, and a signature meant for one service is worth nothing at another.
 
 On disk a link is one file, ``<origin>--<target>.json``, private as `lockgate_trust.private` has it::
 

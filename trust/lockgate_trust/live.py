@@ -15,7 +15,7 @@ _LOGGER: Final = logging.getLogger("lockgate.trust")
 
 
 class LiveLinkKeys(LinkKeys):
-    """The link keys of one service, as its files have them now; for whatever takes `LinkKeys`.
+    """The link keys of one service, as its files have them now; for all that takes `LinkKeys`.
 
     When it is asked for a key, and at most every `every` seconds, it looks whether a file was replaced, changed, added
     or removed; then all of them are read anew, and taken whole or not at all. Files that cannot be used change nothing:

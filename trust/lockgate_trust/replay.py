@@ -13,7 +13,7 @@ class ReplayGuard:
     Its limits: it remembers for one process, so a captured request may be played once at each other process of the
     same service while it lasts (10 s, and the leeway), by an attacker that reads the traffic between gateway and
     service; it forgets when the process restarts. It is meant for one event loop and is not safe to share between
-    threads. Only valid signatures may be shown to it, so that nobody without a link key can fill it.
+    threads. Only valid signatures may be shown to it, so that only holders of a link key can fill it.
 
     Args:
         capacity: how many signatures are remembered, about 150 bytes each, for 30 s each. When it is reached, further

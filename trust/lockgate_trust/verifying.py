@@ -56,7 +56,7 @@ class Verified:
     body is the one that was signed (`body_refused`).
 
     Attributes:
-        caller: who is calling.
+        caller: the service and the user.
         origin: the service that signed.
         key_id: the key it signed with.
         content_digest: the covered ``content-digest``, or None where no body is covered.

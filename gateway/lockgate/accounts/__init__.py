@@ -1,1 +1,1 @@
-"""Who has an account, which clients there are, and how often a password may be tried."""
+"""Accounts, OAuth clients, and how often a password may be tried."""

@@ -40,10 +40,10 @@ _DRAW_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class CaptchaAnswer:
-    """What somebody says that a captcha shows.
+    """A client's answer to a captcha.
 
     Attributes:
-        id: of the captcha; for a hosted one whatever its provider needs.
+        id: of the captcha; for a hosted one a text of its provider.
         answer: theirs.
     """
 
@@ -55,10 +55,10 @@ class CaptchaCheck(Protocol):
     """Judges answers. Ours is `Captchas`; a hosted captcha is another implementation."""
 
     async def solved(self, given: CaptchaAnswer, address: str) -> bool:
-        """Whether the answer is right, given for the first time, and from somebody at this address.
+        """Whether the answer is right, given for the first time, and from this address.
 
         Raises:
-            StoreUnavailableError, CaptchaUnavailableError: nobody can tell; the caller refuses.
+            StoreUnavailableError, CaptchaUnavailableError: it cannot be checked; the caller refuses.
         """
 
 

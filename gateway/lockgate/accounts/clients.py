@@ -1,7 +1,7 @@
 """OAuth clients that have a secret: machines that call in their own name, and backends that log users in.
 
 They are in Redis, so that one that is removed is refused by every node from the next request on. Secrets are made here,
-256 random bits, and stored as SHA-256: what nobody could guess needs no slow hash.
+256 random bits, and stored as SHA-256: a secret that cannot be guessed needs no slow hash.
 
 docs/decisions/0041 says why they are there, and why a plain SHA-256 is enough.
 """

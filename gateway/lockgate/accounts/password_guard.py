@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class InTurn(Protocol):
-    """Makes a call when it is its turn, and to its end, whoever gives up waiting for it: `CallLimiter.run`."""
+    """Makes a call when it is its turn, and to its end, even if its caller is cancelled: `CallLimiter.run`."""
 
     def __call__(self, call: Callable[[], Coroutine[Any, Any, T]], /) -> Coroutine[Any, Any, T]:
         """The outcome of the call; raises `AccountsUnavailableError` where its turn does not come."""
@@ -27,8 +27,8 @@ class PasswordGuard:
 
     One for all calls that take a password: a second door without a guard would make the first one worthless.
 
-    An attempt is counted when its turn has come, and not before: whoever only waits, and perhaps hangs up, would count
-    like somebody who guesses, and a crowd of those would have everybody asked for captchas.
+    An attempt is counted when its turn has come, and not before: a client that only waits, and perhaps hangs up, would
+    count as a guess, and a crowd of those would bring captchas for all users.
 
     Args:
         throttle: counts.
@@ -57,7 +57,7 @@ class PasswordGuard:
 
         Raises:
             StoreUnavailableError: attempts cannot be counted, so none is made.
-            AccountsUnavailableError: its turn did not come, so it does not count; or nobody could look.
+            AccountsUnavailableError: its turn did not come, so it does not count; or the service is away.
         """
         solved = captcha is not None and await self._captchas.solved(captcha, address)
         given_up = asyncio.Event()

@@ -179,7 +179,7 @@ def account_digest(username: str) -> str:
 
 
 def used_up(limit: int, wait_ms: int) -> tuple[tuple[str, str], ...]:
-    """The fields of an answer to whoever is over a limit: the same as of a route's rate limit.
+    """The fields of a response to a client over a limit: the same as of a route's rate limit.
 
     Args:
         limit: how much there may be.

@@ -1,4 +1,4 @@
-"""Asks the users service who somebody is. Passwords go through here and nowhere else."""
+"""Asks the users service for accounts. Passwords go through here and nowhere else."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _NO_SUCH_CREDENTIALS: Final = frozenset({httpx.codes.BAD_REQUEST, httpx.codes.RE
 for a service that is away, it would count as no attempt at all."""
 PASSWORDS_AT_ONCE: Final = 16
 """Of one worker. A hash takes some 25 ms of a core: this keeps several cores busy, and yet the queue is here, where it
-is bounded, and not at the users service, where everybody else would stand in it too."""
+is bounded, and not at the users service, where other calls would wait in it too."""
 LOOKUPS_AT_ONCE: Final = 16
 MAX_WAITING: Final = 64
 """About what two hashing threads get through in a second: one more is refused at once, when it comes. In a longer queue
-those who came together would also give up together, and the event loop would answer all of them in one go."""
+calls that came together would also give up together, and the event loop would answer all of them in one go."""
 QUEUE_WAIT_S: Final = 2.0
 KEEP_ALIVE_S: Final = 30
 """Less than the users service keeps an idle connection, so that it is this side that closes it."""
@@ -37,7 +37,7 @@ KEEP_ALIVE_S: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user who may log in.
+    """A user that may log in.
 
     Attributes:
         sub: the user's id.
@@ -66,7 +66,7 @@ class AccountRecord:
 
 
 class Unacceptable(NamedTuple):
-    """The users service would not take the new value, whatever the one until now is."""
+    """The users service would not take the new value."""
 
 
 class Accounts:
@@ -80,7 +80,7 @@ class Accounts:
         key: the link key to the service that is in use.
         timeout_s: for one call.
         clock: the time.
-        tls: for addresses that are https; without it nobody's certificate is good enough.
+        tls: for addresses that are https; without it no certificate is accepted.
 
     Attributes:
         timeout_s: for one call; no answer is older than that.
@@ -184,7 +184,7 @@ class Accounts:
         return _account(outcome.get("account")) if outcome.get("valid") is True else None
 
     async def record(self, user: str, request_id: str) -> AccountRecord | None:
-        """The account with this id or name, whatever its status; `None` where there is none.
+        """The account with this id or name, in any status; `None` where there is none.
 
         Raises:
             AccountsUnavailableError: the service did not give an answer.

@@ -19,10 +19,10 @@ STORE_AWAY = Refusal(Reason.STORE_AWAY, headers=(("Retry-After", "1"),))
 
 
 class Admitted(NamedTuple):
-    """Somebody was let in.
+    """A request was admitted.
 
     Attributes:
-        identity: who; `None` for nobody in particular.
+        identity: `None` for a request without credentials.
         limits: how they stand to the tightest rate limit, as lines of a head; empty where there is none.
         claims: of the token; what stays open has to end with it.
     """
@@ -43,7 +43,7 @@ class Link(Protocol):
     """What the gate asks."""
 
     def ask(self, commands: Sequence[tuple[Any, ...]], callback: Callable[[list[Any] | None], None]) -> None:
-        """Call back once with a reply for each command, or with `None` where nobody answers.
+        """Call back once with a reply for each command, or with `None` where Redis does not reply.
 
         Of a Cluster some nodes may be away: then `AWAY` stands where their values would, also among those of an MGET.
         """
@@ -71,7 +71,7 @@ class Admission:
         """Find out whether a request is still welcome.
 
         Args:
-            claims: of its token; `None` for nobody in particular.
+            claims: of its token; `None` for a request without credentials.
             limits: the rate limits it counts for.
             client: the address it is accounted to.
             decide: called once with the verdict, at once or in a later tick.
@@ -89,7 +89,7 @@ class Admission:
         self._waiting.append((claims, windows, decide))
 
     async def judge_token(self, claims: VerifiedClaims) -> Identity | Refusal:
-        """Whether a token is still good, whatever the rate limits say, for callers that can wait."""
+        """Whether a token is still good, without regard to rate limits, for callers that can wait."""
         future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
         self.ask(claims, (), "", partial(_set_unless_cancelled, future))
         verdict = await future
@@ -164,7 +164,7 @@ class Admission:
         return Admitted(None if claims is None else Identity(claims.principal), limits, claims)
 
     def _give_back(self, tallies: dict[Window, Tally]) -> None:
-        """Requests that were refused do not count: who keeps knocking is let in again as soon as there is room."""
+        """Take back the count of refused requests: a client that keeps asking is let in as soon as there is room."""
         refunds = [
             (b"DECRBY", tally.window.key, tally.asked - tally.passed)
             for tally in tallies.values()

@@ -47,7 +47,7 @@ class OpenToken:
     """One open socket or stream. Made by `OpenTokens.watch`.
 
     Attributes:
-        claims: of the token it lives by; `None` for nobody in particular.
+        claims: of the token it lives by; `None` without credentials.
         ended: called once when it has to end.
         overtime: what it may do after its token has expired; `None`: nothing.
     """
@@ -120,7 +120,7 @@ class OpenTokens:
         """Watch over something open, and ask at once whether its token was revoked since it was let in.
 
         Args:
-            claims: of its token; `None` for nobody in particular, who only has to go when the node stops.
+            claims: of its token; `None` without credentials: it only ends when the node stops.
             ended: called at most once, never before this returns: with `TOKEN_EXPIRED`, with why the token is no longer
                 welcome, with `TOKEN_UNKNOWN_KEY`, or with `DRAINING`. The watch is over then.
             overtime: how long it may go on after the token has expired. All other ends it has as before.

@@ -22,7 +22,7 @@ MAX_WINDOWS: Final = 100_000
 
 
 def subject(limit: Limit, sub: str | None, client: str) -> str:
-    """Whom a request counts for: the user, or the client's network where the request has no credentials."""
+    """The subject that a request counts for: the user, or the client's network where the request has no credentials."""
     if limit.per == "route":
         return ""
     if limit.per == "user" and sub is not None:
@@ -131,7 +131,7 @@ class Windows:
         self._known: dict[tuple[Limit, str], Window] = {}
 
     def of(self, limit: Limit, who: str, now: float) -> Window:
-        """The current window of a limit for somebody."""
+        """The current window of a limit for one subject."""
         index = int(now // limit.window_s)
         window = self._known.get((limit, who))
         if window is not None and window.index == index:

@@ -1,4 +1,4 @@
-"""Runs a worker: uvicorn with our protocol class for everybody, and a second listener for operators."""
+"""Runs a worker: uvicorn with the edge protocol for clients, and a second listener for operators."""
 
 from __future__ import annotations
 

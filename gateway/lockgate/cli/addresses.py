@@ -48,13 +48,13 @@ def adopt(descriptor: int) -> socket.socket:
 
 
 def url(host: str, port: int) -> str:
-    """The base URL for a listening address, as somebody on this machine would type it."""
+    """The base URL for a listening address, as a user of this machine would type it."""
     reachable = reachable_host(host)
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
 
 
 def reachable_host(host: str) -> str:
-    """Where somebody on this machine connects to for a listening address."""
+    """The address to connect to on this machine for a listening address."""
     return _WILDCARDS.get(host, host)
 
 

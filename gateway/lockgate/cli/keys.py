@@ -48,7 +48,7 @@ class KeysNeedCareError(LockgateError):
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Whose keys a command is about: the signing keys, or one of these instead."""
+    """The keys that a command is about: the signing keys, or one of these instead."""
 
     links: bool = False
     refresh: bool = False
@@ -93,7 +93,7 @@ def create(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg
     directory = links_directory(settings)
     links = [*((GATEWAY, service) for service in settings.called_services), *more_links]
     try:
-        # Looked at first: whoever asks for a link that is none gets nothing made.
+        # Looked at first: for a link that is none, nothing is made.
         for origin, target in links:
             link_path(directory, origin, target)
     except LinkKeyError as error:
@@ -282,7 +282,7 @@ def _copies(group: Group) -> str:
 
 
 def _warn(store: KeyStore, now: float) -> None:
-    """Whoever changed the folder should know when it is not in order: gateways then go on with their last good keys."""
+    """Tell the operator when the folder is not in order: gateways then go on with their last good keys."""
     for problem in key_check.check(store, now).problems:
         typer.echo(f"problem: {problem}", err=True)
 

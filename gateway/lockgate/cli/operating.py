@@ -52,7 +52,8 @@ async def opened(settings: Settings) -> AsyncIterator[Administration]:
         raise ConfigurationError("redis_url is not set; give the gateway's own, for example by REDIS_URL")
     clock, token = SystemClock(), settings.token
     join_readers(settings.keys.directory)
-    # Of all links only the one that is used: a route that has none yet must not keep anybody from shutting a user out.
+    # Of all links only the one that is used: a route that has none yet must not keep an operator from shutting a user
+    # out.
     links = link_source(settings.keys.directory / LINKS_FOLDER, [settings.accounts.service]).read()
     redis = connect(settings.redis_url.get_secret_value())
     addresses = settings.upstream_urls(settings.accounts.service)

@@ -23,7 +23,7 @@ _LAST_BYTES: Final = 16 * 1024
 class Process:
     """A running child, in a session of its own so that a terminal's Ctrl-C reaches only the parent.
 
-    When the parent dies, by whatever signal, the child gets SIGTERM. The kernel ties it to the *thread* that started
+    When the parent dies, by any signal, the child gets SIGTERM. The kernel ties it to the *thread* that started
     it, so children are started from the main thread only. Must be made inside a running event loop.
 
     Args:
@@ -74,7 +74,7 @@ class Process:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Send SIGKILL to the child and to whatever it started in its process group."""
+        """Send SIGKILL to the child and to all that it started in its process group."""
         # macOS refuses to signal a group that consists of a zombie.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if not self.ended.done():
@@ -105,7 +105,8 @@ class Process:
         if descriptor is not None:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
-        # What the child left behind in its group goes too. Before the reaping: until then nobody else can get its id.
+        # What the child left behind in its group goes too. Before the reaping: until then no other process can get its
+        # id.
         self.kill()
         self.ended.set_result(self._popen.wait())
 
@@ -133,7 +134,7 @@ def _tied_to(parent: int) -> Callable[[], None] | None:
     prctl = ctypes.CDLL(None).prctl
 
     def tie() -> None:
-        # A parent that died before the first call will send no signal any more; then somebody else is the parent now.
+        # A parent that died before the first call will send no signal any more; then another process is the parent now.
         if prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM)) != 0 or os.getppid() != parent:
             os._exit(1)
 

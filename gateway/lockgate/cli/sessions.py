@@ -1,4 +1,4 @@
-"""`lockgate sessions`: who is logged in, and no longer."""
+"""`lockgate sessions`: list sessions, and end them."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@
 | SIGUSR1, SIGUSR2             | nothing                                         | the same       |
 
 A terminal that is closed sends SIGHUP, and `dev` belongs to its terminal. By default, each of the last two rows would
-end a process at once, whatever it has in flight.
+end a process at once, with all that it has in flight.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def hold(*numbers: signal.Signals) -> None:
-    """Let nothing happen at these signals, until somebody has something to do at them; for this process alone.
+    """Let nothing happen at these signals, until a handler is set; for this process alone.
 
     One that the parent wants ignored stays so (`nohup`). Anything else than a handler would be handed on to children.
     """

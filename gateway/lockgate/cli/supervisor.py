@@ -134,7 +134,7 @@ class Supervisor:
     async def run(self, when_ready: Callable[[], None] = lambda: None) -> None:
         """Start everything, keep it running, and return when all of it has stopped after SIGINT, SIGTERM or SIGQUIT.
 
-        A SIGINT after one of these kills what has not stopped yet; whatever else is sent twice does not.
+        A SIGINT after one of these kills what has not stopped yet; any other signal that is sent twice does not.
 
         Args:
             when_ready: called once, when every essential child is ready.
@@ -265,7 +265,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        # A signal that whoever started us wants ignored stays so (`nohup`), except SIGINT: a shell script ignores it
+        # A signal that the parent ignores stays ignored (`nohup`), except SIGINT: a shell script ignores it
         # for everything it puts into the background, where `kill -INT` is still meant.
         hangup = self._hang_up if self._hands_on_hangup else self._stop_once
         wanted = {**dict.fromkeys(_STOP_SIGNALS, self._stop_once), signal.SIGINT: self.stop, signal.SIGHUP: hangup}

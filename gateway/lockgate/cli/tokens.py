@@ -51,7 +51,7 @@ def inspect(settings: Settings, token: str, *, as_json: bool) -> None:
         as_json: for programs.
 
     Raises:
-        typer.Exit: with code 1; a gateway would not take it, or nobody can tell.
+        typer.Exit: with code 1; a gateway would not take it, or the stores are away.
     """
     text = sys.stdin.read().strip() if token == "-" else token  # noqa: S105 - not a password
     join_readers(settings.keys.directory)
@@ -115,7 +115,7 @@ async def _welcome(settings: Settings, claims: VerifiedClaims) -> str:
 
 
 def _part(text: str, index: int) -> object:
-    """A part of a token, decoded; it may be anybody's, so nothing is said of it but what it says itself."""
+    """A part of a token, decoded; it may be of any issuer, so only its own content is shown."""
     part = text.split(".")[index]
     try:
         return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def actor() -> str:
-    """Who runs the command, for the audit trail."""
+    """The operator that runs the command, for the audit trail."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):

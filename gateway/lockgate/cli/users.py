@@ -1,4 +1,4 @@
-"""`lockgate users`: who may log in."""
+"""`lockgate users`: show, block and unblock users."""
 
 from __future__ import annotations
 

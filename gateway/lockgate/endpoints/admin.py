@@ -27,7 +27,7 @@ SomeText = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class TokenToRevoke(Body):
-    """Which access token; whose it is says where the entry belongs."""
+    """Which access token; its user decides where the entry belongs."""
 
     sub: SomeText
     jti: SomeText
@@ -57,7 +57,7 @@ class AdminParts:
 
 
 def router(desk: AdminParts, judge: Judge) -> APIRouter:
-    """The calls of `/admin`; the judge lets administrators in, and nobody else."""
+    """The calls of `/admin`; the judge lets only administrators in."""
     api = APIRouter(prefix="/admin", tags=["admin"])
     api.include_router(admin_users.router(desk.operators, judge))
     api.include_router(_tokens(desk.operators, judge))

@@ -17,7 +17,7 @@ from lockgate.keys.files import timestamp
 
 
 class WhichKeys(Body):
-    """Whose turn it is: the keys of access tokens, or the secrets of refresh tokens."""
+    """Which keys: those of access tokens, or the secrets of refresh tokens."""
 
     group: Literal["signing", "refresh"]
 

@@ -1,4 +1,4 @@
-"""`/admin/users`: who may log in, as what, and who is logged in."""
+"""`/admin/users`: accounts, their roles and their sessions."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final

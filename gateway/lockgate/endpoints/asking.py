@@ -1,4 +1,4 @@
-"""Who calls one of the gateway's own endpoints: from where, as which user, as which client."""
+"""The caller of one of the gateway's own endpoints: its origin, its user, its client."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def identity_of(
         role: that it must have.
         unlimited: the call reaches beyond the session that makes it, so the token must have all rights of its user.
 
-    The dependency raises `RefusedError`: 401 for nobody, 403 without the role or the rights.
+    The dependency raises `RefusedError`: 401 without credentials, 403 without the role or the rights.
     """
 
     async def find(request: Request) -> Identity:
@@ -72,7 +72,7 @@ def identity_of(
 
 
 def store_of(reachable: Callable[[], bool]) -> Callable[[], Awaitable[None]]:
-    """A dependency of calls that cannot do without Redis: while it is known to be away, nobody waits for a time-out.
+    """A dependency of calls that cannot do without Redis: while it is known to be away, no call waits for a time-out.
 
     Args:
         reachable: whether there is a Redis to ask, as far as is known.
@@ -110,9 +110,9 @@ def call_origin_of(request: Request) -> CallOrigin:
 
 
 async def client_of(request: Request, body: OAuthBody | None, grants: Grants) -> Client | None:
-    """The client that calls, authenticated (RFC 6749 section 2.3.1); `None` for nobody in particular.
+    """The client that calls, authenticated (RFC 6749 section 2.3.1); `None` without credentials.
 
-    Nobody authenticates here with a Bearer, so one that comes along counts for nothing, whatever its state: clients
+    A Bearer does not authenticate here, so one that comes along is ignored in any state: clients
     send their old token with each request. Neither do credentials of a scheme that is not read at all.
 
     Raises:
@@ -123,10 +123,10 @@ async def client_of(request: Request, body: OAuthBody | None, grants: Grants) ->
 
 
 async def known_client_of(request: Request, body: OAuthBody, grants: Grants) -> Client:
-    """The same where nobody in particular may not call.
+    """The same, where credentials are required.
 
     Raises:
-        RefusedError: as `client_of`, and 401 for nobody in particular.
+        RefusedError: as `client_of`, and 401 without credentials.
     """
     return _known(await client_of(request, body, grants), request, grants)
 
@@ -170,8 +170,8 @@ def _is_ignored(fields: tuple[bytes, ...]) -> bool:
 def _shown(fields: tuple[bytes, ...], body: OAuthBody | None) -> ClientCredentials | Refusal | None:
     """What the client has shown: in the Authorization field, or in the body, never in both.
 
-    An Authorization field that is not ignored and cannot be read is a client that was not recognised, and not nobody in
-    particular: what was sent to be more than nobody must not end as that.
+    An Authorization field that is not ignored and cannot be read is a malformed credential. A malformed client
+    credential must never be treated as no credential.
     """
     client_id, secret = (body.client_id, body.client_secret) if body is not None else (None, None)
     if not fields:

@@ -1,4 +1,4 @@
-"""`/auth`: end a token or a session, and who am I."""
+"""`/auth`: end a token or a session, and show the caller's identity."""
 
 # Without `from __future__ import annotations`: FastAPI could not look up `someone`, which is local, by its name, and
 # would take the identity from the query.
@@ -28,7 +28,7 @@ _EITHER = (JSON, FORM)
 class Revoke(OAuthBody):
     """The token to revoke (RFC 7009 section 2.1); the hint may be wrong or unknown, the token is found all the same.
 
-    One that is longer than any of ours is a token that nobody knows, and no mistake in the request.
+    One that is longer than any of ours is an unknown token, and no mistake in the request.
     """
 
     token: Annotated[str, Field(min_length=1)]
@@ -48,7 +48,7 @@ def router(sessions: Sessions, grants: Grants, judge: Judge, browser: Browser, a
         openapi_extra=documented(Revoke, media=_EITHER),
     )
     async def revoke(request: Request, body: Annotated[Revoke, Depends(body_of(Revoke, media=_EITHER))]) -> Response:
-        """Make a token worthless (RFC 7009); 200 also for one that nobody knows, or that is another client's."""
+        """Make a token worthless (RFC 7009); 200 also for an unknown one, or another client's."""
         client = await client_of(request, body, grants)
         await sessions.revoke(body.token, call_origin_of(request), client=client)
         return Response(status_code=200, headers=SECURITY_HEADERS)

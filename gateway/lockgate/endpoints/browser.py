@@ -19,7 +19,7 @@ class Browser:
 
     Args:
         cookies: are read and looked up by it.
-        origins: whose pages may use them.
+        origins: the pages that may use them.
     """
 
     def __init__(self, cookies: CookieSessions, origins: Origins) -> None:
@@ -50,7 +50,7 @@ class Browser:
             wanted: whether it asks for a cookie.
 
         Raises:
-            RefusedError: 400, there are no cookies here, or two; 403, nobody logs somebody in from another site.
+            RefusedError: 400, there are no cookies here, or two; 403, no page of another site may log a user in.
         """
         old = self.quoted(request)
         if wanted and self.mode == "off":

@@ -12,12 +12,12 @@ from lockgate.errors import LockgateError
 from lockgate.policy.routes import KNOWN_METHODS
 
 Check = Callable[[], Awaitable[str | None]]
-"""Returns when a dependency can be used, perhaps with a warning for everybody to read; raises a `LockgateError` that
-says what is wrong with it, in words that everybody may read."""
+"""Returns when a dependency can be used, perhaps with a warning that any client may read; raises a `LockgateError` that
+says what is wrong with it, in words that any client may read."""
 ALIVE = "/healthz"
 WARNING = "warning: "
 CAPABILITIES = Response(status_code=204, headers={"Allow": ", ".join(sorted(KNOWN_METHODS)), **SECURITY_HEADERS})
-"""The answer to OPTIONS for the server as a whole (RFC 9110 section 9.3.7): nothing of it depends on who asks."""
+"""The answer to OPTIONS for the server as a whole (RFC 9110 section 9.3.7): nothing of it depends on the client."""
 
 
 def router(checks: Mapping[str, Check]) -> APIRouter:

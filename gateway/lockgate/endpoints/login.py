@@ -88,7 +88,7 @@ def router(sessions: Sessions, grants: Grants, browser: Browser, allowance: Allo
 
     async def refresh_by(request: Request, cookie: SessionCookie | Refusal) -> Held:
         source = inbound(request)
-        # A well-formed Bearer is read by nobody here; one that is malformed never leads to the cookie.
+        # A well-formed Bearer is ignored here; one that is malformed never leads to the cookie.
         if source.has_body or isinstance(bearer(source.headers.authorization), Refusal):
             raise RefusedError(Refusal(Reason.REPEATED_CREDENTIALS))
         browser.not_cross_site(request)

@@ -30,7 +30,7 @@ Document = dict[str, Any]
 
 
 class Descriptions:
-    """What each service says of itself, asked for when somebody wants to know.
+    """The description of each service, fetched when a client asks for it.
 
     Args:
         routes: where the services are, and what of them can be called.
@@ -72,7 +72,7 @@ class Descriptions:
 
 
 def merge(own: Document, services: Mapping[str, Document], routes: RouteTable, cookie: str = "") -> Document:
-    """One document out of many: of each service what the route table lets through, and who may call it.
+    """One document out of many: of each service what the route table lets through, with its demands.
 
     Names of schemas and operations get the service's name in front, so that two services may use the same.
     """
@@ -105,7 +105,7 @@ def router(app: FastAPI, descriptions: Descriptions, judge: Judge, *, to_everybo
         app: the gateway's own calls.
         descriptions: those of the services.
         judge: identifies administrators.
-        to_everybody: whether nobody has to be let in, as on a developer's machine.
+        to_everybody: whether it is public, as on a developer's machine.
     """
     api = APIRouter()
     readers = [] if to_everybody else [Depends(identity_of(judge, ADMIN))]

@@ -1,4 +1,4 @@
-"""`/.well-known`: the public keys, for whoever wants to verify access tokens without asking."""
+"""`/.well-known`: the public keys, for services that verify access tokens themselves."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 class PublishedKeys:
     """The key set as others read it: every key that verifies, so also the one that will sign next.
 
-    It may be cached for at most half the time that a key is published before it signs, so that nobody meets a key they
-    have not heard of.
+    It may be cached for at most half the time that a key is published before it signs, so that no verifier meets a key
+    that it have not heard of.
 
     Args:
         publish_delay_s: how long a key is published before it signs.

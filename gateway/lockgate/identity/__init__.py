@@ -1,1 +1,1 @@
-"""Who is asking: from the bytes of a credential to claims that were verified once."""
+"""From the bytes of a credential to claims that were verified once."""

@@ -15,13 +15,13 @@ from lockgate.keys.keyring import KeyRing
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom a token is for.
+    """The subject of a token.
 
     Attributes:
         sub: the user.
         sid: the session.
         epoch: the user's logout-everywhere counter now; a later one makes the token worthless.
-        auth_time: when the user proved who they are (Unix seconds); `None` where no user did (RFC 9068 section 2.2.1).
+        auth_time: when the user authenticated (Unix seconds); `None` where no user did (RFC 9068 section 2.2.1).
         amr: how they did (RFC 8176).
     """
 

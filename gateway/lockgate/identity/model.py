@@ -1,4 +1,4 @@
-"""The three stages of trust in who is asking, as three types.
+"""The three stages of trust in a credential, as three types.
 
 `UnverifiedToken` is text that merely looks like a token. `VerifiedClaims` were signed by this issuer for this audience,
 but may have been revoked since. `Identity` is a principal that admission let in; only an `Identity` is ever forwarded.
@@ -25,7 +25,7 @@ class Principal:
         jti: the token.
         roles: what the user is.
         scopes: what the token allows.
-        auth_time: when the user proved who they are (Unix seconds); `None` where no user did.
+        auth_time: when the user authenticated (Unix seconds); `None` where no user did.
         covered: the signed part of the identity headers that depends on the token alone, computed once.
         header_lines: the same as lines of a request head, each ended by CRLF.
     """
@@ -62,7 +62,7 @@ class VerifiedClaims:
         exp: Unix seconds after which the token is dead, before leeway.
         not_before: Unix seconds from which it may be used, before leeway: the later of `iat` and `nbf`.
         epoch: the user's logout-everywhere counter when the token was issued.
-        principal: whom the token names; an `Identity` once admission has found that nothing of it was revoked.
+        principal: the subject of the token; an `Identity` once admission has found that nothing of it was revoked.
     """
 
     exp: float

@@ -3,7 +3,7 @@
     lgc_ base64url( sid: 16 bytes | MAC: 32 bytes | sub: UTF-8 )
 
 It stays the same for as long as the session lives, so that there is no race between tabs that could clear it. The MAC
-(HMAC-SHA256 by a secret of the key ring) means that whoever knows a session's id, which stands in headers and logs, or
+(HMAC-SHA256 by a secret of the key ring) means that a reader of a session's id, which stands in headers and logs, or
 reads Redis, cannot make its cookie. The user's id is in it because it names the slot that holds the session.
 """
 

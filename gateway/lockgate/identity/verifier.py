@@ -135,7 +135,7 @@ class Verifier:
     def read(self, token: UnverifiedToken) -> VerifiedClaims | Refusal:
         """Check everything but the times: a node whose clock differs may still, or soon, accept the token.
 
-        For revocation only, which has to hold on every node; nobody is let in by this.
+        For revocation only, which has to hold on every node; no request is let in by this.
         """
         try:
             return self._verify(token)

@@ -35,7 +35,7 @@ class Step:
     """What a call to rotate came to.
 
     Attributes:
-        group: whose keys.
+        group: which keys.
         turn: the step.
         retired: ids of passive keys whose time was over, and that are gone now.
     """
@@ -75,7 +75,7 @@ class KeyAdministration:
 
         Args:
             group: `signing` or `refresh`.
-            facts: for the audit trail: who asked, and from where.
+            facts: for the audit trail: the actor, and the origin of the call.
 
         Returns:
             The step; or why there is none: another node is at it, the folder cannot be written, its files are bad.

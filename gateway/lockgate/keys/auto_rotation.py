@@ -30,7 +30,7 @@ PERIOD_S: Final = 4.9
 """At every tenth tick of the coarse clock."""
 
 ACTOR: Final = "rotation"
-"""Who did it, in the audit trail."""
+"""The actor in the audit trail."""
 
 _log = logging.getLogger("lockgate.keys")
 

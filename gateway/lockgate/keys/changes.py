@@ -49,7 +49,7 @@ class KeyChange:
     alg: str
 
     def record(self, audit: Audit, **facts: str | None) -> None:
-        """Put it into the audit trail, with what is known of who did it."""
+        """Put it into the audit trail, with what is known of the actor."""
         audit.record(self.event, group=self.group, kid=self.kid, alg=self.alg, **facts)
 
 

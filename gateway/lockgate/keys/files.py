@@ -1,4 +1,4 @@
-"""Files that hold keys: read only where nobody else may, written whole, one writer at a time."""
+"""Files that hold keys: read only where they are private, written whole, one writer at a time."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_private(path: Path) -> bytes:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace a file: whoever reads it finds the old content or the new one, never a part.
+    """Replace a file: a reader finds the old content or the new one, never a part.
 
     It belongs to the owner and group of its folder, also when root wrote it: a gateway could not read it otherwise.
     In a folder that root has given to a group (0750), that group may read it.
@@ -140,7 +140,7 @@ def as_json(document: object) -> bytes:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Be the only one who writes to a folder of keys, among the processes of this machine."""
+    """Be the only writer of a folder of keys, among the processes of this machine."""
     descriptor = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         _give_to_owner(descriptor, directory)
@@ -151,7 +151,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def _give_to_owner(descriptor: int, folder: Path) -> None:
-    """Let a file belong to whom its folder belongs; only root may do that, and only root needs to."""
+    """Give a file to the owner of its folder; only root may do that, and only root needs to."""
     owner, status = folder.stat(), os.fstat(descriptor)
     if os.geteuid() == 0 and (status.st_uid, status.st_gid) != (owner.st_uid, owner.st_gid):
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
@@ -169,7 +169,7 @@ def make_folder(folder: Path) -> None:
 
 
 def ignore_in_git(folder: Path) -> None:
-    """Have git leave out what is in a folder; whoever has a rule of their own there keeps it."""
+    """Have git leave out what is in a folder; a rule that is there already stays."""
     # A folder that is only mounted for reading is in no repository.
     with contextlib.suppress(OSError), (folder / ".gitignore").open("x", encoding="ascii") as file:
         file.write("# What is in here is secret, or made from a secret.\n*\n")
@@ -190,7 +190,7 @@ def join_readers(directory: Path) -> None:
 
 
 def hand_over(path: Path) -> None:
-    """Give a file or folder that was just made to those to whom the folder around it belongs.
+    """Give a file or folder that was just made to the owners of the folder around it.
 
     Raises:
         OSError: it cannot be given.

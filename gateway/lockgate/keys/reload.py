@@ -61,7 +61,7 @@ POLL_S: Final = 0.9
 GATEWAY: Final = "gateway"
 """The gateway's name at its end of a link."""
 COOL_DOWN_S: Final = 10
-"""Tokens with unknown keys make us look again at most this often: anybody can send such a token."""
+"""Tokens with unknown keys cause another look at most this often: any client can send such a token."""
 
 T = TypeVar("T")
 _log = logging.getLogger("lockgate.keys")
@@ -193,7 +193,7 @@ class LiveKeys:
             self._polled = now
 
     def hurry(self) -> None:
-        """Somebody has sent a token with a key that is not in the ring: perhaps it is new, and we are late."""
+        """A token named an unknown key. It may be newer than the last reading, so look soon."""
         now = self._clock.monotonic()
         if now - self._hurried >= COOL_DOWN_S and self._start(thorough=True):
             self._hurried = now

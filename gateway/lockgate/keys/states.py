@@ -62,7 +62,7 @@ class Timing:
     """How long the states last, at least.
 
     Attributes:
-        publish_s: *next*; by then whoever verifies has read the file, or fetched the key set, again.
+        publish_s: *next*; by then each verifier has read the file, or fetched the key set, again.
         keep_s: *passive*; by then nothing that the key has signed is alive.
         most: how many keys a file may hold; `None` where any number may be passive.
     """
@@ -115,7 +115,7 @@ def rotate(
         timing: how long states last.
         now: Unix seconds.
         make: a fresh *next* key.
-        at_once: do not wait for everybody to have learnt of the new key: for emergencies.
+        at_once: do not wait until all verifiers know the new key: for emergencies.
     """
     waiting = _newest(entries, State.NEXT)
     if waiting is not None:

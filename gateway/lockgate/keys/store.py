@@ -138,10 +138,10 @@ class KeyStore:
         """Make the next step of a group's rotation, where it may be made already.
 
         Args:
-            group: whose.
+            group: which.
             now: Unix seconds.
             alg: of a new signing key; that of the active one where not given.
-            at_once: do not wait for everybody to have learnt of the new key.
+            at_once: do not wait until all verifiers know the new key.
 
         Raises:
             ConfigurationError: the file cannot be read or written, `alg` is no algorithm, or a key for another one is
@@ -166,7 +166,7 @@ class KeyStore:
         return [entry.key_id for entry in entries if entry not in left]
 
     def remove(self, key_id: str, now: float) -> tuple[Group, Entry]:
-        """End a key at once, whatever it has signed. Where it was the active one, another signs from now on.
+        """End a key at once, with all that it has signed. Where it was the active one, another signs from now on.
 
         Returns:
             Where it was, and the key that signs there now.
@@ -224,7 +224,7 @@ class KeyStore:
 
     @contextlib.contextmanager
     def _changing(self, group: Group) -> Iterator[tuple[tuple[Entry, ...], Write]]:
-        """The keys of a group, and what writes them anew; nobody else changes them meanwhile."""
+        """The keys of a group, and what writes them anew, under the lock."""
         try:
             with files.locked(self.directory):
                 document = files.read_document(group.path)

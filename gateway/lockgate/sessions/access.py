@@ -2,7 +2,7 @@
 
 A session can be limited to scopes: a client with fewer scopes began it, or a refresh narrowed it. A limit on scopes
 alone is too little. An administrator's session through a client that may read orders would have the role `admin` in
-its tokens, and so would open every call of `/admin`, and whatever services let roles do. So a token has the roles of
+its tokens, and so would open every call of `/admin`, and all that services let roles do. So a token has the roles of
 its account only if the session reaches all scopes that any role grants: a session without a limit, or by a client that
 has every scope. Otherwise it has none at all. A role says nowhere which scopes it is worth, so a part of the roles
 could only be guessed at. A session that covers the scopes of its own user is limited all the same: roles without

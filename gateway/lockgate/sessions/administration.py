@@ -52,7 +52,7 @@ class Administration:
     Args:
         parts: what all calls about sessions share.
 
-    `actor` is who did it, for the audit trail. Methods raise `StoreUnavailableError` or `AccountsUnavailableError`
+    `actor` is the operator, for the audit trail. Methods raise `StoreUnavailableError` or `AccountsUnavailableError`
     where nothing can be promised; doing it again does no harm.
     """
 
@@ -69,7 +69,7 @@ class Administration:
         return await self._accounts.record(user, call.request_id)
 
     async def sub_of(self, user: str, call: CallOrigin) -> str | None:
-        """The id of a user who is named by id or name, or `None`: there is none.
+        """The id of a user, by id or name, or `None`: there is none.
 
         An id that Redis has sessions of is known without the users service, so that they can be ended while it is
         away. One that has the form of an id is taken as one where the service gives no answer.
@@ -131,7 +131,7 @@ class Administration:
         """Take a role from a user; the roles that are left, or why not.
 
         Everything the user has ends before, and no session begins until logins that have seen the old roles are over:
-        from here on, nobody holds a token that tells of the role. The user logs in again.
+        from here on, no good token tells of the role. The user logs in again.
 
         Raises:
             OnlyShutOutError: the users service is away. The user is shut out also where it could not say whether they

@@ -227,12 +227,12 @@ class CookieSessions:
             task = self._tasks.start(self._renew(cookie, request_id))
             self._renewals[cookie.value] = task
             task.add_done_callback(lambda _: self._renewals.pop(cookie.value))
-        # Who gives up waiting does not take the attempt away from the others.
+        # A caller that gives up does not take the attempt away from the others.
         return await asyncio.shield(task)
 
     async def _renew(self, cookie: SessionCookie, request_id: str) -> _Renewed | Refusal:
         sub, sid = cookie.sub, cookie.sid
-        # Before anybody else is asked: a cookie whose session has ended costs the users service nothing.
+        # Before the users service is asked: a cookie whose session has ended costs the users service nothing.
         if not await self._session_store.lives(sub, sid):
             return Refusal(Reason.COOKIE_UNKNOWN)
         account = await self._accounts.find(sub, request_id)
@@ -284,7 +284,7 @@ class CookieSessions:
         return replies[0]
 
     def _remember(self, cookie: SessionCookie, token: UnverifiedToken) -> bool:
-        """Have the verifier judge a token, and remember whose it is; whether it is good."""
+        """Have the verifier judge a token, and remember it for its cookie; whether it is good."""
         claims = self._verifier.verify(token)
         if isinstance(claims, Refusal) or (claims.principal.sub, claims.principal.sid) != (cookie.sub, cookie.sid):
             return False
@@ -305,5 +305,5 @@ def _settle(answered: asyncio.Future[list[Any] | None], replies: list[Any] | Non
 
 
 def _sealing_key(cookie: SessionCookie) -> bytes:
-    """A digest of the cookie, which is in nobody's hands but the browser's."""
+    """A digest of the cookie, which the browser alone has."""
     return derive_key(b"lockgate session cookie key\0", cookie.value)

@@ -38,7 +38,8 @@ _REFUSED = {
 _KNOCKED = frozenset(
     {Reason.CAPTCHA_REQUIRED, Reason.LOGIN_THROTTLED, Reason.REFRESH_MALFORMED, Reason.REFRESH_UNKNOWN}
 )
-"""Why those are refused of whom nothing was looked at. Anybody can have as many of these refusals as they like."""
+"""Refusals made before any credential was checked. They are unlimited, so they are logged but not kept in the audit
+trail."""
 _REPEATABLE = frozenset({Reason.REFRESH_FOREIGN, Reason.REFRESH_CROWDED, Reason.SCOPE_INVALID})
 """Why a good refresh token is refused and stays as good as it was."""
 
@@ -147,7 +148,7 @@ class Sessions:
         if session is None:
             return self._login_refused(Refusal(Reason.LOGIN_REFUSED, note="blocked meanwhile"), username, call)
         if client is not None and not await self._clients.knows(client):
-            # Looked at after the session has begun: whoever removes a client ends the sessions that he finds.
+            # Looked at after the session has begun: the removal of a client ends the sessions that it finds.
             await self._session_store.end(session.sub, session.sid)
             return self._login_refused(Refusal(Reason.CLIENT_REFUSED, note="removed meanwhile"), username, call)
         self._audit.record(
@@ -162,12 +163,12 @@ class Sessions:
     ) -> Tokens | Refusal:
         """Go on with a session: a new access token and the next refresh token.
 
-        The account is read first, so that a users service that is away costs nobody a generation.
+        The account is read first, so that a users service that is away costs no generation.
 
         Args:
             token: the refresh token.
             call: where it came from.
-            client: who has authenticated; nobody has where not given.
+            client: that has authenticated; `None` for the public client.
             scope: what the session shall be narrowed to (RFC 6749 section 6); empty leaves it as it is.
         """
         claim = self._refresh_tokens.read(token)
@@ -202,8 +203,8 @@ class Sessions:
         return self._tokens(session, account)
 
     async def _account_of(self, claim: RefreshClaim, call: CallOrigin) -> Account | Reason:
-        """Whose session it is, or why it cannot go on."""
-        # Before anybody else is asked: the token of a session that has ended costs the users service nothing.
+        """The account of a session, or why it cannot go on."""
+        # Before the users service is asked: the token of a session that has ended costs the users service nothing.
         if not await self._session_store.lives(claim.sub, claim.sid):
             return Reason.REFRESH_UNKNOWN
         account = await self._accounts.find(claim.sub, call.request_id)
@@ -216,9 +217,9 @@ class Sessions:
         """Make a token worthless (RFC 7009): a refresh token with its whole session, an access token by itself.
 
         A token that is not ours needs nothing; neither does one of another client than the one that has authenticated,
-        and nobody in particular is the public client (RFC 7009 section 2.1). When this returns, no worker accepts the
-        token, and nothing that it began goes on. The trail hears of what that changed; a dead token can be revoked for
-        ever.
+        and a call without credentials is the public client (RFC 7009 section 2.1). When this returns, no worker accepts
+        the token, and nothing that it began goes on. The trail hears of what that changed; a dead token can be revoked
+        for ever.
         """
         whose = client.client_id if client else self._token.client_id
         claim = self._refresh_tokens.read(token)
@@ -231,7 +232,7 @@ class Sessions:
         unverified = format_gate(token.encode("utf-8", "replace"))
         if isinstance(unverified, Refusal):
             return
-        claims = self._verifier.read(unverified)  # whatever this node's clock says of it; others may differ
+        claims = self._verifier.read(unverified)  # by any clock: those of other nodes may differ
         if isinstance(claims, Refusal) or claims.principal.client_id != whose:
             return
         changed = await self._session_store.block_token(claims.principal.sub, claims.principal.jti, claims.exp)

@@ -79,7 +79,7 @@ class Grants:
         self._welcome = welcome
 
     async def authenticate(self, shown: ClientCredentials | None, call: CallOrigin) -> Client | Refusal | None:
-        """The client that calls; `None` for nobody in particular, which is the public client.
+        """The client that calls; `None` without credentials, which is the public client.
 
         A client that names itself without a secret is the public one or refused.
         """
@@ -101,7 +101,7 @@ class Grants:
             client = hashlib.sha256(client_id.encode("utf-8", "replace")).hexdigest()[:32]
             self._audit.log(Event.CLIENT_REFUSED, client=client, reason="unknown", **call.audit_fields)
             return Refusal(Reason.CLIENT_REFUSED)
-        # Whoever knows the name of a client can do that as often as they like.
+        # A client that knows the name of another can do that without limit.
         words = {"client_id": client_id, "reason": "wrong", **call.audit_fields}
         self._audit.record_some(Event.CLIENT_REFUSED, client_id, words, most=1)
         return Refusal(Reason.CLIENT_REFUSED)
@@ -110,7 +110,7 @@ class Grants:
         """A token in a client's own name (RFC 6749 section 4.4).
 
         Args:
-            client: who has authenticated.
+            client: that has authenticated.
             scope: what it asks for; empty for everything it may.
             call: where it came from.
         """

@@ -3,7 +3,7 @@
     lgr_ base64url( sid: 16 bytes | generation: 4 bytes, big-endian | MAC: 32 bytes | sub: UTF-8 )
 
 The MAC (HMAC-SHA256 by a secret of the key ring) means that Redis holds no usable token and that a forged one cannot
-end anybody's session. The next token of a session follows from the one before: whoever lost an answer can be given the
+end a session. The next token of a session follows from the one before: a client that lost a response can be given the
 same successor again. The prefix is for tools that look for leaked secrets.
 """
 

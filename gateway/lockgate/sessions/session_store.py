@@ -50,7 +50,7 @@ class Session:
 
     Attributes:
         generation: of its current refresh token.
-        created: when it began, and the user proved who they are; Unix seconds by the clock of Redis, like the next
+        created: when it began, and the user authenticated; Unix seconds by the clock of Redis, like the next
             three.
         ends: when it ends in any case.
         expires: when it ends if nothing more comes of it: at `ends`, or sooner because it idles.
@@ -175,7 +175,7 @@ class SessionStore:
 
         Args:
             claim: of the token.
-            client_id: who presents it; must be whom the session was begun by.
+            client_id: the client that presents it; must be the one that began the session.
             address: where from.
             agent: with which.
             scope: what the session shall be narrowed to, space-separated; empty leaves it as it is.
@@ -219,7 +219,7 @@ class SessionStore:
             return bool(await self._redis.exists(UserKeys.of(sub).session(sid)))
 
     async def known(self, sub: str) -> bool:
-        """Whether this is the id of somebody who has sessions."""
+        """Whether the user with this id has sessions."""
         with store_errors():
             return bool(await self._redis.exists(UserKeys.of(sub).sessions))
 
@@ -334,7 +334,7 @@ class SessionStore:
         """Put one access token on the blocklist, for as long as any node could still accept it.
 
         Args:
-            sub: whose it is.
+            sub: its user.
             jti: which.
             exp: of the token, Unix seconds; where not given, it ends as late as a token of now.
 

@@ -132,7 +132,7 @@ async def look(redis: RedisClient) -> str | None:
         _judge(info, alone=isinstance(redis, Redis))
     with store_errors():
         try:
-            # Two slots: a node of a Cluster says that it is one, also to a user who may not ask it.
+            # Two slots: a node of a Cluster says that it is one, also to a user that may not ask it.
             await (redis.mget(*PROBES) if isinstance(redis, Redis) else redis.get(PROBES[0]))
         except ClusterCrossSlotError:
             raise StoreRefusedError(A_CLUSTER) from None

@@ -60,7 +60,7 @@ from lockgate_common.redis.sentinel import RENEW_S
 HOPS: Final = 4
 """How often a question may be sent on: to where a slot has moved, key by key, and on to where some of the keys are."""
 REFRESH_S: Final = 0.5
-"""Seconds between looks for whoever took over from a master that is away."""
+"""Seconds between looks for the successor of a master that is away."""
 
 
 class _Part(NamedTuple):
@@ -161,7 +161,7 @@ class ClusterLink:
 
     @property
     def connected(self) -> bool:
-        """Whether there is somebody to ask, for some users at least."""
+        """Whether a master is connected, for some users at least."""
         return any(link.connected for link in self._links.values())
 
     def listen(self, on_connected: Callable[[], None]) -> None:
@@ -201,7 +201,7 @@ class ClusterLink:
         question.done()
 
     def _send(self, question: _Question, parts: Iterable[_Part], hops: int) -> None:
-        """Ask each part of whoever has its slot; what nobody has stays `AWAY`."""
+        """Ask the owner of each slot; a part without an owner stays `AWAY`."""
         by_link: dict[NodeLink, list[_Part]] = {}
         for part in parts:
             link = self._link_of(part.slot)
@@ -284,7 +284,7 @@ class ClusterLink:
             self._ask_importer(self._links[name], question, parts, hops)
 
     def _ask_importer(self, link: NodeLink, question: _Question, parts: list[_Part], hops: int) -> None:
-        """Ask a node for what is being moved to it; it answers only those who say that they were sent (ASKING)."""
+        """Ask a node for what is being moved to it; it answers only after ASKING."""
         question.under_way += 1
 
         def answered(replies: Replies) -> None:
@@ -293,7 +293,7 @@ class ClusterLink:
         link.ask([command for part in parts for command in ((b"ASKING",), part.command)], answered)
 
     def _link_masters(self) -> None:
-        """Have a link to each master that is known, and to nobody else."""
+        """Have a link to each master that is known, and no other."""
         masters = {node.name: node for node in self._redis.get_primaries()}
         for name in self._links.keys() - masters.keys():
             self._tasks.start(self._links.pop(name).close())

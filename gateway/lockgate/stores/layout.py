@@ -24,7 +24,7 @@ together. The tag is the user's id in base64url, because braces in an id would m
 | lg:audit                 | stream: the audit trail                                 | capped by length                |
 | lg:keys:lock             | which node is changing the keys on disk                 | 30 seconds                      |
 
-Redis measures all of it by its own clock, whatever the nodes' clocks say.
+Redis measures all of it by its own clock, not by the nodes'.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TICKET_LIFE_S: Final = 30
 AUDIT_STREAM: Final = "lg:audit"
 CLIENTS: Final = "lg:clients"
 SOCKET_LEASE_MS: Final = 30_000
-"""How long an open WebSocket counts for its user when nobody says that it is still open."""
+"""How long an open WebSocket counts for its user when its worker does not say that it is still open."""
 BLOCKED_LIFE_S: Final = 120
 """How long a block is remembered here, beside the account itself: longer than any login that was under way takes."""
 
@@ -131,7 +131,7 @@ def rate_key(route: str, per: str, who: str, window_s: int, index: int) -> bytes
     Args:
         route: its name.
         per: what is counted by.
-        who: whom the counter is for; any text.
+        who: the subject of the counter; any text.
         window_s: its length, so that a limit that was changed does not count on.
         index: which window since the epoch.
     """
@@ -140,7 +140,7 @@ def rate_key(route: str, per: str, who: str, window_s: int, index: int) -> bytes
 
 
 def login_keys(account: str, network: str, attempt: str) -> tuple[str, str, str, str]:
-    """The counters of attempts at passwords: one account's, one network's, everybody's; and one attempt.
+    """The counters of attempts at passwords: one account's, one network's, that of all; and one attempt.
 
     All of them share a slot, because one script counts an attempt in three places at once.
     """
@@ -178,6 +178,6 @@ def ticket_key(digest: str) -> str:
     """A one-time ticket.
 
     Args:
-        digest: of the ticket; the ticket itself is in nobody's keys.
+        digest: of the ticket; the ticket itself is in no key.
     """
     return f"lg:ticket:{digest}"

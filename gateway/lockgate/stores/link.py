@@ -52,7 +52,7 @@ RECONNECT_S: Final = 0.25
 
 
 def call_back(callback: Callable[[T], None], value: T) -> None:
-    """Call back, and report a fault of it, rather than leave everybody who comes after it without an answer."""
+    """Call back, and report a fault of it, rather than leave later callbacks without an answer."""
     try:
         callback(value)
     except Exception as error:  # noqa: BLE001 - a defect, in code that belongs to one request
@@ -61,7 +61,7 @@ def call_back(callback: Callable[[T], None], value: T) -> None:
 
 
 class RedisLink(asyncio.Protocol):
-    """Asks Redis, and knows at once when there is nobody to ask.
+    """Asks Redis, and knows at once when Redis is away.
 
     While the connection is away every question is answered `None` immediately: no request waits for a time-out, and
     one attempt at a time is made to get the connection back.
@@ -88,7 +88,7 @@ class RedisLink(asyncio.Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether there is somebody to ask."""
+        """Whether Redis is connected."""
         return self._transport is not None
 
     def listen(self, on_connected: Callable[[], None]) -> None:
@@ -139,7 +139,7 @@ class RedisLink(asyncio.Protocol):
                 if isinstance(reply, hiredis.PushNotification):
                     continue
                 if not self._waiting:
-                    self._give_up()  # an answer that nobody asked for: nothing more can be believed
+                    self._give_up()  # a reply to no command: nothing more can be believed
                     return
                 self._replies.append(reply)
                 if len(self._replies) == self._waiting[0][0] and not self._take():
@@ -155,7 +155,7 @@ class RedisLink(asyncio.Protocol):
         errors = [reply for reply in replies if isinstance(reply, Exception)]
         call_back(callback, self._outcome(replies) if errors else replies)
         if any(str(error).startswith(DEMOTED) for error in errors):
-            # No master any more. Whoever is may be found by connecting again; a replica judges nobody.
+            # No master any more. Reconnect to find the new one. A replica may be stale, so its replies are not used.
             self._give_up()
             return False
         return True
@@ -241,7 +241,7 @@ class RedisLink(asyncio.Protocol):
             transport.abort()
         connection, self._connection = self._connection, None
         if connection is not None:
-            # Its transport is closed; redis-py has to know, or it warns of a connection that nobody closed.
+            # Its transport is closed; redis-py has to know, or it warns of an unclosed connection.
             connection._close()  # type: ignore[no-untyped-call]  # noqa: SLF001 - `disconnect` is a coroutine
         if self._watchdog is not None:
             self._watchdog.cancel()

@@ -29,7 +29,7 @@ def translate_fault(error: BaseException) -> StoreUnavailableError:
 
 
 def store_errors() -> AbstractContextManager[None]:
-    """Turn whatever Redis or the way to it may fail with into one error of ours.
+    """Turn each fault of Redis, or of the way to it, into one error.
 
     Raises:
         StoreUnavailableError: a reply did not come, or said that the command was not carried out. A write may have

@@ -25,7 +25,7 @@ class SentinelLink(RedisLink):
     A master that was cut off from the others does not know that there is a new one, and knows nothing of what is
     revoked there. So a verdict counts only while the worker holds a lease of its master (`Mastership`). The lease
     is renewed here, in the background: no request waits for the Sentinels, unless the worker itself was stopped.
-    Where most of them cannot be asked, the link answers nobody (fail closed): who is the master cannot be known then.
+    Where most of them cannot be asked, the link does not answer (fail closed): the master cannot be known then.
 
     Args:
         pool: makes connections to the master.

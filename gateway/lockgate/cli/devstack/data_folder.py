@@ -26,7 +26,8 @@ class DataFolder:
 
     Attributes:
         path: absolute.
-        lock: a descriptor; whoever inherits it keeps the folder locked. Redis does, so that after a parent was killed
+        lock: a descriptor; a process that inherits it keeps the folder locked. Redis does, so that after a parent was
+        killed
             the next stack waits for it to have written its data.
     """
 

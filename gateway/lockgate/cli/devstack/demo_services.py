@@ -129,7 +129,7 @@ class DemoServices:
         for target in CALLS[name]:
             if called := self._address(target):
                 own[f"{prefix}_{target.upper()}_URL"] = called
-        # What somebody has set up for the service is theirs to keep: `env` wins over these.
+        # Settings of the user win: `env` comes after these.
         usual = {f"{prefix}_DATABASE_URL": folder.database(name)}
         if name in USES_REDIS and "REDIS_URL" in env:
             usual[f"{prefix}_REDIS_URL"] = env["REDIS_URL"]

@@ -40,9 +40,10 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
     signals.hold(*signals.IGNORED)
     terminal = Terminal()
     with contextlib.ExitStack() as held:
-        # Whatever the children write, data and sockets too, is nobody else's to read.
+        # What the children write, data and sockets too, is closed to other users.
         held.callback(os.umask, os.umask(0o077))
-        # Bound before anything is started: a busy port is known at once, and nobody can take a free one in between.
+        # Bound before anything is started: a busy port is known at once, and no other program can take a free one in
+        # between.
         listener = held.enter_context(addresses.listen(settings.server.host, settings.server.port))
         address = addresses.url(settings.server.host, int(listener.getsockname()[1]))
         folder = held.enter_context(data_folder.opened(data))

@@ -91,7 +91,7 @@ def _running(folder: Path, config: Path | None) -> dict[str, str]:
 
 
 def _text(folder: Path) -> str:
-    """The file's text; OSError where it is not ours alone: whoever can write it chooses whom a command talks to."""
+    """The file's text; OSError where other users may write it: a writer chooses which stack a command talks to."""
     with os.fdopen(os.open(folder / _FILE, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
         found = os.fstat(file.fileno())
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:

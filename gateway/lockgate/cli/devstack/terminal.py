@@ -24,7 +24,7 @@ class Terminal:
         self._started = time.monotonic()
 
     def say(self, name: str, text: str) -> None:
-        """One line: when, who, what."""
+        """One line: time, part, text."""
         self._print(f"{time.monotonic() - self._started:7.2f} s  {name:<10} {text}")
 
     def welcome(self, address: str, data: Path, *, tour: bool) -> None:
@@ -35,7 +35,7 @@ class Terminal:
         self._print(f"\nready {address}")
 
     def _print(self, text: str) -> None:
-        # Whoever read our output may have gone; the stack goes on.
+        # The reader of the output may have gone; the stack goes on.
         with contextlib.suppress(OSError):
             typer.echo(text)
 
