@@ -75,9 +75,9 @@ def read_environment(
     if url := environ.get(PLAIN_REDIS_URL):
         found.content["redis_url"] = url
         found.names["redis_url",] = PLAIN_REDIS_URL
-    ours = [name for name in environ if name.upper().startswith(PREFIX) and not is_kubernetes_link(name, environ[name])]
+    own = [name for name in environ if name.upper().startswith(PREFIX) and not is_kubernetes_link(name, environ[name])]
     # A variable of one setting overrides a variable of the whole table.
-    for name in sorted(ours, key=lambda name: (name.count(_LEVEL_SEPARATOR), name)):
+    for name in sorted(own, key=lambda name: (name.count(_LEVEL_SEPARATOR), name)):
         place, kind = _locate_setting(name, settings, content)
         value = _parse_value(name, environ[name], kind)
         before = found.names.get(place)
@@ -125,8 +125,8 @@ def _entry_name(name: str, table: str, text: str, content: Mapping[str, Any]) ->
     """The exact name of a table's entry: the file's spelling, if the file has the entry."""
     if table == "upstreams":
         return text.replace("_", "-")
-    there = content.get(table, {})
-    meant = [key for key in there if _fold_name(key) == _fold_name(text)] if isinstance(there, Mapping) else []
+    entries = content.get(table, {})
+    meant = [key for key in entries if _fold_name(key) == _fold_name(text)] if isinstance(entries, Mapping) else []
     if len(meant) > 1:
         whole = f"{PREFIX}{table.upper()}"
         raise ConfigurationError(f"{name}: it may mean {' or '.join(sorted(meant))}; {whole} takes all of it, as JSON")

@@ -89,12 +89,12 @@ class ForwardedReader:
         client, so an unreadable field never makes a check disappear.
         """
         values = headers.values_of(self._field)
-        look: _ReadHop = _element_parameters if self._field == _FORWARDED else _only_address
+        read_hop: _ReadHop = _element_parameters if self._field == _FORWARDED else _only_address
         hops = _forwarded_elements(values) if self._field == _FORWARDED else _list_members(values)
-        client, at, readable = self._find_client(peer, hops, look)
+        client, at, readable = self._find_client(peer, hops, read_hop)
         if self._field == _FORWARDED:
             # The element that names the client also states the scheme between the client and the first proxy.
-            protocol = look(hops[-1 if at is None else at]).get(_PROTO, b"") if hops else b""
+            protocol = read_hop(hops[-1 if at is None else at]).get(_PROTO, b"") if hops else b""
         else:
             protocols = _list_members(headers.values_of(b"x-forwarded-proto"))
             same_length = at is not None and len(protocols) == len(hops)
@@ -102,14 +102,14 @@ class ForwardedReader:
         host = self._forwarded_host(headers)
         return RequestOrigin(client, "https" if protocol.lower() in _HTTPS else "http", host, readable)
 
-    def _find_client(self, peer: str, hops: Sequence[bytes], look: _ReadHop) -> tuple[str, int | None, bool]:
+    def _find_client(self, peer: str, hops: Sequence[bytes], read_hop: _ReadHop) -> tuple[str, int | None, bool]:
         """The client's address, the index of its hop, and whether every hop that was read is an address.
 
         Reading stops at the client: the client itself wrote the hops before its own.
         """
         client: IPv4Address | IPv6Address | None = None
         for at in range(len(hops) - 1, -1, -1):
-            client = _node_address(look(hops[at]).get(_FOR, b""))
+            client = _node_address(read_hop(hops[at]).get(_FOR, b""))
             if client is None:
                 return peer, None, False
             if not any(client in network for network in self._networks):

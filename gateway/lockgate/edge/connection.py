@@ -517,11 +517,11 @@ class ClientConnection(asyncio.Protocol, ABC):
             self._wait_for_quiet()
 
     def _check_unread_body(self, leftover: UnreadBody) -> None:
-        again = leftover.check_rate(self._edge.ticker.now)
-        if again is None:
+        next_check = leftover.check_rate(self._edge.ticker.now)
+        if next_check is None:
             self._stop_discarding(leftover)
         else:
-            self.deadline = again
+            self.deadline = next_check
 
     def _stop_discarding(self, leftover: UnreadBody) -> None:
         """Stop discarding at the end of the body or at its bound; the client has a moment to read the response."""

@@ -27,14 +27,14 @@ def split_own_cookies(value: bytes) -> tuple[list[Field], bytes]:
     """
     if _COMMON_PART not in value.lower():
         return [], value
-    ours, others = [], []
+    own, others = [], []
     for pair in value.split(b";"):
         name, _, content = pair.partition(b"=")
         if _is_own_cookie(name):
-            ours.append((name.strip(b" \t"), content.strip(b" \t")))
+            own.append((name.strip(b" \t"), content.strip(b" \t")))
         else:
             others.append(pair)
-    return ours, b";".join(others).strip(b" \t;") if ours else value
+    return own, b";".join(others).strip(b" \t;") if own else value
 
 
 def sets_own_cookie(value: bytes) -> bool:

@@ -215,8 +215,8 @@ class RequestHeadReader:
             if len(target) > self._limits.target_bytes:
                 raise WireError(Reason.TARGET_TOO_LONG)
             path, query, authority = parse_target(target, method)
-            asked = None if authority is None else _parse_authority(authority)
-            found = RequestLine(method.decode("ascii"), path, query, http11, asked)
+            asked_host = None if authority is None else _parse_authority(authority)
+            found = RequestLine(method.decode("ascii"), path, query, http11, asked_host)
             if len(line) <= MEMO_LINE_BYTES:
                 if len(self._lines) >= MEMO_LINES:
                     del self._lines[next(iter(self._lines))]

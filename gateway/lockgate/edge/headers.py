@@ -356,14 +356,14 @@ def _is_ipv6(address: bytes) -> bool:
 
 def _without_own_cookies(found: list[Field]) -> tuple[tuple[Field, ...], list[Field]]:
     """The gateway's own cookies, and the fields without these cookies."""
-    ours: list[Field] = []
+    own: list[Field] = []
     others: list[Field] = []
     for name, value in found:
-        taken, left = split_own_cookies(value) if name == b"cookie" else ([], value)
-        ours += taken
-        if left or not taken:
+        own_here, left = split_own_cookies(value) if name == b"cookie" else ([], value)
+        own += own_here
+        if left or not own_here:
             others.append((name, left))
-    return tuple(ours), others
+    return tuple(own), others
 
 
 def _single_origin(values: list[bytes]) -> bytes:

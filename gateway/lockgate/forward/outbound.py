@@ -59,22 +59,22 @@ class OutboundRequests:
         """
         facts = request.headers
         digest, digest_line, credentials = None, "", ""
-        said = _STREAMED if body is None else _NO_BODY
+        body_kind = _STREAMED if body is None else _NO_BODY
         if body:
             digest = content_digest(body)
             digest_line = f"content-digest: {digest}\r\n"
         if forward_authorization and facts.authorization:
             credentials = f"authorization: {facts.authorization[0].decode('latin-1')}\r\n"
         traceparent, (signature_input, signature) = self._sign_request(
-            request, request.path, identity, digest, said, now
+            request, request.path, identity, digest, body_kind, now
         )
         trace = request.trace
         state = f"tracestate: {trace.state}\r\n" if trace is not None and trace.state else ""
-        asked = f"X-Forwarded-Host: {request.host}\r\n" if request.host else ""
+        host_line = f"X-Forwarded-Host: {request.host}\r\n" if request.host else ""
         # One text, encoded once. Latin-1 keeps the bytes of the client's fields.
         return (
             f"{request.method} {request.target} HTTP/1.1\r\nHost: {host}\r\n{facts.forwardable}{credentials}"
-            f"{asked}X-Forwarded-For: {request.client}\r\n"
+            f"{host_line}X-Forwarded-For: {request.client}\r\n"
             f"X-Forwarded-Proto: {request.scheme}\r\n{_framing_line(request, body)}"
             f"x-request-id: {request.request_id}\r\n"
             f"traceparent: {traceparent}\r\n{state}{'' if identity is None else identity.header_lines}{digest_line}"

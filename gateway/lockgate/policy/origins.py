@@ -67,8 +67,8 @@ EXPOSED: Final = (
     "X-Request-Id",
 )
 """The fields that a listed page may read of every response, beyond those that the Fetch standard allows always."""
-_ASKED_METHOD: Final = b"access-control-request-method"
-_ASKED_HEADERS: Final = b"access-control-request-headers"
+_REQUEST_METHOD: Final = b"access-control-request-method"
+_REQUEST_HEADERS: Final = b"access-control-request-headers"
 _FETCH_SITE: Final = b"sec-fetch-site"
 _PUBLIC_DOCUMENTS: Final = "/.well-known/"
 """Public documents, which write their own CORS fields: any page may read them."""
@@ -128,8 +128,12 @@ class Origins:
             return RefusedHead(preflight=False, cors=self.vary)
         if _PREFLIGHT.match(head) is None:
             return RefusedHead(preflight=False, cors=f"{self._grant_lines(found[0])}{_EXPOSE}")
-        asked = [line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(_ASKED_HEADERS)]
-        return RefusedHead(preflight=True, cors=self._preflight_lines(found[0], OWN_METHODS, asked, PREFLIGHT_AGE_S))
+        requested = [
+            line.partition(b":")[2] for line in head.split(b"\r\n") if line.lower().startswith(_REQUEST_HEADERS)
+        ]
+        return RefusedHead(
+            preflight=True, cors=self._preflight_lines(found[0], OWN_METHODS, requested, PREFLIGHT_AGE_S)
+        )
 
     def judge_preflight(self, request: InboundRequest) -> str | Refusal | None:
         """The response to a CORS preflight.
@@ -138,8 +142,8 @@ class Origins:
             Its field lines; a refusal for an origin that is not listed; `None` where the request is no preflight.
         """
         facts = request.headers
-        asked = facts.values_of(_ASKED_METHOD)
-        if request.method != "OPTIONS" or facts.origin is None or not asked:
+        requested_method = facts.values_of(_REQUEST_METHOD)
+        if request.method != "OPTIONS" or facts.origin is None or not requested_method:
             return None
         route = self._route_of(request.path)
         if facts.origin not in self._listed_origins(route):
@@ -147,7 +151,7 @@ class Origins:
         # The response lists all methods of the route, and the browser itself refuses any other. Without a route the
         # preflight is granted, so that the page can read the 404.
         methods, age_s = (OWN_METHODS, PREFLIGHT_AGE_S) if route is None else (route.allow, route.preflight_age_s)
-        return self._preflight_lines(facts.origin, methods, facts.values_of(_ASKED_HEADERS), age_s)
+        return self._preflight_lines(facts.origin, methods, facts.values_of(_REQUEST_HEADERS), age_s)
 
     def refuse_cross_site(self, request: InboundRequest) -> Refusal | None:
         """Refuse an unsafe request that is authenticated by a cookie and does not come from an allowed page.
@@ -196,10 +200,10 @@ class Origins:
     def _listed_origins(self, route: Route | None) -> frozenset[bytes]:
         return self._own if route is None else route.origins
 
-    def _preflight_lines(self, origin: bytes, methods: str, asked: list[bytes], age_s: int) -> str:
+    def _preflight_lines(self, origin: bytes, methods: str, requested: list[bytes], age_s: int) -> str:
         return (
             f"{self._grant_lines(origin)}Access-Control-Allow-Methods: {methods}\r\n"
-            f"{_granted_headers(asked)}Access-Control-Max-Age: {age_s}\r\n"
+            f"{_granted_headers(requested)}Access-Control-Max-Age: {age_s}\r\n"
         )
 
     def _grant_lines(self, origin: bytes) -> str:
@@ -218,13 +222,13 @@ def _own_origins(settings: Settings) -> frozenset[bytes]:
     return frozenset(one.encode("ascii") for one in names | {origin})
 
 
-def _granted_headers(asked: list[bytes]) -> str:
+def _granted_headers(requested: list[bytes]) -> str:
     """The line that grants the requested fields, except those that only the gateway may set.
 
     A field that the gateway will replace or drop is granted too: without the grant the browser would fail the page's
     whole call, while any other client is served. `*` is no field: a granted `*` would stand for all fields.
     """
-    names = dict.fromkeys(name.strip(b" \t").lower() for value in asked for name in value.split(b","))
+    names = dict.fromkeys(name.strip(b" \t").lower() for value in requested for name in value.split(b","))
     granted = [name.decode("ascii") for name in names if is_token(name) and name != b"*" and _may_be_granted(name)]
     return f"Access-Control-Allow-Headers: {', '.join(granted[:_MAX_HEADERS])}\r\n" if granted else ""
 
