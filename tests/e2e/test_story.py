@@ -66,7 +66,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             app = create_app(settings, links, SystemClock().now)
             async with app.router.lifespan_context(app), served(app) as users_url:
                 for name in ("alice", "bob"):
-                    await app.state.accounts.register(Registration(username=name, password=PASSWORD))
+                    await app.state.accounts.register_account(Registration(username=name, password=PASSWORD))
                 yield World(tmp_path, redis_url, orders, users_url)
 
 

@@ -10,7 +10,7 @@ import asyncpg  # type: ignore[import-untyped]
 from sqlalchemy.engine import make_url
 
 from lockgate_shop.kit.data.database import Database
-from lockgate_shop.kit.data.migrations import migrate
+from lockgate_shop.kit.data.migrations import migrate_database
 from lockgate_shop.kit.settings import ServiceSettings
 from lockgate_shop.orders.models import SCHEMA as ORDERS
 from lockgate_shop.products.models import SCHEMA as PRODUCTS
@@ -110,5 +110,5 @@ class Migrated:
 
 async def _migrate(url: str, service: str) -> None:
     database = Database(ServiceSettings(database_url=url))
-    await migrate(database, SCHEMAS[service])
+    await migrate_database(database, SCHEMAS[service])
     await database.close()

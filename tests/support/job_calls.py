@@ -18,7 +18,7 @@ WITHIN_S = 20
 async def do_one_job(url: str, queue: str = "jobs") -> None:
     """Put a job, and have a worker, which is a process of its own, do it."""
     job_id = uuid4()
-    await Queue(url, queue).put("job", job_id)
+    await Queue(url, queue).put_job("job", job_id)
     argv = (sys.executable, "-m", "tests.support.job_worker", url, queue)
     process = await asyncio.create_subprocess_exec(*argv, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     try:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from lockgate_shop.kit.data.jobs import worker
+from lockgate_shop.kit.data.jobs import create_worker
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,7 +22,7 @@ def main(url: str, queue: str) -> None:
     async def nothing() -> None:
         """Each minute."""
 
-    asyncio.run(worker(url, queue, {"job": job}, each_minute=nothing, idle_s=30).run_async())
+    asyncio.run(create_worker(url, queue, {"job": job}, each_minute=nothing, idle_s=30).run_async())
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Shop:
     async def add_user(self, username: str, *, admin: bool = False) -> str:
         """Register a user with `PASSWORD`; the `sub`."""
         roles = (Role.CUSTOMER, Role.ADMIN) if admin else (Role.CUSTOMER,)
-        account = await self.users.register(Registration(username=username, password=PASSWORD), roles)
+        account = await self.users.register_account(Registration(username=username, password=PASSWORD), roles)
         assert isinstance(account, Account)
         return str(account.id)
 

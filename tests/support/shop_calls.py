@@ -87,5 +87,5 @@ async def registered(users: Peer, **fields: str) -> dict[str, Any]:
 
 
 async def count(app: FastAPI) -> int:
-    async with database_of(app).read() as session:
+    async with database_of(app).read_session() as session:
         return await session.scalar(select(func.count()).select_from(Account)) or 0

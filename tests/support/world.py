@@ -201,7 +201,7 @@ async def opened(folder: Path, clock: ManualClock | None = None) -> AsyncIterato
         world = World(folder, store, orders, sockets, clock, sections, redis, stack)
         for name in ("alice", "bob", "ada"):
             roles = (Role.CUSTOMER, Role.ADMIN) if name == "ada" else (Role.CUSTOMER,)
-            account = await app.state.accounts.register(Registration(username=name, password=PASSWORD), roles)
+            account = await app.state.accounts.register_account(Registration(username=name, password=PASSWORD), roles)
             assert isinstance(account, Account)
             world.people[name] = Person(name, str(account.id), world.seen_from_outside)
         yield world

@@ -120,36 +120,36 @@ class IdentityMiddleware:
         scope.pop(SCOPE_KEY, None)
         match scope["type"]:
             case "http":
-                await self._http(scope, receive, send)
+                await self._serve_http(scope, receive, send)
             case "websocket":
-                await self._websocket(scope, receive, send)
+                await self._serve_websocket(scope, receive, send)
             case "lifespan":
                 await self._app(scope, receive, send)
             case other:
                 # Silence means no: what cannot be verified is not let through.
                 raise RuntimeError(f"IdentityMiddleware does not know the ASGI scope type {other!r}")
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._is_open(scope):
             await self._app(scope, receive, send)
             return
-        outcome = self._checked(scope, scope["method"])
+        outcome = self._verify_request(scope, scope["method"])
         if isinstance(outcome, Verified) and self._is_read_first(outcome.body, scope):
             body = await _read_body(receive)
             if body is None:
                 return
             outcome = body_refused(outcome, body) or outcome
-            receive = _replayed(body, receive)
+            receive = _replay_body(body, receive)
         if isinstance(outcome, SignatureRefused):
             self._on_refusal(outcome, scope)
-            await _answer(send, outcome, "http.response")
+            await _send_problem(send, outcome, "http.response")
             return
         scope[SCOPE_KEY] = outcome.caller
         await self._app(scope, receive, send)
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The handshake is a GET (RFC 6455 section 4.1); ASGI gives no method for it.
-        outcome = self._checked(scope, "GET")
+        outcome = self._verify_request(scope, "GET")
         if isinstance(outcome, Verified) and (outcome.body is _DIGEST or outcome.body is _STREAMED):
             outcome = SignatureRefused(Refused.BODY_MISMATCH, CONTENT_DIGEST)
         if isinstance(outcome, Verified):
@@ -160,7 +160,7 @@ class IdentityMiddleware:
         if (await receive())["type"] != "websocket.connect":
             return
         if "websocket.http.response" in (scope.get("extensions") or {}):
-            await _answer(send, outcome, "websocket.http.response")
+            await _send_problem(send, outcome, "websocket.http.response")
         else:
             # Before the handshake is accepted, this makes the server answer 403.
             await send({"type": "websocket.close", "code": 1008})
@@ -193,7 +193,7 @@ class IdentityMiddleware:
         path = scope["path"]
         return path in self._open_paths and scope.get("raw_path") == path.encode()
 
-    def _checked(self, scope: Scope, method: str) -> Verified | SignatureRefused:
+    def _verify_request(self, scope: Scope, method: str) -> Verified | SignatureRefused:
         raw_path = scope.get("raw_path")
         if raw_path is None:
             raise RuntimeError("the ASGI server gives no raw_path, which the signature covers")
@@ -232,17 +232,17 @@ async def _read_body(receive: Receive) -> bytes | None:
     return b"".join(chunks)
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def _replay_body(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives the body that has been read already, then all that comes after."""
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def replay() -> Message:
+    async def receive_replayed() -> Message:
         return pending.pop() if pending else await receive()
 
-    return replay
+    return receive_replayed
 
 
-async def _answer(send: Send, refused: SignatureRefused, kind: str) -> None:
+async def _send_problem(send: Send, refused: SignatureRefused, kind: str) -> None:
     """One problem answer (RFC 9457) that does not tell why: all that a forger could learn stays in the log."""
     if refused.reason in _NOT_THE_CALLERS_FAULT:
         status, title, code = HTTPStatus.SERVICE_UNAVAILABLE, "Too many requests at once", "overloaded"

@@ -108,14 +108,14 @@ def token_headers(  # noqa: PLR0913 - one argument for each header, all by name
     about_user = {USER_ROLES: encode_words(roles), USER_SCOPES: encode_words(scopes)}
     for name, text in ((SESSION_ID, session_id), (TOKEN_ID, token_id)):
         if text is not None:
-            about_user[name] = _encoded(text)
+            about_user[name] = _encode_nonempty(text)
     if auth_time is not None:
         about_user[AUTH_TIME] = str(auth_time)
         if not _SECONDS.fullmatch(about_user[AUTH_TIME]):
             raise ValueError("auth_time is not a number of seconds since the epoch")
-    headers = {} if on_behalf is None else {CALLER: _encoded(on_behalf)}
+    headers = {} if on_behalf is None else {CALLER: _encode_nonempty(on_behalf)}
     if user_id is not None:
-        headers |= {USER_ID: _encoded(user_id)} | about_user
+        headers |= {USER_ID: _encode_nonempty(user_id)} | about_user
     elif any(about_user.values()):
         raise ValueError("roles, scopes, session, token or auth_time without a user")
     return tuple(headers.items())
@@ -201,7 +201,7 @@ class _Reader:
             raise IdentityError(name) from None
 
 
-def _encoded(text: str) -> str:
+def _encode_nonempty(text: str) -> str:
     if not text:
         raise ValueError("an identity value is empty")
     return encode_value(text)

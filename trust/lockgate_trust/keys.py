@@ -96,8 +96,8 @@ class LinkKeys:
     ) -> None:
         _check_service_name(me)
         self.me: Final = me
-        leaving = {target: _link(me, target, keys) for target, keys in (outbound or {}).items()}
-        arriving = {origin: _link(origin, me, keys) for origin, keys in (inbound or {}).items()}
+        leaving = {target: _checked_link(me, target, keys) for target, keys in (outbound or {}).items()}
+        arriving = {origin: _checked_link(origin, me, keys) for origin, keys in (inbound or {}).items()}
         _check_distinct([key for keys in (*leaving.values(), *arriving.values()) for key in keys])
         self._signing = MappingProxyType({target: keys[0] for target, keys in leaving.items()})
         self._inbound = MappingProxyType({key.key_id: key for keys in arriving.values() for key in keys})
@@ -218,7 +218,7 @@ def _check_service_name(name: str) -> None:
         raise LinkKeyError(f"{name!r} is not a service name: lower-case letters, digits, single hyphens between them")
 
 
-def _link(origin: str, target: str, keys: Iterable[LinkKey]) -> tuple[LinkKey, ...]:
+def _checked_link(origin: str, target: str, keys: Iterable[LinkKey]) -> tuple[LinkKey, ...]:
     link = tuple(keys)
     if not 1 <= len(link) <= MAX_KEYS_PER_LINK:
         raise LinkKeyError(f"the link {origin}--{target} has {len(link)} keys; it needs one, or two during a rotation")
@@ -252,7 +252,7 @@ def _parsed_link(name: str, document: object) -> tuple[LinkKey, ...]:
         raise LinkKeyError("its origin and target are not those of its name")
     if not isinstance(document["keys"], list):
         raise LinkKeyError("its keys are not a list")
-    return _link(origin, target, [_parsed_key(origin, target, entry) for entry in document["keys"]])
+    return _checked_link(origin, target, [_parsed_key(origin, target, entry) for entry in document["keys"]])
 
 
 def _parsed_json(content: bytes) -> object:

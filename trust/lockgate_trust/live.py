@@ -48,9 +48,9 @@ class LiveLinkKeys(LinkKeys):
         self._every = every
         self._looked = clock()
         # Looked at before they are read: what changes in between is found at the next look.
-        self._seen = self._stamp()
+        self._seen = self._file_stamps()
         self._problem: str | None = None
-        self._take(LinkKeys.load(directory, me))
+        self._take_keys(LinkKeys.load(directory, me))
 
     def outbound(self, target: str) -> LinkKey:
         """The key that signs requests to `target` now: ask for each request, and keep none.
@@ -58,26 +58,26 @@ class LiveLinkKeys(LinkKeys):
         Raises:
             LinkKeyError: there is no link to it.
         """
-        self._follow()
+        self._follow_files()
         return super().outbound(target)
 
     def inbound(self, key_id: str) -> LinkKey | None:
         """The key of that id with which another service signs towards this one now, or None."""
-        self._follow()
+        self._follow_files()
         return super().inbound(key_id)
 
     @property
     def problem(self) -> str | None:
         """What is wrong with the files now, or None: for the log and for operators, without a secret. Looks first."""
-        self._follow()
+        self._follow_files()
         return self._problem
 
-    def _follow(self) -> None:
+    def _follow_files(self) -> None:
         now = self._clock()
         if now - self._looked < self._every:
             return
         self._looked = now
-        found = self._stamp()
+        found = self._file_stamps()
         if found == self._seen:
             return
         try:
@@ -89,13 +89,13 @@ class LiveLinkKeys(LinkKeys):
             self._problem = str(error)
             return
         self._seen, self._problem = found, None
-        self._take(fresh)
+        self._take_keys(fresh)
         _LOGGER.info("link keys reloaded: %r", self)
 
-    def _take(self, fresh: LinkKeys) -> None:
+    def _take_keys(self, fresh: LinkKeys) -> None:
         self._signing, self._inbound, self._origins = fresh._signing, fresh._inbound, fresh._origins  # noqa: SLF001 - our own class
 
-    def _stamp(self) -> tuple[tuple[str, int, int, int, int], ...]:
+    def _file_stamps(self) -> tuple[tuple[str, int, int, int, int], ...]:
         found = []
         for path in sorted({*self._folder.glob(f"{self.me}--*.json"), *self._folder.glob(f"*--{self.me}.json")}):
             try:

@@ -60,7 +60,7 @@ def exposure(status: os.stat_result) -> str | None:
     Args:
         status: of the opened file.
     """
-    mode, groups = stat.S_IMODE(status.st_mode), _groups()
+    mode, groups = stat.S_IMODE(status.st_mode), _process_groups()
     if not mode & 0o077:
         return None
     if status.st_uid != _ROOT:
@@ -79,7 +79,7 @@ def exposure(status: os.stat_result) -> str | None:
     return None
 
 
-def _groups() -> frozenset[int]:
+def _process_groups() -> frozenset[int]:
     """The groups of this process to which root may have given a file."""
     groups = {os.getegid(), *os.getgroups()}
     # Root needs no group to read its own files. A file that root's group can read is readable by its members.

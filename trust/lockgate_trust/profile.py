@@ -119,9 +119,9 @@ class SignatureRefused:
 
 def content_digest(body: bytes) -> str:
     """The value of ``Content-Digest`` for a body: SHA-256, RFC 9530 section 2."""
-    return f"sha-256=:{encoded(hashlib.sha256(body).digest())}:"
+    return f"sha-256=:{encode_base64(hashlib.sha256(body).digest())}:"
 
 
-def encoded(data: bytes) -> str:
+def encode_base64(data: bytes) -> str:
     """Bytes in base64 (RFC 4648 section 4), with padding."""
     return b2a_base64(data, newline=False).decode("ascii")

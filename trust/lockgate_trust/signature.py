@@ -250,9 +250,9 @@ class _Nonces:
     __slots__ = ("counter", "prefix")
 
     def __init__(self) -> None:
-        self.renew()
+        self.renew_prefix()
 
-    def renew(self) -> None:
+    def renew_prefix(self) -> None:
         self.prefix = secrets.token_hex(8)
         self.counter = itertools.count()
 
@@ -260,4 +260,4 @@ class _Nonces:
 _NONCES: Final = _Nonces()
 if hasattr(os, "register_at_fork"):
     # A forked worker would go on counting where its siblings do, and be taken for a replay.
-    os.register_at_fork(after_in_child=_NONCES.renew)
+    os.register_at_fork(after_in_child=_NONCES.renew_prefix)

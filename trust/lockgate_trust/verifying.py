@@ -20,7 +20,7 @@ from lockgate_trust.profile import (
     Refused,
     SignatureRefused,
     content_digest,
-    encoded,
+    encode_base64,
 )
 
 _COVERABLE: Final = (*IDENTITY_HEADERS, CONTENT_DIGEST)
@@ -111,14 +111,14 @@ def verify(  # noqa: PLR0911, PLR0913 - one ordered list of checks over all that
         return refused
     signature = hmac.digest(key.secret, _signature_base(claim, found, method, path, query), "sha256")
     # Compared as text: that way only the one canonical base64 spelling of a signature is ever accepted.
-    if not hmac.compare_digest(f"{LABEL}=:{encoded(signature)}:", found[SIGNATURE]):
+    if not hmac.compare_digest(f"{LABEL}=:{encode_base64(signature)}:", found[SIGNATURE]):
         return SignatureRefused(Refused.BAD_SIGNATURE)
     try:
         caller = caller_from({name: found[name] for name in IDENTITY_HEADERS if name in found}, key.origin)
     except IdentityError as error:
         return SignatureRefused(Refused.BAD_IDENTITY, str(error))
     return Verified(
-        caller, key.origin, key.key_id, found.get(CONTENT_DIGEST), signature, claim.expires, _said(claim, found)
+        caller, key.origin, key.key_id, found.get(CONTENT_DIGEST), signature, claim.expires, _stated_body(claim, found)
     )
 
 
@@ -191,7 +191,7 @@ def _parsed_claim(found: dict[str, str]) -> _Claim | SignatureRefused:
     )
 
 
-def _said(claim: _Claim, found: dict[str, str]) -> Body:
+def _stated_body(claim: _Claim, found: dict[str, str]) -> Body:
     return _COVERED if CONTENT_DIGEST in found else _SAID.get(claim.nonce.partition("-")[0], _UNSAID)
 
 

@@ -10,6 +10,6 @@ Clock: TypeAlias = Callable[[], float]
 """Seconds since the Unix epoch. `time.time` in a running service; tests pass their own."""
 
 
-def moment(clock: Clock) -> datetime:
+def utc_now(clock: Clock) -> datetime:
     """What the clock says, as an aware UTC time."""
     return datetime.fromtimestamp(clock(), UTC)

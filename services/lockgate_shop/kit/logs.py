@@ -9,7 +9,7 @@ import structlog
 from lockgate_common.logs import RENDER, configure_logging
 
 
-def configure(service: str, level: str) -> None:
+def configure_service_logs(service: str, level: str) -> None:
     """Set up logging for a process that runs `service`; `level` as in `ServiceSettings.log_level`."""
 
     def name_service(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -10,7 +10,7 @@ from lockgate_shop.kit.data.database import Database
 from lockgate_shop.kit.data.events import Feed
 from lockgate_shop.kit.data.jobs import Queue
 from lockgate_shop.kit.data.objects import ObjectStore
-from lockgate_shop.kit.data.redis import connect
+from lockgate_shop.kit.data.redis import connect_redis
 from lockgate_shop.kit.http.outbound import ServiceClient
 from lockgate_shop.kit.process.run import Program
 from lockgate_shop.kit.process.service import Parts, create_service
@@ -54,7 +54,7 @@ class Built:
     """What to close at the end, in this order, before the database."""
 
 
-def build(settings: OrdersSettings, keys: LinkKeys, clock: Clock) -> Built:
+def build_objects(settings: OrdersSettings, keys: LinkKeys, clock: Clock) -> Built:
     """Make them; nothing is opened.
 
     Raises:
@@ -62,7 +62,7 @@ def build(settings: OrdersSettings, keys: LinkKeys, clock: Clock) -> Built:
         ConfigurationError: the Redis URL is none.
     """
     database = Database(settings)
-    redis = connect(settings.redis_url)
+    redis = connect_redis(settings.redis_url)
     objects = ObjectStore(settings)
     products = ServiceClient("products", settings.products_url, calls=CALLS, keys=keys, clock=clock)
     stock = Stock(products)
@@ -89,7 +89,7 @@ def create_app(settings: OrdersSettings, keys: LinkKeys, clock: Clock = time.tim
         LinkKeyError: there is no link to the products service.
         ConfigurationError: the Redis URL is none.
     """
-    built = build(settings, keys, clock)
+    built = build_objects(settings, keys, clock)
     parts = Parts(
         schema=SCHEMA,
         database=built.database,
@@ -97,7 +97,7 @@ def create_app(settings: OrdersSettings, keys: LinkKeys, clock: Clock = time.tim
         routers=[cart_api.router, events_api.router, exports_api.router, api.router],
         links=api.LINKS,
         state={name: getattr(built, name) for name in ("orders", "checkouts", "carts", "stock", "feed", "exports")},
-        draining=[built.feed.stop],
+        draining=[built.feed.end_connections],
         closing=built.closing,
     )
     return create_service(parts, keys=keys, clock=clock, leeway_s=settings.clock_leeway_s)

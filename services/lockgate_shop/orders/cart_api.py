@@ -5,9 +5,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from lockgate_shop.kit.http.api import Answer, Body, from_state
+from lockgate_shop.kit.http.api import Body, ResponseBody, from_state
 from lockgate_shop.kit.http.caller import CallerDep, UserId
-from lockgate_shop.kit.http.problems import documented, granted
+from lockgate_shop.kit.http.problems import document_problems, require_granted
 from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, STORE_AWAY, UPSTREAM_AWAY
 from lockgate_shop.orders.carts import CART_CHANGED, CART_FULL, Cart, Carts, Change
 from lockgate_shop.orders.items import Items, Money, SomeItems, SomeQuantities, by_product
@@ -15,20 +15,20 @@ from lockgate_shop.orders.stock import Quote, Stock
 
 router: Final = APIRouter(prefix="/orders/cart")
 
-REFUSALS: Final = documented(CREDENTIALS_REQUIRED, STORE_AWAY)
-CHANGE_REFUSALS: Final = documented(CREDENTIALS_REQUIRED, CART_FULL, CART_CHANGED, STORE_AWAY)
+REFUSALS: Final = document_problems(CREDENTIALS_REQUIRED, STORE_AWAY)
+CHANGE_REFUSALS: Final = document_problems(CREDENTIALS_REQUIRED, CART_FULL, CART_CHANGED, STORE_AWAY)
 
 
-def _carts(request: Request) -> Carts:
+def _get_carts(request: Request) -> Carts:
     return from_state(Carts, "carts", request)
 
 
-def _stock(request: Request) -> Stock:
+def _get_stock(request: Request) -> Stock:
     return from_state(Stock, "stock", request)
 
 
-CartsDep = Annotated[Carts, Depends(_carts)]
-StockDep = Annotated[Stock, Depends(_stock)]
+CartsDep = Annotated[Carts, Depends(_get_carts)]
+StockDep = Annotated[Stock, Depends(_get_stock)]
 IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=200)]
 
 
@@ -51,25 +51,25 @@ class MergeBody(Body):
     items: SomeItems
 
 
-class CartItem(Answer):
+class CartItem(ResponseBody):
     """So many of one product."""
 
     product_id: UUID
     quantity: int
 
 
-class CartAnswer(Answer):
+class CartResponse(ResponseBody):
     """A cart. Prices are those of the moment and not part of it: see its quote."""
 
     items: list[CartItem]
 
     @classmethod
-    def of(cls, cart: Cart) -> Self:
+    def from_cart(cls, cart: Cart) -> Self:
         """What the owner of `cart` sees."""
         return cls(items=[CartItem(product_id=key, quantity=quantity) for key, quantity in cart.items.items()])
 
 
-class QuoteLine(Answer):
+class QuoteLine(ResponseBody):
     """What one product costs now, and whether there is enough of it; without a price when it is not for sale."""
 
     product_id: UUID
@@ -79,63 +79,69 @@ class QuoteLine(Answer):
     unit_price: Money | None
 
 
-class QuoteAnswer(Answer):
+class QuoteResponse(ResponseBody):
     """The cart at the prices of now. Nothing is promised; `total` is null where the cart could not be bought."""
 
     items: list[QuoteLine]
     total: Money | None
 
     @classmethod
-    def of(cls, quote: Quote) -> Self:
+    def from_quote(cls, quote: Quote) -> Self:
         """What the owner of the cart sees."""
         return cls.model_validate(quote.model_dump())
 
 
-def _answer(cart: Cart, response: Response) -> CartAnswer:
+def _cart_response(cart: Cart, response: Response) -> CartResponse:
     response.headers["ETag"] = cart.etag
-    return CartAnswer.of(cart)
+    return CartResponse.from_cart(cart)
 
 
 @router.get("", responses=REFUSALS)
-async def read_cart(user: UserId, carts: CartsDep, response: Response) -> CartAnswer:
+async def read_cart(user: UserId, carts: CartsDep, response: Response) -> CartResponse:
     """One's own cart, perhaps an empty one."""
-    return _answer(await carts.read(user), response)
+    return _cart_response(await carts.read_cart(user), response)
 
 
-@router.get("/quote", responses=documented(CREDENTIALS_REQUIRED, STORE_AWAY, UPSTREAM_AWAY))
-async def quote_cart(user: UserId, caller: CallerDep, carts: CartsDep, stock: StockDep) -> QuoteAnswer:
+@router.get("/quote", responses=document_problems(CREDENTIALS_REQUIRED, STORE_AWAY, UPSTREAM_AWAY))
+async def quote_cart(user: UserId, caller: CallerDep, carts: CartsDep, stock: StockDep) -> QuoteResponse:
     """One's own cart at the prices of now."""
-    cart = await carts.read(user)
-    return QuoteAnswer.of(await stock.quote(caller, cart.items))
+    cart = await carts.read_cart(user)
+    return QuoteResponse.from_quote(await stock.quote_items(caller, cart.items))
 
 
 @router.put("", responses=CHANGE_REFUSALS)
 async def replace_cart(
     user: UserId, body: CartBody, carts: CartsDep, response: Response, if_match: IfMatch = None
-) -> CartAnswer:
+) -> CartResponse:
     """Hold these items and no others. The last one who writes wins, but not over an `If-Match` that fails."""
-    return await _changed(carts, user, if_match, lambda cart: cart.having(by_product(body.items)), response)
+    return await _change_cart(carts, user, if_match, lambda cart: cart.with_items(by_product(body.items)), response)
 
 
 @router.patch("", responses=CHANGE_REFUSALS)
 async def change_cart(
     user: UserId, body: CartChangeBody, carts: CartsDep, response: Response, if_match: IfMatch = None
-) -> CartAnswer:
+) -> CartResponse:
     """Set the quantities of some products; the others stay, also those that somebody else sets meanwhile."""
-    return await _changed(carts, user, if_match, lambda cart: cart.changed(by_product(body.items)), response)
+    return await _change_cart(
+        carts, user, if_match, lambda cart: cart.with_quantities(by_product(body.items)), response
+    )
 
 
-@router.delete("", status_code=204, responses=documented(CREDENTIALS_REQUIRED, CART_CHANGED, STORE_AWAY))
+@router.delete("", status_code=204, responses=document_problems(CREDENTIALS_REQUIRED, CART_CHANGED, STORE_AWAY))
 async def empty_cart(user: UserId, carts: CartsDep, if_match: IfMatch = None) -> None:
     """Take everything out."""
-    granted(await carts.change(user, lambda cart: cart.having({}), if_match=if_match))
+    require_granted(await carts.change_cart(user, lambda cart: cart.with_items({}), if_match=if_match))
 
 
-@router.post("/merge", responses=documented(CREDENTIALS_REQUIRED, CART_FULL, STORE_AWAY))
-async def merge_cart(user: UserId, body: MergeBody, carts: CartsDep, response: Response) -> CartAnswer:
+@router.post("/merge", responses=document_problems(CREDENTIALS_REQUIRED, CART_FULL, STORE_AWAY))
+async def merge_cart(user: UserId, body: MergeBody, carts: CartsDep, response: Response) -> CartResponse:
     """Add a guest's cart to one's own, once: a `merge_id` that was merged already changes nothing any more."""
-    return await _changed(carts, user, None, lambda cart: cart.merged(body.merge_id, by_product(body.items)), response)
+    return await _change_cart(
+        carts, user, None, lambda cart: cart.with_merged(body.merge_id, by_product(body.items)), response
+    )
 
 
-async def _changed(carts: Carts, user: str, if_match: str | None, change: Change, response: Response) -> CartAnswer:
-    return _answer(granted(await carts.change(user, change, if_match=if_match)), response)
+async def _change_cart(
+    carts: Carts, user: str, if_match: str | None, change: Change, response: Response
+) -> CartResponse:
+    return _cart_response(require_granted(await carts.change_cart(user, change, if_match=if_match)), response)

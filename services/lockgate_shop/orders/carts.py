@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
-from lockgate_shop.kit.data.redis import is_promising, store_errors, tag, write
+from lockgate_shop.kit.data.redis import is_promising, store_errors, user_hash_tag, write_confirmed
 from lockgate_shop.kit.errors import BusyError
 from lockgate_shop.kit.problem import Problem
 
@@ -66,30 +66,30 @@ class Cart:
         listed = json.dumps([[str(product), quantity] for product, quantity in self.items.items()])
         return f'"{hashlib.sha256(listed.encode()).hexdigest()[:32]}"'
 
-    def having(self, items: Mapping[UUID, int]) -> Cart | Problem:
+    def with_items(self, items: Mapping[UUID, int]) -> Cart | Problem:
         """With these items and no others; those of quantity 0 are left out."""
         kept = {product: quantity for product, quantity in items.items() if quantity > 0}
         return CART_FULL if len(kept) > MAX_LINES else replace(self, items=kept)
 
-    def changed(self, quantities: Mapping[UUID, int]) -> Cart | Problem:
+    def with_quantities(self, quantities: Mapping[UUID, int]) -> Cart | Problem:
         """With these quantities of these products, and the others as they are."""
-        return self.having({**self.items, **quantities})
+        return self.with_items({**self.items, **quantities})
 
-    def merged(self, merge_id: UUID, items: Mapping[UUID, int]) -> Cart | Problem:
+    def with_merged(self, merge_id: UUID, items: Mapping[UUID, int]) -> Cart | Problem:
         """With these items added, once for each merge; a quantity ends at `MAX_QUANTITY`."""
         if merge_id in self.counted:
             return self
         sums = {product: min(self.items.get(product, 0) + more, MAX_QUANTITY) for product, more in items.items()}
-        return self._counting(merge_id).changed(sums)
+        return self._with_counted(merge_id).with_quantities(sums)
 
     def without_bought(self, order_id: UUID, items: Mapping[UUID, int]) -> Cart | Problem:
         """Without what an order has bought, once for each order; what was put in since stays."""
         if order_id in self.counted:
             return self
         rest = {product: max(self.items.get(product, 0) - bought, 0) for product, bought in items.items()}
-        return self._counting(order_id).changed(rest)
+        return self._with_counted(order_id).with_quantities(rest)
 
-    def _counting(self, event: UUID) -> Cart:
+    def _with_counted(self, event: UUID) -> Cart:
         return replace(self, counted=(*self.counted, event)[-_REMEMBERED:])
 
 
@@ -102,11 +102,11 @@ class Carts:
     def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
 
-    async def read(self, user_id: str) -> Cart:
+    async def read_cart(self, user_id: str) -> Cart:
         """The cart of a user, perhaps an empty one."""
-        return _read(await self._stored(user_id))
+        return _parse_cart(await self._read_stored(user_id))
 
-    async def change(self, user_id: str, change: Change, *, if_match: str | None = None) -> Cart | Problem:
+    async def change_cart(self, user_id: str, change: Change, *, if_match: str | None = None) -> Cart | Problem:
         """Replace a cart by what `change` makes of it, and give that.
 
         `change` is asked again when somebody else was faster, so that no change is lost. Behind Sentinels what this has
@@ -121,8 +121,8 @@ class Carts:
             BusyError: others were faster each time.
         """
         for _ in range(_TRIES):
-            stored = await self._stored(user_id)
-            before = _read(stored)
+            stored = await self._read_stored(user_id)
+            before = _parse_cart(stored)
             if if_match not in {None, "*", before.etag}:
                 return CART_CHANGED
             after = change(before)
@@ -132,21 +132,23 @@ class Carts:
             if after == before and not is_promising(self._redis):
                 return after
             with store_errors():
-                if await write(self._redis, _SWAP, _key(user_id), stored, _written(after), LIFE_S):
+                if await write_confirmed(
+                    self._redis, _SWAP, _cart_key(user_id), stored, _serialize_cart(after), LIFE_S
+                ):
                     return after
         raise BusyError("everybody changes the same cart")
 
-    async def _stored(self, user_id: str) -> bytes:
+    async def _read_stored(self, user_id: str) -> bytes:
         with store_errors():
-            found = await self._redis.get(_key(user_id))
+            found = await self._redis.get(_cart_key(user_id))
         return found if isinstance(found, bytes) else b""
 
 
-def _key(user_id: str) -> str:
-    return f"orders:{tag(user_id)}:cart"
+def _cart_key(user_id: str) -> str:
+    return f"orders:{user_hash_tag(user_id)}:cart"
 
 
-def _read(stored: bytes) -> Cart:
+def _parse_cart(stored: bytes) -> Cart:
     if not stored:
         return Cart()
     value = json.loads(stored)
@@ -154,6 +156,6 @@ def _read(stored: bytes) -> Cart:
     return Cart(items, tuple(map(UUID, value["counted"])))
 
 
-def _written(cart: Cart) -> bytes:
+def _serialize_cart(cart: Cart) -> bytes:
     items = {str(product): quantity for product, quantity in cart.items.items()}
     return json.dumps({"items": items, "counted": list(map(str, cart.counted))}, separators=(",", ":")).encode()

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from lockgate_shop.kit.clock import Clock, moment
+from lockgate_shop.kit.clock import Clock, utc_now
 from lockgate_shop.kit.errors import BusyError, OutcomeUnknownError, StoreUnavailableError
 from lockgate_shop.kit.http.idempotency import KEY_IN_FLIGHT, KEY_REUSED
 from lockgate_shop.kit.problem import Problem
@@ -71,120 +71,122 @@ class Checkouts:
         self._events = events
         self._clock = clock
 
-    async def place(self, caller: Caller, purchase: Purchase) -> Order | Problem:
+    async def place_order(self, caller: Caller, purchase: Purchase) -> Order | Problem:
         """Buy at the prices of now, or tell how the same purchase ended before.
 
         Raises:
             OutboundError: products is away; there is no order, and what was taken is given back.
             StoreUnavailableError: the same, for the database or the cart.
         """
-        checkout = self._begun(purchase)
-        earlier = await self._store.begin(checkout)
+        checkout = self._new_checkout(purchase)
+        earlier = await self._store.begin_checkout(checkout)
         if earlier is not None and self._is_left_behind(earlier):
             if earlier.fingerprint != purchase.fingerprint:
                 return KEY_REUSED
             await self._take_back(caller, earlier.order_id)
-            checkout = self._begun(purchase)
-            earlier = await self._store.begin(checkout)
+            checkout = self._new_checkout(purchase)
+            earlier = await self._store.begin_checkout(checkout)
         if earlier is not None:
-            return await self._repeated(purchase, earlier)
-        return await self._buy(caller, purchase, checkout.order_id)
+            return await self._repeat_outcome(purchase, earlier)
+        return await self._buy_items(caller, purchase, checkout.order_id)
 
-    async def sweep(self) -> None:
+    async def sweep_checkouts(self) -> None:
         """Take back what was left behind, give back what is owed, and forget old keys.
 
         Any number of processes may do so at once and as often as they like.
         """
-        now = moment(self._clock)
+        now = utc_now(self._clock)
         caller = Caller(request_id=f"sweep-{uuid4()}", service="orders")
         for order_id in await self._store.left_behind(now - LEASE, SWEPT_AT_ONCE):
             log.warning("checkout_left_behind", order=str(order_id))
             await self._store.take_back(order_id, now)
         for reservation_id in await self._store.to_release(SWEPT_AT_ONCE):
-            await self.release(caller, reservation_id)
-        await self._store.forget(now - KEY_LIFE)
+            await self.release_stock(caller, reservation_id)
+        await self._store.forget_ended(now - KEY_LIFE)
 
-    async def release(self, caller: Caller, reservation_id: UUID) -> None:
+    async def release_stock(self, caller: Caller, reservation_id: UUID) -> None:
         """Give back the stock of a reservation whose release is owed; where that fails now, a sweep does it later."""
-        if await self._stock.release(caller, reservation_id):
-            await self._store.released(reservation_id)
+        if await self._stock.release_items(caller, reservation_id):
+            await self._store.confirm_release(reservation_id)
 
-    async def _buy(self, caller: Caller, purchase: Purchase, order_id: UUID) -> Order | Problem:
+    async def _buy_items(self, caller: Caller, purchase: Purchase, order_id: UUID) -> Order | Problem:
         ended = False
         try:
-            lines = await self._reserved(caller, purchase, order_id)
+            lines = await self._reserve_items(caller, purchase, order_id)
             if isinstance(lines, Problem):
-                await self._store.refuse(order_id, lines.code)
+                await self._store.refuse_checkout(order_id, lines.code)
                 ended = True
                 return lines
-            order = self._made(order_id, purchase.user_id, lines)
-            if not await self._store.place(order):
+            order = self._new_order(order_id, purchase.user_id, lines)
+            if not await self._store.place_order(order):
                 raise OutcomeUnknownError("the checkout took so long that it was taken back")
             ended = True
         finally:
             # Also when the client left: a cancelled request must not keep the stock.
             if not ended:
                 await self._take_back(caller, order_id)
-        await self._bought(purchase, order)
-        await self._events.changed(order)
+        await self._take_out_of_cart(purchase, order)
+        await self._events.publish_change(order)
         return order
 
-    async def _reserved(self, caller: Caller, purchase: Purchase, order_id: UUID) -> Sequence[ReservedLine] | Problem:
+    async def _reserve_items(
+        self, caller: Caller, purchase: Purchase, order_id: UUID
+    ) -> Sequence[ReservedLine] | Problem:
         items = purchase.items
         if items is None:
-            items = (await self._carts.read(purchase.user_id)).items
-        return await self._stock.reserve(caller, order_id, items) if items else CART_EMPTY
+            items = (await self._carts.read_cart(purchase.user_id)).items
+        return await self._stock.reserve_items(caller, order_id, items) if items else CART_EMPTY
 
     async def _take_back(self, caller: Caller, order_id: UUID) -> None:
         try:
-            if await self._store.take_back(order_id, moment(self._clock)):
-                await self.release(caller, order_id)
+            if await self._store.take_back(order_id, utc_now(self._clock)):
+                await self.release_stock(caller, order_id)
         except StoreUnavailableError as error:
             # Whether there is an order now only the database knows; a sweep will ask it.
             log.warning("checkout_left_behind", order=str(order_id), fault=str(error))
 
-    async def _repeated(self, purchase: Purchase, earlier: Checkout) -> Order | Problem:
+    async def _repeat_outcome(self, purchase: Purchase, earlier: Checkout) -> Order | Problem:
         if earlier.fingerprint != purchase.fingerprint:
             return KEY_REUSED
         if earlier.outcome is None:
             return KEY_IN_FLIGHT
         if earlier.outcome != Status.PLACED:
             return _REFUSALS[earlier.outcome]
-        order = await self._store.order(earlier.order_id)
-        await self._bought(purchase, order)  # perhaps it died before
+        order = await self._store.read_order(earlier.order_id)
+        await self._take_out_of_cart(purchase, order)  # perhaps it died before
         return order
 
-    async def _bought(self, purchase: Purchase, order: Order) -> None:
+    async def _take_out_of_cart(self, purchase: Purchase, order: Order) -> None:
         """Take what was bought out of the cart it came from; an order is no less placed when that fails."""
         if purchase.items is not None:
             return
         bought = {line.product_id: line.quantity for line in order.lines}
         try:
-            await self._carts.change(order.user_id, lambda cart: cart.without_bought(order.id, bought))
+            await self._carts.change_cart(order.user_id, lambda cart: cart.without_bought(order.id, bought))
         except (StoreUnavailableError, BusyError) as error:
             log.warning("cart_kept", order=str(order.id), fault=str(error))
 
-    def _begun(self, purchase: Purchase) -> Checkout:
+    def _new_checkout(self, purchase: Purchase) -> Checkout:
         return Checkout(
             order_id=uuid4(),
             user_id=purchase.user_id,
             idempotency_key=purchase.key,
             fingerprint=purchase.fingerprint,
-            started_at=moment(self._clock),
+            started_at=utc_now(self._clock),
             outcome=None,
         )
 
     def _is_left_behind(self, checkout: Checkout) -> bool:
-        return checkout.outcome is None and checkout.started_at < moment(self._clock) - LEASE
+        return checkout.outcome is None and checkout.started_at < utc_now(self._clock) - LEASE
 
-    def _made(self, order_id: UUID, user_id: str, lines: Sequence[ReservedLine]) -> Order:
+    def _new_order(self, order_id: UUID, user_id: str, lines: Sequence[ReservedLine]) -> Order:
         return Order(
             id=order_id,
             user_id=user_id,
             status=INITIAL,
             currency=lines[0].unit_price.currency,
             total_minor=sum(line.quantity * line.unit_price.amount for line in lines),
-            placed_at=moment(self._clock),
+            placed_at=utc_now(self._clock),
             lines=[
                 OrderLine(
                     position=position,

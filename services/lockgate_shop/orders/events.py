@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from lockgate_shop.kit.clock import Clock, moment
+from lockgate_shop.kit.clock import Clock, utc_now
 from lockgate_shop.kit.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ class OrderEvents:
         self._feed = feed
         self._clock = clock
 
-    async def changed(self, order: Order) -> None:
+    async def publish_change(self, order: Order) -> None:
         """Tell it. The change itself is done and stays so: while Redis is away nobody is told, and that is logged."""
-        data = {"order_id": str(order.id), "status": str(order.status), "at": moment(self._clock).isoformat()}
+        data = {"order_id": str(order.id), "status": str(order.status), "at": utc_now(self._clock).isoformat()}
         try:
-            await self._feed.publish(order.user_id, json.dumps(data, separators=(",", ":")))
+            await self._feed.publish_event(order.user_id, json.dumps(data, separators=(",", ":")))
         except StoreUnavailableError as error:
             log.warning("event_lost", order=str(order.id), fault=str(error))

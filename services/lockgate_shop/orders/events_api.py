@@ -18,7 +18,7 @@ from lockgate_shop.kit.data.events import BAD_EVENT_ID, TOO_MANY_FOLLOWERS, Even
 from lockgate_shop.kit.errors import StoreUnavailableError
 from lockgate_shop.kit.http.api import from_state
 from lockgate_shop.kit.http.caller import require_user
-from lockgate_shop.kit.http.problems import documented, granted, refuse
+from lockgate_shop.kit.http.problems import document_problems, refuse_request, require_granted
 from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, STORE_AWAY, Problem
 from lockgate_trust import caller_of
 
@@ -35,7 +35,7 @@ _PLACE: Final = {"schema": {"type": "string"}, "required": False, "description":
 _ACCEPTABLE: Final = frozenset({EVENT_STREAM, "text/*", "*/*"})
 
 
-async def followed(connection: HTTPConnection) -> AsyncIterator[AsyncIterator[Event | None]]:
+async def follow_events(connection: HTTPConnection) -> AsyncIterator[AsyncIterator[Event | None]]:
     """What happens to the user who is asking, for as long as the connection lasts.
 
     Raises:
@@ -43,11 +43,11 @@ async def followed(connection: HTTPConnection) -> AsyncIterator[AsyncIterator[Ev
     """
     user = require_user(caller_of(connection.scope))
     seen = connection.headers.get("last-event-id") or connection.query_params.get("last_event_id")
-    async with from_state(Feed, "feed", connection).follow(user, seen) as events:
-        yield granted(events)
+    async with from_state(Feed, "feed", connection).follow_user(user, seen) as events:
+        yield require_granted(events)
 
 
-Followed = Annotated[AsyncIterator[Event | None], Depends(followed)]
+Followed = Annotated[AsyncIterator[Event | None], Depends(follow_events)]
 
 
 @router.get(
@@ -55,7 +55,7 @@ Followed = Annotated[AsyncIterator[Event | None], Depends(followed)]
     response_class=StreamingResponse,
     responses={
         200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}, "description": "Events, without end"},
-        **documented(BAD_EVENT_ID, CREDENTIALS_REQUIRED, NOT_ACCEPTABLE, TOO_MANY_FOLLOWERS, STORE_AWAY),
+        **document_problems(BAD_EVENT_ID, CREDENTIALS_REQUIRED, NOT_ACCEPTABLE, TOO_MANY_FOLLOWERS, STORE_AWAY),
     },
     # Read by hand, for the WebSocket's sake.
     openapi_extra={
@@ -69,8 +69,8 @@ async def stream_events(events: Followed, request: Request) -> StreamingResponse
     """Server-sent events: `order` with `order_id`, `status` and `at`; `reset` when some were missed."""
     offered = {part.partition(";")[0].strip() for part in request.headers.get("accept", "*/*").lower().split(",")}
     if offered.isdisjoint(_ACCEPTABLE):
-        refuse(NOT_ACCEPTABLE)
-    return StreamingResponse(_lines(events), media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+        refuse_request(NOT_ACCEPTABLE)
+    return StreamingResponse(_event_lines(events), media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
 
 
 @router.websocket("")
@@ -91,7 +91,7 @@ async def socket_events(events: Followed, socket: WebSocket) -> None:
         await asyncio.wait({sending, receiving})
 
 
-async def _lines(events: AsyncIterator[Event | None]) -> AsyncIterator[str]:
+async def _event_lines(events: AsyncIterator[Event | None]) -> AsyncIterator[str]:
     # Says at once that the stream is open, also when nothing happens for long.
     yield ": hello\n\n"
     with contextlib.suppress(StoreUnavailableError):  # the client comes back with the id it has

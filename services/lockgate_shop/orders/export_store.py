@@ -22,11 +22,11 @@ class ExportStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, export: Export, most: int) -> bool:
+    async def add_export(self, export: Export, most: int) -> bool:
         """Store a new export and count what it will hold; or not, when its user has `most` unfinished ones already."""
         mine = (Export.user_id == export.user_id, Export.status.in_(UNFINISHED))
         orders = (Order.user_id == export.user_id, Order.placed_at <= export.requested_at)
-        async with self._database.write() as session:
+        async with self._database.write_session() as session:
             unfinished = await session.execute(select(func.count()).select_from(Export).where(*mine))
             if unfinished.scalar_one() >= most:
                 return False
@@ -37,13 +37,13 @@ class ExportStore:
 
     async def by_id(self, user_id: str, export_id: UUID) -> Export | None:
         """The export with this id, if it is this user's."""
-        async with self._database.read() as session:
+        async with self._database.read_session() as session:
             found = await session.scalars(select(Export).where(Export.id == export_id, Export.user_id == user_id))
             return found.one_or_none()
 
-    async def start(self, export_id: UUID, now: datetime) -> Export | None:
+    async def start_export(self, export_id: UUID, now: datetime) -> Export | None:
         """Begin an export, perhaps once more; None when there is nothing to do any more."""
-        async with self._database.write() as session:
+        async with self._database.write_session() as session:
             export = await session.get(Export, export_id, with_for_update=True)
             if export is None or export.status not in UNFINISHED:
                 return None
@@ -53,35 +53,35 @@ class ExportStore:
             export.touched_at = now
             return export
 
-    async def progress(self, export_id: UUID, done: int, now: datetime) -> None:
+    async def record_progress(self, export_id: UUID, done: int, now: datetime) -> None:
         """Tell how many orders are written."""
-        await self._change(export_id, {"done": done, "touched_at": now})
+        await self._change_export(export_id, {"done": done, "touched_at": now})
 
-    async def finish(self, export_id: UUID, status: ExportStatus, now: datetime) -> bool:
+    async def finish_export(self, export_id: UUID, status: ExportStatus, now: datetime) -> bool:
         """End an export; whether it was this call that did."""
-        return await self._change(export_id, {"status": status, "finished_at": now, "touched_at": now})
+        return await self._change_export(export_id, {"status": status, "finished_at": now, "touched_at": now})
 
-    async def orders(self, export: Export, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[Order]:
+    async def list_orders(self, export: Export, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[Order]:
         """Up to `limit` of the orders that an export holds, oldest first, from behind the one of this time and id."""
         query = select(Order).where(Order.user_id == export.user_id, Order.placed_at <= export.requested_at)
         if after is not None:
             query = query.where(tuple_(Order.placed_at, Order.id) > after)
-        async with self._database.read() as session:
+        async with self._database.read_session() as session:
             return (await session.scalars(query.order_by(Order.placed_at, Order.id).limit(limit))).all()
 
     async def forgotten_by_the_queue(self, before: datetime, limit: int) -> Sequence[UUID]:
         """Up to `limit` unfinished exports of which nothing was heard since this moment."""
         query = select(Export.id).where(Export.status.in_(UNFINISHED), Export.touched_at < before)
-        async with self._database.read() as session:
+        async with self._database.read_session() as session:
             return (await session.scalars(query.order_by(Export.touched_at).limit(limit))).all()
 
-    async def forget(self, before: datetime) -> None:
+    async def forget_ended(self, before: datetime) -> None:
         """Drop the exports that ended before this moment."""
-        async with self._database.write() as session:
+        async with self._database.write_session() as session:
             await session.execute(delete(Export).where(Export.finished_at < before))
 
-    async def _change(self, export_id: UUID, values: dict[str, object]) -> bool:
-        async with self._database.write() as session:
+    async def _change_export(self, export_id: UUID, values: dict[str, object]) -> bool:
+        async with self._database.write_session() as session:
             changed = await session.scalars(
                 update(Export)
                 .where(Export.id == export_id, Export.status.in_(UNFINISHED))

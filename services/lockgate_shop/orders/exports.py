@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from lockgate_shop.kit.clock import Clock, moment
+from lockgate_shop.kit.clock import Clock, utc_now
 from lockgate_shop.kit.errors import StoreUnavailableError
 from lockgate_shop.kit.problem import NOT_FOUND, Problem
 from lockgate_shop.orders.models import Export, ExportStatus, Order
@@ -59,9 +59,9 @@ class Exports:
         self._queue = queue
         self._clock = clock
 
-    async def request(self, user_id: str) -> Export | Problem:
+    async def request_export(self, user_id: str) -> Export | Problem:
         """Ask for an export of the orders of now. A worker makes it, soon or as soon as there is one."""
-        now = moment(self._clock)
+        now = utc_now(self._clock)
         export = Export(
             id=uuid4(),
             user_id=user_id,
@@ -73,67 +73,67 @@ class Exports:
             touched_at=now,
             finished_at=None,
         )
-        if not await self._store.add(export, MOST_UNFINISHED):
+        if not await self._store.add_export(export, MOST_UNFINISHED):
             return TOO_MANY_EXPORTS
-        await self._put(export.id)
+        await self._put_job(export.id)
         return export
 
-    async def read(self, user_id: str, export_id: UUID) -> Export | Problem:
+    async def read_export(self, user_id: str, export_id: UUID) -> Export | Problem:
         """One's own export; somebody else's is as good as none."""
         return await self._store.by_id(user_id, export_id) or NOT_FOUND
 
-    async def link(self, export: Export) -> str:
+    async def download_url(self, export: Export) -> str:
         """A URL under which a finished export can be fetched for `LINK_LIFE_S` by whoever has it."""
         name = f"orders-{export.requested_at:%Y-%m-%d}.csv"
-        return await self._objects.presign_get(_key(export.id), expires_s=LINK_LIFE_S, download_as=name)
+        return await self._objects.presign_get(_object_key(export.id), expires_s=LINK_LIFE_S, download_as=name)
 
-    async def make(self, export_id: UUID) -> None:
+    async def make_export(self, export_id: UUID) -> None:
         """The job: write the file, from its beginning however often it was begun; end it once.
 
         Raises:
             StoreUnavailableError: the database or the object storage is away.
         """
-        export = await self._store.start(export_id, moment(self._clock))
+        export = await self._store.start_export(export_id, utc_now(self._clock))
         if export is None:
             return
         if export.attempts > MAX_ATTEMPTS:
             log.error("export_failed", export=str(export_id), attempts=export.attempts)
-            await self._store.finish(export_id, ExportStatus.FAILED, moment(self._clock))
+            await self._store.finish_export(export_id, ExportStatus.FAILED, utc_now(self._clock))
             return
-        content = await self._written(export)
-        await self._objects.put(_key(export_id), content, content_type="text/csv; charset=utf-8")
-        if await self._store.finish(export_id, ExportStatus.DONE, moment(self._clock)):
+        content = await self._write_csv(export)
+        await self._objects.put_object(_object_key(export_id), content, content_type="text/csv; charset=utf-8")
+        if await self._store.finish_export(export_id, ExportStatus.DONE, utc_now(self._clock)):
             log.info("export_done", export=str(export_id), attempts=export.attempts, bytes=len(content))
 
-    async def sweep(self) -> None:
+    async def sweep_exports(self) -> None:
         """Put into the queue again what it has forgotten, and forget what is old."""
-        now = moment(self._clock)
+        now = utc_now(self._clock)
         for export_id in await self._store.forgotten_by_the_queue(now - LOST_AFTER, _SWEPT_AT_ONCE):
-            await self._put(export_id)
-        await self._store.forget(now - KEPT_FOR)
+            await self._put_job(export_id)
+        await self._store.forget_ended(now - KEPT_FOR)
 
-    async def _put(self, export_id: UUID) -> None:
+    async def _put_job(self, export_id: UUID) -> None:
         try:
-            await self._queue.put(JOB, export_id)
+            await self._queue.put_job(JOB, export_id)
         except StoreUnavailableError as error:
             # It is stored, and will be put again.
             log.warning("job_not_put", job=str(export_id), fault=str(error))
 
-    async def _written(self, export: Export) -> bytes:
+    async def _write_csv(self, export: Export) -> bytes:
         text = io.StringIO(newline="")
         writer = csv.writer(text)  # RFC 4180
         writer.writerow(COLUMNS)
         done, after = 0, None
-        while page := await self._store.orders(export, after, _PAGE):
+        while page := await self._store.list_orders(export, after, _PAGE):
             for order in page:
-                writer.writerows(_rows(order))
+                writer.writerows(_csv_rows(order))
             done += len(page)
             after = (page[-1].placed_at, page[-1].id)
-            await self._store.progress(export.id, done, moment(self._clock))
+            await self._store.record_progress(export.id, done, utc_now(self._clock))
         return text.getvalue().encode()
 
 
-def _rows(order: Order) -> Iterator[tuple[object, ...]]:
+def _csv_rows(order: Order) -> Iterator[tuple[object, ...]]:
     for line in order.lines:
         # A spreadsheet must not take a product's name for a formula.
         name = f"'{line.name}" if line.name.startswith(_FORMULA) else line.name
@@ -149,5 +149,5 @@ def _rows(order: Order) -> Iterator[tuple[object, ...]]:
         )
 
 
-def _key(export_id: UUID) -> str:
+def _object_key(export_id: UUID) -> str:
     return f"exports/{export_id}.csv"

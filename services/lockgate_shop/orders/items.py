@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field
 
-from lockgate_shop.kit.http.api import Answer, Body
+from lockgate_shop.kit.http.api import Body, ResponseBody
 from lockgate_shop.orders.carts import MAX_LINES, MAX_QUANTITY
 
 
@@ -26,16 +26,16 @@ class Item(Quantity):
 Q = TypeVar("Q", bound=Quantity)
 
 
-def _distinct(items: list[Q]) -> list[Q]:
+def _check_distinct(items: list[Q]) -> list[Q]:
     if len({item.product_id for item in items}) != len(items):
         raise ValueError("a product comes twice")
     return items
 
 
-Items = Annotated[list[Item], Field(max_length=MAX_LINES), AfterValidator(_distinct)]
+Items = Annotated[list[Item], Field(max_length=MAX_LINES), AfterValidator(_check_distinct)]
 """Each product once."""
-SomeItems = Annotated[list[Item], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_distinct)]
-SomeQuantities = Annotated[list[Quantity], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_distinct)]
+SomeItems = Annotated[list[Item], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_check_distinct)]
+SomeQuantities = Annotated[list[Quantity], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_check_distinct)]
 
 
 def by_product(items: Iterable[Quantity]) -> dict[UUID, int]:
@@ -43,7 +43,7 @@ def by_product(items: Iterable[Quantity]) -> dict[UUID, int]:
     return {item.product_id: item.quantity for item in items}
 
 
-class Money(Answer):
+class Money(ResponseBody):
     """An amount in the currency's smallest unit (cents)."""
 
     amount: int

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from lockgate_shop.kit.clock import Clock, moment
+from lockgate_shop.kit.clock import Clock, utc_now
 from lockgate_shop.kit.data.paging import BAD_CURSOR, Page, page_of, read_cursor
 from lockgate_shop.kit.problem import NOT_FOUND, Problem
 
@@ -27,34 +27,34 @@ class Orders:
         self._events = events
         self._clock = clock
 
-    async def read(self, user_id: str, order_id: UUID) -> Order | Problem:
+    async def read_order(self, user_id: str, order_id: UUID) -> Order | Problem:
         """One's own order; somebody else's is as good as none."""
         return await self._store.by_id(user_id, order_id) or NOT_FOUND
 
-    async def page(self, user_id: str, limit: int, cursor: str | None) -> Page[Order] | Problem:
+    async def list_orders(self, user_id: str, limit: int, cursor: str | None) -> Page[Order] | Problem:
         """Up to `limit` of one's own orders, newest first, from where the cursor says."""
         before = None
         if cursor is not None:
-            before = _position(cursor)
+            before = _parse_position(cursor)
             if before is None:
                 return BAD_CURSOR
-        rows = await self._store.listed(user_id, limit + 1, before)
+        rows = await self._store.list_orders(user_id, limit + 1, before)
         return page_of(rows, limit, lambda order: (order.placed_at.isoformat(), str(order.id)))
 
-    async def cancel(self, caller: Caller, user_id: str, order_id: UUID) -> Order | Problem:
+    async def cancel_order(self, caller: Caller, user_id: str, order_id: UUID) -> Order | Problem:
         """Cancel one's own order, and give its stock back: now, or as soon as products is there again.
 
         An order that is cancelled already is answered as it is.
         """
-        cancelled = await self._store.cancel(user_id, order_id, moment(self._clock))
-        order = await self.read(user_id, order_id)
+        cancelled = await self._store.cancel_order(user_id, order_id, utc_now(self._clock))
+        order = await self.read_order(user_id, order_id)
         if cancelled and not isinstance(order, Problem):
-            await self._checkouts.release(caller, order_id)
-            await self._events.changed(order)
+            await self._checkouts.release_stock(caller, order_id)
+            await self._events.publish_change(order)
         return order
 
 
-def _position(cursor: str) -> tuple[datetime, UUID] | None:
+def _parse_position(cursor: str) -> tuple[datetime, UUID] | None:
     key = read_cursor(cursor)
     if isinstance(key, Problem):
         return None

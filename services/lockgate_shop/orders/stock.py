@@ -73,7 +73,7 @@ class Stock:
     def __init__(self, products: ServiceClient) -> None:
         self._products = products
 
-    async def quote(self, caller: Caller, wanted: Mapping[UUID, int]) -> Quote:
+    async def quote_items(self, caller: Caller, wanted: Mapping[UUID, int]) -> Quote:
         """Prices and availability, in the order of what is wanted. Takes nothing.
 
         Raises:
@@ -81,14 +81,14 @@ class Stock:
         """
         if not wanted:
             return Quote(items=[])
-        reply = await self._products.call(caller, QUOTE, {"items": _items(wanted)})
+        reply = await self._products.call(caller, QUOTE, {"items": _wanted_items(wanted)})
         try:
             lines = Quote.model_validate(reply.body).items
         except ValidationError as error:
             raise OutcomeUnknownError("products answered something else") from error
-        return Quote(items=lines, total=_total(lines))
+        return Quote(items=lines, total=_total_price(lines))
 
-    async def reserve(
+    async def reserve_items(
         self, caller: Caller, reservation_id: UUID, wanted: Mapping[UUID, int]
     ) -> list[ReservedLine] | Problem:
         """Take all that is wanted (at least 1 of each), or nothing, and learn the prices; in the order of `wanted`.
@@ -96,14 +96,14 @@ class Stock:
         Raises:
             OutboundError: products gave no usable answer. It may have taken the stock: release it.
         """
-        body = {"reservation_id": str(reservation_id), "items": _items(wanted)}
+        body = {"reservation_id": str(reservation_id), "items": _wanted_items(wanted)}
         reply = await self._products.call(caller, RESERVE, body)
         refusal = _REFUSALS.get(reply.code or "")
         if reply.status == HTTPStatus.CONFLICT and refusal is not None:
             return refusal
-        return _lines(reply.status, reply.body, wanted)
+        return _parse_lines(reply.status, reply.body, wanted)
 
-    async def release(self, caller: Caller, reservation_id: UUID) -> bool:
+    async def release_items(self, caller: Caller, reservation_id: UUID) -> bool:
         """Give back what was taken, if it was; a reservation that is still on its way will find nothing to take.
 
         Whether products has heard it. Never raises for a products service that is away: it is asked again later.
@@ -119,11 +119,11 @@ class Stock:
         return reply.status == HTTPStatus.NO_CONTENT
 
 
-def _items(wanted: Mapping[UUID, int]) -> list[dict[str, object]]:
+def _wanted_items(wanted: Mapping[UUID, int]) -> list[dict[str, object]]:
     return [{"product_id": str(product), "quantity": quantity} for product, quantity in wanted.items()]
 
 
-def _lines(status: int, body: object, wanted: Mapping[UUID, int]) -> list[ReservedLine]:
+def _parse_lines(status: int, body: object, wanted: Mapping[UUID, int]) -> list[ReservedLine]:
     if status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
         raise OutcomeUnknownError(f"products answered {status}")
     try:
@@ -135,7 +135,7 @@ def _lines(status: int, body: object, wanted: Mapping[UUID, int]) -> list[Reserv
     return [lines[product] for product in wanted]
 
 
-def _total(lines: list[QuotedLine]) -> Money | None:
+def _total_price(lines: list[QuotedLine]) -> Money | None:
     prices = [(line.quantity, line.unit_price) for line in lines if line.available and line.unit_price]
     currencies = {price.currency for _, price in prices}
     if len(prices) != len(lines) or len(currencies) != 1:

@@ -24,22 +24,22 @@ class OrderStore:
 
     async def by_id(self, user_id: str, order_id: UUID) -> Order | None:
         """The order with this id, if it is this user's."""
-        async with self._database.read() as session:
+        async with self._database.read_session() as session:
             found = await session.scalars(select(Order).where(Order.id == order_id, Order.user_id == user_id))
             return found.one_or_none()
 
-    async def listed(self, user_id: str, limit: int, before: tuple[datetime, UUID] | None) -> Sequence[Order]:
+    async def list_orders(self, user_id: str, limit: int, before: tuple[datetime, UUID] | None) -> Sequence[Order]:
         """Up to `limit` orders of a user, newest first, from behind the one of this time and id."""
         query = select(Order).where(Order.user_id == user_id)
         if before is not None:
             query = query.where(tuple_(Order.placed_at, Order.id) < before)
-        async with self._database.read() as session:
+        async with self._database.read_session() as session:
             found = await session.scalars(query.order_by(Order.placed_at.desc(), Order.id.desc()).limit(limit))
             return found.all()
 
-    async def cancel(self, user_id: str, order_id: UUID, now: datetime) -> bool:
+    async def cancel_order(self, user_id: str, order_id: UUID, now: datetime) -> bool:
         """Cancel an order that can be, and remember that its stock is to be given back; whether it was this call."""
-        async with self._database.write() as session:
+        async with self._database.write_session() as session:
             cancelled = await session.scalars(
                 update(Order)
                 .where(Order.id == order_id, Order.user_id == user_id, Order.status.in_(CANCELLABLE))

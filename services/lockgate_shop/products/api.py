@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AfterValidator, Field, StringConstraints
 
 from lockgate_shop.kit.data.paging import BAD_CURSOR, MAX_CURSOR, MAX_LIMIT
-from lockgate_shop.kit.http.api import DEFAULT_PAGE, Answer, Body, Line, from_state
+from lockgate_shop.kit.http.api import DEFAULT_PAGE, Body, Line, ResponseBody, from_state
 from lockgate_shop.kit.http.caller import CallerDep, require_scope
-from lockgate_shop.kit.http.etags import NOT_MODIFIED, IfNoneMatch, validated
-from lockgate_shop.kit.http.problems import documented, granted, refuse
+from lockgate_shop.kit.http.etags import NOT_MODIFIED, IfNoneMatch, validated_response
+from lockgate_shop.kit.http.problems import document_problems, refuse_request, require_granted
 from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE, NOT_FOUND, Problem
 from lockgate_shop.products.catalogue import Catalogue, NewProduct
 from lockgate_shop.products.models import Product
@@ -24,24 +24,26 @@ MAX_STOCK: Final = 10**9
 CURRENCY_REQUIRED: Final = Problem(400, "currency_required", "Prices are compared in one currency; say which")
 
 
-def _catalogue(request: Request) -> Catalogue:
+def _get_catalogue(request: Request) -> Catalogue:
     return from_state(Catalogue, "catalogue", request)
 
 
-CatalogueDep = Annotated[Catalogue, Depends(_catalogue)]
+CatalogueDep = Annotated[Catalogue, Depends(_get_catalogue)]
 WRITE_SCOPE: Final = "products:write"
 MAY_WRITE: Final = [Depends(require_scope(WRITE_SCOPE))]
-WRITE_REFUSALS: Final = documented(CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE, NOT_FOUND)
+WRITE_REFUSALS: Final = document_problems(CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE, NOT_FOUND)
 
 
-def _lines(text: str) -> str:
+def _check_characters(text: str) -> str:
     if not all(character.isprintable() or character == "\n" for character in text):
         raise ValueError("control characters")
     return text
 
 
 Name = Annotated[Line, Field(max_length=120)]
-Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(_lines)]
+Description = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(_check_characters)
+]
 Stock = Annotated[int, Field(strict=True, ge=0, le=MAX_STOCK)]
 
 
@@ -69,7 +71,7 @@ class ProductChangeBody(Body):
     price: Money = Money(amount=0, currency="XXX")
     stock: Stock = 0
 
-    def columns(self) -> dict[str, Any]:
+    def changed_columns(self) -> dict[str, Any]:
         """The columns that were given, and their values."""
         values = {name: getattr(self, name) for name in self.model_fields_set - {"price"}}
         if "price" in self.model_fields_set:
@@ -77,7 +79,7 @@ class ProductChangeBody(Body):
         return values
 
 
-class ProductAnswer(Answer):
+class ProductResponse(ResponseBody):
     """A product, as everybody sees it."""
 
     id: UUID
@@ -91,21 +93,21 @@ class ProductAnswer(Answer):
     updated_at: datetime
 
     @classmethod
-    def of(cls, product: Product) -> Self:
+    def from_product(cls, product: Product) -> Self:
         """What everybody sees of `product`."""
         price = Money(amount=product.price_minor, currency=product.currency)
         image = f"/products/{product.id}/image?v={product.image_id}" if product.image_id else None
         return cls.model_validate({**vars(product), "price": price, "image": image})
 
 
-def _rendered(product: Product) -> bytes:
-    return ProductAnswer.of(product).model_dump_json().encode()
+def _render_product(product: Product) -> bytes:
+    return ProductResponse.from_product(product).model_dump_json().encode()
 
 
-class ProductsAnswer(Answer):
+class ProductsResponse(ResponseBody):
     """A page of the catalogue; `next` is given back as `after` for the one behind it."""
 
-    items: list[ProductAnswer]
+    items: list[ProductResponse]
     next: str | None
 
 
@@ -120,7 +122,7 @@ class ListQuery(Body):
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = DEFAULT_PAGE
     after: Annotated[str | None, Field(max_length=MAX_CURSOR, description="`next` of the page before.")] = None
 
-    def filter(self) -> Filter:
+    def to_filter(self) -> Filter:
         """The same as the store takes it."""
         return Filter(
             words=tuple((self.q or "").split()),
@@ -131,32 +133,38 @@ class ListQuery(Body):
         )
 
 
-@router.get("", response_model=ProductsAnswer, responses={**NOT_MODIFIED, **documented(BAD_CURSOR, CURRENCY_REQUIRED)})
+@router.get(
+    "", response_model=ProductsResponse, responses={**NOT_MODIFIED, **document_problems(BAD_CURSOR, CURRENCY_REQUIRED)}
+)
 async def list_products(
     query: Annotated[ListQuery, Query()], asking: CallerDep, catalogue: CatalogueDep, if_none_match: IfNoneMatch = None
 ) -> Response:
     """The catalogue by name, or what of it is wanted."""
     if query.currency is None and (query.min_price, query.max_price) != (None, None):
-        refuse(CURRENCY_REQUIRED)
-    page = granted(
-        await catalogue.page(query.filter(), query.limit, query.after, may_lag=WRITE_SCOPE not in asking.scopes)
+        refuse_request(CURRENCY_REQUIRED)
+    page = require_granted(
+        await catalogue.list_products(
+            query.to_filter(), query.limit, query.after, may_lag=WRITE_SCOPE not in asking.scopes
+        )
     )
-    answer = ProductsAnswer(items=[ProductAnswer.of(product) for product in page.items], next=page.next)
-    return validated(answer.model_dump_json().encode(), if_none_match)
+    answer = ProductsResponse(items=[ProductResponse.from_product(product) for product in page.items], next=page.next)
+    return validated_response(answer.model_dump_json().encode(), if_none_match)
 
 
-@router.get("/{product_id}", response_model=ProductAnswer, responses={**NOT_MODIFIED, **documented(NOT_FOUND)})
+@router.get("/{product_id}", response_model=ProductResponse, responses={**NOT_MODIFIED, **document_problems(NOT_FOUND)})
 async def read_product(
     product_id: UUID, asking: CallerDep, catalogue: CatalogueDep, if_none_match: IfNoneMatch = None
 ) -> Response:
     """One product."""
     if WRITE_SCOPE in asking.scopes:
-        return validated(_rendered(granted(await catalogue.read(product_id))), if_none_match)
-    return validated(granted(await catalogue.read_cached(product_id, _rendered)), if_none_match)
+        return validated_response(
+            _render_product(require_granted(await catalogue.read_product(product_id))), if_none_match
+        )
+    return validated_response(require_granted(await catalogue.read_cached(product_id, _render_product)), if_none_match)
 
 
 @router.post("", status_code=201, dependencies=MAY_WRITE, responses=WRITE_REFUSALS)
-async def add_product(body: NewProductBody, catalogue: CatalogueDep) -> ProductAnswer:
+async def add_product(body: NewProductBody, catalogue: CatalogueDep) -> ProductResponse:
     """Put a product into the catalogue."""
     wanted = NewProduct(
         name=body.name,
@@ -165,16 +173,18 @@ async def add_product(body: NewProductBody, catalogue: CatalogueDep) -> ProductA
         currency=body.price.currency,
         stock=body.stock,
     )
-    return ProductAnswer.of(await catalogue.add(wanted))
+    return ProductResponse.from_product(await catalogue.add_product(wanted))
 
 
 @router.patch("/{product_id}", dependencies=MAY_WRITE, responses=WRITE_REFUSALS)
-async def change_product(product_id: UUID, body: ProductChangeBody, catalogue: CatalogueDep) -> ProductAnswer:
+async def change_product(product_id: UUID, body: ProductChangeBody, catalogue: CatalogueDep) -> ProductResponse:
     """Change a product."""
-    return ProductAnswer.of(granted(await catalogue.change(product_id, body.columns())))
+    return ProductResponse.from_product(
+        require_granted(await catalogue.change_product(product_id, body.changed_columns()))
+    )
 
 
 @router.delete("/{product_id}", status_code=204, dependencies=MAY_WRITE, responses=WRITE_REFUSALS)
 async def withdraw_product(product_id: UUID, catalogue: CatalogueDep) -> None:
     """Take a product out of the catalogue."""
-    granted(await catalogue.withdraw(product_id))
+    require_granted(await catalogue.withdraw_product(product_id))

@@ -49,4 +49,4 @@ def create_app(settings: ProductsSettings, keys: LinkKeys, clock: Clock = time.t
     return create_service(parts, keys=keys, clock=clock, leeway_s=settings.clock_leeway_s)
 
 
-PROGRAM: Final = Program("products", ProductsSettings, create_app, demo.seed)
+PROGRAM: Final = Program("products", ProductsSettings, create_app, demo.seed_products)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-from lockgate_shop.kit.clock import Clock, moment
+from lockgate_shop.kit.clock import Clock, utc_now
 from lockgate_shop.kit.data.paging import BAD_CURSOR, Page, page_of, read_cursor
 from lockgate_shop.kit.problem import NOT_FOUND, Problem
-from lockgate_shop.products.models import Product, folded
+from lockgate_shop.products.models import Product, fold_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,55 +40,59 @@ class Catalogue:
         self._cache = cache
         self._clock = clock
 
-    async def page(self, wanted: Filter, limit: int, cursor: str | None, *, may_lag: bool) -> Page[Product] | Problem:
+    async def list_products(
+        self, wanted: Filter, limit: int, cursor: str | None, *, may_lag: bool
+    ) -> Page[Product] | Problem:
         """Up to `limit` of the products that are wanted, by name, from where the cursor says."""
         after = None
         if cursor is not None:
-            after = _position(cursor)
+            after = _parse_position(cursor)
             if after is None:
                 return BAD_CURSOR
-        rows = await self._store.listed(wanted, limit + 1, after, may_lag=may_lag)
+        rows = await self._store.list_products(wanted, limit + 1, after, may_lag=may_lag)
         return page_of(rows, limit, lambda product: (product.name, str(product.id)))
 
-    async def read(self, product_id: UUID) -> Product | Problem:
+    async def read_product(self, product_id: UUID) -> Product | Problem:
         """One product that is for sale."""
         return await self._store.by_id(product_id) or NOT_FOUND
 
     async def read_cached(self, product_id: UUID, render: Callable[[Product], bytes]) -> bytes | Problem:
         """One product that is for sale, as `render` makes it; perhaps made before."""
 
-        async def load() -> bytes | None:
+        async def load_product() -> bytes | None:
             product = await self._store.by_id(product_id)
             return render(product) if product else None
 
-        return await self._cache.read(product_id, load) or NOT_FOUND
+        return await self._cache.read_value(product_id, load_product) or NOT_FOUND
 
     async def read_all(self, product_ids: Sequence[UUID]) -> dict[UUID, Product]:
         """Those of the products that are for sale."""
         return await self._store.by_ids(product_ids)
 
-    async def add(self, wanted: NewProduct) -> Product:
+    async def add_product(self, wanted: NewProduct) -> Product:
         """Put a product into the catalogue."""
-        product = self._made(uuid4(), wanted)
-        await self._store.add(product)
+        product = self._new_product(uuid4(), wanted)
+        await self._store.add_product(product)
         return product
 
     async def add_missing(self, wanted: Mapping[UUID, NewProduct]) -> None:
         """Put in those of the products, by id, that were never there."""
-        await self._store.add_missing([self._made(product_id, product) for product_id, product in wanted.items()])
+        await self._store.add_missing(
+            [self._new_product(product_id, product) for product_id, product in wanted.items()]
+        )
 
-    async def change(self, product_id: UUID, values: Mapping[str, object]) -> Product | Problem:
+    async def change_product(self, product_id: UUID, values: Mapping[str, object]) -> Product | Problem:
         """Set some columns of a product."""
-        changed = await self._store.change(product_id, {**values, "updated_at": moment(self._clock)})
+        changed = await self._store.change_product(product_id, {**values, "updated_at": utc_now(self._clock)})
         await self._cache.invalidate([product_id])
         return changed or NOT_FOUND
 
-    async def withdraw(self, product_id: UUID) -> Product | Problem:
+    async def withdraw_product(self, product_id: UUID) -> Product | Problem:
         """Take a product out of the catalogue; orders that hold it keep it."""
-        return await self.change(product_id, {"withdrawn_at": moment(self._clock)})
+        return await self.change_product(product_id, {"withdrawn_at": utc_now(self._clock)})
 
-    def _made(self, product_id: UUID, wanted: NewProduct) -> Product:
-        now = moment(self._clock)
+    def _new_product(self, product_id: UUID, wanted: NewProduct) -> Product:
+        now = utc_now(self._clock)
         return Product(
             id=product_id,
             name=wanted.name,
@@ -99,11 +103,11 @@ class Catalogue:
             created_at=now,
             updated_at=now,
             withdrawn_at=None,
-            search_text=folded(f"{wanted.name}\n{wanted.description}"),
+            search_text=fold_text(f"{wanted.name}\n{wanted.description}"),
         )
 
 
-def _position(cursor: str) -> tuple[str, UUID] | None:
+def _parse_position(cursor: str) -> tuple[str, UUID] | None:
     key = read_cursor(cursor)
     if isinstance(key, Problem):
         return None

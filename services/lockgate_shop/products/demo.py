@@ -28,7 +28,7 @@ def product_id(name: str) -> UUID:
     return uuid5(_NAMESPACE, name)
 
 
-async def seed(app: FastAPI) -> None:
+async def seed_products(app: FastAPI) -> None:
     """Put in those of the demo products that were never there."""
     catalogue: Catalogue = app.state.catalogue
     await catalogue.add_missing(

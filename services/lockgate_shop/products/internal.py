@@ -6,9 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AfterValidator, Field
 
-from lockgate_shop.kit.http.api import Answer, Body, from_state
+from lockgate_shop.kit.http.api import Body, ResponseBody, from_state
 from lockgate_shop.kit.http.links import LinkTable
-from lockgate_shop.kit.http.problems import documented, granted
+from lockgate_shop.kit.http.problems import document_problems, require_granted
 from lockgate_shop.kit.problem import LINK_REFUSED
 from lockgate_shop.products.api import CatalogueDep, Money
 from lockgate_shop.products.models import Reservation
@@ -21,14 +21,14 @@ LINKS: Final = LinkTable({"/products": GATEWAY, "/internal/quotes": ORDERS, "/in
 MAX_LINES: Final = 50
 MAX_QUANTITY: Final = 1_000
 
-router: Final = APIRouter(prefix="/internal", responses=documented(LINK_REFUSED))
+router: Final = APIRouter(prefix="/internal", responses=document_problems(LINK_REFUSED))
 
 
-def _reservations(request: Request) -> Reservations:
+def _get_reservations(request: Request) -> Reservations:
     return from_state(Reservations, "reservations", request)
 
 
-ReservationsDep = Annotated[Reservations, Depends(_reservations)]
+ReservationsDep = Annotated[Reservations, Depends(_get_reservations)]
 
 
 class Item(Body):
@@ -38,13 +38,13 @@ class Item(Body):
     quantity: Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)]
 
 
-def _distinct(items: list[Item]) -> list[Item]:
+def _check_distinct(items: list[Item]) -> list[Item]:
     if len({item.product_id for item in items}) != len(items):
         raise ValueError("a product comes twice")
     return items
 
 
-Items = Annotated[list[Item], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_distinct)]
+Items = Annotated[list[Item], Field(min_length=1, max_length=MAX_LINES), AfterValidator(_check_distinct)]
 
 
 class QuoteBody(Body):
@@ -53,7 +53,7 @@ class QuoteBody(Body):
     items: Items
 
 
-class QuoteLine(Answer):
+class QuoteLine(ResponseBody):
     """What one product costs now, and whether there is enough of it; without a price when it is not for sale."""
 
     product_id: UUID
@@ -63,7 +63,7 @@ class QuoteLine(Answer):
     unit_price: Money | None = None
 
 
-class QuoteAnswer(Answer):
+class QuoteResponse(ResponseBody):
     """A line for each product that was asked for, in that order."""
 
     items: list[QuoteLine]
@@ -76,7 +76,7 @@ class ReservationBody(Body):
     items: Items
 
 
-class ReservedLine(Answer):
+class ReservedLine(ResponseBody):
     """So many of one product, at the price they were taken at."""
 
     product_id: UUID
@@ -85,7 +85,7 @@ class ReservedLine(Answer):
     unit_price: Money
 
 
-class ReservationAnswer(Answer):
+class ReservationResponse(ResponseBody):
     """Stock that is taken."""
 
     reservation_id: UUID
@@ -93,7 +93,7 @@ class ReservationAnswer(Answer):
 
 
 @router.post("/quotes")
-async def quote(body: QuoteBody, catalogue: CatalogueDep) -> QuoteAnswer:
+async def quote_products(body: QuoteBody, catalogue: CatalogueDep) -> QuoteResponse:
     """Prices and availability. Nothing is promised: a reservation is."""
     products = await catalogue.read_all([item.product_id for item in body.items])
     lines = []
@@ -111,30 +111,32 @@ async def quote(body: QuoteBody, catalogue: CatalogueDep) -> QuoteAnswer:
                 unit_price=Money(amount=product.price_minor, currency=product.currency),
             )
         )
-    return QuoteAnswer(items=lines)
+    return QuoteResponse(items=lines)
 
 
 @router.post(
     "/reservations",
     status_code=201,
-    responses={200: {"description": "Reserved by an earlier call"}, **documented(OUT_OF_STOCK)},
+    responses={200: {"description": "Reserved by an earlier call"}, **document_problems(OUT_OF_STOCK)},
 )
-async def reserve(body: ReservationBody, reservations: ReservationsDep, response: Response) -> ReservationAnswer:
+async def reserve_stock(
+    body: ReservationBody, reservations: ReservationsDep, response: Response
+) -> ReservationResponse:
     """Take all of it, or nothing; asking again with the same id takes nothing more."""
     wanted = {item.product_id: item.quantity for item in body.items}
-    reserved = granted(await reservations.reserve(body.reservation_id, wanted))
+    reserved = require_granted(await reservations.reserve_stock(body.reservation_id, wanted))
     if not reserved.is_new:
         response.status_code = 200
-    return _answer(reserved.reservation)
+    return _reservation_response(reserved.reservation)
 
 
 @router.delete("/reservations/{reservation_id}", status_code=204)
-async def release(reservation_id: UUID, reservations: ReservationsDep) -> None:
+async def release_stock(reservation_id: UUID, reservations: ReservationsDep) -> None:
     """Give the stock back; the id is used up, whether or not it had reserved anything."""
-    await reservations.release(reservation_id)
+    await reservations.release_stock(reservation_id)
 
 
-def _answer(reservation: Reservation) -> ReservationAnswer:
+def _reservation_response(reservation: Reservation) -> ReservationResponse:
     lines = [
         ReservedLine(
             product_id=line.product_id,
@@ -144,4 +146,4 @@ def _answer(reservation: Reservation) -> ReservationAnswer:
         )
         for line in reservation.lines
     ]
-    return ReservationAnswer(reservation_id=reservation.id, items=lines)
+    return ReservationResponse(reservation_id=reservation.id, items=lines)

@@ -48,12 +48,12 @@ class Product(Base):
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     withdrawn_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     search_text: Mapped[str] = mapped_column(Text, server_default="")
-    """Name and description as `folded`: what the engines' own ideas of case do not agree about."""
+    """Name and description as `fold_text` makes them: what the engines' own ideas of case do not agree about."""
     image_id: Mapped[UUID | None] = mapped_column(Uuid)
     """The confirmed upload that shows it."""
 
 
-def folded(text: str) -> str:
+def fold_text(text: str) -> str:
     """A text in the one form in which texts are compared, whatever their case and compatibility forms."""
     return unicodedata.normalize("NFKC", text.casefold())
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from lockgate_shop.kit.clock import Clock, moment
+from lockgate_shop.kit.clock import Clock, utc_now
 from lockgate_shop.kit.problem import Problem
 from lockgate_shop.products.models import Product, Reservation, ReservationLine, ReservationStatus
 
@@ -55,7 +55,7 @@ class Reservations:
         self._cache = cache
         self._clock = clock
 
-    async def reserve(self, reservation_id: UUID, wanted: Mapping[UUID, int]) -> Reserved | Problem:
+    async def reserve_stock(self, reservation_id: UUID, wanted: Mapping[UUID, int]) -> Reserved | Problem:
         """Take all that is wanted, or nothing.
 
         Args:
@@ -63,38 +63,38 @@ class Reservations:
             wanted: quantities (at least 1) by product.
         """
         try:
-            async with self._database.write() as session:
-                earlier = await _found(session, reservation_id)
+            async with self._database.write_session() as session:
+                earlier = await _find_reservation(session, reservation_id)
                 if earlier is not None:
-                    return _again(earlier, wanted)
-                reserved = Reserved(await self._take(session, reservation_id, wanted), is_new=True)
+                    return _repeat_reservation(earlier, wanted)
+                reserved = Reserved(await self._take_stock(session, reservation_id, wanted), is_new=True)
             await self._cache.invalidate(wanted.keys())
         except _RollBackError as refused:
             return refused.problem
         except IntegrityError:
             # Somebody else with the same id was faster; it is there now.
-            async with self._database.read() as session:
-                other = await _found(session, reservation_id)
-            return _again(other, wanted) if other else RESERVATION_DIFFERS
+            async with self._database.read_session() as session:
+                other = await _find_reservation(session, reservation_id)
+            return _repeat_reservation(other, wanted) if other else RESERVATION_DIFFERS
         return reserved
 
-    async def release(self, reservation_id: UUID) -> None:
+    async def release_stock(self, reservation_id: UUID) -> None:
         """Give the stock back, once. An id that never reserved anything cannot reserve from now on.
 
-        So whoever does not know whether `reserve` was heard can release and is done, also when it is heard later.
+        So whoever does not know whether `reserve_stock` was heard can release and is done, also when it is heard later.
         """
         try:
-            async with self._database.write() as session:
+            async with self._database.write_session() as session:
                 given_back = await self._give_back(session, reservation_id)
         except IntegrityError:
             # It was reserved, or released, between our look and our insert; now it is there to be released.
-            async with self._database.write() as session:
+            async with self._database.write_session() as session:
                 given_back = await self._give_back(session, reservation_id)
         await self._cache.invalidate(given_back)
 
-    async def _take(self, session: AsyncSession, reservation_id: UUID, wanted: Mapping[UUID, int]) -> Reservation:
+    async def _take_stock(self, session: AsyncSession, reservation_id: UUID, wanted: Mapping[UUID, int]) -> Reservation:
         reservation = Reservation(
-            id=reservation_id, status=ReservationStatus.HELD, created_at=moment(self._clock), lines=[]
+            id=reservation_id, status=ReservationStatus.HELD, created_at=utc_now(self._clock), lines=[]
         )
         session.add(reservation)
         # Before any stock is touched: another call with the same id waits here, and not for the last item.
@@ -133,9 +133,9 @@ class Reservations:
             .values(status=ReservationStatus.RELEASED)
             .execution_options(synchronize_session=False)
         )
-        if _rows(released) == 0:
-            if await _found(session, reservation_id) is None:
-                now = moment(self._clock)
+        if _row_count(released) == 0:
+            if await _find_reservation(session, reservation_id) is None:
+                now = utc_now(self._clock)
                 session.add(Reservation(id=reservation_id, status=ReservationStatus.RELEASED, created_at=now))
             return []
         found = await session.scalars(
@@ -154,15 +154,15 @@ class Reservations:
         return [line.product_id for line in lines]
 
 
-def _rows(result: object) -> int:
+def _row_count(result: object) -> int:
     return int(getattr(result, "rowcount", 0))
 
 
-async def _found(session: AsyncSession, reservation_id: UUID) -> Reservation | None:
+async def _find_reservation(session: AsyncSession, reservation_id: UUID) -> Reservation | None:
     return await session.get(Reservation, reservation_id)
 
 
-def _again(earlier: Reservation, wanted: Mapping[UUID, int]) -> Reserved | Problem:
+def _repeat_reservation(earlier: Reservation, wanted: Mapping[UUID, int]) -> Reserved | Problem:
     same = {line.product_id: line.quantity for line in earlier.lines} == wanted
     if earlier.status != ReservationStatus.HELD or not same:
         return RESERVATION_DIFFERS

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid4
 
-from lockgate_shop.kit.clock import Clock, moment
+from lockgate_shop.kit.clock import Clock, utc_now
 from lockgate_shop.kit.problem import NOT_FOUND, Problem
 from lockgate_shop.users.models import Account, Role, Status, normal_username
-from lockgate_shop.users.passwords import Fit, Passwords, acceptable, spellings
+from lockgate_shop.users.passwords import Fit, Passwords, is_acceptable, password_spellings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +47,9 @@ class Accounts:
         self._passwords = passwords
         self._clock = clock
 
-    async def register(self, wanted: Registration, roles: tuple[Role, ...] = (Role.CUSTOMER,)) -> Account | Problem:
+    async def register_account(
+        self, wanted: Registration, roles: tuple[Role, ...] = (Role.CUSTOMER,)
+    ) -> Account | Problem:
         """Make an account.
 
         Raises:
@@ -56,15 +58,15 @@ class Accounts:
         username = normal_username(wanted.username)
         if username is None:
             return BAD_USERNAME
-        if not acceptable(wanted.password):
+        if not is_acceptable(wanted.password):
             return BAD_PASSWORD
         if await self._store.by_username(username):
             return USERNAME_TAKEN
-        now = moment(self._clock)
+        now = utc_now(self._clock)
         account = Account(
             id=uuid4(),
             username=username,
-            password_hash=await self._passwords.hash(wanted.password),
+            password_hash=await self._passwords.hash_password(wanted.password),
             display_name=wanted.display_name or username,
             email=wanted.email,
             roles=[str(role) for role in roles],
@@ -72,9 +74,9 @@ class Accounts:
             created_at=now,
             password_changed_at=now,
         )
-        return account if await self._store.add(account) else USERNAME_TAKEN
+        return account if await self._store.add_account(account) else USERNAME_TAKEN
 
-    async def read(self, sub: str) -> Account | Problem:
+    async def read_account(self, sub: str) -> Account | Problem:
         """The account that a token's `sub` means."""
         account_id = _account_id(sub)
         account = await self._store.by_id(account_id) if account_id else None
@@ -83,27 +85,27 @@ class Accounts:
     async def change_profile(self, sub: str, values: Mapping[str, str | None]) -> Account | Problem:
         """Change the display name or the email of the account that `sub` means."""
         account_id = _account_id(sub)
-        account = await self._store.change(account_id, values) if account_id else None
+        account = await self._store.change_account(account_id, values) if account_id else None
         return account or NOT_FOUND
 
-    async def verify(self, spelling: str, password: str) -> Account | None:
+    async def verify_password(self, spelling: str, password: str) -> Account | None:
         """The account, if it exists, is active and has this password; which of these failed is not told.
 
         What a call costs depends on the password that was typed alone: one full verification for each of its
-        `spellings`, whatever the answer.
+        `password_spellings`, whatever the answer.
 
         Raises:
             BusyError: too many passwords are waiting.
         """
-        if not spellings(password):
+        if not password_spellings(password):
             return None
         username = normal_username(spelling)
         account = await self._store.by_username(username) if username else None
-        fit = await self._passwords.verify(password, account.password_hash if account else None)
+        fit = await self._passwords.verify_password(password, account.password_hash if account else None)
         if account is None or not fit or account.status != Status.ACTIVE:
             return None
         if fit is Fit.OLD:
-            renewed = await self._passwords.hash(password)
+            renewed = await self._passwords.hash_password(password)
             await self._store.replace_hash(account.id, account.password_hash, renewed)
         return account
 
@@ -113,18 +115,18 @@ class Accounts:
         Raises:
             BusyError: too many passwords are waiting.
         """
-        if not acceptable(new):
+        if not is_acceptable(new):
             return BAD_PASSWORD
         account_id = _account_id(sub)
         account = await self._store.by_id(account_id) if account_id else None
-        if account is None or await self.verify(account.username, current) is None:
+        if account is None or await self.verify_password(account.username, current) is None:
             return None
         # Read again: verifying may have stored another hash of the same password.
         account = await self._store.by_id(account.id)
         if account is None:
             return None
-        hashed = await self._passwords.hash(new)
-        return await self._store.replace_password(account.id, account.password_hash, hashed, moment(self._clock))
+        hashed = await self._passwords.hash_password(new)
+        return await self._store.replace_password(account.id, account.password_hash, hashed, utc_now(self._clock))
 
     async def look_up(self, spelling: str) -> Account | Problem:
         """The account with this name, however it is spelt."""
@@ -135,14 +137,14 @@ class Accounts:
     async def set_status(self, sub: str, status: Status) -> Account | Problem:
         """Block the account that `sub` means, or let it log in again."""
         account_id = _account_id(sub)
-        account = await self._store.change(account_id, {"status": status}) if account_id else None
+        account = await self._store.change_account(account_id, {"status": status}) if account_id else None
         return account or NOT_FOUND
 
     async def set_roles(self, sub: str, roles: Sequence[Role]) -> Account | Problem:
         """Say what the account that `sub` means is for; its tokens tell from the next refresh on."""
         account_id = _account_id(sub)
         values = {"roles": sorted(set(roles))}
-        account = await self._store.change(account_id, values) if account_id else None
+        account = await self._store.change_account(account_id, values) if account_id else None
         return account or NOT_FOUND
 
 

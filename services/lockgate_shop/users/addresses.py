@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import delete, func, select
 
-from lockgate_shop.kit.clock import Clock, moment
+from lockgate_shop.kit.clock import Clock, utc_now
 from lockgate_shop.kit.problem import NOT_FOUND, Problem
 from lockgate_shop.users.models import Account, Address
 
@@ -33,13 +33,13 @@ class Addresses:
     async def all_of(self, account_id: UUID) -> Sequence[Address]:
         """Those of one account, the oldest first."""
         query = select(Address).where(Address.account_id == account_id).order_by(Address.created_at, Address.id)
-        async with self._database.read() as session:
+        async with self._database.read_session() as session:
             return (await session.scalars(query)).all()
 
-    async def add(self, account_id: UUID, values: Mapping[str, str | None]) -> Address | Problem:
+    async def add_address(self, account_id: UUID, values: Mapping[str, str | None]) -> Address | Problem:
         """Add one to an account."""
-        address = Address(id=uuid4(), account_id=account_id, created_at=moment(self._clock), **values)
-        async with self._database.write() as session:
+        address = Address(id=uuid4(), account_id=account_id, created_at=utc_now(self._clock), **values)
+        async with self._database.write_session() as session:
             # Locked, so that two requests cannot both add the last one.
             if await session.get(Account, account_id, with_for_update=True) is None:
                 return NOT_FOUND
@@ -49,10 +49,12 @@ class Addresses:
             session.add(address)
         return address
 
-    async def replace(self, account_id: UUID, address_id: UUID, values: Mapping[str, str | None]) -> Address | Problem:
+    async def replace_address(
+        self, account_id: UUID, address_id: UUID, values: Mapping[str, str | None]
+    ) -> Address | Problem:
         """Write another address over one."""
         query = select(Address).where(Address.id == address_id, Address.account_id == account_id).with_for_update()
-        async with self._database.write() as session:
+        async with self._database.write_session() as session:
             address = (await session.scalars(query)).one_or_none()
             if address is None:
                 return NOT_FOUND
@@ -60,9 +62,9 @@ class Addresses:
                 setattr(address, column, value)
         return address
 
-    async def remove(self, account_id: UUID, address_id: UUID) -> Problem | None:
+    async def remove_address(self, account_id: UUID, address_id: UUID) -> Problem | None:
         """Forget one."""
-        async with self._database.write() as session:
+        async with self._database.write_session() as session:
             gone = await session.execute(
                 delete(Address).where(Address.id == address_id, Address.account_id == account_id)
             )

@@ -8,10 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, Field
 
-from lockgate_shop.kit.http.api import Answer, Body, Line, from_state
+from lockgate_shop.kit.http.api import Body, Line, ResponseBody, from_state
 from lockgate_shop.kit.http.caller import UserId
 from lockgate_shop.kit.http.links import LinkTable
-from lockgate_shop.kit.http.problems import documented, granted
+from lockgate_shop.kit.http.problems import document_problems, require_granted
 from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, NOT_FOUND
 from lockgate_shop.users.accounts import BAD_PASSWORD, USERNAME_TAKEN, Accounts, Registration
 from lockgate_shop.users.models import Account, Role, Status
@@ -24,14 +24,14 @@ router: Final = APIRouter()
 _ADDRESS: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 
 
-def _accounts(request: Request) -> Accounts:
+def _get_accounts(request: Request) -> Accounts:
     return from_state(Accounts, "accounts", request)
 
 
-AccountsDep = Annotated[Accounts, Depends(_accounts)]
+AccountsDep = Annotated[Accounts, Depends(_get_accounts)]
 
 
-def _address(text: str) -> str:
+def _check_email(text: str) -> str:
     # Whether mail arrives there is for a message to find out; here only what could never be an address is refused.
     if not _ADDRESS.fullmatch(text) or not text.isprintable():
         raise ValueError("not an email address")
@@ -39,7 +39,7 @@ def _address(text: str) -> str:
 
 
 DisplayName = Annotated[Line, Field(max_length=80)]
-Email = Annotated[str, Field(max_length=254), AfterValidator(_address)]
+Email = Annotated[str, Field(max_length=254), AfterValidator(_check_email)]
 
 
 class RegisterBody(Body):
@@ -58,7 +58,7 @@ class ProfileBody(Body):
     email: Email | None = None
 
 
-class ProfileAnswer(Answer):
+class ProfileResponse(ResponseBody):
     """An account, as its owner sees it."""
 
     id: UUID
@@ -71,7 +71,7 @@ class ProfileAnswer(Answer):
     """Where the picture is; another address when it is another picture."""
 
     @classmethod
-    def of(cls, account: Account) -> Self:
+    def from_account(cls, account: Account) -> Self:
         """What the owner of `account` sees."""
         avatar = f"/users/me/avatar?v={account.avatar_id}" if account.avatar_id else None
         return cls.model_validate({**vars(account), "avatar": avatar})
@@ -110,7 +110,7 @@ class RolesBody(Body):
     roles: Annotated[list[Role], Field(min_length=1, max_length=len(Role))]
 
 
-class AccountAnswer(Answer):
+class AccountResponse(ResponseBody):
     """An account, as the gateway needs it to issue tokens."""
 
     sub: UUID
@@ -122,79 +122,83 @@ class AccountAnswer(Answer):
     password_changed_at: datetime
 
     @classmethod
-    def of(cls, account: Account) -> Self:
+    def from_account(cls, account: Account) -> Self:
         """What the gateway is told of `account`."""
         return cls.model_validate({**vars(account), "sub": account.id}, from_attributes=True)
 
 
-class ValidAnswer(Answer):
+class ValidResponse(ResponseBody):
     """The password is this account's."""
 
     valid: Literal[True] = True
-    account: AccountAnswer
+    account: AccountResponse
 
 
-class InvalidAnswer(Answer):
+class InvalidResponse(ResponseBody):
     """No such account, another password, or blocked; which one is not told."""
 
     valid: Literal[False] = False
 
 
-@router.post("/users/register", status_code=201, responses=documented(BAD_PASSWORD, USERNAME_TAKEN))
-async def register(body: RegisterBody, accounts: AccountsDep) -> ProfileAnswer:
+@router.post("/users/register", status_code=201, responses=document_problems(BAD_PASSWORD, USERNAME_TAKEN))
+async def register(body: RegisterBody, accounts: AccountsDep) -> ProfileResponse:
     """Register. Needs no user; the new one is a customer."""
     wanted = Registration(
         username=body.username, password=body.password, display_name=body.display_name, email=body.email
     )
-    return ProfileAnswer.of(granted(await accounts.register(wanted)))
+    return ProfileResponse.from_account(require_granted(await accounts.register_account(wanted)))
 
 
-@router.get("/users/me", responses=documented(CREDENTIALS_REQUIRED, NOT_FOUND))
-async def read_profile(user: UserId, accounts: AccountsDep) -> ProfileAnswer:
+@router.get("/users/me", responses=document_problems(CREDENTIALS_REQUIRED, NOT_FOUND))
+async def read_profile(user: UserId, accounts: AccountsDep) -> ProfileResponse:
     """The profile of the user who asks."""
-    return ProfileAnswer.of(granted(await accounts.read(user)))
+    return ProfileResponse.from_account(require_granted(await accounts.read_account(user)))
 
 
-@router.patch("/users/me", responses=documented(CREDENTIALS_REQUIRED, NOT_FOUND))
-async def change_profile(user: UserId, body: ProfileBody, accounts: AccountsDep) -> ProfileAnswer:
+@router.patch("/users/me", responses=document_problems(CREDENTIALS_REQUIRED, NOT_FOUND))
+async def change_profile(user: UserId, body: ProfileBody, accounts: AccountsDep) -> ProfileResponse:
     """Change the profile of the user who asks."""
     values = body.model_dump(exclude_unset=True)
-    return ProfileAnswer.of(granted(await accounts.change_profile(user, values)))
+    return ProfileResponse.from_account(require_granted(await accounts.change_profile(user, values)))
 
 
 @router.post("/internal/credentials/verify")
-async def verify_credentials(body: CredentialsBody, accounts: AccountsDep) -> ValidAnswer | InvalidAnswer:
+async def verify_credentials(body: CredentialsBody, accounts: AccountsDep) -> ValidResponse | InvalidResponse:
     """Whether a password is right. One answer for everything that is wrong."""
-    account = await accounts.verify(body.username, body.password)
-    return ValidAnswer(account=AccountAnswer.of(account)) if account else InvalidAnswer()
+    account = await accounts.verify_password(body.username, body.password)
+    return ValidResponse(account=AccountResponse.from_account(account)) if account else InvalidResponse()
 
 
-@router.post("/internal/credentials/change", responses=documented(BAD_PASSWORD))
-async def change_password(body: PasswordBody, accounts: AccountsDep) -> ValidAnswer | InvalidAnswer:
+@router.post("/internal/credentials/change", responses=document_problems(BAD_PASSWORD))
+async def change_password(body: PasswordBody, accounts: AccountsDep) -> ValidResponse | InvalidResponse:
     """Change a password, if the current one is right."""
     outcome = await accounts.change_password(body.sub, body.current_password, body.new_password)
-    return InvalidAnswer() if outcome is None else ValidAnswer(account=AccountAnswer.of(granted(outcome)))
+    return (
+        InvalidResponse()
+        if outcome is None
+        else ValidResponse(account=AccountResponse.from_account(require_granted(outcome)))
+    )
 
 
-@router.post("/internal/accounts/lookup", responses=documented(NOT_FOUND))
-async def look_up_account(body: LookupBody, accounts: AccountsDep) -> AccountAnswer:
+@router.post("/internal/accounts/lookup", responses=document_problems(NOT_FOUND))
+async def look_up_account(body: LookupBody, accounts: AccountsDep) -> AccountResponse:
     """The account with a name."""
-    return AccountAnswer.of(granted(await accounts.look_up(body.username)))
+    return AccountResponse.from_account(require_granted(await accounts.look_up(body.username)))
 
 
-@router.put("/internal/accounts/{sub}/status", responses=documented(NOT_FOUND))
-async def set_status(sub: str, body: StatusBody, accounts: AccountsDep) -> AccountAnswer:
+@router.put("/internal/accounts/{sub}/status", responses=document_problems(NOT_FOUND))
+async def set_status(sub: str, body: StatusBody, accounts: AccountsDep) -> AccountResponse:
     """Block an account, or let it log in again."""
-    return AccountAnswer.of(granted(await accounts.set_status(sub, body.status)))
+    return AccountResponse.from_account(require_granted(await accounts.set_status(sub, body.status)))
 
 
-@router.put("/internal/accounts/{sub}/roles", responses=documented(NOT_FOUND))
-async def set_roles(sub: str, body: RolesBody, accounts: AccountsDep) -> AccountAnswer:
+@router.put("/internal/accounts/{sub}/roles", responses=document_problems(NOT_FOUND))
+async def set_roles(sub: str, body: RolesBody, accounts: AccountsDep) -> AccountResponse:
     """Say what an account is for."""
-    return AccountAnswer.of(granted(await accounts.set_roles(sub, body.roles)))
+    return AccountResponse.from_account(require_granted(await accounts.set_roles(sub, body.roles)))
 
 
-@router.get("/internal/accounts/{sub}", responses=documented(NOT_FOUND))
-async def read_account(sub: str, accounts: AccountsDep) -> AccountAnswer:
+@router.get("/internal/accounts/{sub}", responses=document_problems(NOT_FOUND))
+async def read_account(sub: str, accounts: AccountsDep) -> AccountResponse:
     """An account with its status, as it is now."""
-    return AccountAnswer.of(granted(await accounts.read(sub)))
+    return AccountResponse.from_account(require_granted(await accounts.read_account(sub)))

@@ -45,4 +45,4 @@ def create_app(settings: UsersSettings, keys: LinkKeys, clock: Clock = time.time
     return create_service(parts, keys=keys, clock=clock, leeway_s=settings.clock_leeway_s)
 
 
-PROGRAM: Final = Program("users", UsersSettings, create_app, demo.seed)
+PROGRAM: Final = Program("users", UsersSettings, create_app, demo.seed_users)

@@ -18,8 +18,10 @@ USERS: Final = {
 }
 
 
-async def seed(app: FastAPI) -> None:
+async def seed_users(app: FastAPI) -> None:
     """Register those of the demo users whose names are free."""
     accounts: Accounts = app.state.accounts
     for username, (display_name, roles) in USERS.items():
-        await accounts.register(Registration(username=username, password=PASSWORD, display_name=display_name), roles)
+        await accounts.register_account(
+            Registration(username=username, password=PASSWORD, display_name=display_name), roles
+        )

@@ -46,43 +46,43 @@ class Files:
     def __init__(self, database: Database, objects: ObjectStore, clock: Clock) -> None:
         self._uploads = Uploads(Upload, RULES, database, objects, clock)
 
-    async def begin(self, account_id: UUID, wanted: WantedUpload) -> tuple[Upload, SignedPut] | Problem:
+    async def begin_upload(self, account_id: UUID, wanted: WantedUpload) -> tuple[Upload, SignedPut] | Problem:
         """Take note of an upload, and sign the address where its bytes go."""
-        return await self._uploads.begin(str(account_id), wanted)
+        return await self._uploads.begin_upload(str(account_id), wanted)
 
-    async def confirm(self, account_id: UUID, upload_id: UUID) -> Upload | Problem:
+    async def confirm_upload(self, account_id: UUID, upload_id: UUID) -> Upload | Problem:
         """Let a file count; an avatar is shown from now on, and the one before it is gone."""
 
-        async def show(session: AsyncSession, upload: Upload) -> UUID | None:
+        async def show_avatar(session: AsyncSession, upload: Upload) -> UUID | None:
             if upload.purpose != Purpose.AVATAR:
                 return None
             account = await session.get_one(Account, account_id, with_for_update=True)
             before, account.avatar_id = account.avatar_id, upload.id
             return before
 
-        return await self._uploads.confirm(str(account_id), upload_id, show)
+        return await self._uploads.confirm_upload(str(account_id), upload_id, show_avatar)
 
-    async def read(self, account_id: UUID, upload_id: UUID) -> Upload | Problem:
+    async def read_upload(self, account_id: UUID, upload_id: UUID) -> Upload | Problem:
         """One upload of an account."""
-        return await self._uploads.read(str(account_id), upload_id)
+        return await self._uploads.read_upload(str(account_id), upload_id)
 
-    async def page(self, account_id: UUID, limit: int, cursor: str | None) -> Page[Upload] | Problem:
+    async def list_uploads(self, account_id: UUID, limit: int, cursor: str | None) -> Page[Upload] | Problem:
         """Up to `limit` uploads of an account, the newest first."""
-        return await self._uploads.page(str(account_id), limit, cursor)
+        return await self._uploads.list_uploads(str(account_id), limit, cursor)
 
-    async def remove(self, account_id: UUID, upload_id: UUID) -> Problem | None:
+    async def remove_upload(self, account_id: UUID, upload_id: UUID) -> Problem | None:
         """Forget a file; an avatar is shown no more."""
 
-        async def hide(session: AsyncSession) -> None:
+        async def hide_avatar(session: AsyncSession) -> None:
             shown = update(Account).where(Account.id == account_id, Account.avatar_id == upload_id)
             await session.execute(shown.values(avatar_id=None))
 
-        return await self._uploads.remove(str(account_id), upload_id, hide)
+        return await self._uploads.remove_upload(str(account_id), upload_id, hide_avatar)
 
     async def download_address(self, upload: Upload) -> str:
         """Where a confirmed file can be fetched for some minutes; a browser saves it, whatever it is."""
-        return await self._uploads.address(upload.id, download_as=upload.filename or str(upload.id))
+        return await self._uploads.signed_address(upload.id, download_as=upload.filename or str(upload.id))
 
     async def picture_address(self, upload_id: UUID) -> str:
         """Where a confirmed picture can be seen for some minutes."""
-        return await self._uploads.address(upload_id)
+        return await self._uploads.signed_address(upload_id)

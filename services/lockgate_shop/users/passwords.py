@@ -79,28 +79,28 @@ class Fit(IntEnum):
     OLD = 2
 
 
-def acceptable(password: str) -> bool:
+def is_acceptable(password: str) -> bool:
     """Whether a new password has a length that we take; any text of that length is a password."""
-    return _may_be_hashed(password) and len(_normal(password)) >= MIN_CHARACTERS
+    return _may_be_hashed(password) and len(_normal_form(password)) >= MIN_CHARACTERS
 
 
-def spellings(password: str) -> tuple[str, ...]:
+def password_spellings(password: str) -> tuple[str, ...]:
     """The texts that may have been hashed for a password, the form of today first; none: no account can have it.
 
     One password can be typed in several Unicode spellings: macOS may decompose what other systems compose. Hashed is
     its NFC (NIST SP 800-63B section 5.1.1.2, RFC 8265 section 4.2). Hashes from before were made of what was typed.
     """
-    normal = (_normal(password),) if _may_be_hashed(password) else ()
+    normal = (_normal_form(password),) if _may_be_hashed(password) else ()
     typed = (password,) if len(password.encode()) <= MAX_BYTES else ()
     return tuple(dict.fromkeys((*normal, *typed)))
 
 
 def _may_be_hashed(password: str) -> bool:
     # The first bound keeps normalising cheap.
-    return len(password.encode()) <= MAX_TYPED_BYTES and len(_normal(password).encode()) <= MAX_BYTES
+    return len(password.encode()) <= MAX_TYPED_BYTES and len(_normal_form(password).encode()) <= MAX_BYTES
 
 
-def _normal(password: str) -> str:
+def _normal_form(password: str) -> str:
     return unicodedata.normalize("NFC", password)
 
 
@@ -118,49 +118,49 @@ class Passwords:
         self._queue_wait_s = queue_wait_s
         self._nobodys = _nobodys_hash()
 
-    async def hash(self, password: str) -> str:
-        """The PHC string of a password that is `acceptable`.
+    async def hash_password(self, password: str) -> str:
+        """The PHC string of a password that is `is_acceptable`.
 
         Raises:
             BusyError: no thread was free in time.
         """
-        return await self._in_pool(lambda: self._hasher.hash(_normal(password)))
+        return await self._in_pool(lambda: self._hasher.hash(_normal_form(password)))
 
-    async def verify(self, password: str, stored: str | None) -> Fit:
+    async def verify_password(self, password: str, stored: str | None) -> Fit:
         """Whether `password` made `stored`.
 
-        Costs one full verification for each of the `spellings`, whatever the outcome and also without `stored`, so that
-        the time depends on what was typed alone.
+        Costs one full verification for each of the `password_spellings`, for every outcome and also without `stored`.
+        So the time depends on the typed password alone.
 
         Args:
-            password: as typed; one that has no `spellings` fits nothing, at no cost.
+            password: as typed; one that has no `password_spellings` fits nothing, at no cost.
             stored: a PHC string; None for an account that does not exist, which no password fits.
 
         Raises:
             BusyError: no thread was free in time.
         """
-        return await self._in_pool(lambda: self._verify(password, stored))
+        return await self._in_pool(lambda: self._verify_spellings(password, stored))
 
     async def close(self) -> None:
         """Let running hashes end, and their threads with them."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _verify(self, password: str, stored: str | None) -> Fit:
+    def _verify_spellings(self, password: str, stored: str | None) -> Fit:
         # All of them, also after one that fits: a blocked account must not be told from a wrong password by the time.
-        fitting = [text for text in spellings(password) if self._fits_at_full_cost(text, stored)]
+        fitting = [text for text in password_spellings(password) if self._fits_at_full_cost(text, stored)]
         if stored is None or not fitting:
             return Fit.NO
-        is_of_today = self._full_cost(stored) and fitting[0] == _normal(password)
+        is_of_today = self._full_cost(stored) and fitting[0] == _normal_form(password)
         return Fit.YES if is_of_today or not _may_be_hashed(password) else Fit.OLD
 
     def _fits_at_full_cost(self, text: str, stored: str | None) -> bool:
-        fits = self._fits(text, stored) if stored is not None else False
+        fits = self._fits_hash(text, stored) if stored is not None else False
         if stored is None or not self._full_cost(stored):
             # So that the time taken does not tell accounts that are missing, broken or old from the others.
-            self._fits(text, self._nobodys)
+            self._fits_hash(text, self._nobodys)
         return fits
 
-    def _fits(self, password: str, stored: str) -> bool:
+    def _fits_hash(self, password: str, stored: str) -> bool:
         try:
             return self._hasher.verify(stored, password)
         except (VerificationError, InvalidHashError):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from lockgate_shop.kit.clock import moment
+from lockgate_shop.kit.clock import utc_now
 from lockgate_shop.kit.http.idempotency import KEY_IN_FLIGHT, MAX_KEY, read_key
 from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.app import create_app as create_orders
@@ -58,7 +58,7 @@ async def buy(orders: Peer, body: object, key: str, who: Who = ALICE) -> httpx.R
 
 
 async def count(app: FastAPI, table: type[Order | Checkout | Release]) -> int:
-    async with app.state.database.read() as session:
+    async with app.state.database.read_session() as session:
         return int((await session.execute(select(func.count()).select_from(table))).scalar_one())
 
 
@@ -169,10 +169,10 @@ async def left_behind(app: FastAPI, clock: Clock, key: str = "k") -> UUID:
         user_id=str(ALICE.user_id),
         idempotency_key=key,
         fingerprint="f",
-        started_at=moment(clock),
+        started_at=utc_now(clock),
         outcome=None,
     )
-    assert await CheckoutStore(app.state.database).begin(checkout) is None
+    assert await CheckoutStore(app.state.database).begin_checkout(checkout) is None
     return checkout.order_id
 
 
@@ -186,7 +186,7 @@ async def test_while_a_request_is_under_way_its_key_is_not_served_twice(
     kettle = await added(products, stock=3)
     await left_behind(orders_app, clock)
     checkouts: Checkouts = orders_app.state.checkouts
-    outcome = await checkouts.place(caller(ALICE), purchase(kettle))
+    outcome = await checkouts.place_order(caller(ALICE), purchase(kettle))
     assert isinstance(outcome, Problem)
     assert outcome is KEY_IN_FLIGHT
     assert await stock_of(products, kettle) == 3
@@ -201,7 +201,7 @@ async def test_a_request_that_was_left_behind_can_be_repeated_after_a_while(
     await reserve(buyer, str(order_id), (kettle, 1))
     clock.now += LEASE.total_seconds() + 1
     checkouts: Checkouts = orders_app.state.checkouts
-    order = await checkouts.place(caller(ALICE), purchase(kettle))
+    order = await checkouts.place_order(caller(ALICE), purchase(kettle))
     assert isinstance(order, Order)
     assert order.id != order_id
     assert await stock_of(products, kettle) == 2
@@ -217,7 +217,7 @@ async def test_a_sweep_gives_back_what_never_became_an_order_and_nothing_else(
     clock.now += LEASE.total_seconds() + 1
     await reserve(buyer, str(await left_behind(orders_app, clock, "young")), (kettle, 1))
     checkouts: Checkouts = orders_app.state.checkouts
-    await asyncio.gather(*(checkouts.sweep() for _ in range(4)))
+    await asyncio.gather(*(checkouts.sweep_checkouts() for _ in range(4)))
     assert await stock_of(products, kettle) == 9 - 2 - 1
     assert [found["id"] for found in (await orders_of(orders, ALICE))["items"]] == [order["id"]]
     assert await count(orders_app, Release) == 0
@@ -226,29 +226,29 @@ async def test_a_sweep_gives_back_what_never_became_an_order_and_nothing_else(
 async def test_a_checkout_that_was_taken_back_meanwhile_stores_no_order(orders_app: FastAPI, clock: Clock) -> None:
     store = CheckoutStore(orders_app.state.database)
     order_id = await left_behind(orders_app, clock)
-    assert await store.take_back(order_id, moment(clock))
+    assert await store.take_back(order_id, utc_now(clock))
     late = Order(
         id=order_id,
         user_id="alice-id",
         status="placed",
         currency="EUR",
         total_minor=1,
-        placed_at=moment(clock),
+        placed_at=utc_now(clock),
         lines=[],
     )
-    assert not await store.place(late)
+    assert not await store.place_order(late)
     assert await count(orders_app, Order) == 0
-    assert not await store.take_back(order_id, moment(clock))
+    assert not await store.take_back(order_id, utc_now(clock))
 
 
 async def test_a_key_is_forgotten_after_a_week(orders_app: FastAPI, orders: Peer, products: Peer, clock: Clock) -> None:
     kettle = await added(products, stock=3)
     first = await buy(orders, basket((kettle, 1)), "k")
     clock.now += KEY_LIFE.total_seconds() - 1
-    await orders_app.state.checkouts.sweep()
+    await orders_app.state.checkouts.sweep_checkouts()
     assert (await buy(orders, basket((kettle, 1)), "k")).json() == first.json()
     clock.now += 2
-    await orders_app.state.checkouts.sweep()
+    await orders_app.state.checkouts.sweep_checkouts()
     assert (await buy(orders, basket((kettle, 1)), "k")).json()["id"] != first.json()["id"]
 
 
@@ -322,7 +322,7 @@ async def test_an_order_is_cancelled_while_products_is_away_and_the_stock_follow
     answer = await lonely.call("POST", f"/orders/{order['id']}/cancel", who=ALICE)
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
     assert await stock_of(products, kettle) == 1
-    await orders_app.state.checkouts.sweep()
-    await orders_app.state.checkouts.sweep()
+    await orders_app.state.checkouts.sweep_checkouts()
+    await orders_app.state.checkouts.sweep_checkouts()
     assert await stock_of(products, kettle) == 3
     assert await count(orders_app, Release) == 0

@@ -78,7 +78,7 @@ async def node(settings: OrdersSettings, links: Links, clock: Clock) -> AsyncIte
     ):
         yield Node(app, Peer(http, links, "gateway", "orders", clock), int(url.rpartition(":")[2]))
         feed: Feed = app.state.feed
-        feed.stop()
+        feed.end_connections()
 
 
 @pytest.fixture
@@ -161,15 +161,15 @@ async def test_the_header_of_a_browser_that_comes_back_wins_over_its_first_addre
 
 async def test_who_was_away_for_too_long_is_told_to_look(here: Node) -> None:
     feed: Feed = here.app.state.feed
-    await feed.publish("alice-id", "{}")
+    await feed.publish_event("alice-id", "{}")
     async with here.stream(after="0-0") as stream:
         first = (await event(stream))["id"]
     for _ in range(KEPT + 1):
-        await feed.publish("alice-id", "{}")
+        await feed.publish_event("alice-id", "{}")
     async with here.stream(after=first) as stream:
         told = await event(stream)
         assert (told["event"], told["data"]) == ("reset", {})
-        await feed.publish("alice-id", '{"n":1}')
+        await feed.publish_event("alice-id", '{"n":1}')
         assert (await event(stream))["data"] == {"n": 1}
     async with here.stream(after=told["id"]) as stream:
         assert (await event(stream))["event"] == "order"
@@ -177,7 +177,7 @@ async def test_who_was_away_for_too_long_is_told_to_look(here: Node) -> None:
 
 async def test_a_stream_that_is_gone_is_not_taken_for_a_quiet_one(here: Node, redis_url: str) -> None:
     async with Redis.from_url(redis_url) as redis:
-        await here.app.state.feed.publish("alice-id", "{}")
+        await here.app.state.feed.publish_event("alice-id", "{}")
         await redis.flushall()
     async with here.stream(after="1700000000000-0") as stream:
         assert (await event(stream))["event"] == "reset"
@@ -315,7 +315,7 @@ async def first_status(node: Node) -> int:
 
 async def test_a_node_that_stops_ends_what_would_go_on_for_ever(here: Node) -> None:
     async with here.stream() as stream, here.socket() as socket:
-        here.app.state.feed.stop()
+        here.app.state.feed.end_connections()
         with pytest.raises(ConnectionClosed):
             await socket.recv()
         assert socket.close_code == 1001

@@ -67,7 +67,7 @@ async def looked_up(shop: Peer, export: dict[str, Any], who: Who = ALICE) -> dic
 
 async def make(app: FastAPI, export: dict[str, Any]) -> None:
     exports: Exports = app.state.exports
-    await exports.make(UUID(export["id"]))
+    await exports.make_export(UUID(export["id"]))
 
 
 async def fetched(download: dict[str, Any]) -> list[dict[str, str]]:
@@ -175,10 +175,10 @@ async def test_an_export_that_the_queue_forgot_is_put_into_it_again(
 
         assert await queued()
         await redis.flushdb()
-        await exports.sweep()
+        await exports.sweep_exports()
         assert not await queued(), "it was heard of a moment ago"
         clock.now += LOST_AFTER.total_seconds() + 1
-        await exports.sweep()
+        await exports.sweep_exports()
         assert await queued()
 
 
@@ -200,5 +200,5 @@ async def test_old_exports_are_forgotten(app: FastAPI, shop: Peer, clock: Clock)
     export = await asked(shop)
     await make(app, export)
     clock.now += KEPT_FOR.total_seconds() + 1
-    await exports.sweep()
+    await exports.sweep_exports()
     assert (await shop.call("GET", f"{PATH}/{export['id']}", who=ALICE)).status_code == 404

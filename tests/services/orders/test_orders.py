@@ -121,7 +121,7 @@ async def test_an_order_that_cannot_be_stored_gives_the_stock_back(
     kettle = await added(products, stock=3)
     app = create_orders(orders_settings, links.of("orders"), clock)
     async with opened(app) as http:
-        async with app.state.database.write() as session:
+        async with app.state.database.write_session() as session:
             await (await session.connection()).exec_driver_sql("DROP TABLE order_lines")
         orders = Peer(http, links, "gateway", "orders", clock)
         answer = await orders.call("POST", "/orders", basket((kettle, 2)), who=ALICE)

@@ -126,9 +126,9 @@ async def test_a_wrong_query_is_refused(products: Peer, query: str) -> None:
 
 
 async def test_the_demo_catalogue_is_seeded_once_and_stays_withdrawn(products: Peer, products_app: FastAPI) -> None:
-    await demo.seed(products_app)
+    await demo.seed_products(products_app)
     items = (await listed(products))["items"]
     assert len(items) == 8
     await products.call("DELETE", f"/products/{items[0]['id']}", who=ADMIN)
-    await demo.seed(products_app)
+    await demo.seed_products(products_app)
     assert (await listed(products))["items"] == items[1:]

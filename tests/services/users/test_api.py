@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def set_column(app: FastAPI, username: str, column: str, value: str) -> None:
-    async with database_of(app).write() as session:
+    async with database_of(app).write_session() as session:
         account = (await session.scalars(select(Account).where(Account.username == username))).one()
         setattr(account, column, value)
 
@@ -176,7 +176,7 @@ async def test_a_hash_of_an_older_cost_is_renewed_at_login(users: Peer, users_ap
     old = PasswordHasher(1, 8 * 1024, 1).hash(CAROL["password"])
     await set_column(users_app, "carol", "password_hash", old)
     assert (await verified(users, "carol", CAROL["password"]))["valid"] is True
-    async with database_of(users_app).read() as session:
+    async with database_of(users_app).read_session() as session:
         renewed = await session.scalar(select(Account.password_hash))
     assert renewed is not None
     assert "m=19456,t=2,p=1" in renewed
@@ -216,7 +216,7 @@ async def test_a_blocked_account_with_an_old_hash_does_not_show_itself(users: Pe
     await set_column(users_app, "carol", "password_hash", old)
     await set_column(users_app, "carol", "status", "blocked")
     assert await verified(users, "carol", NFD) == {"valid": False}
-    async with database_of(users_app).read() as session:
+    async with database_of(users_app).read_session() as session:
         assert await session.scalar(select(Account.password_hash)) == old
 
 
@@ -239,10 +239,10 @@ async def test_another_service_cannot_call_what_is_the_gateways(
 
 
 async def test_demo_users_are_seeded_once_and_keep_what_they_changed(users: Peer, users_app: FastAPI) -> None:
-    await demo.seed(users_app)
+    await demo.seed_users(users_app)
     alice = (await verified(users, "alice", demo.PASSWORD))["account"]
     await users.call("PATCH", "/users/me", {"display_name": "A."}, who=Who(alice["sub"]))
-    await demo.seed(users_app)
+    await demo.seed_users(users_app)
     assert await count(users_app) == 3
     again = (await verified(users, "alice", demo.PASSWORD))["account"]
     assert (again["sub"], again["display_name"]) == (alice["sub"], "A.")
@@ -252,7 +252,7 @@ async def test_demo_users_are_seeded_once_and_keep_what_they_changed(users: Peer
 async def test_the_database_itself_refuses_an_unknown_status(users: Peer, users_app: FastAPI) -> None:
     await registered(users)
     with pytest.raises(Exception, match="accounts_status"):
-        async with database_of(users_app).write() as session:
+        async with database_of(users_app).write_session() as session:
             await session.execute(text("UPDATE accounts SET status = 'king'"))
 
 

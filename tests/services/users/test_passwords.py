@@ -19,8 +19,8 @@ from lockgate_shop.users.passwords import (
     TIME_COST,
     Fit,
     Passwords,
-    acceptable,
-    spellings,
+    is_acceptable,
+    password_spellings,
 )
 
 
@@ -39,10 +39,10 @@ class Held:
 async def test_a_hash_is_argon2id_of_the_documented_cost() -> None:
     """R-122."""
     passwords = Passwords(1)
-    stored = await passwords.hash("correct-horse-battery")
+    stored = await passwords.hash_password("correct-horse-battery")
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
-    assert await passwords.verify("correct-horse-battery", stored)
-    assert not await passwords.verify("correct-horse-batterz", stored)
+    assert await passwords.verify_password("correct-horse-battery", stored)
+    assert not await passwords.verify_password("correct-horse-batterz", stored)
     await passwords.close()
 
 
@@ -51,10 +51,10 @@ async def test_nobody_has_no_password_and_costs_one_verification_of_the_same_par
     counted = _Counted(1)
     for stored in (None, "damaged", PasswordHasher(1, 8, 1).hash("x")):
         counted.full = 0
-        assert not await counted.verify("anything", stored)
+        assert not await counted.verify_password("anything", stored)
         assert counted.full == 1
     counted.full = 0
-    assert await counted.verify("right-one", await counted.hash("right-one"))
+    assert await counted.verify_password("right-one", await counted.hash_password("right-one"))
     assert counted.full == 1
     await counted.close()
 
@@ -64,9 +64,9 @@ class _Counted(Passwords):
 
     full = 0
 
-    def _fits(self, password: str, stored: str) -> bool:
+    def _fits_hash(self, password: str, stored: str) -> bool:
         self.full += "m=19456,t=2,p=1" in stored
-        return super()._fits(password, stored)
+        return super()._fits_hash(password, stored)
 
 
 NFC, NFD = (unicodedata.normalize(form, "p\u00e4ssw\u00f6rd-\u1ebf\uac01") for form in ("NFC", "NFD"))
@@ -77,9 +77,9 @@ NFC, NFD = (unicodedata.normalize(form, "p\u00e4ssw\u00f6rd-\u1ebf\uac01") for f
 async def test_a_password_fits_in_every_spelling(chosen: str, typed: str) -> None:
     """R-217"""
     passwords = Passwords(1)
-    stored = await passwords.hash(chosen)
-    assert await passwords.verify(typed, stored) is Fit.YES
-    assert await passwords.verify(typed.replace("\u00e4", "a").replace("a\u0308", "a"), stored) is Fit.NO
+    stored = await passwords.hash_password(chosen)
+    assert await passwords.verify_password(typed, stored) is Fit.YES
+    assert await passwords.verify_password(typed.replace("\u00e4", "a").replace("a\u0308", "a"), stored) is Fit.NO
     await passwords.close()
 
 
@@ -87,8 +87,8 @@ async def test_an_old_hash_of_a_spelling_that_is_not_composed_goes_on_to_work() 
     """R-217: and is one to be replaced, so that every other spelling will do."""
     passwords = Passwords(1)
     old = PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM).hash(NFD)
-    assert await passwords.verify(NFD, old) is Fit.OLD
-    assert await passwords.verify(NFC, old) is Fit.NO
+    assert await passwords.verify_password(NFD, old) is Fit.OLD
+    assert await passwords.verify_password(NFC, old) is Fit.NO
     await passwords.close()
 
 
@@ -105,7 +105,7 @@ async def test_what_a_password_costs_depends_on_what_was_typed_alone(whose: str,
         "damaged": "damaged",
         "old cost": PasswordHasher(1, 8, 1).hash(NFC),
     }[whose]
-    await counted.verify(typed, stored)
+    await counted.verify_password(typed, stored)
     assert counted.full == spelt
     await counted.close()
 
@@ -126,21 +126,21 @@ async def test_what_a_password_costs_depends_on_what_was_typed_alone(whose: str,
 )
 def test_the_length_of_a_password_is_that_of_the_form_that_is_hashed(password: str, *, fine: bool) -> None:
     """R-217: composed or not, and in whichever direction the two lengths differ."""
-    assert acceptable(password) is fine
+    assert is_acceptable(password) is fine
 
 
 async def test_a_password_that_only_an_old_hash_may_have_is_not_hashed_anew() -> None:
     """R-217: its normal form is longer than a password may be; it goes on as it is."""
     passwords, password = Passwords(1), "\u0958" * 170
     old = PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM).hash(password)
-    assert await passwords.verify(password, old) is Fit.YES
+    assert await passwords.verify_password(password, old) is Fit.YES
     await passwords.close()
 
 
 def test_a_password_that_no_account_can_have_costs_nothing() -> None:
     """R-217, R-121"""
-    assert spellings("x" * 513) == ()
-    assert spellings("\u0301" * 10_000) == ()
+    assert password_spellings("x" * 513) == ()
+    assert password_spellings("\u0301" * 10_000) == ()
 
 
 def test_no_character_has_a_spelling_of_more_than_three_times_its_bytes() -> None:
@@ -163,10 +163,10 @@ async def test_who_waits_too_long_is_told_to_come_back() -> None:
     busy = asyncio.create_task(passwords._in_pool(held))  # noqa: SLF001 - stands for a long hash
     await asyncio.to_thread(held.running.wait, 10)
     with pytest.raises(BusyError):
-        await passwords.hash("correct-horse-battery")
+        await passwords.hash_password("correct-horse-battery")
     held.let_go.set()
     await busy
-    assert await passwords.hash("correct-horse-battery")
+    assert await passwords.hash_password("correct-horse-battery")
     await passwords.close()
 
 
@@ -180,10 +180,10 @@ async def test_a_client_that_hangs_up_makes_no_room_for_another_hash() -> None:
     with pytest.raises(asyncio.CancelledError):
         await busy
     with pytest.raises(BusyError):
-        await passwords.hash("correct-horse-battery")
+        await passwords.hash_password("correct-horse-battery")
     held.let_go.set()
     patient = Passwords(1)
-    assert await patient.hash("correct-horse-battery")
+    assert await patient.hash_password("correct-horse-battery")
     await patient.close()
     await passwords.close()
 
@@ -201,7 +201,7 @@ async def test_a_password_whose_client_hangs_up_while_it_waits_is_never_hashed()
     held.let_go.set()
     await busy
     # The queue is one of arrival: what comes out of it now stood behind.
-    assert await passwords.hash("correct-horse-battery")
+    assert await passwords.hash_password("correct-horse-battery")
     assert not begun.is_set()
     await passwords.close()
 
@@ -234,4 +234,4 @@ async def test_threads_that_hash_stand_back_behind_the_event_loop() -> None:
 )
 def test_a_password_has_eight_characters_of_any_script_and_room_for_long_ones(password: str, *, fine: bool) -> None:
     """R-121: characters are code points; the cap is in bytes, because that is what hashing costs."""
-    assert acceptable(password) is fine
+    assert is_acceptable(password) is fine

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from lockgate_common.redis.faults import REDIS_FAULTS
-from lockgate_shop.kit.data.redis import connect
+from lockgate_shop.kit.data.redis import connect_redis
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator
@@ -72,9 +72,9 @@ class Cache:
         self._clock = clock
         self._away_until = 0.0
         self._loading: dict[UUID, asyncio.Task[bytes | None]] = {}
-        self._redis = connect(url, _ANSWER_S) if url else None
+        self._redis = connect_redis(url, _ANSWER_S) if url else None
 
-    async def read(self, key: UUID, load: Callable[[], Awaitable[bytes | None]]) -> bytes | None:
+    async def read_value(self, key: UUID, load: Callable[[], Awaitable[bytes | None]]) -> bytes | None:
         """The value of `key`, from the cache or else from `load`; None, which is not kept, when there is none.
 
         Raises:
@@ -82,9 +82,9 @@ class Cache:
         """
         loading = self._loading.get(key)
         if loading is None:
-            loading = asyncio.create_task(self._read(key, load))
+            loading = asyncio.create_task(self._fetch_value(key, load))
             self._loading[key] = loading
-            loading.add_done_callback(lambda done: self._done(key, done))
+            loading.add_done_callback(lambda done: self._on_loaded(key, done))
         # One waiter that hangs up must not end it for the others.
         return await asyncio.shield(loading)
 
@@ -96,44 +96,44 @@ class Cache:
         if self._redis is None:
             return
         # Also while it seems to be away: this is worth a try.
-        with self._forgiven():
+        with self._tolerate_faults():
             for key in keys:
-                await self._redis.unlink(*self._names(key))
+                await self._redis.unlink(*self._key_names(key))
 
     async def close(self) -> None:
         """Close every connection."""
         if self._redis is not None:
             await self._redis.aclose()
 
-    async def _read(self, key: UUID, load: Callable[[], Awaitable[bytes | None]]) -> bytes | None:
+    async def _fetch_value(self, key: UUID, load: Callable[[], Awaitable[bytes | None]]) -> bytes | None:
         if self._redis is None or self._clock() < self._away_until:
             return await load()
-        value_name, lease_name = self._names(key)
+        value_name, lease_name = self._key_names(key)
         token = secrets.token_hex(8)
         is_ours = None
-        with self._forgiven():
+        with self._tolerate_faults():
             kept = await self._redis.get(value_name)
             if isinstance(kept, bytes):
                 return kept
             is_ours = await self._redis.set(lease_name, token, nx=True, ex=_LEASE_S)
         value = await load()
         if is_ours and value is not None:
-            with self._forgiven():
+            with self._tolerate_faults():
                 await self._redis.eval(_FILL, 2, value_name, lease_name, token, value, str(LIFE_S))
         return value
 
-    def _done(self, key: UUID, done: asyncio.Task[bytes | None]) -> None:
+    def _on_loaded(self, key: UUID, done: asyncio.Task[bytes | None]) -> None:
         if self._loading.get(key) is done:
             del self._loading[key]
         if not done.cancelled():
             done.exception()  # nobody may be left to ask for it
 
-    def _names(self, key: UUID) -> tuple[str, str]:
+    def _key_names(self, key: UUID) -> tuple[str, str]:
         # One hash tag: on a Cluster both lie in one slot.
         return f"cache:{{{self._name}:{key}}}:value", f"cache:{{{self._name}:{key}}}:lease"
 
     @contextlib.contextmanager
-    def _forgiven(self) -> Iterator[None]:
+    def _tolerate_faults(self) -> Iterator[None]:
         try:
             yield
         except REDIS_FAULTS as error:

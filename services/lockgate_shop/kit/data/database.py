@@ -86,21 +86,21 @@ class Database:
         self.is_postgres = make_url(settings.database_url).get_backend_name() == "postgresql"
         self._faults = _faults_of(self.is_postgres)
         self._settings = settings
-        self._engine = _engine(settings, settings.database_url, patience_s=PATIENCE_S)
+        self._engine = _create_engine(settings, settings.database_url, patience_s=PATIENCE_S)
         replica = settings.database_replica_url
-        self._replica = _engine(settings, replica, patience_s=PATIENCE_S, read_only=True) if replica else None
+        self._replica = _create_engine(settings, replica, patience_s=PATIENCE_S, read_only=True) if replica else None
         # SQLite upgrades a reading transaction to a writing one only when nobody wrote in between, and otherwise
         # fails at once: so writers say so at BEGIN, and wait there.
         self._writer = self._engine.execution_options(writes=True)
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncSession]:
+    async def read_session(self) -> AsyncIterator[AsyncSession]:
         """A transaction that only reads.
 
         Raises:
             StoreUnavailableError: the database is away, or no connection became free in time.
         """
-        with self._translated():
+        with self._translate_faults():
             async with AsyncSession(self._engine, expire_on_commit=False) as session:
                 yield session
 
@@ -114,7 +114,7 @@ class Database:
             ask: reads, and returns what it read; perhaps called twice.
 
         Raises:
-            StoreUnavailableError: as `read`.
+            StoreUnavailableError: as `read_session`.
         """
         if self._replica is not None:
             try:
@@ -122,30 +122,30 @@ class Database:
                     return await ask(session)
             except self._faults as error:
                 log.warning("replica_unavailable", fault=type(error).__name__)
-        async with self.read() as session:
+        async with self.read_session() as session:
             return await ask(session)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
+    async def write_session(self) -> AsyncIterator[AsyncSession]:
         """A transaction that is committed at the end of the block, and rolled back when the block raises.
 
         Raises:
-            StoreUnavailableError: as `read`.
+            StoreUnavailableError: as `read_session`.
         """
-        with self._translated():
+        with self._translate_faults():
             async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
                 yield session
 
     @asynccontextmanager
-    async def migrating(self) -> AsyncIterator[AsyncConnection]:
+    async def migration_connection(self) -> AsyncIterator[AsyncConnection]:
         """A writing transaction on a connection of its own, which may take as long as a migration does.
 
         Raises:
-            StoreUnavailableError: as `read`.
+            StoreUnavailableError: as `read_session`.
         """
-        engine = _engine(self._settings, self._settings.database_url, patience_s=MIGRATION_PATIENCE_S)
+        engine = _create_engine(self._settings, self._settings.database_url, patience_s=MIGRATION_PATIENCE_S)
         try:
-            with self._translated():
+            with self._translate_faults():
                 async with engine.execution_options(writes=True).begin() as connection:
                     yield connection
         finally:
@@ -156,13 +156,13 @@ class Database:
         """The pool itself, for reading what is not a model's; its exceptions are not translated."""
         return self._engine
 
-    async def check(self) -> None:
+    async def check_connection(self) -> None:
         """Ask the database something cheap.
 
         Raises:
             StoreUnavailableError: it does not answer.
         """
-        async with self.read() as session:
+        async with self.read_session() as session:
             await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
@@ -172,7 +172,7 @@ class Database:
             await self._replica.dispose()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_faults(self) -> Iterator[None]:
         try:
             yield
         except self._faults as error:
@@ -190,7 +190,7 @@ def _faults_of(postgres: bool) -> tuple[type[Exception], ...]:  # noqa: FBT001 -
     return (*common, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError)
 
 
-def _engine(settings: ServiceSettings, url: str, *, patience_s: float, read_only: bool = False) -> AsyncEngine:
+def _create_engine(settings: ServiceSettings, url: str, *, patience_s: float, read_only: bool = False) -> AsyncEngine:
     common: dict[str, Any] = {
         "pool_size": settings.pool_size,
         "max_overflow": 0,

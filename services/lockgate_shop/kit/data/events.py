@@ -34,7 +34,7 @@ import structlog
 
 from lockgate_common.redis.client import subscribe
 from lockgate_common.redis.faults import REDIS_FAULTS
-from lockgate_shop.kit.data.redis import store_errors, tag
+from lockgate_shop.kit.data.redis import store_errors, user_hash_tag
 from lockgate_shop.kit.problem import Problem
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Followers:
         self._count = 0
 
     @contextlib.contextmanager
-    def joined(self, user_id: str) -> Iterator[asyncio.Event | None]:
+    def add_follower(self, user_id: str) -> Iterator[asyncio.Event | None]:
         """Be one of them, from here on: the event is set whenever the user's stream may have grown.
 
         None where there are too many. Nothing is waited for between counting and being counted.
@@ -109,7 +109,7 @@ class Followers:
             if not self._of_user[user_id]:
                 del self._of_user[user_id]
 
-    def wake(self, user_id: str) -> None:
+    def wake_user(self, user_id: str) -> None:
         """Let those of one user look."""
         for woken in self._of_user.get(user_id, ()):
             woken.set()
@@ -117,7 +117,7 @@ class Followers:
     def wake_all(self) -> None:
         """Let everybody look."""
         for user_id in self._of_user:
-            self.wake(user_id)
+            self.wake_user(user_id)
 
 
 class Feed:
@@ -138,14 +138,16 @@ class Feed:
         self._listening: asyncio.Task[None] | None = None
         self._stopped = False
 
-    async def publish(self, user_id: str, data: str) -> None:
+    async def publish_event(self, user_id: str, data: str) -> None:
         """Add an event to a user's stream and let every node know."""
-        key = self._key(user_id)
+        key = self._stream_key(user_id)
         with store_errors():
             await self._redis.eval(_PUBLISH, 1, key, data, KEPT, LIFE_S, self._channel, user_id)
 
     @contextlib.asynccontextmanager
-    async def follow(self, user_id: str, after: str | None) -> AsyncIterator[AsyncIterator[Event | None] | Problem]:
+    async def follow_user(
+        self, user_id: str, after: str | None
+    ) -> AsyncIterator[AsyncIterator[Event | None] | Problem]:
         """A user's events as they come, and None for a sign of life; they end when the process stops.
 
         The connection counts from entering this until leaving it.
@@ -160,65 +162,65 @@ class Feed:
         if after is not None and not _ID.fullmatch(after):
             yield BAD_EVENT_ID
             return
-        with self._followers.joined(user_id) as woken:
+        with self._followers.add_follower(user_id) as woken:
             if woken is None:
                 yield TOO_MANY_FOLLOWERS
                 return
-            missed = after is not None and await self._missed(user_id, after)
-            last = after if after is not None and not missed else await self._newest(user_id)
-            async with contextlib.aclosing(self._events(user_id, last, woken, missed=missed)) as events:
+            missed = after is not None and await self._has_missed(user_id, after)
+            last = after if after is not None and not missed else await self._newest_id(user_id)
+            async with contextlib.aclosing(self._stream_events(user_id, last, woken, missed=missed)) as events:
                 yield events
 
-    def stop(self) -> None:
+    def end_connections(self) -> None:
         """End every connection."""
         self._stopped = True
         self._followers.wake_all()
 
     async def close(self) -> None:
         """Stop listening to other nodes."""
-        self.stop()
+        self.end_connections()
         if self._listening is not None:
             self._listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._listening
 
-    async def _events(
+    async def _stream_events(
         self, user_id: str, last: str, woken: asyncio.Event, *, missed: bool
     ) -> AsyncGenerator[Event | None, None]:
         if self._listening is None:
-            self._listening = asyncio.create_task(self._listen())
+            self._listening = asyncio.create_task(self._listen_for_changes())
         if missed:
             yield Event(last, None)
         while not self._stopped:
             # Cleared before looking: whoever wakes us from here on makes us look again.
             woken.clear()
-            found = await self._after(user_id, last)
+            found = await self._events_after(user_id, last)
             for event in found:
                 last = event.id
                 yield event
             if not found and not await _set_within(woken, self._beat_s):
                 yield None
 
-    async def _after(self, user_id: str, last: str) -> list[Event]:
+    async def _events_after(self, user_id: str, last: str) -> list[Event]:
         with store_errors():
-            return _read(await self._redis.xrange(self._key(user_id), min=f"({last}", count=_PAGE))
+            return _parse_entries(await self._redis.xrange(self._stream_key(user_id), min=f"({last}", count=_PAGE))
 
-    async def _newest(self, user_id: str) -> str:
+    async def _newest_id(self, user_id: str) -> str:
         with store_errors():
-            newest = _read(await self._redis.xrevrange(self._key(user_id), count=1))
+            newest = _parse_entries(await self._redis.xrevrange(self._stream_key(user_id), count=1))
         return newest[0].id if newest else "0-0"
 
-    async def _missed(self, user_id: str, after: str) -> bool:
+    async def _has_missed(self, user_id: str, after: str) -> bool:
         """Whether events that came behind this one are no longer there."""
-        key = self._key(user_id)
+        key = self._stream_key(user_id)
         with store_errors():
-            oldest = _read(await self._redis.xrange(key, count=1))
+            oldest = _parse_entries(await self._redis.xrange(key, count=1))
             length = await self._redis.xlen(key)
         if not oldest:
             return after != "0-0"
-        return length >= KEPT and _place(oldest[0].id) > _place(after)
+        return length >= KEPT and _parse_id(oldest[0].id) > _parse_id(after)
 
-    async def _listen(self) -> None:
+    async def _listen_for_changes(self) -> None:
         """Wake the followers of whose stream has grown, on whatever node that was."""
         while True:
             try:
@@ -229,7 +231,7 @@ class Feed:
                         if notice is None:
                             await channel.ping()  # a connection that died says nothing
                         elif notice["type"] == "message":
-                            self._followers.wake(notice["data"].decode())
+                            self._followers.wake_user(notice["data"].decode())
                         elif notice["type"] == "subscribe":
                             # Whatever came while nobody listened.
                             self._followers.wake_all()
@@ -237,15 +239,15 @@ class Feed:
                 log.warning("events_not_heard", fault=type(error).__name__)
                 await asyncio.sleep(_RECONNECT_S)
 
-    def _key(self, user_id: str) -> str:
-        return f"{self._name}:{tag(user_id)}:events"
+    def _stream_key(self, user_id: str) -> str:
+        return f"{self._name}:{user_hash_tag(user_id)}:events"
 
 
-def _read(entries: Any) -> list[Event]:  # noqa: ANN401 - as the client has it, of many shapes
+def _parse_entries(entries: Any) -> list[Event]:  # noqa: ANN401 - as the client has it, of many shapes
     return [Event(entry.decode(), fields[b"data"].decode()) for entry, fields in entries]
 
 
-def _place(event_id: str) -> tuple[int, int]:
+def _parse_id(event_id: str) -> tuple[int, int]:
     milliseconds, _, number = event_id.partition("-")
     return int(milliseconds), int(number)
 

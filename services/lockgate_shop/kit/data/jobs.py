@@ -68,7 +68,7 @@ class Queue:
         self._redis_url = redis_url
         self._name = name
 
-    async def put(self, job: str, job_id: UUID) -> None:
+    async def put_job(self, job: str, job_id: UUID) -> None:
         """Have a job done; one that is waiting or under way already is not done once more.
 
         Raises:
@@ -76,7 +76,7 @@ class Queue:
         """
         # 0.7 s of imports the first time, which a service that puts no job does not pay; off the event loop.
         await asyncio.to_thread(importlib.import_module, "streaq")
-        queue = _queue(self._redis_url, self._name)
+        queue = _streaq_queue(self._redis_url, self._name)
         try:
             # A connection of its own for each: jobs are rare, and coredis ties a pool to the task that opened it.
             async with asyncio.timeout(PUT_WITHIN_S), queue:
@@ -87,7 +87,7 @@ class Queue:
             raise StoreUnavailableError(f"queue: {type(error).__name__}") from error
 
 
-def worker(
+def create_worker(
     redis_url: str, name: str, jobs: Mapping[str, Job], *, each_minute: Callable[[], Awaitable[None]], idle_s: float
 ) -> Any:  # noqa: ANN401 - a streaq Worker, imported where it is needed
     """What does the jobs of a queue, by `await worker.run_async()`, until SIGTERM or SIGINT.
@@ -100,35 +100,35 @@ def worker(
         idle_s: a worker that gave no sign of life for so long is taken for dead, and its jobs are given to others.
     """
     retry = importlib.import_module("streaq").StreaqRetry
-    made = _queue(redis_url, name, idle_timeout=idle_s, grace_period=round(idle_s), concurrency=4)
+    made = _streaq_queue(redis_url, name, idle_timeout=idle_s, grace_period=round(idle_s), concurrency=4)
 
-    def task(job: Job) -> Callable[[str], Awaitable[None]]:
-        async def run(job_id: str) -> None:
+    def wrap_job(job: Job) -> Callable[[str], Awaitable[None]]:
+        async def run_job(job_id: str) -> None:
             try:
                 await job(UUID(job_id))
             except LockgateError as error:
                 log.warning("job_postponed", job=job_id, fault=str(error))
                 raise retry(delay=RETRY_S) from error
 
-        return run
+        return run_job
 
-    async def tick() -> None:
+    async def run_each_minute() -> None:
         try:
             await each_minute()
         except LockgateError as error:
             log.warning("sweep_postponed", fault=str(error))
 
     for job_name, job in jobs.items():
-        made.task(name=job_name, timeout=JOB_WITHIN, max_tries=MAX_TRIES, silent=True)(task(job))
-    made.cron("* * * * *", name="each_minute", timeout=timedelta(seconds=50), silent=True)(tick)
+        made.task(name=job_name, timeout=JOB_WITHIN, max_tries=MAX_TRIES, silent=True)(wrap_job(job))
+    made.cron("* * * * *", name="each_minute", timeout=timedelta(seconds=50), silent=True)(run_each_minute)
     return made
 
 
 @contextlib.asynccontextmanager
-async def answering(host: str, port: int, check: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def serve_probes(host: str, port: int, check: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
     """Answer probes of a process that has no other HTTP: 200 to everything, 503 while `check` raises a fault."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond_to_probe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
             async with asyncio.timeout(PUT_WITHIN_S):
                 await reader.readuntil(b"\r\n\r\n")
@@ -141,18 +141,18 @@ async def answering(host: str, port: int, check: Callable[[], Awaitable[None]]) 
                 await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(answer, host, port):
+    async with await asyncio.start_server(respond_to_probe, host, port):
         yield
 
 
-def _queue(redis_url: str, name: str, **options: object) -> Any:  # noqa: ANN401 - as `worker`
+def _streaq_queue(redis_url: str, name: str, **options: object) -> Any:  # noqa: ANN401 - as `create_worker`
     kind = importlib.import_module("streaq").Worker
     return kind(
-        **_store(redis_url),
+        **_connection_options(redis_url),
         # In braces: in a Cluster all keys of one queue are in one slot.
         queue_name=f"{{{name}}}",
         # Its default is pickle: a client that can write to Redis could run code in the workers.
-        serializer=_written,
+        serializer=_serialize_job,
         deserializer=json.loads,
         **options,
     )
@@ -187,7 +187,7 @@ class _MostSentinels:
         return host, port
 
 
-def _store(redis_url: str) -> dict[str, Any]:
+def _connection_options(redis_url: str) -> dict[str, Any]:
     """Where the queue is, as streaq wants to be told."""
     address = read_address(redis_url)
     options: dict[str, Any] = {**address.login, "ssl_context": tls_context(address)}
@@ -198,11 +198,11 @@ def _store(redis_url: str) -> dict[str, Any]:
     if isinstance(address, Group):
         pool = coredis.SentinelConnectionPool(address.service, _MostSentinels(address), **options)
         return {"redis_pool": pool, "redis_kwargs": {"retry_policy": coredis.retry.NoRetryPolicy()}}
-    kind, place = _place(address)
+    kind, place = _connection_place(address)
     return {"redis_pool": coredis.ConnectionPool(connection_class=kind, location=place, **options)}
 
 
-def _place(address: Server) -> tuple[Any, Any]:
+def _connection_place(address: Server) -> tuple[Any, Any]:
     """Where one server is, as coredis wants to be told: a class of connections, and what those connect to."""
     connection = importlib.import_module("coredis.connection")
     if address.path:
@@ -210,7 +210,7 @@ def _place(address: Server) -> tuple[Any, Any]:
     return connection.TCPConnection, connection.TCPLocation(address.host, address.port)
 
 
-def _written(value: Any) -> bytes:  # noqa: ANN401 - a job's name and id; or an exception, as the result of a job
+def _serialize_job(value: Any) -> bytes:  # noqa: ANN401 - a job's name and id; or an exception, as the result of a job
     return json.dumps(value, default=lambda unknown: type(unknown).__name__).encode()
 
 

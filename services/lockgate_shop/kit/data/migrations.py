@@ -49,7 +49,7 @@ class Schema:
         return config  # type: ignore[no-any-return] # imported late, see `head`
 
 
-async def migrate(database: Database, schema: Schema) -> bool:
+async def migrate_database(database: Database, schema: Schema) -> bool:
     """Upgrade to `schema.head`; whether there was anything to do.
 
     One transaction, under a lock that other replicas wait for: the write lock on SQLite, an advisory lock on
@@ -59,18 +59,18 @@ async def migrate(database: Database, schema: Schema) -> bool:
         StoreUnavailableError: the database does not answer.
         ConfigurationError: the database belongs to a newer version.
     """
-    await database.check()
-    if await _revision(database, schema) == schema.head:
+    await database.check_connection()
+    if await _current_revision(database, schema) == schema.head:
         return False
-    async with database.migrating() as connection:
+    async with database.migration_connection() as connection:
         if database.is_postgres:
             lock = zlib.crc32(schema.version_table.encode())
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
-        await connection.run_sync(_upgrade, schema)
+        await connection.run_sync(_upgrade_schema, schema)
     return True
 
 
-async def _revision(database: Database, schema: Schema) -> str | None:
+async def _current_revision(database: Database, schema: Schema) -> str | None:
     async with database.engine.connect() as connection:
         try:
             found = await connection.execute(text(f"SELECT version_num FROM {schema.version_table}"))  # noqa: S608 - our name
@@ -79,7 +79,7 @@ async def _revision(database: Database, schema: Schema) -> str | None:
         return found.scalar()
 
 
-def _upgrade(connection: Connection, schema: Schema) -> None:
+def _upgrade_schema(connection: Connection, schema: Schema) -> None:
     config = schema.alembic_config()
     config.attributes["connection"] = connection
     command: Any = importlib.import_module("alembic.command")

@@ -95,7 +95,7 @@ class ObjectStore:
             expires_s: for how long.
         """
         parameters = {"Key": key, "ContentType": content_type, "ContentLength": content_length}
-        url = await self._presigned("put_object", parameters, expires_s)
+        url = await self._presigned_url("put_object", parameters, expires_s)
         return SignedPut(url, {"Content-Type": content_type, "Content-Length": str(content_length)})
 
     async def presign_get(self, key: str, *, expires_s: int, download_as: str | None = None) -> str:
@@ -110,63 +110,67 @@ class ObjectStore:
         if download_as is not None:
             # RFC 6266 and RFC 8187: encoded, so that no name can end the parameter.
             parameters["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quote(download_as, safe='')}"
-        return await self._presigned("get_object", parameters, expires_s)
+        return await self._presigned_url("get_object", parameters, expires_s)
 
-    async def head(self, key: str) -> StoredObject | None:
+    async def head_object(self, key: str) -> StoredObject | None:
         """What is stored under `key`; None when nothing is."""
-        answer = await self._asked("head_object", may_be_missing=True, Key=key)
+        answer = await self._call_store("head_object", may_be_missing=True, Key=key)
         if answer is None:
             return None
         return StoredObject(int(answer["ContentLength"]), str(answer.get("ContentType", "")))
 
-    async def put(self, key: str, body: bytes, *, content_type: str) -> None:
+    async def put_object(self, key: str, body: bytes, *, content_type: str) -> None:
         """Store an object that this service made itself."""
-        await self._asked("put_object", Key=key, Body=body, ContentType=content_type)
+        await self._call_store("put_object", Key=key, Body=body, ContentType=content_type)
 
-    async def move(self, key: str, to: str) -> bool:
+    async def move_object(self, key: str, to: str) -> bool:
         """Keep an object under another name, with its type; False when there is none."""
         source = {"Bucket": self._settings.s3_bucket, "Key": key}
-        if await self._asked("copy_object", may_be_missing=True, Key=to, CopySource=source) is None:
+        if await self._call_store("copy_object", may_be_missing=True, Key=to, CopySource=source) is None:
             return False
-        await self.delete(key)
+        await self.delete_object(key)
         return True
 
-    async def delete(self, key: str) -> None:
+    async def delete_object(self, key: str) -> None:
         """Remove an object; nothing happens when there is none."""
-        await self._asked("delete_object", Key=key)
+        await self._call_store("delete_object", Key=key)
 
     async def close(self) -> None:
         """Close every connection."""
         while self._clients:
             self._clients.popitem()[1].close()
 
-    async def _presigned(self, operation: str, parameters: dict[str, Any], expires_s: int) -> str:
-        client = await self._client(self._settings.s3_public_endpoint or self._settings.s3_endpoint)
+    async def _presigned_url(self, operation: str, parameters: dict[str, Any], expires_s: int) -> str:
+        client = await self._client_for(self._settings.s3_public_endpoint or self._settings.s3_endpoint)
         given = {"Bucket": self._settings.s3_bucket, **parameters}
         # Half a millisecond of arithmetic, unless keys have to be fetched first: so not on the event loop.
-        url: str = await _away(lambda: client.generate_presigned_url(operation, Params=given, ExpiresIn=expires_s))
+        url: str = await _run_in_thread(
+            lambda: client.generate_presigned_url(operation, Params=given, ExpiresIn=expires_s)
+        )
         return url
 
-    async def _asked(
+    async def _call_store(
         self, operation: str, *, may_be_missing: bool = False, **parameters: object
     ) -> dict[str, Any] | None:
         """The store's answer; None when it says that nothing is there, where that may be."""
-        client = await self._client(self._settings.s3_endpoint)
+        client = await self._client_for(self._settings.s3_endpoint)
         ask = functools.partial(getattr(client, operation), Bucket=self._settings.s3_bucket, **parameters)
-        found: dict[str, Any] | None = await _away(functools.partial(_unless_missing, ask) if may_be_missing else ask)
+        found: dict[str, Any] | None = await _run_in_thread(
+            functools.partial(_unless_missing, ask) if may_be_missing else ask
+        )
         return found
 
-    async def _client(self, endpoint: str | None) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
+    async def _client_for(self, endpoint: str | None) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
         if self._settings.s3_bucket is None:
             raise StoreUnavailableError("no object storage is configured")
         async with self._making:
             if endpoint not in self._clients:
                 # Half a second the first time, most of it the import: only those pay who use it, and the loop goes on.
-                self._clients[endpoint] = await _away(lambda: _connect(self._settings, endpoint))
+                self._clients[endpoint] = await _run_in_thread(lambda: _create_client(self._settings, endpoint))
         return self._clients[endpoint]
 
 
-async def _away(work: Callable[[], T]) -> T:
+async def _run_in_thread(work: Callable[[], T]) -> T:
     """Do what blocks in a thread, and translate its faults."""
     try:
         return await asyncio.to_thread(work)
@@ -187,7 +191,7 @@ def _unless_missing(work: Callable[[], dict[str, Any]]) -> dict[str, Any] | None
         raise
 
 
-def _connect(settings: ObjectSettings, endpoint: str | None) -> Any:  # noqa: ANN401 - as `_client`
+def _create_client(settings: ObjectSettings, endpoint: str | None) -> Any:  # noqa: ANN401 - as `_client_for`
     boto3 = importlib.import_module("boto3")
     config = importlib.import_module("botocore.config").Config(
         signature_version="s3v4",

@@ -23,7 +23,7 @@ CONFIRM_MS: Final = 300
 """How long replicas may take to confirm a write."""
 
 
-def connect(url: str, timeout_s: float = TIMEOUT_S) -> client.RedisClient:
+def connect_redis(url: str, timeout_s: float = TIMEOUT_S) -> client.RedisClient:
     """A client for an address as in `lockgate_common.redis.address`; it connects when it is first used.
 
     Args:
@@ -37,11 +37,11 @@ def connect(url: str, timeout_s: float = TIMEOUT_S) -> client.RedisClient:
 
 
 def is_promising(redis: client.RedisClient) -> bool:
-    """Whether `write` promises more than that it was written: behind Sentinels, where another master may take over."""
+    """Whether a confirmed write outlives its master: behind Sentinels, where another master may take over."""
     return isinstance(redis, Redis) and isinstance(redis.connection_pool, MasterPool)
 
 
-async def write(redis: client.RedisClient, script: str, key: str, *args: str | bytes | int) -> Any:  # noqa: ANN401 - the script's answer
+async def write_confirmed(redis: client.RedisClient, script: str, key: str, *args: str | bytes | int) -> Any:  # noqa: ANN401 - the script's answer
     """Run a script that writes one key; its answer comes only when what it wrote outlives the loss of a master.
 
     That is certain behind Sentinels (docs/decisions/0140): every replica that could take over has it, and most
@@ -65,7 +65,7 @@ async def write(redis: client.RedisClient, script: str, key: str, *args: str | b
     return reply
 
 
-def tag(user_id: str) -> str:
+def user_hash_tag(user_id: str) -> str:
     """A user's hash tag: keys that hold it lie in one slot of a Cluster. Braces in an id would end it too early."""
     return "{" + encode_value(user_id).replace("{", "%7B").replace("}", "%7D") + "}"
 

@@ -30,7 +30,7 @@ import structlog
 from sqlalchemy import BigInteger, String, Uuid, and_, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Mapped, mapped_column
 
-from lockgate_shop.kit.clock import Clock, moment
+from lockgate_shop.kit.clock import Clock, utc_now
 from lockgate_shop.kit.data.database import UtcDateTime
 from lockgate_shop.kit.data.paging import BAD_CURSOR, Page, page_of, read_cursor
 from lockgate_shop.kit.errors import StoreUnavailableError
@@ -127,37 +127,37 @@ class Uploads(Generic[U]):
         self._objects = objects
         self._clock = clock
 
-    async def begin(self, owner: str, wanted: WantedUpload) -> tuple[U, SignedPut] | Problem:
+    async def begin_upload(self, owner: str, wanted: WantedUpload) -> tuple[U, SignedPut] | Problem:
         """Take note of an upload, and sign the address where its bytes go."""
         rule = self._rules[wanted.purpose]
         if wanted.content_type not in rule.content_types:
             return TYPE_REFUSED
         if wanted.size > rule.max_bytes:
             return TOO_LARGE
-        upload = self._made(owner, wanted)
+        upload = self._new_upload(owner, wanted)
         put = await self._objects.presign_put(
-            _incoming(upload.id), content_type=wanted.content_type, content_length=wanted.size, expires_s=PUT_S
+            _incoming_key(upload.id), content_type=wanted.content_type, content_length=wanted.size, expires_s=PUT_S
         )
-        return (upload, put) if await self._add(upload) else TOO_MANY_PENDING
+        return (upload, put) if await self._store_pending(upload) else TOO_MANY_PENDING
 
-    async def confirm(
+    async def confirm_upload(
         self, owner: str, upload_id: UUID, attach: Callable[[AsyncSession, U], Awaitable[UUID | None]] | None = None
     ) -> U | Problem:
         """Let a file count, once the object store says that it is there as announced; doing so again changes nothing.
 
         Args:
             owner: whose upload it is.
-            upload_id: as `begin` gave it.
+            upload_id: as `begin_upload` gave it.
             attach: told of the file in the transaction in which it begins to count; returns the upload it replaces.
         """
-        upload = await self.read(owner, upload_id)
+        upload = await self.read_upload(owner, upload_id)
         if isinstance(upload, Problem) or upload.status == UploadStatus.CONFIRMED:
             return upload
-        problem = await self._keep(upload)
+        problem = await self._keep_object(upload)
         if problem is not None:
             return problem
         replaced = None
-        async with self._database.write() as session:
+        async with self._database.write_session() as session:
             kept: U | None = await session.get(self._model, upload_id, with_for_update=True)
             if kept is not None and kept.status == UploadStatus.PENDING:
                 kept.status = UploadStatus.CONFIRMED
@@ -170,31 +170,31 @@ class Uploads(Generic[U]):
             await self._forget_object(replaced)
         return kept or NOT_FOUND
 
-    async def read(self, owner: str, upload_id: UUID) -> U | Problem:
+    async def read_upload(self, owner: str, upload_id: UUID) -> U | Problem:
         """One upload of an owner; one that was not confirmed in time is gone."""
-        query = select(self._model).where(self._model.id == upload_id, self._model.owner == owner, self._counts())
-        async with self._database.read() as session:
+        query = select(self._model).where(self._model.id == upload_id, self._model.owner == owner, self._is_counted())
+        async with self._database.read_session() as session:
             found: U | None = (await session.scalars(query)).one_or_none()
         return found or NOT_FOUND
 
-    async def page(self, owner: str, limit: int, cursor: str | None) -> Page[U] | Problem:
+    async def list_uploads(self, owner: str, limit: int, cursor: str | None) -> Page[U] | Problem:
         """Up to `limit` uploads of an owner, the newest first, from where the cursor says."""
-        query = select(self._model).where(self._model.owner == owner, self._counts())
+        query = select(self._model).where(self._model.owner == owner, self._is_counted())
         if cursor is not None:
-            after = _position(cursor)
+            after = _parse_position(cursor)
             if after is None:
                 return BAD_CURSOR
             query = query.where(tuple_(self._model.created_at, self._model.id) < after)
         query = query.order_by(self._model.created_at.desc(), self._model.id.desc()).limit(limit + 1)
-        async with self._database.read() as session:
+        async with self._database.read_session() as session:
             rows: Sequence[U] = (await session.scalars(query)).all()
         return page_of(rows, limit, lambda upload: (upload.created_at.isoformat(), str(upload.id)))
 
-    async def address(self, upload_id: UUID, *, download_as: str | None = None) -> str:
+    async def signed_address(self, upload_id: UUID, *, download_as: str | None = None) -> str:
         """Where a confirmed file can be read for `GET_S` seconds."""
-        return await self._objects.presign_get(_kept(upload_id), expires_s=GET_S, download_as=download_as)
+        return await self._objects.presign_get(_kept_key(upload_id), expires_s=GET_S, download_as=download_as)
 
-    async def remove(
+    async def remove_upload(
         self, owner: str, upload_id: UUID, detach: Callable[[AsyncSession], Awaitable[None]] | None = None
     ) -> Problem | None:
         """Forget a file.
@@ -204,9 +204,9 @@ class Uploads(Generic[U]):
             upload_id: which.
             detach: told in the transaction in which the file ceases to count.
         """
-        async with self._database.write() as session:
+        async with self._database.write_session() as session:
             gone = await session.execute(
-                delete(self._model).where(self._model.id == upload_id, self._model.owner == owner, self._counts())
+                delete(self._model).where(self._model.id == upload_id, self._model.owner == owner, self._is_counted())
             )
             if not getattr(gone, "rowcount", 0):
                 return NOT_FOUND
@@ -215,22 +215,22 @@ class Uploads(Generic[U]):
         await self._forget_object(upload_id)
         return None
 
-    async def _keep(self, upload: U) -> Problem | None:
+    async def _keep_object(self, upload: U) -> Problem | None:
         """Move what was stored to where it is kept, if it is what was announced."""
-        stored = await self._objects.head(_incoming(upload.id))
+        stored = await self._objects.head_object(_incoming_key(upload.id))
         if stored is None:
             # Moved already: by a request that did not live to say so, or that is just about to.
-            return None if await self._objects.head(_kept(upload.id)) else NOT_UPLOADED
+            return None if await self._objects.head_object(_kept_key(upload.id)) else NOT_UPLOADED
         if (stored.size, stored.content_type) != (upload.size, upload.content_type):
-            await self._objects.delete(_incoming(upload.id))
+            await self._objects.delete_object(_incoming_key(upload.id))
             return UPLOAD_DIFFERS
-        await self._objects.move(_incoming(upload.id), _kept(upload.id))
+        await self._objects.move_object(_incoming_key(upload.id), _kept_key(upload.id))
         return None
 
-    async def _add(self, upload: U) -> bool:
+    async def _store_pending(self, upload: U) -> bool:
         mine = and_(self._model.owner == upload.owner, self._model.status == UploadStatus.PENDING)
-        async with self._database.write() as session:
-            await session.execute(delete(self._model).where(mine, ~self._counts()))
+        async with self._database.write_session() as session:
+            await session.execute(delete(self._model).where(mine, ~self._is_counted()))
             pending = await session.scalar(select(func.count()).select_from(self._model).where(mine))
             if (pending or 0) >= MAX_PENDING:
                 return False
@@ -239,18 +239,18 @@ class Uploads(Generic[U]):
 
     async def _forget_object(self, upload_id: UUID) -> None:
         try:
-            await self._objects.delete(_kept(upload_id))
-            await self._objects.delete(_incoming(upload_id))
+            await self._objects.delete_object(_kept_key(upload_id))
+            await self._objects.delete_object(_incoming_key(upload_id))
         except StoreUnavailableError as error:
             # It counts no more, and nobody can be given its address: a leftover, not a failure of the request.
             log.warning("object_left_behind", upload=str(upload_id), fault=str(error))
 
-    def _counts(self) -> ColumnElement[bool]:
+    def _is_counted(self) -> ColumnElement[bool]:
         confirmed: ColumnElement[bool] = self._model.status == UploadStatus.CONFIRMED
-        return or_(confirmed, self._model.expires_at > moment(self._clock))
+        return or_(confirmed, self._model.expires_at > utc_now(self._clock))
 
-    def _made(self, owner: str, wanted: WantedUpload) -> U:
-        now = moment(self._clock)
+    def _new_upload(self, owner: str, wanted: WantedUpload) -> U:
+        now = utc_now(self._clock)
         made: U = self._model(
             id=uuid4(),
             owner=owner,
@@ -265,15 +265,15 @@ class Uploads(Generic[U]):
         return made
 
 
-def _incoming(upload_id: UUID) -> str:
+def _incoming_key(upload_id: UUID) -> str:
     return f"incoming/{upload_id}"
 
 
-def _kept(upload_id: UUID) -> str:
+def _kept_key(upload_id: UUID) -> str:
     return f"kept/{upload_id}"
 
 
-def _position(cursor: str) -> tuple[datetime, UUID] | None:
+def _parse_position(cursor: str) -> tuple[datetime, UUID] | None:
     key = read_cursor(cursor)
     if isinstance(key, Problem):
         return None

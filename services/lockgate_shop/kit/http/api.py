@@ -17,7 +17,7 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class Answer(BaseModel):
+class ResponseBody(BaseModel):
     """A JSON answer."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)

@@ -52,15 +52,15 @@ class BodyGate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = await _read(receive)
+        body = await _read_body(receive)
         if body is None:
             return
         if body:
-            _check(scope, body)
-        await self._app(scope, _replay(body, receive), send)
+            _check_body(scope, body)
+        await self._app(scope, _replay_body(body, receive), send)
 
 
-async def _read(receive: Receive) -> bytes | None:
+async def _read_body(receive: Receive) -> bytes | None:
     """The whole body, or None when the client left before its end."""
     body = bytearray()
     while True:
@@ -74,30 +74,30 @@ async def _read(receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def _replay_body(body: bytes, receive: Receive) -> Receive:
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def replay() -> Message:
+    async def receive_replayed() -> Message:
         return pending.pop() if pending else await receive()
 
-    return replay
+    return receive_replayed
 
 
-def _check(scope: Scope, body: bytes) -> None:
+def _check_body(scope: Scope, body: bytes) -> None:
     kinds = [value for name, value in scope["headers"] if name == b"content-type"]
     kind, is_utf8 = _media_type(kinds[0].decode("latin-1") if len(kinds) == 1 else "")
     if kind != JSON:
-        raise _unsupported(UNSUPPORTED_MEDIA)
+        raise _media_refusal(UNSUPPORTED_MEDIA)
     if not is_utf8:
-        raise _unsupported(UNSUPPORTED_CHARSET)
+        raise _media_refusal(UNSUPPORTED_CHARSET)
     if any(name == b"content-encoding" for name, _ in scope["headers"]):
-        raise _unsupported(UNSUPPORTED_CODING, {"Accept-Encoding": "identity"})
+        raise _media_refusal(UNSUPPORTED_CODING, {"Accept-Encoding": "identity"})
     problem = strict_json(body)
     if problem:
         raise RefusedError(UNREADABLE_BODY, note=problem)
 
 
-def _unsupported(problem: Problem, fields: Mapping[str, str] | None = None) -> RefusedError:
+def _media_refusal(problem: Problem, fields: Mapping[str, str] | None = None) -> RefusedError:
     """The refusal of a body's form, which says what would be right (RFC 9110 sections 12.5.3 and 15.5.16)."""
     return RefusedError(problem, headers={"Accept": JSON, **(fields or {})}, members={"accepted": [JSON]})
 
@@ -132,47 +132,47 @@ def strict_json(body: bytes) -> str | None:
     try:
         value = json.loads(
             body.decode("utf-8"),
-            object_pairs_hook=_members,
-            parse_constant=_constant,
-            parse_int=_integer,
-            parse_float=_float,
+            object_pairs_hook=_unique_members,
+            parse_constant=_refuse_constant,
+            parse_int=_bounded_integer,
+            parse_float=_finite_float,
         )
     except _NotStrictError as error:
         return str(error)
     except (ValueError, RecursionError):
         return "not JSON in UTF-8"
-    return _walk(value)
+    return _check_values(value)
 
 
 class _NotStrictError(ValueError):
     """The text is JSON, but not everyone would read it the same way."""
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise _NotStrictError("repeated member name")
     return members
 
 
-def _constant(_: str) -> float:
+def _refuse_constant(_: str) -> float:
     raise _NotStrictError("not a JSON number")
 
 
-def _integer(digits: str) -> int:
+def _bounded_integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
         raise _NotStrictError("number out of bounds")
     return int(digits)
 
 
-def _float(digits: str) -> float:
+def _finite_float(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
         raise _NotStrictError("number out of bounds")
     return number
 
 
-def _walk(value: object) -> str | None:
+def _check_values(value: object) -> str | None:
     level = [value]
     for _ in range(MAX_DEPTH):
         below: list[object] = []

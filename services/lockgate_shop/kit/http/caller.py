@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from lockgate_shop.kit.http.problems import RefusedError, refuse
+from lockgate_shop.kit.http.problems import RefusedError, refuse_request
 from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE
 from lockgate_trust import Caller, caller_of
 
@@ -18,12 +18,12 @@ def known_caller(scope: Mapping[str, Any]) -> Caller | None:
         return None
 
 
-def caller(request: Request) -> Caller:
+def read_caller(request: Request) -> Caller:
     """The caller that the signature vouches for; perhaps an anonymous one, whose `user_id` is None."""
     return caller_of(request.scope)
 
 
-CallerDep = Annotated[Caller, Depends(caller)]
+CallerDep = Annotated[Caller, Depends(read_caller)]
 
 
 def require_user(asking: CallerDep) -> str:
@@ -33,7 +33,7 @@ def require_user(asking: CallerDep) -> str:
         RefusedError: the caller is anonymous.
     """
     if asking.user_id is None:
-        refuse(CREDENTIALS_REQUIRED)
+        refuse_request(CREDENTIALS_REQUIRED)
     return asking.user_id
 
 
@@ -43,9 +43,9 @@ UserId = Annotated[str, Depends(require_user)]
 def require_scope(scope: str) -> Callable[[Caller], None]:
     """A dependency that lets only users pass whose token holds `scope`."""
 
-    def check(asking: CallerDep) -> None:
+    def check_scope(asking: CallerDep) -> None:
         require_user(asking)
         if scope not in asking.scopes:
             raise RefusedError(INSUFFICIENT_SCOPE, note=f"needs {scope}")
 
-    return check
+    return check_scope

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 from lockgate_common.problem import NO_STORE
 from lockgate_shop.kit.errors import BusyError, OutboundError, StoreUnavailableError
 from lockgate_shop.kit.http.caller import known_caller
-from lockgate_shop.kit.http.problems import RETRY_AFTER_S, RefusedError, problem_answer
+from lockgate_shop.kit.http.problems import RETRY_AFTER_S, RefusedError, problem_response
 from lockgate_shop.kit.problem import BUSY, INTERNAL, STORE_AWAY, UPSTREAM_AWAY
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Envelope:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See one request through to its one answer."""
         if scope["type"] == "websocket":
-            await self._socket(scope, receive, send)
+            await self._serve_websocket(scope, receive, send)
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -51,20 +51,20 @@ class Envelope:
         try:
             await self._app(scope, receive, sent)
         except Exception as error:  # noqa: BLE001 - the last line of defence
-            answer = _answer(scope, error)
+            answer = _fault_response(scope, error)
             if sent.status is None:
                 await answer(scope, receive, sent)
         if scope["path"] not in {"/healthz", "/readyz"}:
             _log_request(scope, sent.status, time.perf_counter() - started)
 
-    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See one WebSocket through: a handshake that is refused gets a problem answer, and no socket."""
         handshake = _Handshake(send)
         started = time.perf_counter()
         try:
             await self._app(scope, receive, handshake)
         except Exception as error:  # noqa: BLE001 - the last line of defence
-            answer = _answer(scope, error)
+            answer = _fault_response(scope, error)
             if handshake.is_open:
                 await send({"type": "websocket.close", "code": _FAILED})
             elif not handshake.is_over:
@@ -111,36 +111,36 @@ class _Sent:
         await self._send(message)
 
 
-def _answer(scope: Scope, error: Exception) -> Response:
+def _fault_response(scope: Scope, error: Exception) -> Response:
     request_id = request_id_of(scope)
     later = {"Retry-After": str(RETRY_AFTER_S)}
     if isinstance(error, RefusedError):
-        return refused(scope, error)
+        return refusal_response(scope, error)
     if isinstance(error, StoreUnavailableError):
         log.error("store_unavailable", request_id=request_id, fault=str(error))
-        return problem_answer(STORE_AWAY, request_id=request_id, headers=later)
+        return problem_response(STORE_AWAY, request_id=request_id, headers=later)
     if isinstance(error, BusyError):
         log.warning("busy", request_id=request_id, fault=str(error))
-        return problem_answer(BUSY, request_id=request_id, headers=later)
+        return problem_response(BUSY, request_id=request_id, headers=later)
     if isinstance(error, OutboundError):
         log.error("upstream_unavailable", request_id=request_id, fault=str(error))
-        return problem_answer(UPSTREAM_AWAY, request_id=request_id, headers=later)
-    log.error("internal_error", request_id=request_id, fault=type(error).__name__, where=_where(error))
-    return problem_answer(INTERNAL, request_id=request_id)
+        return problem_response(UPSTREAM_AWAY, request_id=request_id, headers=later)
+    log.error("internal_error", request_id=request_id, fault=type(error).__name__, where=_fault_frames(error))
+    return problem_response(INTERNAL, request_id=request_id)
 
 
-def _where(error: BaseException) -> list[str]:
+def _fault_frames(error: BaseException) -> list[str]:
     """The frames of a fault, innermost last. Without its text, which may hold what the client sent."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-_FRAMES:]]
 
 
-def refused(scope: Scope, error: RefusedError) -> Response:
+def refusal_response(scope: Scope, error: RefusedError) -> Response:
     """The answer to a refusal."""
     request_id = request_id_of(scope)
     if error.note:
         log.info("refused", request_id=request_id, code=error.problem.code, note=error.note)
-    return problem_answer(error.problem, request_id=request_id, headers=error.headers, members=error.members)
+    return problem_response(error.problem, request_id=request_id, headers=error.headers, members=error.members)
 
 
 def request_id_of(scope: Scope) -> str | None:

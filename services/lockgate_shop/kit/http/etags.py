@@ -19,7 +19,7 @@ _MAX_TAGS: Final = 50
 NOT_MODIFIED: Final[dict[int | str, dict[str, object]]] = {304: {"description": "The client has this already"}}
 
 
-def validated(body: bytes, if_none_match: str | None) -> Response:
+def validated_response(body: bytes, if_none_match: str | None) -> Response:
     """A JSON answer that may be kept and has to be asked after; or 304 where the client says it has this one.
 
     Args:
@@ -28,12 +28,12 @@ def validated(body: bytes, if_none_match: str | None) -> Response:
     """
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    if _matches(tag, if_none_match or ""):
+    if _matches_tag(tag, if_none_match or ""):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
 
 
-def _matches(tag: str, given: str) -> bool:
+def _matches_tag(tag: str, given: str) -> bool:
     """The weak comparison of RFC 9110 section 8.8.3.2; a field that cannot be read matches nothing."""
     if given.strip() == "*":
         return True

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Header
 
-from lockgate_shop.kit.http.problems import refuse
+from lockgate_shop.kit.http.problems import refuse_request
 from lockgate_shop.kit.problem import Problem
 
 MAX_KEY: Final = 200
@@ -48,14 +48,14 @@ def idempotency_key(values: Annotated[list[str] | None, Header(alias="Idempotenc
         return None
     key = read_key(values[0]) if len(values) == 1 else None
     if key is None:
-        refuse(BAD_KEY)
+        refuse_request(BAD_KEY)
     return key
 
 
 IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 
 
-def fingerprint(body: object) -> str:
+def body_fingerprint(body: object) -> str:
     """What tells one request from another: a digest of its body, whatever the order and spacing of its members."""
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -24,18 +24,18 @@ class LinkTable:
 
     rules: Mapping[str, frozenset[str]]
 
-    def refusal(self, path: str, origin: str) -> Problem | None:
+    def find_refusal(self, path: str, origin: str) -> Problem | None:
         """Why `origin` may not call `path`; None if it may. The longest prefix of whole segments decides."""
-        prefix = self._prefix(path)
+        prefix = self._longest_prefix(path)
         if prefix is None:
             return NOT_FOUND
         return None if origin in self.rules[prefix] else LINK_REFUSED
 
-    def covers(self, path: str) -> bool:
+    def covers_path(self, path: str) -> bool:
         """Whether some rule speaks of `path`."""
-        return self._prefix(path) is not None
+        return self._longest_prefix(path) is not None
 
-    def _prefix(self, path: str) -> str | None:
+    def _longest_prefix(self, path: str) -> str | None:
         fitting = [prefix for prefix in self.rules if path == prefix or path.startswith(f"{prefix}/")]
         return max(fitting, key=len, default=None)
 
@@ -53,7 +53,7 @@ class LinkGate:
             await self._app(scope, receive, send)
             return
         origin = caller_of(scope).service
-        refusal = self._table.refusal(scope["path"], origin)
+        refusal = self._table.find_refusal(scope["path"], origin)
         if refusal is not None:
             raise RefusedError(refusal, note=f"origin {origin}")
         await self._app(scope, receive, send)

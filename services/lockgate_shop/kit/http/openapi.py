@@ -17,7 +17,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 @router.get(PATH)
-async def describe(request: Request) -> dict[str, Any]:
+async def describe_service(request: Request) -> dict[str, Any]:
     """The document, as OpenAPI 3.1."""
     document: dict[str, Any] = request.app.openapi()
     return document

@@ -117,15 +117,15 @@ class ServiceClient:
                 answer = await self._in_turn(caller, call.method, path, content)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 if not left:
-                    raise UpstreamAwayError(self._said(error)) from error
+                    raise UpstreamAwayError(self._describe_error(error)) from error
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as error:
                 # A kept connection that the other side closed looks like this.
                 if not left:
-                    raise OutcomeUnknownError(self._said(error)) from error
+                    raise OutcomeUnknownError(self._describe_error(error)) from error
             except httpx.HTTPError as error:
-                raise OutcomeUnknownError(self._said(error)) from error
+                raise OutcomeUnknownError(self._describe_error(error)) from error
             else:
-                return self._reply(answer)
+                return self._parse_reply(answer)
         raise RuntimeError("a call is tried at least once")
 
     async def close(self) -> None:
@@ -135,14 +135,14 @@ class ServiceClient:
 
     async def _in_turn(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Response:
         try:
-            return await self._limiter.run(partial(self._send, caller, method, path, content))
+            return await self._limiter.run(partial(self._send_signed, caller, method, path, content))
         except QueueFullError:
             raise UpstreamAwayError(f"{self._target}: too many calls are waiting") from None
 
-    async def _send(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Response:
-        return await self._http.send(self._signed(caller, method, path, content))
+    async def _send_signed(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Response:
+        return await self._http.send(self._signed_request(caller, method, path, content))
 
-    def _signed(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Request:
+    def _signed_request(self, caller: Caller, method: str, path: str, content: bytes) -> httpx.Request:
         # Signed anew for each try, because a signature passes once.
         headers = signed_headers(
             self._keys.outbound(self._target),
@@ -156,7 +156,7 @@ class ServiceClient:
             headers.append(("content-type", "application/json"))
         return self._http.build_request(method, path, headers=headers, content=content)
 
-    def _reply(self, answer: httpx.Response) -> Reply:
+    def _parse_reply(self, answer: httpx.Response) -> Reply:
         if answer.status_code >= _SERVER_ERROR or len(answer.content) > MAX_ANSWER:
             raise OutcomeUnknownError(f"{self._target} answered {answer.status_code}")
         if not answer.content:
@@ -166,5 +166,5 @@ class ServiceClient:
         except ValueError as error:
             raise OutcomeUnknownError(f"{self._target} answered no JSON") from error
 
-    def _said(self, error: Exception) -> str:
+    def _describe_error(self, error: Exception) -> str:
         return f"{self._target}: {type(error).__name__}"

@@ -64,18 +64,18 @@ class RefusedError(Exception):
 T = TypeVar("T")
 
 
-def granted(outcome: T | Problem) -> T:
+def require_granted(outcome: T | Problem) -> T:
     """The outcome of a rule, unless it was a refusal.
 
     Raises:
         RefusedError: the rule refused.
     """
     if isinstance(outcome, Problem):
-        refuse(outcome)
+        refuse_request(outcome)
     return outcome
 
 
-def refuse(problem: Problem) -> NoReturn:
+def refuse_request(problem: Problem) -> NoReturn:
     """End the request with a refusal; those that mean "not now" say when to come back.
 
     Raises:
@@ -85,7 +85,7 @@ def refuse(problem: Problem) -> NoReturn:
     raise RefusedError(problem, headers=headers)
 
 
-def problem_answer(
+def problem_response(
     problem: Problem,
     *,
     request_id: str | None,
@@ -121,7 +121,7 @@ def field_errors(errors: Sequence[Any]) -> list[dict[str, str]]:
     return faulty_fields((error["loc"], str(error["type"])) for error in errors)
 
 
-def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
+def document_problems(*problems: Problem) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route for OpenAPI: these problems, beside the ones that any route may answer."""
     titles: dict[int, list[str]] = {}
     for problem in problems:

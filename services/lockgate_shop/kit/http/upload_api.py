@@ -8,7 +8,7 @@ from pydantic import Field
 
 from lockgate_shop.kit.data.objects import SignedPut
 from lockgate_shop.kit.data.uploads import UploadColumns, UploadStatus
-from lockgate_shop.kit.http.api import Answer, Body, Line
+from lockgate_shop.kit.http.api import Body, Line, ResponseBody
 
 PICTURE_LIFE: Final = "private, max-age=240"
 """For a redirection to a signed address: less than the address itself is good for."""
@@ -25,7 +25,7 @@ class UploadBody(Body):
     size: Size
 
 
-class UploadAnswer(Answer):
+class UploadResponse(ResponseBody):
     """A file, or one that is about to be; unconfirmed ones are gone at `expires_at`."""
 
     id: UUID
@@ -38,13 +38,13 @@ class UploadAnswer(Answer):
     expires_at: datetime | None
 
     @classmethod
-    def of(cls, upload: UploadColumns, **more: object) -> Self:
+    def from_upload(cls, upload: UploadColumns, **more: object) -> Self:
         """What the owner of `upload` sees."""
         expires_at = upload.expires_at if upload.status == UploadStatus.PENDING else None
         return cls.model_validate({**vars(upload), "expires_at": expires_at, **more})
 
 
-class PutAnswer(Answer):
+class PutResponse(ResponseBody):
     """The request that stores the file: with these header fields, to the letter, and without any credentials."""
 
     method: Literal["PUT"] = "PUT"
@@ -52,12 +52,12 @@ class PutAnswer(Answer):
     headers: dict[str, str]
 
 
-class BegunAnswer(UploadAnswer):
+class BegunResponse(UploadResponse):
     """An upload that is taken note of, and how to store its bytes before it is confirmed."""
 
-    put: PutAnswer
+    put: PutResponse
 
     @classmethod
-    def begun(cls, upload: UploadColumns, put: SignedPut) -> Self:
+    def from_begun(cls, upload: UploadColumns, put: SignedPut) -> Self:
         """What the owner is told."""
-        return cls.of(upload, put=PutAnswer(url=put.url, headers=put.headers))
+        return cls.from_upload(upload, put=PutResponse(url=put.url, headers=put.headers))

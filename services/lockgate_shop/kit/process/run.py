@@ -65,26 +65,26 @@ def main(program: Program[S], arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 after SIGTERM or SIGINT, 2 when the service cannot start as it is configured.
     """
-    given = _parse(program.name, arguments)
+    given = _parse_arguments(program.name, arguments)
     try:
         settings = read_settings(
             program.settings, **{k: v for k, v in given.items() if k != "seed_demo" and v is not None}
         )
-        logs.configure(program.name, settings.log_level)
+        logs.configure_service_logs(program.name, settings.log_level)
         keys = LiveLinkKeys(settings.link_keys, program.name)
-        with _listening(settings.host, settings.port) as listener:
+        with _bound_socket(settings.host, settings.port) as listener:
             app = program.create_app(settings, keys)
             seed = program.seed_demo if given["seed_demo"] else None
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 try:
-                    runner.run(_serve(app, settings, listener, seed))
+                    runner.run(_serve_app(app, settings, listener, seed))
                 finally:
                     _let_database_threads_end()
     except (ConfigurationError, LinkKeyError) as error:
-        return _complain(program.name, str(error))
+        return _report_failure(program.name, str(error))
     except (StoreUnavailableError, SQLAlchemyError) as error:
         cause = error.__cause__ or error
-        return _complain(program.name, f"the database cannot be used: {_one_line(cause)}")
+        return _report_failure(program.name, f"the database cannot be used: {_one_line(cause)}")
     except KeyboardInterrupt:
         pass
     return 0
@@ -100,7 +100,7 @@ def _let_database_threads_end() -> None:
             thread.join(DATABASE_THREAD_S)
 
 
-def _parse(name: str, arguments: list[str] | None) -> dict[str, str | int | bool | None]:
+def _parse_arguments(name: str, arguments: list[str] | None) -> dict[str, str | int | bool | None]:
     prefix = name.upper()
     program = f"python -m lockgate_shop.{name}"
     parser = argparse.ArgumentParser(prog=program, description=f"The {name} service of Lockgate.")
@@ -111,7 +111,7 @@ def _parse(name: str, arguments: list[str] | None) -> dict[str, str | int | bool
 
 
 @contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _bound_socket(host: str, port: int) -> Iterator[socket.socket]:
     """A bound socket. Bound before anything else is opened, so that a busy port is known at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol by name: asyncio sets TCP_NODELAY only where it is said, and answers would wait 40 ms without it.
@@ -124,7 +124,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-async def _serve(
+async def _serve_app(
     app: FastAPI,
     settings: ServiceSettings,
     listener: socket.socket,
@@ -206,6 +206,6 @@ def _one_line(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def _complain(name: str, problem: str) -> int:
+def _report_failure(name: str, problem: str) -> int:
     print(f"{name}: {problem}", file=sys.stderr)  # noqa: T201 - for the person who starts it
     return 2

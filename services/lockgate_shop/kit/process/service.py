@@ -13,13 +13,13 @@ from starlette.responses import Response
 
 from lockgate_shop.kit.clock import Clock
 from lockgate_shop.kit.data.database import Database
-from lockgate_shop.kit.data.migrations import Schema, migrate
+from lockgate_shop.kit.data.migrations import Schema, migrate_database
 from lockgate_shop.kit.http import openapi
 from lockgate_shop.kit.http.body import BodyGate
-from lockgate_shop.kit.http.envelope import Envelope, refused, request_id_of
+from lockgate_shop.kit.http.envelope import Envelope, refusal_response, request_id_of
 from lockgate_shop.kit.http.head import HeadAsGet
 from lockgate_shop.kit.http.links import OPEN_PATHS, LinkGate, LinkTable
-from lockgate_shop.kit.http.problems import ANY_PROBLEM, BY_STATUS, RefusedError, field_errors, problem_answer
+from lockgate_shop.kit.http.problems import ANY_PROBLEM, BY_STATUS, RefusedError, field_errors, problem_response
 from lockgate_shop.kit.problem import INTERNAL, INVALID_FIELDS, Problem
 from lockgate_trust import LEEWAY_S, IdentityMiddleware, LinkKeys
 
@@ -64,7 +64,7 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock, leeway_s: floa
     """
     app = FastAPI(
         title=f"Lockgate {parts.schema.service}",
-        lifespan=_lifespan(parts),
+        lifespan=_service_lifespan(parts),
         redirect_slashes=False,
         openapi_url=None,
         generate_unique_id_function=openapi.operation_id,
@@ -72,9 +72,9 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock, leeway_s: floa
         # Its log records of refused input hold the input.
         telemetry={"logs": False},
         exception_handlers={
-            RefusedError: _answer_refusal,
-            RequestValidationError: _answer_invalid,
-            HTTPException: _answer_framework,
+            RefusedError: _respond_to_refusal,
+            RequestValidationError: _respond_to_invalid,
+            HTTPException: _respond_to_framework,
         },
     )
     app.state.database = parts.database
@@ -85,7 +85,7 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock, leeway_s: floa
     links = LinkTable({**parts.links.rules, openapi.PATH: openapi.READERS})
     for router in routers:
         app.include_router(router)
-    app.include_router(_health(parts.database, keys))
+    app.include_router(_health_router(parts.database, keys))
     _check_covered(routers, links)
     # The last one added is the outermost.
     app.add_middleware(HeadAsGet)
@@ -96,11 +96,11 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock, leeway_s: floa
     return app
 
 
-def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
+def _service_lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            await migrate(parts.database, parts.schema)
+            await migrate_database(parts.database, parts.schema)
             yield
         finally:
             for close in (*parts.closing, parts.database.close):
@@ -109,16 +109,16 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
     return lifespan
 
 
-def _health(database: Database, keys: LinkKeys) -> APIRouter:
+def _health_router(database: Database, keys: LinkKeys) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/healthz")
-    async def alive() -> dict[str, str]:
+    async def report_alive() -> dict[str, str]:
         return {"status": "alive"}
 
     @router.get("/readyz")
-    async def ready() -> dict[str, str]:
-        await database.check()
+    async def report_ready() -> dict[str, str]:
+        await database.check_connection()
         # The reason stands in the log: it names files, and everybody may ask.
         warning = {"keys": "warning: they cannot be reloaded, the last good ones are in use"} if keys.problem else {}
         return {"status": "ready", "database": "ok", **warning}
@@ -128,31 +128,31 @@ def _health(database: Database, keys: LinkKeys) -> APIRouter:
 
 def _check_covered(routers: Sequence[APIRouter], links: LinkTable) -> None:
     for route in (route for router in routers for route in router.routes):
-        if not isinstance(route, (APIRoute, APIWebSocketRoute)) or not links.covers(route.path):
+        if not isinstance(route, (APIRoute, APIWebSocketRoute)) or not links.covers_path(route.path):
             raise RuntimeError(f"no rule says who may call {getattr(route, 'path', route)}")
 
 
-async def _answer_refusal(request: Request, error: Exception) -> Response:
+async def _respond_to_refusal(request: Request, error: Exception) -> Response:
     if not isinstance(error, RefusedError) or request.scope["type"] == "websocket":
         raise error  # a handshake is refused by the envelope
-    return refused(request.scope, error)
+    return refusal_response(request.scope, error)
 
 
-async def _answer_invalid(request: Request, error: Exception) -> Response:
+async def _respond_to_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    return problem_answer(
+    return problem_response(
         INVALID_FIELDS,
         request_id=request_id_of(request.scope),
         members={"errors": field_errors(error.errors())},
     )
 
 
-async def _answer_framework(request: Request, error: Exception) -> Response:
+async def _respond_to_framework(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     problem: Problem = BY_STATUS.get(error.status_code, INTERNAL)
     headers = dict(error.headers or {})
     if "GET" in headers.get("Allow", "").split(", "):
         headers["Allow"] += ", HEAD"
-    return problem_answer(problem, request_id=request_id_of(request.scope), headers=headers)
+    return problem_response(problem, request_id=request_id_of(request.scope), headers=headers)

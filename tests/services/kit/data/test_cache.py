@@ -54,7 +54,7 @@ async def nodes(redis_url: str, clock: Clock) -> AsyncIterator[tuple[Cache, Cach
 async def test_what_one_node_read_the_other_need_not(nodes: tuple[Cache, Cache], redis_url: str) -> None:
     key, source = uuid4(), Source()
     for cache in (*nodes, *nodes):
-        assert await cache.read(key, source.load) == b"value"
+        assert await cache.read_value(key, source.load) == b"value"
     assert source.asked == 1
     async with Redis.from_url(redis_url) as redis:
         assert 0 < await redis.ttl(f"cache:{{thing:{key}}}:value") <= LIFE_S
@@ -63,7 +63,7 @@ async def test_what_one_node_read_the_other_need_not(nodes: tuple[Cache, Cache],
 async def test_50_readers_at_once_cost_one_read(nodes: tuple[Cache, Cache]) -> None:
     key, source = uuid4(), Source()
     source.let.clear()
-    readers = [asyncio.create_task(nodes[0].read(key, source.load)) for _ in range(50)]
+    readers = [asyncio.create_task(nodes[0].read_value(key, source.load)) for _ in range(50)]
     await source.started.wait()
     readers[0].cancel()
     source.let.set()
@@ -76,14 +76,14 @@ async def test_what_was_being_read_when_it_changed_is_not_kept(nodes: tuple[Cach
     here, there = nodes
     key, source = uuid4(), Source(b"old")
     source.let.clear()
-    reading = asyncio.create_task(here.read(key, source.load))
+    reading = asyncio.create_task(here.read_value(key, source.load))
     await source.started.wait()
     source.value = b"new"
     await there.invalidate([key])
     source.let.set()
     assert await reading == b"old"
-    assert await here.read(key, source.load) == b"new"
-    assert await there.read(key, source.load) == b"new"
+    assert await here.read_value(key, source.load) == b"new"
+    assert await there.read_value(key, source.load) == b"new"
     assert source.asked == 2
 
 
@@ -91,20 +91,20 @@ async def test_who_asks_after_a_change_on_this_node_does_not_wait_for_the_old_va
     here, _ = nodes
     key, slow, fast = uuid4(), Source(b"old"), Source(b"new")
     slow.let.clear()
-    reading = asyncio.create_task(here.read(key, slow.load))
+    reading = asyncio.create_task(here.read_value(key, slow.load))
     await slow.started.wait()
     await here.invalidate([key])
-    assert await here.read(key, fast.load) == b"new"
+    assert await here.read_value(key, fast.load) == b"new"
     slow.let.set()
     assert await reading == b"old"
-    assert await here.read(key, slow.load) == b"new"
+    assert await here.read_value(key, slow.load) == b"new"
 
 
 async def test_nothing_is_not_kept(nodes: tuple[Cache, Cache]) -> None:
     key, source = uuid4(), Source(None)
-    assert await nodes[0].read(key, source.load) is None
+    assert await nodes[0].read_value(key, source.load) is None
     source.value = b"value"
-    assert await nodes[0].read(key, source.load) == b"value"
+    assert await nodes[0].read_value(key, source.load) == b"value"
 
 
 async def test_a_failing_source_fails_all_who_wait_and_is_asked_again(nodes: tuple[Cache, Cache]) -> None:
@@ -112,9 +112,9 @@ async def test_a_failing_source_fails_all_who_wait_and_is_asked_again(nodes: tup
         raise StoreUnavailableError("away")
 
     key = uuid4()
-    answers = await asyncio.gather(*(nodes[0].read(key, fail) for _ in range(3)), return_exceptions=True)
+    answers = await asyncio.gather(*(nodes[0].read_value(key, fail) for _ in range(3)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [StoreUnavailableError] * 3
-    assert await nodes[0].read(key, Source().load) == b"value"
+    assert await nodes[0].read_value(key, Source().load) == b"value"
 
 
 async def test_without_redis_everything_is_read_and_nobody_waits_for_it_again_at_once(
@@ -122,7 +122,7 @@ async def test_without_redis_everything_is_read_and_nobody_waits_for_it_again_at
 ) -> None:
     cache, source = Cache("thing", "unix:///nowhere/redis.sock", clock), Source()
     for _ in range(3):
-        assert await cache.read(uuid4(), source.load) == b"value"
+        assert await cache.read_value(uuid4(), source.load) == b"value"
     await cache.invalidate([uuid4()])
     assert source.asked == 3
     # Once for the first read, once for the invalidation, which is always tried.

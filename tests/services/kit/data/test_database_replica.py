@@ -84,7 +84,7 @@ async def test_nothing_can_be_written_through_a_replica(databases: Databases, ol
         await database.read_lagging(write)
     await database.close()
     copy = Database(ServiceSettings(database_url=old_copy))
-    async with copy.read() as session:
+    async with copy.read_session() as session:
         assert (await session.execute(text("SELECT name FROM products"))).scalars().all() == ["Old"]
     await copy.close()
 
@@ -97,7 +97,7 @@ async def test_the_pool_is_bounded_and_whoever_waits_too_long_is_told(
     app = create_app(settings, links.of("products"), clock)
     async with opened(app) as http:
         products = Peer(http, links, "gateway", "products", clock)
-        async with app.state.database.read() as session:
+        async with app.state.database.read_session() as session:
             await session.execute(text("SELECT 1"))
             answer = await products.call("GET", "/products")
             assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")

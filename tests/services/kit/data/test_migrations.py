@@ -13,7 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import insert, text
 
 from lockgate_shop.kit.data.database import Database
-from lockgate_shop.kit.data.migrations import Schema, migrate
+from lockgate_shop.kit.data.migrations import Schema, migrate_database
 from lockgate_shop.kit.errors import ConfigurationError
 from lockgate_shop.kit.settings import ServiceSettings
 from lockgate_shop.orders.models import SCHEMA as ORDERS
@@ -42,15 +42,15 @@ def test_the_head_in_the_code_is_the_newest_migration(schema: Schema) -> None:
 @SCHEMAS
 async def test_a_new_database_is_migrated_once(databases: Databases, schema: Schema) -> None:
     database = await database_for(databases, schema)
-    assert await migrate(database, schema)
-    assert not await migrate(database, schema)
+    assert await migrate_database(database, schema)
+    assert not await migrate_database(database, schema)
     await database.close()
 
 
 @SCHEMAS
 async def test_migrations_make_what_the_models_declare(databases: Databases, schema: Schema) -> None:
     database = await database_for(databases, schema)
-    await migrate(database, schema)
+    await migrate_database(database, schema)
 
     def differences(connection: Connection) -> object:
         options = {"version_table": schema.version_table, "compare_type": True}
@@ -65,8 +65,8 @@ async def test_migrations_make_what_the_models_declare(databases: Databases, sch
 async def test_replicas_that_start_at_once_migrate_once(databases: Databases, schema: Schema) -> None:
     url = await databases.empty(schema.service)
     replicas = [Database(ServiceSettings(database_url=url)) for _ in range(4)]
-    await asyncio.gather(*(migrate(replica, schema) for replica in replicas))
-    async with replicas[0].read() as session:
+    await asyncio.gather(*(migrate_database(replica, schema) for replica in replicas))
+    async with replicas[0].read_session() as session:
         versions = await session.execute(text(f"SELECT version_num FROM {schema.version_table}"))  # noqa: S608 - our name
         assert versions.all() == [(schema.head,)]
     for replica in replicas:
@@ -75,12 +75,12 @@ async def test_replicas_that_start_at_once_migrate_once(databases: Databases, sc
 
 async def test_a_database_of_a_newer_version_is_left_alone(databases: Databases) -> None:
     database = await database_for(databases, USERS)
-    await migrate(database, USERS)
-    async with database.write() as session:
+    await migrate_database(database, USERS)
+    async with database.write_session() as session:
         await session.execute(text("UPDATE users_alembic_version SET version_num = '9999'"))
     with pytest.raises(ConfigurationError, match="does not know"):
-        await migrate(database, USERS)
-    async with database.read() as session:
+        await migrate_database(database, USERS)
+    async with database.read_session() as session:
         assert (await session.execute(text("SELECT version_num FROM users_alembic_version"))).scalar() == "9999"
     await database.close()
 
@@ -93,12 +93,12 @@ async def test_products_of_an_older_version_are_found_after_the_upgrade(database
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
 
-    async with database.migrating() as connection:
+    async with database.migration_connection() as connection:
         await connection.run_sync(first_version)
         now = datetime(2026, 1, 1, tzinfo=UTC)
         row = {"id": uuid4(), "name": "Weiße KANNE", "description": "Alt", "price_minor": 1, "currency": "EUR"}
         await connection.execute(insert(Product).values(**row, stock=1, created_at=now, updated_at=now))
-    assert await migrate(database, PRODUCTS)
-    found = await ProductStore(database).listed(Filter(words=("weisse", "alt")), 1, None, may_lag=False)
+    assert await migrate_database(database, PRODUCTS)
+    found = await ProductStore(database).list_products(Filter(words=("weisse", "alt")), 1, None, may_lag=False)
     assert [product.name for product in found] == ["Weiße KANNE"]
     await database.close()

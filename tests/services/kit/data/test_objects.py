@@ -49,10 +49,10 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_what_was_signed_can_be_stored_and_is_there(store: ObjectStore, http: httpx.AsyncClient) -> None:
-    assert await store.head("a/picture") is None
+    assert await store.head_object("a/picture") is None
     put = await store.presign_put("a/picture", content_type="image/png", content_length=len(PICTURE), expires_s=60)
     assert (await http.put(put.url, content=PICTURE, headers=put.headers)).status_code == 200
-    assert await store.head("a/picture") == StoredObject(len(PICTURE), "image/png")
+    assert await store.head_object("a/picture") == StoredObject(len(PICTURE), "image/png")
     got = await http.get(await store.presign_get("a/picture", expires_s=60))
     assert (got.content, got.headers["content-type"]) == (PICTURE, "image/png")
 
@@ -82,14 +82,14 @@ async def test_a_signed_address_is_good_for_nothing_else(
 
 
 async def test_an_object_can_be_put_moved_and_deleted(store: ObjectStore, bucket: S3Bucket) -> None:
-    await store.put("incoming/1", PICTURE, content_type="image/png")
-    assert await store.move("incoming/1", "kept/1")
+    await store.put_object("incoming/1", PICTURE, content_type="image/png")
+    assert await store.move_object("incoming/1", "kept/1")
     assert bucket.keys() == {"kept/1"}
-    assert await store.head("kept/1") == StoredObject(len(PICTURE), "image/png")
-    await store.delete("kept/1")
-    await store.delete("kept/1")
+    assert await store.head_object("kept/1") == StoredObject(len(PICTURE), "image/png")
+    await store.delete_object("kept/1")
+    await store.delete_object("kept/1")
     assert bucket.keys() == set()
-    assert not await store.move("incoming/1", "kept/1")
+    assert not await store.move_object("incoming/1", "kept/1")
 
 
 async def test_a_download_says_under_which_name_to_save_it(store: ObjectStore) -> None:
@@ -103,7 +103,7 @@ async def test_addresses_are_signed_for_the_host_that_clients_use(bucket: S3Buck
     store = ObjectStore(settings)
     signed = await store.presign_get("a", expires_s=60)
     assert signed.startswith(f"https://files.example.com/{bucket.s3_bucket}/a?")
-    await store.put("a", PICTURE, content_type="image/png")
+    await store.put_object("a", PICTURE, content_type="image/png")
     assert bucket.keys() == {"a"}
     await store.close()
 
@@ -115,7 +115,7 @@ async def test_a_store_that_is_away_refuses_us_or_is_not_configured_is_one_error
     for settings in (away, wrong_key, nothing):
         store = ObjectStore(ObjectSettings(**settings))
         with pytest.raises(StoreUnavailableError) as refused:
-            await store.head("a")
+            await store.head_object("a")
         assert "another" not in str(refused.value)
         await store.close()
 

@@ -14,7 +14,7 @@ from lockgate_common.errors import UnconfirmedError
 from lockgate_shop.kit.data.cache import Cache
 from lockgate_shop.kit.data.events import Feed
 from lockgate_shop.kit.data.jobs import Queue
-from lockgate_shop.kit.data.redis import connect
+from lockgate_shop.kit.data.redis import connect_redis
 from lockgate_shop.kit.errors import StoreUnavailableError
 from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.carts import Cart, Carts
@@ -33,26 +33,26 @@ USERS = ("ann", "ben", "cem", "dee")
 
 
 async def test_carts_are_in_whatever_node_has_their_slot(redis_cluster: Cluster) -> None:
-    client, product = connect(redis_cluster.url), UUID(int=7)
+    client, product = connect_redis(redis_cluster.url), UUID(int=7)
     carts = Carts(client)
     for user in USERS:
-        await carts.change(user, lambda cart: cart.changed({product: 2}))
-        await carts.change(user, lambda cart: cart.changed({product: 3}))
-        assert dict((await carts.read(user)).items) == {product: 3}
+        await carts.change_cart(user, lambda cart: cart.with_quantities({product: 2}))
+        await carts.change_cart(user, lambda cart: cart.with_quantities({product: 3}))
+        assert dict((await carts.read_cart(user)).items) == {product: 3}
     await client.aclose()
 
 
 async def test_events_wake_those_who_wait_for_them_at_any_node(redis_cluster: Cluster) -> None:
-    client = connect(redis_cluster.url)
+    client = connect_redis(redis_cluster.url)
     feed = Feed(client, f"feed-{uuid4().hex}", beat_s=WITHIN_S)
     for user in USERS:
-        async with asyncio.timeout(WITHIN_S), feed.follow(user, "0-0") as events:
+        async with asyncio.timeout(WITHIN_S), feed.follow_user(user, "0-0") as events:
             assert not isinstance(events, Problem)
-            await feed.publish(user, "first")
+            await feed.publish_event(user, "first")
             assert (event := await anext(events)) is not None
             assert event.data == "first"
             waiting = asyncio.ensure_future(anext(events))
-            await feed.publish(user, "second")
+            await feed.publish_event(user, "second")
             assert (event := await waiting) is not None
             assert event.data == "second"
     await feed.close()
@@ -68,10 +68,10 @@ async def test_a_cache_fills_and_forgets(redis_cluster: Cluster) -> None:
             loaded.append(key)
             return key.bytes
 
-        assert await cache.read(key, load) == await cache.read(key, load) == key.bytes
+        assert await cache.read_value(key, load) == await cache.read_value(key, load) == key.bytes
         assert loaded.count(key) == 1
         await cache.invalidate([key])
-        await cache.read(key, load)
+        await cache.read_value(key, load)
         assert loaded.count(key) == 2
     await cache.close()
 
@@ -89,7 +89,7 @@ async def test_a_job_is_put_where_most_sentinels_say(tmp_path: Path) -> None:
             host, _, port = other.place.rpartition(":")
             await group.sentinels[0].ask("SENTINEL", "REMOVE", MASTER)
             await group.sentinels[0].ask("SENTINEL", "MONITOR", MASTER, host, port, 2)
-            await Queue(group.url, "jobs").put("job", uuid4())
+            await Queue(group.url, "jobs").put_job("job", uuid4())
             async with group.servers[0].client() as master, Redis.from_url(f"redis://{other.place}") as named:
                 assert await master.keys("*{jobs}*")
                 assert not await named.keys("*{jobs}*")
@@ -100,9 +100,9 @@ async def test_a_job_is_put_where_most_sentinels_say(tmp_path: Path) -> None:
 async def test_carts_and_jobs_are_kept_behind_sentinels(tmp_path: Path) -> None:
     async with sentinel_group(tmp_path) as group:
         assert group.url.endswith(f"/{MASTER}")
-        client = connect(group.url)
-        await Carts(client).change("ann", lambda cart: cart.changed({UUID(int=7): 2}))
-        assert len((await Carts(client).read("ann")).items) == 1
+        client = connect_redis(group.url)
+        await Carts(client).change_cart("ann", lambda cart: cart.with_quantities({UUID(int=7): 2}))
+        assert len((await Carts(client).read_cart("ann")).items) == 1
         await client.aclose()
         await do_one_job(group.url)
 
@@ -110,16 +110,16 @@ async def test_carts_and_jobs_are_kept_behind_sentinels(tmp_path: Path) -> None:
 async def test_a_service_believes_most_sentinels_and_no_master_that_was_replaced(tmp_path: Path) -> None:
     """R-220: a Sentinel that was stopped goes on naming the old master, which goes on as one for seconds."""
     async with sentinel_group(tmp_path) as group:
-        client, product = connect(group.url), UUID(int=7)
+        client, product = connect_redis(group.url), UUID(int=7)
         carts = Carts(client)
-        await carts.change("ann", lambda cart: cart.changed({product: 1}))
+        await carts.change_cart("ann", lambda cart: cart.with_quantities({product: 1}))
         async with group.switching() as switched:
             with stopped(group.sentinels[2]):
                 await group.sentinels[0].ask("SENTINEL", "FAILOVER", MASTER)
                 new = await switched()
                 await until(lambda: _named(group, new.port), "most Sentinels name the new master")
                 await client.connection_pool.mastership.renew()  # type: ignore[union-attr]
-                await carts.change("ann", lambda cart: cart.changed({product: 2}))
+                await carts.change_cart("ann", lambda cart: cart.with_quantities({product: 2}))
                 assert b'"00000000-0000-0000-0000-000000000007":2' in await _cart_at(new)
         await client.aclose()
 
@@ -129,13 +129,13 @@ async def test_a_change_that_a_replica_has_not_is_not_acknowledged_however_often
     async with sentinel_group(tmp_path) as group:
         for sentinel in group.sentinels:
             await sentinel.ask("SENTINEL", "SET", MASTER, "down-after-milliseconds", 60_000)
-        client = connect(group.url)
+        client = connect_redis(group.url)
         carts, rule = Carts(client), {UUID(int=7): 2}
         with stopped(group.servers[2]):
             for _ in range(2):
                 with pytest.raises(UnconfirmedError):
-                    await carts.change("ann", lambda cart: cart.changed(rule))
-                assert dict((await carts.read("ann")).items) == rule
+                    await carts.change_cart("ann", lambda cart: cart.with_quantities(rule))
+                assert dict((await carts.read_cart("ann")).items) == rule
         await until(lambda: _acknowledged(carts, rule), "the replica confirms")
         assert await _cart_at(group.servers[1]) == await _cart_at(group.servers[2]) == await _cart_at(group.servers[0])
         await client.aclose()
@@ -143,7 +143,7 @@ async def test_a_change_that_a_replica_has_not_is_not_acknowledged_however_often
 
 async def _acknowledged(carts: Carts, quantities: Mapping[UUID, int]) -> bool:
     try:
-        return isinstance(await carts.change("ann", lambda cart: cart.changed(quantities)), Cart)
+        return isinstance(await carts.change_cart("ann", lambda cart: cart.with_quantities(quantities)), Cart)
     except StoreUnavailableError:
         return False
 

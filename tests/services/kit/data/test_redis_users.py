@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from lockgate_shop.kit.data.cache import Cache
 from lockgate_shop.kit.data.events import Feed
 from lockgate_shop.kit.data.jobs import Queue
-from lockgate_shop.kit.data.redis import connect, store_errors
+from lockgate_shop.kit.data.redis import connect_redis, store_errors
 from lockgate_shop.kit.errors import StoreUnavailableError
 from lockgate_shop.kit.problem import Problem
 from lockgate_shop.orders.carts import Carts
@@ -50,13 +50,13 @@ def address(user: str, place: str) -> str:
 async def test_carts_events_and_jobs_need_no_more_than_the_guide_says(place: str) -> None:
     """R-214: with a password that has to be percent-coded, also in the queue."""
     url = address("orders", place)
-    client = connect(url)
+    client = connect_redis(url)
     carts, feed = Carts(client), Feed(client, "orders", beat_s=WITHIN_S)
-    await carts.change("ann", lambda cart: cart.changed({UUID(int=7): 2}))
-    assert dict((await carts.read("ann")).items) == {UUID(int=7): 2}
-    async with asyncio.timeout(WITHIN_S), feed.follow("ann", "0-0") as events:
+    await carts.change_cart("ann", lambda cart: cart.with_quantities({UUID(int=7): 2}))
+    assert dict((await carts.read_cart("ann")).items) == {UUID(int=7): 2}
+    async with asyncio.timeout(WITHIN_S), feed.follow_user("ann", "0-0") as events:
         assert not isinstance(events, Problem)
-        await feed.publish("ann", "first")
+        await feed.publish_event("ann", "first")
         assert (event := await anext(events)) is not None
         assert event.data == "first"
     await feed.close()
@@ -74,10 +74,10 @@ async def test_a_cache_needs_no_more_than_the_guide_says(place: str) -> None:
         loaded.append(key)
         return key.bytes
 
-    assert await cache.read(key, load) == await cache.read(key, load) == key.bytes
+    assert await cache.read_value(key, load) == await cache.read_value(key, load) == key.bytes
     assert loaded == [key]
     await cache.invalidate([key])
-    await cache.read(key, load)
+    await cache.read_value(key, load)
     assert loaded == [key, key]
     await cache.close()
 
@@ -93,24 +93,24 @@ async def test_a_queue_trusts_the_certificates_that_every_client_trusts(tmp_path
         await do_one_job(address)
         for wrong in (f"rediss://{server.tls_place}", address.replace("127.0.0.1", "localhost")):
             with pytest.raises(StoreUnavailableError):
-                await Queue(wrong, "orders").put("job", uuid4())
+                await Queue(wrong, "orders").put_job("job", uuid4())
 
 
 @pytest.mark.process
 async def test_a_user_of_one_service_reaches_nothing_of_another(place: str) -> None:
     """R-214: what the guide says is not more than is needed either."""
-    client = connect(address("products", place))
+    client = connect_redis(address("products", place))
     with pytest.raises(StoreUnavailableError, match="may not"):
-        await Carts(client).read("ann")
+        await Carts(client).read_cart("ann")
     await client.aclose()
     with pytest.raises(StoreUnavailableError):
-        await Queue(address("products", place), "orders").put("job", uuid4())
+        await Queue(address("products", place), "orders").put_job("job", uuid4())
 
 
 @pytest.mark.process
 async def test_a_wrong_password_is_said_by_a_service_too(place: str) -> None:
     """R-214."""
-    client: Any = connect(f"redis://orders:hunter2@{place}")
+    client: Any = connect_redis(f"redis://orders:hunter2@{place}")
     assert isinstance(client, Redis)
     with pytest.raises(StoreUnavailableError, match="user name or password") as caught, store_errors():
         await client.ping()

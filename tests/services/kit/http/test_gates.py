@@ -300,10 +300,10 @@ def test_no_bytes_make_the_gate_fail(body: bytes) -> None:
 
 def test_the_longest_prefix_of_whole_segments_decides() -> None:
     table = LinkTable({"/a": frozenset({"gateway"}), "/a/b": frozenset({"orders"})})
-    assert table.refusal("/a", "gateway") is None
-    assert table.refusal("/a/x", "gateway") is None
-    assert table.refusal("/a/b", "gateway") == LINK_REFUSED
-    assert table.refusal("/a/b/c", "orders") is None
-    assert table.refusal("/a/bc", "orders") == LINK_REFUSED
-    assert table.refusal("/ab", "gateway") == NOT_FOUND
-    assert table.refusal("", "gateway") == NOT_FOUND
+    assert table.find_refusal("/a", "gateway") is None
+    assert table.find_refusal("/a/x", "gateway") is None
+    assert table.find_refusal("/a/b", "gateway") == LINK_REFUSED
+    assert table.find_refusal("/a/b/c", "orders") is None
+    assert table.find_refusal("/a/bc", "orders") == LINK_REFUSED
+    assert table.find_refusal("/ab", "gateway") == NOT_FOUND
+    assert table.find_refusal("", "gateway") == NOT_FOUND

@@ -249,5 +249,5 @@ def test_all_that_orders_may_call_is_there_and_open_to_it() -> None:
     for call in CALLS:
         assert (call.method, call.path) in routes
         path = call.path.format(reservation_id=UUID(int=0))
-        assert LINKS.refusal(path, "orders") is None
-        assert LINKS.refusal(path, "gateway") is not None
+        assert LINKS.find_refusal(path, "orders") is None
+        assert LINKS.find_refusal(path, "gateway") is not None
