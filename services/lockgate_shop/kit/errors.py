@@ -1,4 +1,4 @@
-"""Faults, grouped by whose they are. A refusal is not one of them; see `problems`."""
+"""Faults, grouped by the party at fault. A refusal is not a fault; see `problems`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""orders: what somebody bought, at the price of that moment."""
+"""orders: what users bought, at the price of that moment."""

@@ -113,7 +113,7 @@ async def quote_cart(user: UserId, caller: CallerDep, carts: CartsDep, stock: St
 async def replace_cart(
     user: UserId, body: CartBody, carts: CartsDep, response: Response, if_match: IfMatch = None
 ) -> CartResponse:
-    """Hold these items and no others. The last one who writes wins, but not over an `If-Match` that fails."""
+    """Hold these items and no others. The last write wins, unless its `If-Match` fails."""
     return await _change_cart(carts, user, if_match, lambda cart: cart.with_items(by_product(body.items)), response)
 
 
@@ -121,7 +121,7 @@ async def replace_cart(
 async def change_cart(
     user: UserId, body: CartChangeBody, carts: CartsDep, response: Response, if_match: IfMatch = None
 ) -> CartResponse:
-    """Set the quantities of some products; the others stay, also those that somebody else sets meanwhile."""
+    """Set the quantities of some products; the others stay, also where another client sets them meanwhile."""
     return await _change_cart(
         carts, user, if_match, lambda cart: cart.with_quantities(by_product(body.items)), response
     )

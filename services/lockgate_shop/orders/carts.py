@@ -97,7 +97,7 @@ Change: TypeAlias = "Callable[[Cart], Cart | Problem]"
 
 
 class Carts:
-    """Everybody's carts. Each method may raise `StoreUnavailableError`."""
+    """The carts of all users. Each method may raise `StoreUnavailableError`."""
 
     def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
@@ -109,11 +109,11 @@ class Carts:
     async def change_cart(self, user_id: str, change: Change, *, if_match: str | None = None) -> Cart | Problem:
         """Replace a cart by what `change` makes of it, and give that.
 
-        `change` is asked again when somebody else was faster, so that no change is lost. Behind Sentinels what this has
-        given outlives the loss of the master; after a `StoreUnavailableError` the change may be there or not.
+        `change` runs again after another writer was faster, so that no change is lost. Behind Sentinels the returned
+        cart outlives the loss of the master; after a `StoreUnavailableError` the change may be there or not.
 
         Args:
-            user_id: whose.
+            user_id: the owner of the cart.
             change: the rule; a refusal leaves the cart as it is.
             if_match: the one entity-tag that the cart must have, or `*`.
 

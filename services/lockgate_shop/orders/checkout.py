@@ -1,8 +1,8 @@
 """Checkout: from a wish to an order, never twice for one `Idempotency-Key`, and never with stock that gets lost.
 
 What is about to happen is stored before anything is taken: a checkout, whose id becomes the order's and names the
-reservation. The order is stored in one transaction with the end of its checkout. Whoever finds a checkout that was left
-behind can therefore take it back, in one transaction, and then give its stock back as often as it takes.
+reservation. The order is stored in one transaction with the end of its checkout. A process that finds an abandoned
+checkout can therefore take it back, in one transaction, and then give its stock back as often as it takes.
 
 docs/decisions/0060 has the races, and what was not chosen.
 """
@@ -46,10 +46,9 @@ _REFUSALS: Final = {problem.code: problem for problem in (OUT_OF_STOCK, MIXED_CU
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What somebody asks to buy.
+    """What a user asks to buy.
 
     Attributes:
-        user_id: who.
         items: quantities by product; None for what is in the user's cart.
         fingerprint: tells this request from others.
         key: the client's Idempotency-Key; None where it gave none, and each request is a purchase of its own.
@@ -62,7 +61,7 @@ class Purchase:
 
 
 class Checkouts:
-    """Buying, and cleaning up behind those who died while they bought."""
+    """Buying, and cleaning up after processes that died during a purchase."""
 
     def __init__(self, store: CheckoutStore, stock: Stock, carts: Carts, events: OrderEvents, clock: Clock) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""What happens to orders, as told to those who listen."""
+"""Changes of orders, as events for live connections."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ log = structlog.get_logger("service")
 
 
 class OrderEvents:
-    """Tells an order's owner, on whatever node they listen, that it has changed."""
+    """Tells an order's owner on any node that the order has changed."""
 
     def __init__(self, feed: Feed, clock: Clock) -> None:
         self._feed = feed
         self._clock = clock
 
     async def publish_change(self, order: Order) -> None:
-        """Tell it. The change itself is done and stays so: while Redis is away nobody is told, and that is logged."""
+        """Publish the change. The change itself is stored: while Redis is away no event is sent, which is logged."""
         data = {"order_id": str(order.id), "status": str(order.status), "at": utc_now(self._clock).isoformat()}
         try:
             await self._feed.publish_event(order.user_id, json.dumps(data, separators=(",", ":")))

@@ -36,10 +36,10 @@ _ACCEPTABLE: Final = frozenset({EVENT_STREAM, "text/*", "*/*"})
 
 
 async def follow_events(connection: HTTPConnection) -> AsyncIterator[AsyncIterator[Event | None]]:
-    """What happens to the user who is asking, for as long as the connection lasts.
+    """The user's events, for as long as the connection lasts.
 
     Raises:
-        RefusedError: nobody is asking, after an event that was never given out, or from one connection too many.
+        RefusedError: the caller is anonymous, `Last-Event-ID` was never given out, or there are too many connections.
     """
     user = require_user(caller_of(connection.scope))
     seen = connection.headers.get("last-event-id") or connection.query_params.get("last_event_id")

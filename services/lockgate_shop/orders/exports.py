@@ -1,4 +1,4 @@
-"""Exports: all of somebody's orders as one CSV file, made by a job and fetched from object storage."""
+"""Exports: all orders of a user as one CSV file, made by a job and fetched from object storage."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ class Exports:
         return export
 
     async def read_export(self, user_id: str, export_id: UUID) -> Export | Problem:
-        """One's own export; somebody else's is as good as none."""
+        """The user's own export; `NOT_FOUND` for another user's."""
         return await self._store.by_id(user_id, export_id) or NOT_FOUND
 
     async def download_url(self, export: Export) -> str:
-        """A URL under which a finished export can be fetched for `LINK_LIFE_S` by whoever has it."""
+        """A URL under which a finished export can be fetched for `LINK_LIFE_S` by any holder of the URL."""
         name = f"orders-{export.requested_at:%Y-%m-%d}.csv"
         return await self._objects.presign_get(_object_key(export.id), expires_s=LINK_LIFE_S, download_as=name)
 

@@ -26,7 +26,7 @@ ExportsDep = Annotated[Exports, Depends(_get_exports)]
 
 
 class Download(ResponseBody):
-    """Where the file is, for `expires_in` seconds, for whoever has this; asked for again, it is signed anew."""
+    """Where the file is, for `expires_in` seconds, for any holder of the URL; each read signs a new one."""
 
     url: str
     expires_in: int

@@ -28,7 +28,7 @@ class Orders:
         self._clock = clock
 
     async def read_order(self, user_id: str, order_id: UUID) -> Order | Problem:
-        """One's own order; somebody else's is as good as none."""
+        """The user's own order; `NOT_FOUND` for another user's."""
         return await self._store.by_id(user_id, order_id) or NOT_FOUND
 
     async def list_orders(self, user_id: str, limit: int, cursor: str | None) -> Page[Order] | Problem:

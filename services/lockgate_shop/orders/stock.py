@@ -68,7 +68,7 @@ class _Reservation(_Told):
 
 
 class Stock:
-    """The stock of the products service, on behalf of whoever is asking."""
+    """The stock of the products service, on behalf of the request's caller."""
 
     def __init__(self, products: ServiceClient) -> None:
         self._products = products

@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _report_failure(str(error), 2)
     except StoreUnavailableError as error:
         return _report_failure(f"the database cannot be used: {error}", 2)
-    except Exception as error:  # noqa: BLE001 - whatever streaq meets; who started us starts us again
+    except Exception as error:  # noqa: BLE001 - any fault of streaq; the supervisor restarts the worker
         return _report_failure(f"the queue cannot be used: {_innermost_name(error)}", 1)
     log.info("stopped")
     return 0
@@ -96,7 +96,7 @@ def _innermost_name(error: BaseException) -> str:
 
 
 def _report_failure(problem: str, code: int) -> int:
-    print(f"{NAME}: {problem}", file=sys.stderr)  # noqa: T201 - for the person who starts it
+    print(f"{NAME}: {problem}", file=sys.stderr)  # noqa: T201 - for the operator
     return code
 
 

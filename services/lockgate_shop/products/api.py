@@ -80,7 +80,7 @@ class ProductChangeBody(Body):
 
 
 class ProductResponse(ResponseBody):
-    """A product, as everybody sees it."""
+    """A product, as every client sees it."""
 
     id: UUID
     name: str
@@ -94,7 +94,7 @@ class ProductResponse(ResponseBody):
 
     @classmethod
     def from_product(cls, product: Product) -> Self:
-        """What everybody sees of `product`."""
+        """What every client sees of `product`."""
         price = Money(amount=product.price_minor, currency=product.currency)
         image = f"/products/{product.id}/image?v={product.image_id}" if product.image_id else None
         return cls.model_validate({**vars(product), "price": price, "image": image})

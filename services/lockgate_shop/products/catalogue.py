@@ -32,7 +32,7 @@ class NewProduct:
 class Catalogue:
     """Everything that can be done with products, but reserving them.
 
-    Whoever can write reads from the database itself; everybody else may be answered by a replica or the cache.
+    A user that can write reads from the database itself; a replica or the cache may serve all other users.
     """
 
     def __init__(self, store: ProductStore, cache: Cache, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""A small catalogue for a stack on somebody's own machine; its ids never change, so that examples can name them."""
+"""A small catalogue for a stack on a developer's machine; its ids never change, so that examples can name them."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ Items = Annotated[list[Item], Field(min_length=1, max_length=MAX_LINES), AfterVa
 
 
 class QuoteBody(Body):
-    """What somebody thinks of buying."""
+    """What a user thinks of buying."""
 
     items: Items
 

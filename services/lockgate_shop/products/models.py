@@ -28,7 +28,7 @@ class Base(DeclarativeBase):
 
 
 class Product(Base):
-    """Something for sale. A withdrawn one stays for the reservations that speak of it, and is found by nobody else."""
+    """Something for sale. A withdrawn one stays for the reservations that speak of it, and no other query finds it."""
 
     __tablename__ = "products"
     __table_args__ = (
@@ -54,7 +54,7 @@ class Product(Base):
 
 
 def fold_text(text: str) -> str:
-    """A text in the one form in which texts are compared, whatever their case and compatibility forms."""
+    """A text in the one form in which texts are compared, without regard to case and compatibility forms."""
     return unicodedata.normalize("NFKC", text.casefold())
 
 
@@ -77,7 +77,7 @@ class ReservationStatus(StrEnum):
 
 
 class Reservation(Base):
-    """Stock taken for one order. Its id is given by whoever reserves, so that asking twice takes once."""
+    """Stock taken for one order. The caller gives its id, so that asking twice takes once."""
 
     __tablename__ = "reservations"
     __table_args__ = (

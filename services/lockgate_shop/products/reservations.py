@@ -72,7 +72,7 @@ class Reservations:
         except _RollBackError as refused:
             return refused.problem
         except IntegrityError:
-            # Somebody else with the same id was faster; it is there now.
+            # Another call with the same id was faster; the reservation exists now.
             async with self._database.read_session() as session:
                 other = await _find_reservation(session, reservation_id)
             return _repeat_reservation(other, wanted) if other else RESERVATION_DIFFERS
@@ -81,7 +81,7 @@ class Reservations:
     async def release_stock(self, reservation_id: UUID) -> None:
         """Give the stock back, once. An id that never reserved anything cannot reserve from now on.
 
-        So whoever does not know whether `reserve_stock` was heard can release and is done, also when it is heard later.
+        So a caller that lost the response to `reserve_stock` can release and is done, also if that call arrives later.
         """
         try:
             async with self._database.write_session() as session:
@@ -99,7 +99,7 @@ class Reservations:
         session.add(reservation)
         # Before any stock is touched: another call with the same id waits here, and not for the last item.
         await session.flush()
-        # In one order for everybody: two reservations that lock the same rows never wait for each other.
+        # In one order for all calls: two reservations that lock the same rows never wait for each other.
         for product_id in sorted(wanted):
             quantity = wanted[product_id]
             taken = await session.execute(
@@ -126,7 +126,7 @@ class Reservations:
         return reservation
 
     async def _give_back(self, session: AsyncSession, reservation_id: UUID) -> list[UUID]:
-        """The products whose stock is more than before."""
+        """The products that have more stock than before."""
         released = await session.execute(
             update(Reservation)
             .where(Reservation.id == reservation_id, Reservation.status == ReservationStatus.HELD)

@@ -61,10 +61,10 @@ class ProductStore:
         """Up to `limit` products by name, from after the one with this name and id.
 
         Args:
-            wanted: which.
-            limit: how many.
-            after: where.
-            may_lag: whether a replica may answer.
+            wanted: the conditions that products must meet.
+            limit: the most products to return.
+            after: name and id of the last product before this page; None for the first page.
+            may_lag: whether a replica may serve the query.
         """
         query = select(Product).where(Product.withdrawn_at.is_(None), *wanted.sql_conditions())
         if after is not None:

@@ -1,1 +1,1 @@
-"""users: who has an account, and whether a password is theirs."""
+"""users: accounts, and whether a password belongs to one."""

@@ -1,4 +1,4 @@
-"""The rules of accounts: registering, profile, and whether somebody's password is theirs."""
+"""The rules of accounts: registering, profile, and whether a password belongs to an account."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USERNAME_TAKEN: Final = Problem(409, "username_taken", "This username is taken")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """What somebody gives to become a user."""
+    """What a new user gives at registration."""
 
     username: str
     password: str
@@ -38,7 +38,6 @@ class Accounts:
 
     Args:
         store: where they are.
-        passwords: who hashes.
         clock: what time it is.
     """
 
@@ -92,7 +91,7 @@ class Accounts:
         """The account, if it exists, is active and has this password; which of these failed is not told.
 
         What a call costs depends on the password that was typed alone: one full verification for each of its
-        `password_spellings`, whatever the answer.
+        `password_spellings`, for every outcome.
 
         Raises:
             BusyError: too many passwords are waiting.

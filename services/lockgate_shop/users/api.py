@@ -43,7 +43,7 @@ Email = Annotated[str, Field(max_length=254), AfterValidator(_check_email)]
 
 
 class RegisterBody(Body):
-    """What somebody gives to become a user."""
+    """What a new user gives at registration."""
 
     username: str
     password: Annotated[str, Field(repr=False)]
@@ -78,14 +78,14 @@ class ProfileResponse(ResponseBody):
 
 
 class CredentialsBody(Body):
-    """What somebody typed at the gateway's login."""
+    """What a user typed at the gateway's login."""
 
     username: str
     password: Annotated[str, Field(repr=False)]
 
 
 class PasswordBody(Body):
-    """What somebody gives to have another password."""
+    """What a user gives to change the password."""
 
     sub: str
     current_password: Annotated[str, Field(repr=False)]
@@ -151,13 +151,13 @@ async def register(body: RegisterBody, accounts: AccountsDep) -> ProfileResponse
 
 @router.get("/users/me", responses=document_problems(CREDENTIALS_REQUIRED, NOT_FOUND))
 async def read_profile(user: UserId, accounts: AccountsDep) -> ProfileResponse:
-    """The profile of the user who asks."""
+    """The user's own profile."""
     return ProfileResponse.from_account(require_granted(await accounts.read_account(user)))
 
 
 @router.patch("/users/me", responses=document_problems(CREDENTIALS_REQUIRED, NOT_FOUND))
 async def change_profile(user: UserId, body: ProfileBody, accounts: AccountsDep) -> ProfileResponse:
-    """Change the profile of the user who asks."""
+    """Change the user's own profile."""
     values = body.model_dump(exclude_unset=True)
     return ProfileResponse.from_account(require_granted(await accounts.change_profile(user, values)))
 

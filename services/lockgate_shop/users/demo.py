@@ -1,4 +1,4 @@
-"""Demo users, for a stack on somebody's own machine."""
+"""Demo users, for a stack on a developer's machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USERS: Final = {
 
 
 async def seed_users(app: FastAPI) -> None:
-    """Register those of the demo users whose names are free."""
+    """Register the demo users that do not exist yet."""
     accounts: Accounts = app.state.accounts
     for username, (display_name, roles) in USERS.items():
         await accounts.register_account(

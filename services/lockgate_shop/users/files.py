@@ -1,4 +1,4 @@
-"""The files of users: avatars, and whatever else they keep here."""
+"""The files of users: avatars, and all other files they keep here."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Files:
         return await self._uploads.remove_upload(str(account_id), upload_id, hide_avatar)
 
     async def download_address(self, upload: Upload) -> str:
-        """Where a confirmed file can be fetched for some minutes; a browser saves it, whatever it is."""
+        """Where a confirmed file can be fetched for some minutes; a browser saves a file of any type."""
         return await self._uploads.signed_address(upload.id, download_as=upload.filename or str(upload.id))
 
     async def picture_address(self, upload_id: UUID) -> str:

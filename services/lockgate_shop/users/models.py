@@ -43,7 +43,7 @@ class Base(DeclarativeBase):
 
 
 class Account(Base):
-    """Somebody who can log in. Its id is the `sub` of their tokens, and never changes or comes back."""
+    """A user that can log in. The id is the `sub` of the user's tokens; it never changes and is never reused."""
 
     __tablename__ = "accounts"
     __table_args__ = (
@@ -66,7 +66,7 @@ class Account(Base):
 
 
 class Address(Base):
-    """Where somebody wants things sent."""
+    """A user's postal address."""
 
     __tablename__ = "addresses"
     __table_args__ = (

@@ -178,7 +178,7 @@ class Passwords:
         outcome = asyncio.wrap_future(queued)
         try:
             await asyncio.wait({outcome}, timeout=self._queue_wait_s)
-            # What has begun goes on, whoever hangs up: it makes no room for another hash. What has not is given up.
+            # A hash that has begun goes on: ending it would make no room for another. All others are dropped.
             if not outcome.done() and queued.cancel():
                 raise BusyError("passwords are waiting")
             return await asyncio.shield(outcome)

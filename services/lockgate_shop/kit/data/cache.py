@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger("service")
 
 LIFE_S: Final = 10
-"""How old an answer can get where its invalidation was lost, because Redis was away or a process was killed."""
+"""How old a response can get where its invalidation was lost, because Redis was away or a process was killed."""
 _LEASE_S: Final = 5
 _ANSWER_S: Final = 0.2
 """A cache that is slower than this is slower than what it caches."""
 _PAUSE_S: Final = 1
-"""After a failure nobody waits for Redis for so long."""
+"""After a failure no reader waits for Redis for so long."""
 
-# Only who still holds the lease may fill: an invalidation takes it away, and with it the value that was read before.
+# Only the lease holder may write. An invalidation deletes the lease, so a value read before it is never stored.
 _FILL: Final = """
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[2])
@@ -61,7 +61,6 @@ class Cache:
     Args:
         name: of the kind of value; part of the keys.
         url: of Redis; None caches nothing.
-        clock: what time it is.
 
     Raises:
         ConfigurationError: not an address of a Redis.
@@ -85,13 +84,13 @@ class Cache:
             loading = asyncio.create_task(self._fetch_value(key, load))
             self._loading[key] = loading
             loading.add_done_callback(lambda done: self._on_loaded(key, done))
-        # One waiter that hangs up must not end it for the others.
+        # One waiter that hangs up must not end the load for the others.
         return await asyncio.shield(loading)
 
     async def invalidate(self, keys: Collection[UUID]) -> None:
         """Forget values, after what they were read from has changed; where Redis is away they die of age."""
         for key in keys:
-            # Whoever asks from now on must not be given what is being loaded now.
+            # Later readers must not get the value that is being loaded now.
             self._loading.pop(key, None)
         if self._redis is None:
             return
@@ -126,7 +125,7 @@ class Cache:
         if self._loading.get(key) is done:
             del self._loading[key]
         if not done.cancelled():
-            done.exception()  # nobody may be left to ask for it
+            done.exception()  # no waiter may be left to retrieve it
 
     def _key_names(self, key: UUID) -> tuple[str, str]:
         # One hash tag: on a Cluster both lie in one slot.

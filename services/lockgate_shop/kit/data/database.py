@@ -89,7 +89,7 @@ class Database:
         self._engine = _create_engine(settings, settings.database_url, patience_s=PATIENCE_S)
         replica = settings.database_replica_url
         self._replica = _create_engine(settings, replica, patience_s=PATIENCE_S, read_only=True) if replica else None
-        # SQLite upgrades a reading transaction to a writing one only when nobody wrote in between, and otherwise
+        # SQLite upgrades a reading transaction to a writing one only without a write in between, and otherwise
         # fails at once: so writers say so at BEGIN, and wait there.
         self._writer = self._engine.execution_options(writes=True)
 
@@ -105,10 +105,10 @@ class Database:
                 yield session
 
     async def read_lagging(self, ask: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """Ask something that may be answered from a replica, and so may be a moment old; never who may do what.
+        """Run a query that a replica may serve, so the result may be a moment old. Never for an authorization.
 
-        Never for a person who can change it: whoever writes expects to read what they wrote. A replica that is away is
-        stood in for by the database itself.
+        Never for a user that can change the data: a writer expects to read its own write. While the replica is away,
+        the database itself serves the query.
 
         Args:
             ask: reads, and returns what it read; perhaps called twice.
@@ -157,10 +157,10 @@ class Database:
         return self._engine
 
     async def check_connection(self) -> None:
-        """Ask the database something cheap.
+        """Run a cheap query.
 
         Raises:
-            StoreUnavailableError: it does not answer.
+            StoreUnavailableError: it does not respond.
         """
         async with self.read_session() as session:
             await session.execute(text("SELECT 1"))
@@ -217,7 +217,7 @@ def _make_file(url: str) -> None:
     if file and file != ":memory:":
         try:
             Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Made here, so that nobody else can read it; SQLite gives the files beside it the same mode.
+            # Made here, so that no other account can read it; SQLite gives the files beside it the same mode.
             os.close(os.open(file, os.O_RDONLY | os.O_CREAT, 0o600))
         except OSError as error:
             raise ConfigurationError(f"no folder or file can be made for the database: {error.strerror}") from error

@@ -83,7 +83,7 @@ class Event:
 
 
 class Followers:
-    """The live connections of this process: how many there are, and whom to wake."""
+    """The live connections of this process: how many there are, and which of them to wake."""
 
     def __init__(self) -> None:
         self._of_user: dict[str, set[asyncio.Event]] = defaultdict(set)
@@ -110,12 +110,12 @@ class Followers:
                 del self._of_user[user_id]
 
     def wake_user(self, user_id: str) -> None:
-        """Let those of one user look."""
+        """Wake the connections of one user."""
         for woken in self._of_user.get(user_id, ()):
             woken.set()
 
     def wake_all(self) -> None:
-        """Let everybody look."""
+        """Wake every connection."""
         for user_id in self._of_user:
             self.wake_user(user_id)
 
@@ -153,7 +153,7 @@ class Feed:
         The connection counts from entering this until leaving it.
 
         Args:
-            user_id: whose.
+            user_id: the owner of the stream.
             after: the id of the last one seen; without it, only what happens from now on.
 
         Returns:
@@ -192,7 +192,7 @@ class Feed:
         if missed:
             yield Event(last, None)
         while not self._stopped:
-            # Cleared before looking: whoever wakes us from here on makes us look again.
+            # Cleared before looking: a later wake makes this loop look again.
             woken.clear()
             found = await self._events_after(user_id, last)
             for event in found:
@@ -221,7 +221,7 @@ class Feed:
         return length >= KEPT and _parse_id(oldest[0].id) > _parse_id(after)
 
     async def _listen_for_changes(self) -> None:
-        """Wake the followers of whose stream has grown, on whatever node that was."""
+        """Wake the followers of each stream that has grown, on any node."""
         while True:
             try:
                 async with await subscribe(self._redis) as channel:
@@ -233,7 +233,7 @@ class Feed:
                         elif notice["type"] == "message":
                             self._followers.wake_user(notice["data"].decode())
                         elif notice["type"] == "subscribe":
-                            # Whatever came while nobody listened.
+                            # Events may have come while this process did not listen.
                             self._followers.wake_all()
             except REDIS_FAULTS as error:
                 log.warning("events_not_heard", fault=type(error).__name__)

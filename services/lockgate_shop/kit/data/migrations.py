@@ -53,7 +53,7 @@ async def migrate_database(database: Database, schema: Schema) -> bool:
     """Upgrade to `schema.head`; whether there was anything to do.
 
     One transaction, under a lock that other replicas wait for: the write lock on SQLite, an advisory lock on
-    PostgreSQL. Both end with the transaction, whatever happens to the process.
+    PostgreSQL. Both end with the transaction, also when the process is killed.
 
     Raises:
         StoreUnavailableError: the database does not answer.

@@ -165,7 +165,7 @@ class ObjectStore:
             raise StoreUnavailableError("no object storage is configured")
         async with self._making:
             if endpoint not in self._clients:
-                # Half a second the first time, most of it the import: only those pay who use it, and the loop goes on.
+                # Half a second the first time, mostly the import: only users of it pay, and the loop goes on.
                 self._clients[endpoint] = await _run_in_thread(lambda: _create_client(self._settings, endpoint))
         return self._clients[endpoint]
 

@@ -99,7 +99,7 @@ class UploadRule:
 
 @dataclass(frozen=True, slots=True)
 class WantedUpload:
-    """What somebody announces to store; `size` in bytes."""
+    """What a client announces to store; `size` in bytes."""
 
     purpose: str
     content_type: str
@@ -111,11 +111,8 @@ class Uploads(Generic[U]):
     """The uploads of one service. Each method may raise `StoreUnavailableError`, for the database or the object store.
 
     Args:
-        model: its table.
+        model: the table of this service's uploads.
         rules: what is taken, by purpose.
-        database: where the table is.
-        objects: where the files are.
-        clock: what time it is.
     """
 
     def __init__(
@@ -146,7 +143,7 @@ class Uploads(Generic[U]):
         """Let a file count, once the object store says that it is there as announced; doing so again changes nothing.
 
         Args:
-            owner: whose upload it is.
+            owner: the owner of the upload.
             upload_id: as `begin_upload` gave it.
             attach: told of the file in the transaction in which it begins to count; returns the upload it replaces.
         """
@@ -200,8 +197,8 @@ class Uploads(Generic[U]):
         """Forget a file.
 
         Args:
-            owner: whose upload it is.
-            upload_id: which.
+            owner: the owner of the upload.
+            upload_id: the upload to forget.
             detach: told in the transaction in which the file ceases to count.
         """
         async with self._database.write_session() as session:
@@ -242,7 +239,7 @@ class Uploads(Generic[U]):
             await self._objects.delete_object(_kept_key(upload_id))
             await self._objects.delete_object(_incoming_key(upload_id))
         except StoreUnavailableError as error:
-            # It counts no more, and nobody can be given its address: a leftover, not a failure of the request.
+            # The upload no longer counts and no client can get its address: a leftover, not a failure of the request.
             log.warning("object_left_behind", upload=str(upload_id), fault=str(error))
 
     def _is_counted(self) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""What the request and answer models of all services have in common."""
+"""What the request and response models of all services have in common."""
 
 from typing import Annotated, TypeVar
 
@@ -18,7 +18,7 @@ class Body(BaseModel):
 
 
 class ResponseBody(BaseModel):
-    """A JSON answer."""
+    """The JSON body of a response."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 

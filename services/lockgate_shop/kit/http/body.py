@@ -145,7 +145,7 @@ def strict_json(body: bytes) -> str | None:
 
 
 class _NotStrictError(ValueError):
-    """The text is JSON, but not everyone would read it the same way."""
+    """The text is JSON that parsers may read differently."""
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who is asking, as endpoints receive it: a frozen `Caller`, never the request."""
+"""The caller of a request, as endpoints receive it: a frozen `Caller`, never the request."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ def known_caller(scope: Mapping[str, Any]) -> Caller | None:
 
 
 def read_caller(request: Request) -> Caller:
-    """The caller that the signature vouches for; perhaps an anonymous one, whose `user_id` is None."""
+    """The caller that the signature vouches for; its `user_id` is None for an anonymous request."""
     return caller_of(request.scope)
 
 
@@ -27,7 +27,7 @@ CallerDep = Annotated[Caller, Depends(read_caller)]
 
 
 def require_user(asking: CallerDep) -> str:
-    """The id of the user who is asking.
+    """The id of the user that makes the request.
 
     Raises:
         RefusedError: the caller is anonymous.
@@ -41,7 +41,7 @@ UserId = Annotated[str, Depends(require_user)]
 
 
 def require_scope(scope: str) -> Callable[[Caller], None]:
-    """A dependency that lets only users pass whose token holds `scope`."""
+    """A dependency that refuses a user without `scope` in the token."""
 
     def check_scope(asking: CallerDep) -> None:
         require_user(asking)

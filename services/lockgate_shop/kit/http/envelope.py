@@ -1,4 +1,4 @@
-"""The layer right behind the signature: each request gets one answer and one log line, and no fault of ours leaks."""
+"""The layer right behind the signature: each request gets one response and one log line, and no fault of ours leaks."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _FAILED: Final = 1011
 
 
 class Envelope:
-    """ASGI middleware around everything but the check of the signature, whose caller it needs to know.
+    """ASGI middleware around everything but the check of the signature, which tells it the caller.
 
-    Translates, once, refusals and faults that were raised below it into problem answers; answers say `no-store` unless
-    an endpoint knows better.
+    Translates, once, refusals and faults that were raised below it into problem responses. Responses say
+    `no-store` unless an endpoint sets `cache-control`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See one request through to its one answer."""
+        """Serve one request, with exactly one response."""
         if scope["type"] == "websocket":
             await self._serve_websocket(scope, receive, send)
             return
@@ -58,7 +58,7 @@ class Envelope:
             _log_request(scope, sent.status, time.perf_counter() - started)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See one WebSocket through: a handshake that is refused gets a problem answer, and no socket."""
+        """Serve one WebSocket. A refused handshake gets a problem response."""
         handshake = _Handshake(send)
         started = time.perf_counter()
         try:
@@ -73,7 +73,7 @@ class Envelope:
 
 
 class _Handshake:
-    """OpenTokens whether a WebSocket is opened, refused or closed."""
+    """Records whether a WebSocket was opened, refused or closed."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -97,7 +97,7 @@ class _Handshake:
 
 
 class _Sent:
-    """OpenTokens an answer leave."""
+    """Records the status of a response, and adds `no-store` where an endpoint did not decide."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -136,7 +136,7 @@ def _fault_frames(error: BaseException) -> list[str]:
 
 
 def refusal_response(scope: Scope, error: RefusedError) -> Response:
-    """The answer to a refusal."""
+    """The response to a refusal."""
     request_id = request_id_of(scope)
     if error.note:
         log.info("refused", request_id=request_id, code=error.problem.code, note=error.note)

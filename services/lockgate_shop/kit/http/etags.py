@@ -1,4 +1,4 @@
-"""Validators of answers, so that what a client has already is not sent again (RFC 9110 section 8.8.3 and 13.1.2)."""
+"""Validators of responses, so that a client's current copy is not sent again (RFC 9110 section 8.8.3 and 13.1.2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import Header
 from starlette.responses import Response
 
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
-"""Where the field comes in several lines, the first: at worst an answer is sent that the client has."""
+"""Where the field comes in several lines, the first: at worst a response is sent that the client has."""
 
 _TAG: Final = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]{0,200}")')
 _MAX_TAGS: Final = 50
@@ -20,11 +20,11 @@ NOT_MODIFIED: Final[dict[int | str, dict[str, object]]] = {304: {"description": 
 
 
 def validated_response(body: bytes, if_none_match: str | None) -> Response:
-    """A JSON answer that may be kept and has to be asked after; or 304 where the client says it has this one.
+    """A JSON response that a client may store and must revalidate; or 304 where the client has this one.
 
     Args:
-        body: JSON.
-        if_none_match: the field's value as it came.
+        body: the JSON text.
+        if_none_match: the field value as received; None where the request has none.
     """
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "no-cache"}

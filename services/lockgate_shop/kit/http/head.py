@@ -15,7 +15,7 @@ class HeadAsGet:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a route answer a HEAD."""
+        """Serve HEAD by the route of GET."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
@@ -29,7 +29,7 @@ class HeadAsGet:
 
 
 def _head_only(send: Send) -> Send:
-    """Ends the answer behind its head. What would go on for ever learns of it as of a client that leaves."""
+    """End the response after its header section. An endless stream sees this as a client that disconnects."""
 
     async def end_behind_head(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -56,6 +56,6 @@ IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 
 
 def body_fingerprint(body: object) -> str:
-    """What tells one request from another: a digest of its body, whatever the order and spacing of its members."""
+    """What tells one request from another: a digest of its body that ignores the order and spacing of members."""
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

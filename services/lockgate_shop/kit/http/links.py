@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""Answered to everybody, signed or not: probes have no keys."""
+"""Served with or without a signature: probes have no keys."""
 
 
 @dataclass(frozen=True, slots=True)

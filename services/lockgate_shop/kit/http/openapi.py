@@ -1,4 +1,4 @@
-"""What a service can do, as an OpenAPI document; for the gateway, which shows it to whom it may concern."""
+"""What a service can do, as an OpenAPI document; for the gateway, which publishes it."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Calls to another service, signed with the key of the link to it, in the course of somebody's request.
+"""Calls to another service, signed with the key of the link to it, in the course of a user's request.
 
 What a service may call is a table of `Call`s; what is not in it is not sent.
 """
@@ -40,7 +40,6 @@ class Call:
     """One kind of call, as a row of the table of what a service may call.
 
     Attributes:
-        method: of HTTP.
         path: as it goes over the wire, without a query; `{name}` stands for a segment that is a UUID.
         idempotent: whether the same call may be made a second time after a connection that failed.
     """
@@ -52,7 +51,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the other service answered: its own decision, be it yes or no.
+    """The other service's response: its decision, for or against.
 
     Attributes:
         status: 200 to 499.
@@ -64,20 +63,19 @@ class Reply:
 
     @property
     def code(self) -> str | None:
-        """The `code` of a problem answer."""
+        """The `code` of a problem response."""
         code = self.body.get("code") if isinstance(self.body, dict) else None
         return code if isinstance(code, str) else None
 
 
 class ServiceClient:
-    """Speaks to one other service in this service's name, on behalf of the user whose request it is serving.
+    """Calls one other service in this service's name, on behalf of the user that made the request.
 
     Args:
         target: the name of the other service.
         base_url: `http://host:port` of it, and nothing more.
         calls: what may be called there.
         keys: this service's link keys.
-        clock: what time it is, for the signature.
 
     Raises:
         LinkKeyError: there is no link to `target`.
@@ -98,7 +96,7 @@ class ServiceClient:
         """Make one call.
 
         Args:
-            caller: whose request this is for: the user's identity, request id and trace go along.
+            caller: of the request that this call serves. The user's identity, request id and trace go along.
             call: a row of this client's table.
             body: what to send as JSON; None for no body.
             segments: what to put for the names in the path.
@@ -106,7 +104,7 @@ class ServiceClient:
         Raises:
             RuntimeError: the table does not have this call.
             UpstreamAwayError: it was not reached, or too many calls wait for their turn.
-            OutcomeUnknownError: it was reached, and gave no answer that says what happened.
+            OutcomeUnknownError: it was reached, and its response does not say what happened.
         """
         if call not in self._calls:
             raise RuntimeError(f"{self._me} may not call {call.method} {call.path} of {self._target}")

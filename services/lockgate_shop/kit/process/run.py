@@ -207,5 +207,5 @@ def _one_line(error: BaseException) -> str:
 
 
 def _report_failure(name: str, problem: str) -> int:
-    print(f"{name}: {problem}", file=sys.stderr)  # noqa: T201 - for the person who starts it
+    print(f"{name}: {problem}", file=sys.stderr)  # noqa: T201 - for the operator
     return 2

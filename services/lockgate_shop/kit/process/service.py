@@ -32,7 +32,7 @@ class Parts:
         schema: its tables; also tells its name.
         database: opened (and brought up to date) when the app starts, closed when it stops.
         routers: its routes.
-        links: who may call them. Each route must be covered.
+        links: the origins that may call each route. Each route must be covered.
         state: what its dependencies find on `app.state`.
         draining: told, in this order, that the process is to stop: what would go on for ever ends now.
         closing: what to close when the app stops, in this order, before the database.
@@ -55,8 +55,8 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock, leeway_s: floa
 
     Args:
         parts: what it is made of.
-        keys: its link keys.
-        clock: the time.
+        keys: the link keys of this service.
+        clock: the clock that tokens and signatures are judged by.
         leeway_s: by how much the clocks of its callers may differ from that.
 
     Raises:
@@ -119,7 +119,7 @@ def _health_router(database: Database, keys: LinkKeys) -> APIRouter:
     @router.get("/readyz")
     async def report_ready() -> dict[str, str]:
         await database.check_connection()
-        # The reason stands in the log: it names files, and everybody may ask.
+        # The reason stands in the log: it names files, and every client may call this.
         warning = {"keys": "warning: they cannot be reloaded, the last good ones are in use"} if keys.problem else {}
         return {"status": "ready", "database": "ok", **warning}
 
