@@ -23,10 +23,11 @@ from lockgate.endpoints import (
     tickets,
     well_known,
 )
-from lockgate.endpoints.asking import store_of
 from lockgate.endpoints.browser import Browser
+from lockgate.endpoints.dependencies import store_of
 from lockgate.identity.session_cookie import NAMES
 from lockgate.pipeline import Pipeline
+from lockgate.views import route_json
 
 
 def make_application(
@@ -62,7 +63,7 @@ def _include_auth(app: FastAPI, base: Foundation, parts: Auth, path: DataPath) -
 
     def routes() -> list[dict[str, Any]]:
         states = path.services.upstream_states()
-        return [admin.route_json(route, states) for route in base.routes.routes]
+        return [route_json(route, states) for route in base.routes.routes]
 
     browser = Browser(parts.cookies, base.origins)
     desk = admin.AdminParts(

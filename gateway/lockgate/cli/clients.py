@@ -9,8 +9,8 @@ from lockgate.accounts.clients import is_client_id
 from lockgate.cli.operating import NotFoundError, call, opened, show
 from lockgate.cli.table import table
 from lockgate.cli.trail import actor
-from lockgate.endpoints.admin_clients import client_json
 from lockgate.errors import ConfigurationError, LockgateError, quoted
+from lockgate.views import client_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection

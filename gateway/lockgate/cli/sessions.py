@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from lockgate.cli.operating import NotFoundError, call, opened, show, sub_of
 from lockgate.cli.table import table
 from lockgate.cli.trail import actor
-from lockgate.endpoints.sessions import as_json as session_json
 from lockgate.errors import quoted
+from lockgate.views import session_json
 
 if TYPE_CHECKING:
     from lockgate.sessions.overview import SessionView

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from lockgate.cli.operating import NotFoundError, call, opened, show, sub_of
 from lockgate.cli.table import table
 from lockgate.cli.trail import actor
-from lockgate.endpoints.admin_users import account_json
 from lockgate.errors import LockgateError, Refusal, quoted
+from lockgate.views import account_json
 
 if TYPE_CHECKING:
     from lockgate.settings import Settings

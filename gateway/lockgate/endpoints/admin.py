@@ -1,6 +1,6 @@
 """`/admin`: what operators do, for identities with the role `admin`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -10,13 +10,12 @@ from pydantic import Field
 
 from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints import admin_clients, admin_keys, admin_users
-from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.bodies import Body, body_of, documented
+from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.problems import done
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
 from lockgate.keys.administration import KeyAdministration
-from lockgate.policy.routes import Route
 from lockgate.sessions.administration import Administration
 from lockgate.stores.trail import AuditTrail
 
@@ -104,20 +103,3 @@ def _overview(trail: AuditTrail, routes: Routes, judge: Judge) -> APIRouter:
         return JSONResponse({"routes": routes()}, headers=SECURITY_HEADERS)
 
     return api
-
-
-def route_json(route: Route, upstreams: Mapping[str, str]) -> dict[str, Any]:
-    """A route as it is shown.
-
-    Args:
-        route: of the table.
-        upstreams: a word on the state of each, by address.
-    """
-    return {
-        "name": route.name,
-        "prefix": route.prefix,
-        "service": route.service,
-        "auth": route.auth,
-        "methods": {method: sorted(demand.scopes) for method, demand in route.demands.items()},
-        "upstreams": [{"url": url, "state": upstreams.get(url, "unknown")} for url in route.upstreams],
-    }

@@ -1,20 +1,21 @@
 """`/admin/clients`: OAuth clients that have a secret."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from lockgate.accounts.clients import Client, is_client_id
+from lockgate.accounts.clients import is_client_id
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.bodies import Body, body_of, documented
+from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.problems import RefusedError, done, invalid
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
 from lockgate.sessions.administration import Administration
+from lockgate.views import client_json
 
 SomeText = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -58,8 +59,3 @@ def router(operators: Administration, judge: Judge, *, scopes: frozenset[str]) -
         return done(found=await operators.remove_client(client_id, asking.sub, call_origin_of(request)))
 
     return api
-
-
-def client_json(client: Client) -> dict[str, Any]:
-    """A client as it is shown."""
-    return {"client_id": client.client_id, "scopes": sorted(client.scopes), "created": int(client.created)}

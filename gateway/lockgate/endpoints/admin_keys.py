@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.bodies import Body, body_of, documented
+from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.problems import RefusedError, described
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity

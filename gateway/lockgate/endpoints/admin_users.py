@@ -1,20 +1,19 @@
 """`/admin/users`: accounts, their roles and their sessions."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.responses import JSONResponse
 
-from lockgate.accounts.users import AccountRecord
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
+from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
 from lockgate.endpoints.problems import RefusedError, done
-from lockgate.endpoints.sessions import as_json
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
 from lockgate.sessions.administration import Administration
+from lockgate.views import account_json, session_json
 
 _USER: Final = "/users/{user}"
 
@@ -84,7 +83,7 @@ def _sessions(operators: Administration, judge: Judge) -> APIRouter:
     async def sessions(asking: admin, sub: named) -> Response:
         """A user's live sessions."""
         del asking
-        found = [as_json(view) for view in await operators.sessions(sub)]
+        found = [session_json(view) for view in await operators.sessions(sub)]
         return JSONResponse({"sessions": found}, headers=SECURITY_HEADERS)
 
     @api.delete("", status_code=204)
@@ -99,16 +98,6 @@ def _sessions(operators: Administration, judge: Judge) -> APIRouter:
         return done(found=await operators.end_session(sub, session_id, asking.sub, call_origin_of(request)))
 
     return api
-
-
-def account_json(account: AccountRecord) -> dict[str, Any]:
-    """An account as it is shown."""
-    return {
-        "sub": account.sub,
-        "username": account.username,
-        "roles": list(account.roles),
-        "status": account.status,
-    }
 
 
 def _sub_of(operators: Administration) -> Callable[[Request, str], Awaitable[str]]:

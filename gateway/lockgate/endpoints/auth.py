@@ -12,9 +12,9 @@ from pydantic import Field
 
 from lockgate.accounts.throttle import Allowance
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.asking import OAuthBody, call_origin_of, client_of, identity_of, within
 from lockgate.endpoints.bodies import FORM, JSON, body_of, documented
 from lockgate.endpoints.browser import Browser
+from lockgate.endpoints.dependencies import OAuthBody, call_origin_of, client_of, identity_of, within
 from lockgate.endpoints.problems import described, inbound, refused
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from lockgate.accounts.captcha import LIFE_S, Captchas, Kind
 from lockgate.accounts.throttle import Allowance
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.asking import call_origin_of
+from lockgate.endpoints.dependencies import call_origin_of
 from lockgate.endpoints.problems import RefusedError
 from lockgate.errors import Reason, Refusal
 

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from lockgate.accounts.throttle import Allowance
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.asking import OAuthBody, call_origin_of, client_of, within
 from lockgate.endpoints.bodies import FORM, JSON, Body, body_of, documented
 from lockgate.endpoints.browser import Browser
+from lockgate.endpoints.dependencies import OAuthBody, call_origin_of, client_of, within
 from lockgate.endpoints.problems import RefusedError, inbound, refused
 from lockgate.endpoints.sessions import Solved
 from lockgate.errors import Reason, Refusal

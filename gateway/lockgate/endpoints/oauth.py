@@ -9,7 +9,8 @@ from pydantic import Field
 
 from lockgate.accounts.throttle import Allowance
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.asking import (
+from lockgate.endpoints.bodies import FORM, JSON, body_of, documented
+from lockgate.endpoints.dependencies import (
     OAuthBody,
     call_origin_of,
     client_of,
@@ -17,7 +18,6 @@ from lockgate.endpoints.asking import (
     known_client_of,
     within,
 )
-from lockgate.endpoints.bodies import FORM, JSON, body_of, documented
 from lockgate.endpoints.problems import invalid, refused
 from lockgate.errors import Reason, Refusal
 from lockgate.sessions.lifecycle import Sessions

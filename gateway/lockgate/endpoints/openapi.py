@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from lockgate.clock import Clock
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.asking import ADMIN, call_origin_of, identity_of
+from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
 from lockgate.judge import Judge
 from lockgate.keys.current import Current
 from lockgate.policy.routes import Route, RouteTable

@@ -1,6 +1,6 @@
 """`/auth/sessions` and `/auth/password`: what is the user's own."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -8,14 +8,14 @@ from pydantic import Field
 
 from lockgate.accounts.captcha import MAX_ANSWER, CaptchaAnswer
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.asking import call_origin_of, identity_of
 from lockgate.endpoints.bodies import Body, body_of, documented
+from lockgate.endpoints.dependencies import call_origin_of, identity_of
 from lockgate.endpoints.problems import described, refused
 from lockgate.errors import Reason
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
-from lockgate.sessions.overview import SessionView
 from lockgate.sessions.self_service import SelfService
+from lockgate.views import session_json
 
 
 class Solved(Body):
@@ -47,7 +47,7 @@ def router(own: SelfService, judge: Judge) -> APIRouter:
     @api.get("/sessions", responses=limits)
     async def sessions(identity: unlimited) -> Response:
         """The user's live sessions, the latest used first."""
-        found = [as_json(view, current=identity.sid) for view in await own.sessions(identity)]
+        found = [session_json(view, current=identity.sid) for view in await own.sessions(identity)]
         return JSONResponse({"sessions": found}, headers=SECURITY_HEADERS)
 
     @api.delete("/sessions/{session_id}", status_code=204, responses=limits)
@@ -68,17 +68,3 @@ def router(own: SelfService, judge: Judge) -> APIRouter:
         return Response(status_code=204, headers=SECURITY_HEADERS) if refusal is None else refused(request, refusal)
 
     return api
-
-
-def as_json(view: SessionView, current: str | None = None) -> dict[str, Any]:
-    """A session as it is shown; `current` is the id of the one that asks."""
-    return {
-        "session_id": view.session_id,
-        "created": int(view.created),
-        "last_used": int(view.last_used),
-        "ends": int(view.ends),
-        "client_id": view.client_id,
-        "address": view.address,
-        "device": view.agent,
-        **({"current": view.session_id == current} if current is not None else {}),
-    }

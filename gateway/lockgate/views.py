@@ -1,0 +1,57 @@
+"""Sessions, accounts, clients and routes as JSON, the same for `/admin`, `/auth/sessions` and the command line.
+
+No view shows a secret.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lockgate.accounts.clients import Client
+    from lockgate.accounts.users import AccountRecord
+    from lockgate.policy.routes import Route
+    from lockgate.sessions.overview import SessionView
+
+
+def session_json(view: SessionView, current: str | None = None) -> dict[str, Any]:
+    """A session as it is shown; `current` is the id of the session that makes the call."""
+    return {
+        "session_id": view.session_id,
+        "created": int(view.created),
+        "last_used": int(view.last_used),
+        "ends": int(view.ends),
+        "client_id": view.client_id,
+        "address": view.address,
+        "device": view.agent,
+        **({"current": view.session_id == current} if current is not None else {}),
+    }
+
+
+def account_json(account: AccountRecord) -> dict[str, Any]:
+    """An account as it is shown."""
+    return {
+        "sub": account.sub,
+        "username": account.username,
+        "roles": list(account.roles),
+        "status": account.status,
+    }
+
+
+def client_json(client: Client) -> dict[str, Any]:
+    """An OAuth client as it is shown."""
+    return {"client_id": client.client_id, "scopes": sorted(client.scopes), "created": int(client.created)}
+
+
+def route_json(route: Route, upstreams: Mapping[str, str]) -> dict[str, Any]:
+    """A route as it is shown; `upstreams` has each state by its address, `unknown` where there is none."""
+    return {
+        "name": route.name,
+        "prefix": route.prefix,
+        "service": route.service,
+        "auth": route.auth,
+        "methods": {method: sorted(demand.scopes) for method, demand in route.demands.items()},
+        "upstreams": [{"url": url, "state": upstreams.get(url, "unknown")} for url in route.upstreams],
+    }
