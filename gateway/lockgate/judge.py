@@ -52,14 +52,14 @@ class Judge:
         """
         claims = None if demand.auth == "public" else self._authenticator.authenticate(request, tickets)
         if isinstance(claims, Pending):
-            self._look_up(claims, partial(self._admit, request.client, demand, decide))
+            self._look_up(claims, partial(self._admit_claims, request.client, demand, decide))
         else:
-            self._admit(request.client, demand, decide, claims)
+            self._admit_claims(request.client, demand, decide, claims)
 
     async def judge_later(self, request: InboundRequest, demand: Demand) -> Verdict:
         """The verdict of `judge`, for callers that can wait."""
         verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self.judge(request, demand, partial(_settle, verdict))
+        self.judge(request, demand, partial(_set_verdict, verdict))
         return await verdict
 
     async def identify(self, request: InboundRequest) -> Identity | Refusal:
@@ -83,7 +83,7 @@ class Judge:
         if (claims.principal.sub, claims.principal.sid) != (current.principal.sub, current.principal.sid):
             return Refusal(Reason.TOKEN_BAD_CLAIMS, note="of another session")
         verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._admit("", demand._replace(limits=()), partial(_settle, verdict), claims)
+        self._admit_claims("", demand._replace(limits=()), partial(_set_verdict, verdict), claims)
         outcome = await verdict
         return outcome if isinstance(outcome, Refusal) else claims
 
@@ -91,13 +91,15 @@ class Judge:
         """Give up the lookups that have not ended."""
         await self._lookups.close()
 
-    def _admit(self, client: str, demand: Demand, decide: Decide, claims: VerifiedClaims | Refusal | None) -> None:
+    def _admit_claims(
+        self, client: str, demand: Demand, decide: Decide, claims: VerifiedClaims | Refusal | None
+    ) -> None:
         if claims is None and demand.auth == "required":
             decide(Refusal(Reason.NO_CREDENTIALS))
         elif isinstance(claims, Refusal):
             decide(claims)
         else:
-            self._admission.ask(claims, demand.limits, client, partial(_authorize, demand, decide))
+            self._admission.ask(claims, demand.limits, client, partial(_authorize_verdict, demand, decide))
 
     def _look_up(self, pending: Pending, then: Callable[[VerifiedClaims | Refusal], None]) -> None:
         async def find() -> None:
@@ -106,13 +108,13 @@ class Judge:
         self._lookups.start(find())
 
 
-def _authorize(demand: Demand, decide: Decide, verdict: Verdict) -> None:
+def _authorize_verdict(demand: Demand, decide: Decide, verdict: Verdict) -> None:
     if isinstance(verdict, Refusal):
         decide(verdict)
     else:
         decide(authorize(demand, verdict.identity) or verdict)
 
 
-def _settle(future: asyncio.Future[Verdict], verdict: Verdict) -> None:
+def _set_verdict(future: asyncio.Future[Verdict], verdict: Verdict) -> None:
     if not future.done():
         future.set_result(verdict)

@@ -96,7 +96,9 @@ class Pipeline:
         if request.query is not None:
             request, tickets = taken_from_stream(request)
         exchange = Exchange(request, client, self._ticker, self._clock, self._open_tokens)
-        self._judge.judge(request, route.demands[request.method], partial(self._forward, exchange, route), tickets)
+        self._judge.judge(
+            request, route.demands[request.method], partial(self._forward_admitted, exchange, route), tickets
+        )
         return exchange
 
     async def sign_for_proxy(self, request: InboundRequest, path: str) -> list[Field] | Refusal:
@@ -119,7 +121,7 @@ class Pipeline:
         requests = self._services[route.name].requests
         return requests.identity_fields(request, verdict.identity, path=path, now=self._clock.now())
 
-    def _forward(self, exchange: Exchange, route: Route, verdict: Verdict) -> None:
+    def _forward_admitted(self, exchange: Exchange, route: Route, verdict: Verdict) -> None:
         if isinstance(verdict, Refusal):
             exchange.refuse_request(verdict)
         else:

@@ -100,7 +100,7 @@ class Captchas:
                 return None
         try:
             async with self._drawing.turn():
-                return await _run(kind, digits(self._keys()[0], captcha))
+                return await _draw_in_process(kind, digits(self._keys()[0], captcha))
         except QueueFullError:
             raise CaptchaUnavailableError("too many are being drawn") from None
 
@@ -127,7 +127,7 @@ def _typed_digits(answer: str) -> str:
     return "".join(str(unicodedata.decimal(char, char)) for char in answer if not char.isspace())
 
 
-async def _run(kind: Kind, text: str) -> bytes:
+async def _draw_in_process(kind: Kind, text: str) -> bytes:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

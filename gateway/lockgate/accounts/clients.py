@@ -78,7 +78,7 @@ class Clients:
             The client and its secret, which is shown this once; `None` where the name is taken.
         """
         secret = SECRET_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
-        client = Client(client_id, frozenset(scopes), self._clock.now(), _hash(secret))
+        client = Client(client_id, frozenset(scopes), self._clock.now(), _hash_secret(secret))
         content = {"secret": client.secret_hash, "scopes": sorted(client.scopes), "created": client.created}
         with store_errors():
             added = await self._redis.hsetnx(CLIENTS, client_id, json.dumps(content))
@@ -97,21 +97,24 @@ class Clients:
         """Whether a client is registered still: this one, not another that has got its name."""
         with store_errors():
             found = await self._redis.hget(CLIENTS, client.client_id)
-        return found is not None and _client(client.client_id, json.loads(found)) == client
+        return found is not None and _parse_client(client.client_id, json.loads(found)) == client
 
     async def all(self) -> list[Client]:
         """Every client, by name."""
         with store_errors():
             found: dict[Any, Any] = await self._redis.hgetall(CLIENTS)
-        return [_client(client_id.decode("ascii"), json.loads(content)) for client_id, content in sorted(found.items())]
+        return [
+            _parse_client(client_id.decode("ascii"), json.loads(content))
+            for client_id, content in sorted(found.items())
+        ]
 
     async def authenticate(self, client_id: str, secret: str) -> Client | None:
         """The client with this name and secret, or `None`."""
         with store_errors():
             found = await self._redis.hget(CLIENTS, client_id)
         content = json.loads(found) if found is not None else {"secret": _NOBODYS_HASH}
-        fits = hmac.compare_digest(_hash(secret), content["secret"])
-        return _client(client_id, content) if fits and found is not None else None
+        fits = hmac.compare_digest(_hash_secret(secret), content["secret"])
+        return _parse_client(client_id, content) if fits and found is not None else None
 
 
 def own_sub(client_id: str) -> str:
@@ -124,9 +127,9 @@ def is_client_id(text: str) -> bool:
     return _CLIENT_ID.fullmatch(text) is not None
 
 
-def _hash(secret: str) -> str:
+def _hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
-def _client(client_id: str, content: dict[str, Any]) -> Client:
+def _parse_client(client_id: str, content: dict[str, Any]) -> Client:
     return Client(client_id, frozenset(content["scopes"]), content["created"], content["secret"])

@@ -146,13 +146,13 @@ class Accounts:
             AccountsUnavailableError: the service did not give an answer.
         """
         content = {"username": username, "password": password}
-        answer = await self._call(None, "POST", "/internal/credentials/verify", request_id, content)
+        answer = await self._call_service(None, "POST", "/internal/credentials/verify", request_id, content)
         if answer.status_code in _NO_SUCH_CREDENTIALS:
             return None
         if answer.status_code != httpx.codes.OK:
             raise AccountsUnavailableError(f"answered {answer.status_code}")
-        outcome = _object(answer)
-        return _account(outcome.get("account")) if outcome.get("valid") is True else None
+        outcome = _parse_object(answer)
+        return _parse_account(outcome.get("account")) if outcome.get("valid") is True else None
 
     async def find(self, sub: str, request_id: str) -> Account | None:
         """The account of a user, or `None` where there is none that may log in.
@@ -160,13 +160,13 @@ class Accounts:
         Raises:
             AccountsUnavailableError: the service did not give an answer.
         """
-        answer = await self._call(self._lookups, "GET", f"/internal/accounts/{quote(sub, safe='')}", request_id)
+        answer = await self._call_service(self._lookups, "GET", f"/internal/accounts/{quote(sub, safe='')}", request_id)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         if answer.status_code != httpx.codes.OK:
             raise AccountsUnavailableError(f"answered {answer.status_code}")
-        content = _object(answer)
-        return _account(content) if content.get("status") == "active" else None
+        content = _parse_object(answer)
+        return _parse_account(content) if content.get("status") == "active" else None
 
     async def change_password(self, sub: str, current: str, new: str, request_id: str) -> Account | Unacceptable | None:
         """Give a user another password: the account as it is then, or `None` where the current one is wrong.
@@ -175,13 +175,13 @@ class Accounts:
             AccountsUnavailableError: the service did not give an answer; the password may have been changed.
         """
         content = {"sub": sub, "current_password": current, "new_password": new}
-        answer = await self._call(None, "POST", "/internal/credentials/change", request_id, content)
+        answer = await self._call_service(None, "POST", "/internal/credentials/change", request_id, content)
         if answer.status_code == httpx.codes.BAD_REQUEST:
             return Unacceptable()
         if answer.status_code != httpx.codes.OK:
             raise AccountsUnavailableError(f"answered {answer.status_code}")
-        outcome = _object(answer)
-        return _account(outcome.get("account")) if outcome.get("valid") is True else None
+        outcome = _parse_object(answer)
+        return _parse_account(outcome.get("account")) if outcome.get("valid") is True else None
 
     async def record(self, user: str, request_id: str) -> AccountRecord | None:
         """The account with this id or name, in any status; `None` where there is none.
@@ -189,16 +189,18 @@ class Accounts:
         Raises:
             AccountsUnavailableError: the service did not give an answer.
         """
-        answer = await self._call(self._lookups, "GET", f"/internal/accounts/{quote(user, safe='')}", request_id)
+        answer = await self._call_service(
+            self._lookups, "GET", f"/internal/accounts/{quote(user, safe='')}", request_id
+        )
         if answer.status_code == httpx.codes.NOT_FOUND:
             content = {"username": user}
-            answer = await self._call(self._lookups, "POST", "/internal/accounts/lookup", request_id, content)
+            answer = await self._call_service(self._lookups, "POST", "/internal/accounts/lookup", request_id, content)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         if answer.status_code != httpx.codes.OK:
             raise AccountsUnavailableError(f"answered {answer.status_code}")
-        found = _object(answer)
-        account = _account(found)
+        found = _parse_object(answer)
+        account = _parse_account(found)
         return AccountRecord(account.sub, account.username, account.roles, str(found.get("status")))
 
     async def set_status(self, sub: str, status: str, request_id: str) -> bool:
@@ -208,7 +210,7 @@ class Accounts:
             AccountsUnavailableError: the service did not give an answer.
         """
         path = f"/internal/accounts/{quote(sub, safe='')}/status"
-        answer = await self._call(self._lookups, "PUT", path, request_id, {"status": status})
+        answer = await self._call_service(self._lookups, "PUT", path, request_id, {"status": status})
         if answer.status_code not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
             raise AccountsUnavailableError(f"answered {answer.status_code}")
         return answer.status_code == httpx.codes.OK
@@ -228,14 +230,14 @@ class Accounts:
             AccountsUnavailableError: the service did not give an answer.
         """
         path = f"/internal/accounts/{quote(sub, safe='')}/roles"
-        answer = await self._call(self._lookups, "PUT", path, request_id, {"roles": list(roles)})
+        answer = await self._call_service(self._lookups, "PUT", path, request_id, {"roles": list(roles)})
         if answer.status_code == httpx.codes.BAD_REQUEST:
             return Unacceptable()
         if answer.status_code not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
             raise AccountsUnavailableError(f"answered {answer.status_code}")
         return answer.status_code == httpx.codes.OK
 
-    async def _call(
+    async def _call_service(
         self,
         limiter: CallLimiter | None,
         method: str,
@@ -244,7 +246,7 @@ class Accounts:
         content: Mapping[str, str | list[str]] | None = None,
     ) -> httpx.Response:
         try:
-            send = partial(self._send, method, path, request_id, content)
+            send = partial(self._send_signed, method, path, request_id, content)
             answer = await (limiter.run(send) if limiter is not None else send())
         except AccountsUnavailableError as error:
             self.trouble = str(error)
@@ -253,7 +255,7 @@ class Accounts:
         self.trouble = f"answered {answer.status_code}" if failed else None
         return answer
 
-    async def _send(
+    async def _send_signed(
         self, method: str, path: str, request_id: str, content: Mapping[str, str | list[str]] | None
     ) -> httpx.Response:
         body = b"" if content is None else json.dumps(content).encode("ascii")
@@ -278,7 +280,7 @@ class Accounts:
         raise AccountsUnavailableError(type(fault).__name__) from fault
 
 
-def _object(answer: httpx.Response) -> dict[str, Any]:
+def _parse_object(answer: httpx.Response) -> dict[str, Any]:
     try:
         content = answer.json()
     except ValueError as error:
@@ -288,7 +290,7 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
     return content
 
 
-def _account(content: object) -> Account:
+def _parse_account(content: object) -> Account:
     try:
         return Account(
             sub=str(content["sub"]),  # type: ignore[index]  # not an object: an answer like any other malformed one

@@ -85,7 +85,7 @@ class Admission:
             decide(Admitted(None, ""))
             return
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._ask_for_all)
         self._waiting.append((claims, windows, decide))
 
     async def judge_token(self, claims: VerifiedClaims) -> Identity | Refusal:
@@ -95,7 +95,7 @@ class Admission:
         verdict = await future
         return verdict if isinstance(verdict, Refusal) else Identity(claims.principal)
 
-    def _flush(self) -> None:
+    def _ask_for_all(self) -> None:
         waiting, self._waiting = self._waiting, []
         keys: list[bytes] = []
         tallies: dict[Window, Tally] = {}
@@ -114,9 +114,9 @@ class Admission:
             commands.append((b"SET", window.key, 0, b"PX", life_ms, b"NX"))
             commands.append((b"GET", window.previous_key))
         commands.extend([(b"INCRBY", tally.window.key, tally.asked) for tally in tallies.values()])
-        self._link.ask(commands, partial(self._answered, waiting, tallies, unknown))
+        self._link.ask(commands, partial(self._judge_waiting, waiting, tallies, unknown))
 
-    def _answered(
+    def _judge_waiting(
         self,
         waiting: list[_Question],
         tallies: dict[Window, Tally],
@@ -126,7 +126,7 @@ class Admission:
         now = self._clock.now() if tallies else 0.0
         if replies is None:
             for claims, windows, decide in waiting:
-                call_back(decide, STORE_AWAY if claims is not None else _alone(windows, now))
+                call_back(decide, STORE_AWAY if claims is not None else _judge_by_worker(windows, now))
             return
         answers = iter(replies)
         values: list[Value] = next(answers) if any(claims is not None for claims, _, _ in waiting) else []
@@ -171,7 +171,7 @@ class Admission:
             if tally.passed < tally.asked and tally.first is not None
         ]
         if refunds:
-            self._link.ask(refunds, _ignore)
+            self._link.ask(refunds, _ignore_reply)
 
 
 Value = bytes | Away | None
@@ -200,7 +200,7 @@ def judge(claims: VerifiedClaims, blocked: Value, ended: Value, epoch: Value) ->
     return Refusal(Reason.EPOCH_RAISED) if claims.epoch < int(epoch) else None
 
 
-def _alone(windows: Sequence[Window], now: float) -> Verdict:
+def _judge_by_worker(windows: Sequence[Window], now: float) -> Verdict:
     tightest: Window | None = None
     lowest = 0
     for window in windows:
@@ -217,5 +217,5 @@ def _set_unless_cancelled(future: asyncio.Future[Verdict], verdict: Verdict) -> 
         future.set_result(verdict)
 
 
-def _ignore(replies: list[Any] | None) -> None:
+def _ignore_reply(replies: list[Any] | None) -> None:
     """A refund that got lost leaves a window a little fuller than it was."""

@@ -107,7 +107,7 @@ class OpenTokens:
         self._by_name: dict[bytes, set[OpenToken]] = {}
         self._unanswered: set[OpenToken] = set()
         self._draining = False
-        ticker.add_listener(self._look)
+        ticker.add_listener(self._check_expired)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -134,10 +134,10 @@ class OpenTokens:
     def add(self, watch: OpenToken) -> None:
         """Begin to watch. Only then ask: what is revoked from here on comes as a message."""
         self._open.add(watch)
-        for name in _names(watch.claims):
+        for name in _channel_names(watch.claims):
             self._by_name.setdefault(name, set()).add(watch)
         if self._is_signed(watch):
-            self._ask(watch)
+            self._ask_again(watch)
         else:
             # Its key was removed since it was let in. Never before `watch` returns, as promised there.
             asyncio.get_running_loop().call_soon(self.end_unsigned)
@@ -146,7 +146,7 @@ class OpenTokens:
         """Watch no more."""
         self._open.discard(watch)
         self._unanswered.discard(watch)
-        for name in _names(watch.claims):
+        for name in _channel_names(watch.claims):
             watched = self._by_name.get(name, set())
             watched.discard(watch)
             if not watched:
@@ -155,18 +155,18 @@ class OpenTokens:
     def on_revoked(self, message: bytes) -> None:
         """Something was revoked: `jti:<jti>`, `sid:<sid>` or `sub:<sub>`."""
         for watch in list(self._by_name.get(message, ())):
-            self._ask(watch)
+            self._ask_again(watch)
 
     def ask_about_all(self) -> None:
         """Messages may have been missed."""
         for watch in list(self._open):
-            self._ask(watch)
+            self._ask_again(watch)
 
     def close_all(self) -> None:
         """The node stops: everything ends, and what is opened from now on ends at once."""
         self._draining = True
         for watch in list(self._open):
-            self._end(watch, Refusal(Reason.DRAINING))
+            self._end_token(watch, Refusal(Reason.DRAINING))
 
     def _is_signed(self, watch: OpenToken) -> bool:
         """Whether the key of its token still verifies; true of what lives by none."""
@@ -175,13 +175,13 @@ class OpenTokens:
     def end_unsigned(self) -> None:
         """Keys were replaced: end what lives by a token whose key is gone."""
         for watch in [one for one in self._open if not self._is_signed(one)]:
-            self._end(watch, Refusal(Reason.TOKEN_UNKNOWN_KEY))
+            self._end_token(watch, Refusal(Reason.TOKEN_UNKNOWN_KEY))
 
-    def _ask(self, watch: OpenToken) -> None:
+    def _ask_again(self, watch: OpenToken) -> None:
         if watch.claims is not None:
-            self._admission.ask(watch.claims, (), "", partial(self._answered, watch, watch.claims))
+            self._admission.ask(watch.claims, (), "", partial(self._on_verdict, watch, watch.claims))
 
-    def _answered(self, watch: OpenToken, claims: VerifiedClaims, verdict: Verdict) -> None:
+    def _on_verdict(self, watch: OpenToken, claims: VerifiedClaims, verdict: Verdict) -> None:
         if watch not in self._open or watch.claims is not claims:
             return
         if verdict is STORE_AWAY:
@@ -192,24 +192,24 @@ class OpenTokens:
         if watch.overtime is not None:
             watch.overtime.welcome = True
         if isinstance(verdict, Refusal):
-            self._end(watch, verdict)
+            self._end_token(watch, verdict)
 
-    def _look(self, now: float) -> None:
+    def _check_expired(self, now: float) -> None:
         latest = self._clock.now() - self._leeway_s
         for watch in [one for one in self._open if one.claims is not None and one.claims.exp <= latest]:
             self._look_at_expired(watch, latest, now)
         for watch in list(self._unanswered):
-            self._ask(watch)
+            self._ask_again(watch)
 
     def _look_at_expired(self, watch: OpenToken, latest: float, now: float) -> None:
         claims, overtime = watch.claims, watch.overtime
         if claims is None or overtime is None or not overtime.goes_on(latest - claims.exp, now):
-            self._end(watch, Refusal(Reason.TOKEN_EXPIRED))
+            self._end_token(watch, Refusal(Reason.TOKEN_EXPIRED))
         else:
             # What Redis remembers of the end of an expired token is short: one message that was missed would be all.
-            self._ask(watch)
+            self._ask_again(watch)
 
-    def _end(self, watch: OpenToken, refusal: Refusal) -> None:
+    def _end_token(self, watch: OpenToken, refusal: Refusal) -> None:
         self.remove(watch)
         watch.ended(refusal)
 
@@ -232,7 +232,7 @@ class RevocationListener:
 
     async def open(self) -> None:
         """Begin to listen; Redis need not be there yet."""
-        self._tasks.start(self._listen())
+        self._tasks.start(self._keep_listening())
 
     async def close(self) -> None:
         """Stop."""
@@ -246,20 +246,20 @@ class RevocationListener:
         self._open_tokens.ask_about_all()
         self._is_old = True
 
-    async def _listen(self) -> None:
+    async def _keep_listening(self) -> None:
         while True:
             self._is_old = False
             try:
                 async with await subscribe(self._redis) as channel:
                     await channel.subscribe(ENDED_CHANNEL)
-                    await self._follow(channel)
+                    await self._follow_channel(channel)
             except REDIS_FAULTS as error:
                 fault = translate_fault(error)
                 self.refused = fault if isinstance(fault, StoreRefusedError) else None
                 _log.debug("%s: not subscribed (%s)", ENDED_CHANNEL, fault)
             await asyncio.sleep(RESUBSCRIBE_S)
 
-    async def _follow(self, channel: PubSub) -> None:
+    async def _follow_channel(self, channel: PubSub) -> None:
         """Handle messages until Redis has nothing to say, not even to a PING."""
         asked = False
         while not self._is_old:
@@ -279,7 +279,7 @@ class RevocationListener:
                 self._open_tokens.on_revoked(message["data"])
 
 
-def _names(claims: VerifiedClaims | None) -> tuple[bytes, ...]:
+def _channel_names(claims: VerifiedClaims | None) -> tuple[bytes, ...]:
     """What the channel may call it."""
     if claims is None:
         return ()

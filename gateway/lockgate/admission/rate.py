@@ -78,12 +78,12 @@ class Window:
         """The RateLimit fields, as lines of a head."""
         return (
             f"RateLimit-Limit: {self.limit.requests}\r\nRateLimit-Remaining: {remaining}\r\n"
-            f"RateLimit-Reset: {self._reset(now)}\r\n"
+            f"RateLimit-Reset: {self._reset_in_s(now)}\r\n"
         )
 
     def refusal(self, now: float) -> Refusal:
         """The answer to a request over the limit."""
-        reset_s = self._reset(now)
+        reset_s = self._reset_in_s(now)
         fields = tuple(
             (name, str(value))
             for name, value in (
@@ -95,7 +95,7 @@ class Window:
         )
         return Refusal(Reason.RATE_LIMITED, headers=fields, note=f"{self.limit.per} on {self.limit.route}")
 
-    def _reset(self, now: float) -> int:
+    def _reset_in_s(self, now: float) -> int:
         return max(1, self.ends - int(now))
 
 

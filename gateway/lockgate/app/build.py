@@ -136,8 +136,12 @@ class Auth:
 def build_auth(base: Foundation) -> Auth:
     """Make what stands behind `/auth` and `/admin`."""
     settings, redis, clock, token = base.settings, base.redis, base.clock, base.settings.token
-    captchas, accounts, trail = Captchas(redis, base.secrets), _accounts(base), AuditTrail(redis, settings.audit.length)
-    tokens = _tokens(base)
+    captchas, accounts, trail = (
+        Captchas(redis, base.secrets),
+        _build_accounts(base),
+        AuditTrail(redis, settings.audit.length),
+    )
+    tokens = _build_tokens(base)
     parts = SessionParts(
         redis=redis,
         session_store=SessionStore(redis, token, clock, settings.store.wait_replicas),
@@ -240,7 +244,7 @@ def build_observability(base: Foundation, gauges: Gauges) -> Observability:
     return Observability(metrics, tracing, RequestObserver(metrics, access_log, tracing))
 
 
-def _tokens(base: Foundation) -> TokenParts:
+def _build_tokens(base: Foundation) -> TokenParts:
     ring, clock, token = base.keys.ring, base.clock, base.settings.token
     issuer = Issuer(ring, issuer=token.issuer, audience=token.audience, life_s=token.access_life_s, clock=clock)
     verifier = Verifier(
@@ -254,7 +258,7 @@ def _tokens(base: Foundation) -> TokenParts:
     return TokenParts(AccessTokens(issuer, base.settings.roles), issuer, RefreshTokens(base.secrets), verifier)
 
 
-def _accounts(base: Foundation) -> Accounts:
+def _build_accounts(base: Foundation) -> Accounts:
     settings, service = base.settings, base.settings.accounts.service
     return Accounts(
         settings.upstream_urls(service),

@@ -61,13 +61,13 @@ def make_application(
 def _include_auth(app: FastAPI, base: Foundation, parts: Auth, path: DataPath) -> None:
     """Add the calls that need Redis: while Redis is known to be away, they are refused at once."""
 
-    def routes() -> list[dict[str, Any]]:
+    def routes_with_state() -> list[dict[str, Any]]:
         states = path.services.upstream_states()
         return [route_json(route, states) for route in base.routes.routes]
 
     browser = Browser(parts.cookies, base.origins)
     desk = admin.AdminParts(
-        parts.administration, parts.key_administration, parts.trail, routes, base.settings.grantable_scopes
+        parts.administration, parts.key_administration, parts.trail, routes_with_state, base.settings.grantable_scopes
     )
     needs_store = [Depends(store_of(lambda: base.link.connected))]
     for router in (

@@ -115,7 +115,7 @@ class _Server(uvicorn.Server):
     def _listen_for_signals(self) -> None:
         """What uvicorn has no use for. What the parent wants ignored stays so (`nohup`)."""
         loop = asyncio.get_running_loop()
-        for number, handle in ((signal.SIGHUP, self._look_at_keys), (signal.SIGQUIT, self._stop)):
+        for number, handle in ((signal.SIGHUP, self._look_at_keys), (signal.SIGQUIT, self._request_exit)):
             if signal.getsignal(number) != signal.SIG_IGN:
                 loop.add_signal_handler(number, handle)
 
@@ -123,7 +123,7 @@ class _Server(uvicorn.Server):
         _log.warning("SIGHUP: keys are looked at; they reload by themselves, routes need a restart")
         self._worker.base.keys.hurry()
 
-    def _stop(self) -> None:
+    def _request_exit(self) -> None:
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -71,8 +71,8 @@ class Worker:
         turns = FairStarter()
         # Where no password could be checked now, a login is refused before it costs anything.
         self._passwords, self._others = turns.add_queue(auth.accounts.room_for_passwords), turns.add_queue()
-        self.observability = build_observability(base, self._gauges())
-        self.edge = self._edge()
+        self.observability = build_observability(base, self._build_gauges())
+        self.edge = self._build_edge()
         self.store = StoreCheck(
             base.redis,
             settings.redis_url.get_secret_value() if settings.redis_url else "",
@@ -99,17 +99,17 @@ class Worker:
         await self.store.at_start()
         base, auth, path = self.base, self.auth, self.path
         parts = [
-            _part(close=base.redis.aclose),
-            _part(close=auth.audit.flush),
-            _part(close=auth.accounts.close),
-            _part(close=auth.cookies.close),
-            _part(close=path.judge.close),
+            _closing_part(close=base.redis.aclose),
+            _closing_part(close=auth.audit.flush),
+            _closing_part(close=auth.accounts.close),
+            _closing_part(close=auth.cookies.close),
+            _closing_part(close=path.judge.close),
             path.services.running(),
-            _part(base.link.open, close=base.link.close),
-            _part(path.revocations.open, close=path.revocations.close),
-            _part(close=path.sockets.close),
-            _part(close=base.keys.close),
-            *([_part(close=self.rotation.close)] if self.rotation is not None else []),
+            _closing_part(base.link.open, close=base.link.close),
+            _closing_part(path.revocations.open, close=path.revocations.close),
+            _closing_part(close=path.sockets.close),
+            _closing_part(close=base.keys.close),
+            *([_closing_part(close=self.rotation.close)] if self.rotation is not None else []),
         ]
         async with contextlib.AsyncExitStack() as stack:
             if self.observability.tracing is not None:
@@ -125,7 +125,7 @@ class Worker:
         self.edge.draining = True
         self.path.open_tokens.close_all()
 
-    def _edge(self) -> Edge:
+    def _build_edge(self) -> Edge:
         settings, origins, limits = self.base.settings, self.base.origins, self.base.settings.limits
         self._own_bodies = BodyBounds(limits.own_body_bytes, limits.body_bytes, limits.body_rate, limits.body_total_s)
         self._any_bodies = BodyBounds(limits.body_bytes, limits.body_bytes, limits.body_rate, math.inf)
@@ -135,14 +135,14 @@ class Worker:
             self.base.ticker,
             begin_request=self.pipeline.begin,
             observer=self.observability.observer,
-            body_bounds=self._bodies,
+            body_bounds=self._body_bounds,
             speaks_oauth=problems.speaks_oauth,
             cors_lines=origins.cors_lines,
             vary=origins.vary,
             read_refused_head=origins.read_refused_head,
         )
 
-    def _bodies(self, path: str) -> BodyBounds:
+    def _body_bounds(self, path: str) -> BodyBounds:
         if is_own_path(path):
             return self._own_bodies
         route = self.base.routes.match_path(path)
@@ -169,7 +169,7 @@ class Worker:
         base.ticker.add_listener(rotation.poll)
         return rotation
 
-    def _gauges(self) -> Gauges:
+    def _build_gauges(self) -> Gauges:
         return {
             "lockgate_connections": ("Open client connections.", lambda: len(self.edge.connections)),
             "lockgate_redis_connected": (
@@ -211,7 +211,7 @@ class Worker:
 
 
 @contextlib.asynccontextmanager
-async def _part(open_it: Act | None = None, *, close: Act) -> AsyncIterator[None]:
+async def _closing_part(open_it: Act | None = None, *, close: Act) -> AsyncIterator[None]:
     if open_it is not None:
         await open_it()
     try:

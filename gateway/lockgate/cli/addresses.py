@@ -22,11 +22,11 @@ def listen(host: str, port: int) -> socket.socket:
         ConfigurationError: the address is in use, not ours, or not an address.
     """
     try:
-        return _listening(host, port)
+        return _is_listening(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ConfigurationError(f"port {port} on {host} is in use; choose another with --port") from error
-        raise ConfigurationError(f"cannot listen on {url(host, port)} ({_reason(error)})") from error
+        raise ConfigurationError(f"cannot listen on {url(host, port)} ({_reason_of(error)})") from error
     except UnicodeError as error:  # what getaddrinfo makes of a name with an impossible label
         raise ConfigurationError(f"cannot listen on {quoted(host)}: not a host name") from error
 
@@ -40,7 +40,7 @@ def adopt(descriptor: int) -> socket.socket:
     try:
         adopted = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise ConfigurationError(f"--fd {descriptor}: not a socket ({_reason(error)})") from error
+        raise ConfigurationError(f"--fd {descriptor}: not a socket ({_reason_of(error)})") from error
     if not adopted.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         adopted.detach()
         raise ConfigurationError(f"--fd {descriptor}: not a listening socket")
@@ -84,17 +84,17 @@ class Ports:
         """
         for port in (wanted, *(0 for _ in range(_ATTEMPTS))):
             try:
-                with _listening(host, port) as found:
+                with _is_listening(host, port) as found:
                     free = int(found.getsockname()[1])
             except OSError as error:
                 if error.errno in {errno.EADDRINUSE, errno.EACCES}:
                     continue
-                raise ConfigurationError(f"cannot listen on {url(host, port)} ({_reason(error)})") from error
-            if self._claim(free):
+                raise ConfigurationError(f"cannot listen on {url(host, port)} ({_reason_of(error)})") from error
+            if self._claim_port(free):
                 return free
         raise ConfigurationError(f"no port is free on {host}")
 
-    def _claim(self, port: int) -> bool:
+    def _claim_port(self, port: int) -> bool:
         if sys.platform != "linux":
             return True
         claim = socket.socket(socket.AF_UNIX)
@@ -107,10 +107,10 @@ class Ports:
         return True
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _is_listening(host: str, port: int) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     return socket.create_server(address, family=family, backlog=_BACKLOG)
 
 
-def _reason(error: OSError) -> str:
+def _reason_of(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)

@@ -66,7 +66,7 @@ class Which:
         return [store.refresh() if self.refresh else store.signing()]
 
 
-def _opened(settings: Settings, changed: Callable[[KeyChange], None] = lambda _: None) -> KeyStore:
+def _open_store(settings: Settings, changed: Callable[[KeyChange], None] = lambda _: None) -> KeyStore:
     join_readers(settings.keys.directory)
     return KeyStore(settings, changed)
 
@@ -117,7 +117,7 @@ def init(
     settings: Settings, links: Collection[str], alg: str, *, as_json: bool = False, clock: Clock | None = None
 ) -> None:
     """Make what is missing and say so; `links` as `origin--target`."""
-    store = _opened(settings)
+    store = _open_store(settings)
     before = _known(store)
     try:
         made = create(settings, [_parsed_link(link) for link in links], alg)
@@ -133,7 +133,7 @@ def show(settings: Settings, *, as_json: bool) -> None:
     Raises:
         ConfigurationError: a file of keys cannot be read.
     """
-    rows = _opened(settings).listing()
+    rows = _open_store(settings).listing()
     columns = ("group", "kid", "alg", "state", "since")
     lines = table([name.upper() for name in columns], [[str(row[name]) for name in columns] for row in rows])
     _say({"keys": rows}, lines, as_json=as_json)
@@ -156,11 +156,11 @@ def rotate(  # noqa: PLR0913 - one for each option
     if alg is not None and (which.links or which.refresh):
         raise ConfigurationError("--alg is for signing keys; the others are secrets for HMAC-SHA256")
     now = (clock or SystemClock()).now()
-    with _audited(settings, clock) as store:
+    with _with_audit(settings, clock) as store:
         turns = [(group, store.rotate(group, now, alg=alg, at_once=at_once)) for group in which.groups(store)]
     lines = [f"{group.name}: {_told(group, turn)}" for group, turn in turns]
     _say({"rotated": [_turn_json(group, turn) for group, turn in turns]}, lines, as_json=as_json)
-    _warn(store, now)
+    _warn_of_problems(store, now)
 
 
 def retire(settings: Settings, *, as_json: bool = False, clock: Clock | None = None) -> None:
@@ -170,11 +170,11 @@ def retire(settings: Settings, *, as_json: bool = False, clock: Clock | None = N
         ConfigurationError: a file of keys cannot be read or written.
     """
     now = (clock or SystemClock()).now()
-    with _audited(settings, clock) as store:
+    with _with_audit(settings, clock) as store:
         gone = [(group.name, kid) for group in store.groups() for kid in store.retire(group, now)]
     lines = [f"{name}: {kid} is gone" for name, kid in gone] or ["nothing to do: no passive key is old enough"]
     _say({"retired": [{"group": name, "kid": kid} for name, kid in gone]}, lines, as_json=as_json)
-    _warn(store, now)
+    _warn_of_problems(store, now)
 
 
 def remove(settings: Settings, kid: str, *, as_json: bool = False, clock: Clock | None = None) -> None:
@@ -184,14 +184,14 @@ def remove(settings: Settings, kid: str, *, as_json: bool = False, clock: Clock 
         ConfigurationError: there is no such key, or its file cannot be written.
     """
     now = (clock or SystemClock()).now()
-    with _audited(settings, clock) as store:
+    with _with_audit(settings, clock) as store:
         group, signing = store.remove(kid, now)
     line = (
         f"{group.name}: {kid} is removed; {signing.key_id} signs. "
         f"Everybody who reads {group.path} refuses what it has signed within {_SEEN_WITHIN_S} s."
     )
     _say({"group": group.name, "removed": kid, "active": signing.key_id}, [line], as_json=as_json)
-    _warn(store, now)
+    _warn_of_problems(store, now)
 
 
 def check(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> None:
@@ -200,7 +200,7 @@ def check(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> N
     Raises:
         KeysNeedCareError: something is.
     """
-    found = key_check.check(_opened(settings), (clock or SystemClock()).now(), tls_keys(settings))
+    found = key_check.check(_open_store(settings), (clock or SystemClock()).now(), tls_keys(settings))
     lines = [*(f"problem: {text}" for text in found.problems), *(f"hint: {text}" for text in found.hints)]
     answer = {"ok": not found.problems, "problems": found.problems, "hints": found.hints}
     _say(answer, lines if found.problems else [*lines, "every key is in order"], as_json=as_json)
@@ -209,11 +209,11 @@ def check(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> N
 
 
 @contextlib.contextmanager
-def _audited(settings: Settings, clock: Clock | None) -> Iterator[KeyStore]:
+def _with_audit(settings: Settings, clock: Clock | None) -> Iterator[KeyStore]:
     """The folder of keys; what has been changed in it at the end, also by a command that failed, is audited."""
     found: list[KeyChange] = []
     try:
-        yield _opened(settings, found.append)
+        yield _open_store(settings, found.append)
     finally:
         _note(settings, found, clock)
 
@@ -257,31 +257,33 @@ def _turn_json(group: Group, turn: Turn) -> dict[str, str | None]:
 
 def _told(group: Group, turn: Turn) -> str:
     when = "" if turn.next_at is None else timestamp(turn.next_at)
-    again = f"`lockgate keys rotate{_option(group)}`"
+    again = f"`lockgate keys rotate{_option_of(group)}`"
     match turn.did:
         case Did.PUBLISHED:
-            return f"{turn.key_id} is published to sign next. Not before {when}, activate it: {again}{_copies(group)}"
+            return (
+                f"{turn.key_id} is published to sign next. Not before {when}, activate it: {again}{_name_copies(group)}"
+            )
         case Did.ACTIVATED if group.is_link:
-            return f"{turn.key_id} signs now. Not before {when}, drop the old key: {again}{_copies(group)}"
+            return f"{turn.key_id} signs now. Not before {when}, drop the old key: {again}{_name_copies(group)}"
         case Did.ACTIVATED:
             return f"{turn.key_id} signs now. Not before {when}, end the key before it: `lockgate keys retire`"
         case Did.RETIRED:
-            return f"{turn.key_id} is gone; this rotation is complete.{_copies(group)}"
+            return f"{turn.key_id} is gone; this rotation is complete.{_name_copies(group)}"
         case Did.WAITING:
             return f"too early: {turn.key_id} has to wait until {when}; then {again}"
 
 
-def _option(group: Group) -> str:
+def _option_of(group: Group) -> str:
     if group.is_link:
         return " --links"
     return "" if group.name == SIGNING else " --refresh"
 
 
-def _copies(group: Group) -> str:
+def _name_copies(group: Group) -> str:
     return f" (where the two ends keep copies, copy {group.path} to both now)" if group.is_link else ""
 
 
-def _warn(store: KeyStore, now: float) -> None:
+def _warn_of_problems(store: KeyStore, now: float) -> None:
     """Tell the operator when the folder is not in order: gateways then go on with their last good keys."""
     for problem in key_check.check(store, now).problems:
         typer.echo(f"problem: {problem}", err=True)

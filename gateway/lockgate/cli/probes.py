@@ -17,17 +17,19 @@ ANSWER_WITHIN_S: Final = 2
 
 def http(host: str, port: int, path: str, *, expected: int = 200) -> Probe:
     """Whether `GET path` is answered with the status code `expected`."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {_authority(host, port)}\r\n\r\n".encode()
+    request = f"GET {path} HTTP/1.1\r\nHost: {_authority_of(host, port)}\r\n\r\n".encode()
     connect = functools.partial(asyncio.open_connection, host, port)
-    return functools.partial(_answers, connect, request, f"HTTP/1.1 {expected} ".encode())
+    return functools.partial(_is_answered, connect, request, f"HTTP/1.1 {expected} ".encode())
 
 
 def redis(socket: Path) -> Probe:
     """Whether a Redis on this socket answers PING; one that still loads its data answers something else."""
-    return functools.partial(_answers, functools.partial(asyncio.open_unix_connection, socket), b"PING\r\n", b"+PONG")
+    return functools.partial(
+        _is_answered, functools.partial(asyncio.open_unix_connection, socket), b"PING\r\n", b"+PONG"
+    )
 
 
-async def _answers(connect: Callable[[], Awaitable[_Streams]], question: bytes, expected: bytes) -> bool:
+async def _is_answered(connect: Callable[[], Awaitable[_Streams]], question: bytes, expected: bytes) -> bool:
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
             reader, writer = await connect()
@@ -44,5 +46,5 @@ async def _answers(connect: Callable[[], Awaitable[_Streams]], question: bytes, 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-def _authority(host: str, port: int) -> str:
+def _authority_of(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -60,7 +60,7 @@ class Process:
                 start_new_session=True,
                 preexec_fn=_tied_to(os.getpid()),  # noqa: PLW1509 - two system calls, no lock is taken
             )
-        self._watch()
+        self._watch_child()
 
     @property
     def pid(self) -> int:
@@ -92,16 +92,16 @@ class Process:
         except OSError:
             return []
 
-    def _watch(self) -> None:
+    def _watch_child(self) -> None:
         try:
             descriptor = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
             # Not Linux, or one older than 5.3: a thread waits instead.
-            self._loop.run_in_executor(None, self._popen.wait).add_done_callback(lambda _: self._reap())
+            self._loop.run_in_executor(None, self._popen.wait).add_done_callback(lambda _: self._reap_child())
         else:
-            self._loop.add_reader(descriptor, self._reap, descriptor)
+            self._loop.add_reader(descriptor, self._reap_child, descriptor)
 
-    def _reap(self, descriptor: int | None = None) -> None:
+    def _reap_child(self, descriptor: int | None = None) -> None:
         if descriptor is not None:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
@@ -133,9 +133,9 @@ def _tied_to(parent: int) -> Callable[[], None] | None:
         return None
     prctl = ctypes.CDLL(None).prctl
 
-    def tie() -> None:
+    def tie_to_parent() -> None:
         # A parent that died before the first call will send no signal any more; then another process is the parent now.
         if prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM)) != 0 or os.getppid() != parent:
             os._exit(1)
 
-    return tie
+    return tie_to_parent

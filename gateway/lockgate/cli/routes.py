@@ -69,20 +69,20 @@ def _row(route: RouteSettings, settings: Settings) -> tuple[str, ...]:
         route.name,
         route.service_name,
         route.auth,
-        _access(route),
+        _describe_access(route),
         ", ".join(route.rate),
-        _options(route),
+        _describe_options(route),
         " ".join(settings.upstreams_of(route)),
     )
 
 
-def _access(route: RouteSettings) -> str:
+def _describe_access(route: RouteSettings) -> str:
     if not route.scopes:
         return " ".join(route.methods)
     return " ".join(f"{method}={'+'.join(scopes) or 'any'}" for method, scopes in route.scopes.items())
 
 
-def _options(route: RouteSettings) -> str:
+def _describe_options(route: RouteSettings) -> str:
     content = route.model_dump(mode="json", exclude_defaults=True, exclude=set(_IN_COLUMNS))
     return " ".join(f"{name}={_shown(value)}" for name, value in content.items())
 

@@ -41,9 +41,9 @@ def run(settings: Settings, *, config: Path | None, descriptor: int | None) -> N
     listener = addresses.listen(server.host, server.port) if descriptor is None else addresses.adopt(descriptor)
     with listener:
         if server.workers == 1:
-            _work(settings, listener)
+            _run_worker(settings, listener)
         else:
-            children = workers(settings, listener, config=config, env=environment(), probe=_alive(listener))
+            children = workers(settings, listener, config=config, env=environment(), probe=_is_alive(listener))
             asyncio.run(_supervise(children))
 
 
@@ -73,7 +73,7 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
         Child(
             name=name,
             argv=python_module("lockgate.cli", *arguments),
-            env={**env, **_operations(settings, index)},
+            env={**env, **_check_operations(settings, index)},
             probe=probe,
             needs=needs,
             # What keeps one from starting keeps all: it is said once, by the first.
@@ -87,19 +87,19 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
     ]
 
 
-def _operations(settings: Settings, index: int) -> dict[str, str]:
+def _check_operations(settings: Settings, index: int) -> dict[str, str]:
     """Where a worker listens for operators: each on a port of its own, because each counts for itself."""
     first = settings.operations.port
     return {} if first is None else {"LOCKGATE_OPERATIONS__PORT": str(first + index)}
 
 
-def _work(settings: Settings, listener: socket.socket) -> None:
+def _run_worker(settings: Settings, listener: socket.socket) -> None:
     from lockgate.app.server import serve  # noqa: PLC0415 - half a second of imports that a supervisor does not need
 
     serve(settings, listener)
 
 
-def _alive(listener: socket.socket) -> Probe:
+def _is_alive(listener: socket.socket) -> Probe:
     # Alive, not ready: a worker starts without Redis and gets well by itself, also when it is not alone.
     host, port = listener.getsockname()[:2]
     return probes.http(addresses.reachable_host(str(host)), int(port), "/healthz")

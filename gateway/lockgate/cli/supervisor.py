@@ -145,11 +145,11 @@ class Supervisor:
             ChildFailedError: an essential child could not be started. In both cases everything has been stopped.
         """
         try:
-            with self._signals():
+            with self._forward_signals():
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._announce(when_ready))
+                    tasks.create_task(self._announce_ready(when_ready))
                     for kept in self._kept.values():
-                        tasks.create_task(self._keep(kept))
+                        tasks.create_task(self._keep_running(kept))
         finally:
             self._kill_all()
         if self._failure:
@@ -162,11 +162,11 @@ class Supervisor:
         else:
             self._stopping.set_result(None)
 
-    async def _announce(self, when_ready: Callable[[], None]) -> None:
+    async def _announce_ready(self, when_ready: Callable[[], None]) -> None:
         if await self._all_ready(kept for kept in self._kept.values() if kept.child.essential):
             when_ready()
 
-    async def _keep(self, kept: _Kept) -> None:
+    async def _keep_running(self, kept: _Kept) -> None:
         if await self._all_ready(self._kept[name] for name in kept.child.needs | kept.child.after):
             await self._restart_until_stop(kept)
         await self._end(kept)
@@ -176,7 +176,7 @@ class Supervisor:
         pause_s = 0.0
         while True:
             started = self._loop.time()
-            end = await self._live(kept)
+            end = await self._live_children(kept)
             if self._stopping.done():
                 return
             pause_s = self._pace.after(pause_s, lived_s=self._loop.time() - started)
@@ -185,37 +185,37 @@ class Supervisor:
             if self._stopping.done():
                 return
 
-    async def _live(self, kept: _Kept) -> _End:
+    async def _live_children(self, kept: _Kept) -> _End:
         """Start the child once, and wait until it ends or everything is to stop."""
         child = kept.child
         try:
             process = kept.process = Process(child.argv, env=child.env, fds=child.fds, log=child.log)
         except OSError as error:
-            return self._failed(kept, _End(f"cannot be run ({error.strerror})"))
+            return self._on_failure(kept, _End(f"cannot be run ({error.strerror})"))
         if not await self._becomes_ready(child, process):
             if self._stopping.done():
                 return _End("stopped")
             reason = describe(process.ended.result()) if process.ended.done() else f"not ready in {child.start_s:g} s"
             process.kill()
             await asyncio.wait({process.ended})
-            return self._failed(kept, _End(reason, process.ended.result(), tuple(process.last_lines())))
+            return self._on_failure(kept, _End(reason, process.ended.result(), tuple(process.last_lines())))
         self._say(child.name, "is back" if kept.ready.done() else "ready")
         if not kept.ready.done():
             kept.ready.set_result(None)
         kept.serving = True
-        await _first(process.ended, self._stopping)
+        await _first_failure(process.ended, self._stopping)
         kept.serving = False
         return _End(describe(process.ended.result()) if process.ended.done() else "stopped")
 
     async def _becomes_ready(self, child: Child, process: Process) -> bool:
         probing = asyncio.create_task(_until_true(child.probe))
         try:
-            await _first(probing, process.ended, self._stopping, timeout_s=child.start_s)
+            await _first_failure(probing, process.ended, self._stopping, timeout_s=child.start_s)
             return probing.done() and probing.result() and not process.ended.done()
         finally:
             probing.cancel()
 
-    def _failed(self, kept: _Kept, end: _End) -> _End:
+    def _on_failure(self, kept: _Kept, end: _End) -> _End:
         """A start came to nothing. Without an essential child the whole cannot start either."""
         if kept.child.essential and not kept.ready.done() and not self._stopping.done():
             what = f"{kept.child.name} did not start"
@@ -245,7 +245,7 @@ class Supervisor:
     async def _all_ready(self, needed: Iterable[_Kept]) -> bool:
         """Wait until all of them are ready, or everything is to stop; whether it was the former."""
         for kept in needed:
-            await _first(kept.ready, self._stopping)
+            await _first_failure(kept.ready, self._stopping)
         return not self._stopping.done()
 
     def _kill_all(self) -> None:
@@ -264,7 +264,7 @@ class Supervisor:
                 kept.process.signal(signal.SIGHUP)
 
     @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _forward_signals(self) -> Iterator[None]:
         # A signal that the parent ignores stays ignored (`nohup`), except SIGINT: a shell script ignores it
         # for everything it puts into the background, where `kill -INT` is still meant.
         hangup = self._hang_up if self._hands_on_hangup else self._stop_once
@@ -279,7 +279,7 @@ class Supervisor:
                 self._loop.remove_signal_handler(number)
 
 
-async def _first(*futures: asyncio.Future[Any], timeout_s: float | None = None) -> None:
+async def _first_failure(*futures: asyncio.Future[Any], timeout_s: float | None = None) -> None:
     await asyncio.wait(futures, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
 
 

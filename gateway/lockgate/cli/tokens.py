@@ -92,14 +92,14 @@ async def _access_token(settings: Settings, ring: KeyRing, text: str) -> dict[st
     if isinstance(unverified, Refusal):
         return {"kind": "no token of ours", "verdict": unverified.note}
     outcome = verifier.verify(unverified)
-    content = {"kind": "access token", "header": _part(text, 0), "claims": _part(text, 1)}
+    content = {"kind": "access token", "header": _decode_part(text, 0), "claims": _decode_part(text, 1)}
     if isinstance(outcome, Refusal):
         note = f": {outcome.note}" if outcome.note else ""
         return {**content, "verdict": f"{outcome.reason.name.lower()}{note}"}
-    return {**content, "verdict": await _welcome(settings, outcome)}
+    return {**content, "verdict": await _ask_store(settings, outcome)}
 
 
-async def _welcome(settings: Settings, claims: VerifiedClaims) -> str:
+async def _ask_store(settings: Settings, claims: VerifiedClaims) -> str:
     if settings.redis_url is None:
         return UNKNOWN
     redis = connect(settings.redis_url.get_secret_value())
@@ -114,7 +114,7 @@ async def _welcome(settings: Settings, claims: VerifiedClaims) -> str:
     return _VERDICTS[refusal.reason] if refusal else VALID
 
 
-def _part(text: str, index: int) -> object:
+def _decode_part(text: str, index: int) -> object:
     """A part of a token, decoded; it may be of any issuer, so only its own content is shown."""
     part = text.split(".")[index]
     try:

@@ -61,7 +61,7 @@ def grant(settings: Settings, user: str, role: str, *, as_json: bool) -> None:
     async def run() -> None:
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
-            roles = _granted(await operators.grant_role(sub, role, actor(), call()), role)
+            roles = _describe_roles(await operators.grant_role(sub, role, actor(), call()), role)
         text = f"{user} is now: {' '.join(roles)}; tokens tell of it from the next login or refresh on"
         show({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
 
@@ -74,14 +74,14 @@ def revoke_role(settings: Settings, user: str, role: str, *, as_json: bool) -> N
     async def run() -> None:
         async with opened(settings) as operators:
             sub = await sub_of(operators, user)
-            roles = _granted(await operators.revoke_role(sub, role, actor(), call()), role)
+            roles = _describe_roles(await operators.revoke_role(sub, role, actor(), call()), role)
         text = f"{user} is now: {' '.join(roles)}; every session has ended, on every node"
         show({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
 
     asyncio.run(run())
 
 
-def _granted(outcome: tuple[str, ...] | Refusal, role: str) -> tuple[str, ...]:
+def _describe_roles(outcome: tuple[str, ...] | Refusal, role: str) -> tuple[str, ...]:
     if isinstance(outcome, Refusal):
         raise LockgateError(f"{outcome.reason.response.title.lower()}: {quoted(role)}")
     return outcome

@@ -45,7 +45,7 @@ class MacToken:
         head, last = b"".join(fields[:-1]), fields[-1]
         if self._split(head) != list(fields[:-1]) or not last:
             raise ValueError("the fields do not fit this kind of token")
-        return self._prefix + base64url.encode(head + self._mac(key, head, last) + last).encode("ascii")
+        return self._prefix + base64url.encode(head + self._compute_mac(key, head, last) + last).encode("ascii")
 
     def read(self, keys: Sequence[bytes], token: bytes) -> list[bytes] | None:
         """The fields of a token whose MAC one of `keys` has made; `None` for any other bytes."""
@@ -57,7 +57,7 @@ class MacToken:
             return None
         mac_end = self._head_bytes + _MAC_BYTES
         head, mac, last = blob[: self._head_bytes], blob[self._head_bytes : mac_end], blob[mac_end:]
-        if not last or not any(hmac.compare_digest(mac, self._mac(key, head, last)) for key in keys):
+        if not last or not any(hmac.compare_digest(mac, self._compute_mac(key, head, last)) for key in keys):
             return None
         return [*self._split(head), last]
 
@@ -65,5 +65,5 @@ class MacToken:
         starts = (0, *self._ends[:-1])
         return [head[start:end] for start, end in zip(starts, self._ends, strict=True)]
 
-    def _mac(self, key: bytes, head: bytes, last: bytes) -> bytes:
+    def _compute_mac(self, key: bytes, head: bytes, last: bytes) -> bytes:
         return hmac.new(key, self._purpose + head + last, hashlib.sha256).digest()

@@ -36,7 +36,7 @@ def seal(key: bytes, value: bytes) -> bytes:
 
 def unseal(key: bytes, sealed: bytes) -> bytes | None:
     """The value that `seal` was given; `None` if `sealed` was made with another key, or was changed."""
-    return _decrypted(key, sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:])
+    return _decrypt_or_none(key, sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:])
 
 
 def seal_once(key: bytes, value: bytes) -> bytes:
@@ -46,10 +46,10 @@ def seal_once(key: bytes, value: bytes) -> bytes:
 
 def unseal_once(key: bytes, sealed: bytes) -> bytes | None:
     """The value that `seal_once` was given; `None` if `sealed` was made with another key, or was changed."""
-    return _decrypted(key, _CONSTANT_NONCE, sealed)
+    return _decrypt_or_none(key, _CONSTANT_NONCE, sealed)
 
 
-def _decrypted(key: bytes, nonce: bytes, box: bytes) -> bytes | None:
+def _decrypt_or_none(key: bytes, nonce: bytes, box: bytes) -> bytes | None:
     if len(nonce) != _NONCE_BYTES or len(box) < _TAG_BYTES:
         return None
     try:

@@ -39,32 +39,35 @@ def loads(data: bytes, *, max_depth: int) -> Any:  # noqa: ANN401 - JSON is any 
     return value
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise StrictJsonError("duplicate member name")
     return members
 
 
-def _integer(digits: str) -> int:
+def _parse_integer(digits: str) -> int:
     if len(digits.lstrip("-")) > MAX_INTEGER_DIGITS:
         raise StrictJsonError("integer out of range")
     return int(digits)
 
 
-def _float(digits: str) -> float:
+def _parse_float(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
         raise StrictJsonError("number out of range")
     return number
 
 
-def _constant(_name: str) -> None:
+def _refuse_constant(_name: str) -> None:
     raise StrictJsonError("NaN and Infinity are not JSON")
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_members, parse_int=_integer, parse_float=_float, parse_constant=_constant
+    object_pairs_hook=_unique_members,
+    parse_int=_parse_integer,
+    parse_float=_parse_float,
+    parse_constant=_refuse_constant,
 )
 
 

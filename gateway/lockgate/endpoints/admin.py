@@ -59,14 +59,14 @@ def router(desk: AdminParts, judge: Judge) -> APIRouter:
     """The calls of `/admin`; the judge lets only administrators in."""
     api = APIRouter(prefix="/admin", tags=["admin"])
     api.include_router(admin_users.router(desk.operators, judge))
-    api.include_router(_tokens(desk.operators, judge))
+    api.include_router(_token_routes(desk.operators, judge))
     api.include_router(admin_clients.router(desk.operators, judge, scopes=desk.scopes))
     api.include_router(admin_keys.router(desk.keys, judge))
-    api.include_router(_overview(desk.trail, desk.routes, judge))
+    api.include_router(_overview_routes(desk.trail, desk.routes, judge))
     return api
 
 
-def _tokens(operators: Administration, judge: Judge) -> APIRouter:
+def _token_routes(operators: Administration, judge: Judge) -> APIRouter:
     api = APIRouter()
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
 
@@ -81,7 +81,7 @@ def _tokens(operators: Administration, judge: Judge) -> APIRouter:
     return api
 
 
-def _overview(trail: AuditTrail, routes: Routes, judge: Judge) -> APIRouter:
+def _overview_routes(trail: AuditTrail, routes: Routes, judge: Judge) -> APIRouter:
     """What is only looked at."""
     api = APIRouter()
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]

@@ -24,8 +24,8 @@ def router(operators: Administration, judge: Judge) -> APIRouter:
     """The calls; a user is named by id or name."""
     api = APIRouter()
     api.include_router(_accounts(operators, judge))
-    api.include_router(_roles(operators, judge))
-    api.include_router(_sessions(operators, judge))
+    api.include_router(_change_role(operators, judge))
+    api.include_router(_session_routes(operators, judge))
     return api
 
 
@@ -56,7 +56,7 @@ def _accounts(operators: Administration, judge: Judge) -> APIRouter:
     return api
 
 
-def _roles(operators: Administration, judge: Judge) -> APIRouter:
+def _change_role(operators: Administration, judge: Judge) -> APIRouter:
     api = APIRouter(prefix=f"{_USER}/roles/{{role}}")
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
     named = Annotated[str, Depends(_sub_of(operators))]
@@ -74,7 +74,7 @@ def _roles(operators: Administration, judge: Judge) -> APIRouter:
     return api
 
 
-def _sessions(operators: Administration, judge: Judge) -> APIRouter:
+def _session_routes(operators: Administration, judge: Judge) -> APIRouter:
     api = APIRouter(prefix=f"{_USER}/sessions")
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
     named = Annotated[str, Depends(_sub_of(operators))]

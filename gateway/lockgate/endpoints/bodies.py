@@ -48,7 +48,7 @@ def body_of(model: type[SomeBody], *, media: tuple[str, ...] = (JSON,)) -> Calla
     async def read(request: Request) -> SomeBody:
         kind = _media_type(request, media)
         data = await request.body()
-        fields = _form(data, model) if kind == FORM else _json(data)
+        fields = _parse_form(data, model) if kind == FORM else _parse_json(data)
         if _holds_nul(fields):
             raise RefusedError(Refusal(Reason.UNREADABLE_BODY))
         try:
@@ -79,22 +79,22 @@ def _media_type(request: Request, media: tuple[str, ...]) -> str:
     fields = headers.values_of(b"content-type")
     said = media_type.parse_media_type(fields[0].decode("latin-1") if len(fields) == 1 else "")
     if said.kind not in media:
-        raise RefusedError(_unsupported(Reason.UNSUPPORTED_MEDIA, media))
+        raise RefusedError(_refuse_media_type(Reason.UNSUPPORTED_MEDIA, media))
     if not said.is_utf8:
-        raise RefusedError(_unsupported(Reason.UNSUPPORTED_CHARSET, media))
+        raise RefusedError(_refuse_media_type(Reason.UNSUPPORTED_CHARSET, media))
     if headers.values_of(b"content-encoding"):
-        raise RefusedError(_unsupported(Reason.UNSUPPORTED_CODING, media))
+        raise RefusedError(_refuse_media_type(Reason.UNSUPPORTED_CODING, media))
     return said.kind
 
 
-def _unsupported(reason: Reason, media: tuple[str, ...]) -> Refusal:
+def _refuse_media_type(reason: Reason, media: tuple[str, ...]) -> Refusal:
     """The refusal of a body's form, which says what would be right (RFC 9110 sections 12.5.3 and 15.5.16)."""
     accept = ("Accept", ", ".join(media))
     coding = (("Accept-Encoding", "identity"),) if reason is Reason.UNSUPPORTED_CODING else ()
     return Refusal(reason, headers=(accept, *coding), members={"accepted": list(media)})
 
 
-def _json(data: bytes) -> dict[str, Any]:
+def _parse_json(data: bytes) -> dict[str, Any]:
     try:
         value = strict_json.loads(data, max_depth=MAX_JSON_DEPTH)
     except strict_json.StrictJsonError as error:
@@ -104,7 +104,7 @@ def _json(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _form(data: bytes, model: type[Body]) -> dict[str, str]:
+def _parse_form(data: bytes, model: type[Body]) -> dict[str, str]:
     """A form in which each field stands once (RFC 6749 section 3.2); `a&` is `a` without a value, as forms have it."""
     try:
         pairs = parse_qsl(

@@ -119,7 +119,7 @@ async def client_of(request: Request, body: OAuthBody | None, grants: Grants) ->
         RefusedError: 400 for two ways at once or no scheme, 401 for credentials that are wrong.
     """
     fields = inbound(request).headers.authorization
-    return await _authenticated(request, () if _is_ignored(fields) else fields, body, grants)
+    return await _authenticate_client(request, () if _is_ignored(fields) else fields, body, grants)
 
 
 async def known_client_of(request: Request, body: OAuthBody, grants: Grants) -> Client:
@@ -138,10 +138,10 @@ async def introspecting_client_of(request: Request, body: OAuthBody, grants: Gra
         RefusedError: as `known_client_of`, and 401 for credentials of any scheme but Basic.
     """
     fields = inbound(request).headers.authorization
-    return _known(await _authenticated(request, fields, body, grants), request, grants)
+    return _known(await _authenticate_client(request, fields, body, grants), request, grants)
 
 
-async def _authenticated(
+async def _authenticate_client(
     request: Request, fields: tuple[bytes, ...], body: OAuthBody | None, grants: Grants
 ) -> Client | None:
     shown, call = _shown(fields, body), call_origin_of(request)
@@ -189,10 +189,10 @@ def _in_field(fields: tuple[bytes, ...]) -> ClientCredentials | Refusal:
         return Refusal(Reason.CLIENT_REPEATED)
     if scheme_of(fields[0]) != BASIC and not has_scheme(fields[0]):
         return Refusal(Reason.MALFORMED_CREDENTIALS)
-    return _basic(fields[0]) or Refusal(Reason.CLIENT_REFUSED)
+    return _parse_basic(fields[0]) or Refusal(Reason.CLIENT_REFUSED)
 
 
-def _basic(field: bytes) -> ClientCredentials | None:
+def _parse_basic(field: bytes) -> ClientCredentials | None:
     """Name and secret of `Basic …`; each is form-encoded within (RFC 6749 section 2.3.1)."""
     match = _BASIC.fullmatch(field)
     if match is None:

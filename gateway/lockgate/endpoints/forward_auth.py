@@ -77,7 +77,7 @@ def held_request(asking: InboundRequest, max_target_bytes: int) -> Held | Refusa
     """
     if not asking.trusted_peer:
         return Refusal(Reason.PROXY_UNTRUSTED)
-    method, target = _said(asking, METHOD_FIELDS), _said(asking, TARGET_FIELDS)
+    method, target = _forwarded_value(asking, METHOD_FIELDS), _forwarded_value(asking, TARGET_FIELDS)
     if method is None or target is None or not is_token(method):
         return Refusal(Reason.MALFORMED_HEADER)
     if len(target) > max_target_bytes:
@@ -94,6 +94,6 @@ def held_request(asking: InboundRequest, max_target_bytes: int) -> Held | Refusa
     return Held(request, target.partition(b"?")[0].decode("ascii"))
 
 
-def _said(asking: InboundRequest, names: tuple[bytes, ...]) -> bytes | None:
+def _forwarded_value(asking: InboundRequest, names: tuple[bytes, ...]) -> bytes | None:
     values = [value for name in names for value in asking.headers.values_of(name)]
     return values[0] if len(set(values)) == 1 and len(values) <= len(names) else None

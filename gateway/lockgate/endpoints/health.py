@@ -39,7 +39,7 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
     @api.api_route("/readyz", methods=["GET", "HEAD"])
     async def ready() -> Response:
         """Every dependency can be used; otherwise 503, with a line for each."""
-        lines = {name: await _line(check) for name, check in checks.items()}
+        lines = {name: await _check_line(check) for name, check in checks.items()}
         well = all(line == "ok" or line.startswith(WARNING) for line in lines.values())
         content = {"status": "ready" if well else "not ready", "checks": lines}
         return JSONResponse(content, status_code=200 if well else 503, headers=SECURITY_HEADERS)
@@ -47,7 +47,7 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
     return api
 
 
-async def _line(check: Check) -> str:
+async def _check_line(check: Check) -> str:
     try:
         warning = await check()
     except LockgateError as error:

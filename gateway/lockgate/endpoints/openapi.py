@@ -49,12 +49,14 @@ class Descriptions:
         """The gateway's own document and those of the services that answer; the others stand in `x-unavailable`."""
         places = {route.service: route.upstreams[0] for route in self._routes.routes if route.upstreams}
         async with httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as client:
-            asked = [self._ask(client, service, place, request_id) for service, place in places.items()]
+            asked = [self._fetch_description(client, service, place, request_id) for service, place in places.items()]
             answers = dict(zip(places, await asyncio.gather(*asked), strict=True))
         found = {service: document for service, document in answers.items() if document is not None}
         return merge(own, found, self._routes, self._cookie) | {"x-unavailable": sorted(answers.keys() - found.keys())}
 
-    async def _ask(self, client: httpx.AsyncClient, service: str, place: str, request_id: str) -> Document | None:
+    async def _fetch_description(
+        self, client: httpx.AsyncClient, service: str, place: str, request_id: str
+    ) -> Document | None:
         signed = signed_headers(
             self._links.value.outbound(service),
             method="GET",
@@ -81,7 +83,7 @@ def merge(own: Document, services: Mapping[str, Document], routes: RouteTable, c
         schemes[_SESSION] = {"type": "apiKey", "in": "cookie", "name": cookie}
     paths, schemas = dict(own.get("paths", {})), dict(own.get("components", {}).get("schemas", {}))
     for service, document in services.items():
-        described = _renamed(document, f"{service}.")
+        described = _rename_schemas(document, f"{service}.")
         for path, operations in described["paths"].items():
             route = routes.match_path(path)
             if route is None or route.service != service:
@@ -113,13 +115,13 @@ def router(app: FastAPI, descriptions: Descriptions, judge: Judge, *, to_everybo
     @api.get(PATH, include_in_schema=False, dependencies=readers)
     async def describe(request: Request) -> Response:
         """The document, as OpenAPI 3.1."""
-        merged = await descriptions.merged(_own(app), call_origin_of(request).request_id)
+        merged = await descriptions.merged(_own_paths(app), call_origin_of(request).request_id)
         return JSONResponse(merged, headers=SECURITY_HEADERS)
 
     return api
 
 
-def _own(app: FastAPI) -> Document:
+def _own_paths(app: FastAPI) -> Document:
     with warnings.catch_warnings():
         # Where one function answers GET and HEAD, both would have its name.
         warnings.filterwarnings("ignore", "Duplicate Operation ID")
@@ -141,13 +143,13 @@ def _told(operation: Document, service: str, method: str, route: Route, schemes:
     return {**operation, "operationId": name, "tags": [service], "security": [*anonymous, *identified]}
 
 
-def _renamed(node: Any, prefix: str) -> Any:  # noqa: ANN401 - a JSON value
+def _rename_schemas(node: Any, prefix: str) -> Any:  # noqa: ANN401 - a JSON value
     """The same JSON, with every reference to a schema leading to its new name."""
     if isinstance(node, dict):
         return {
             key: f"{_REF}{prefix}{value.removeprefix(_REF)}"
             if key == "$ref" and isinstance(value, str) and value.startswith(_REF)
-            else _renamed(value, prefix)
+            else _rename_schemas(value, prefix)
             for key, value in node.items()
         }
-    return [_renamed(item, prefix) for item in node] if isinstance(node, list) else node
+    return [_rename_schemas(item, prefix) for item in node] if isinstance(node, list) else node

@@ -120,12 +120,12 @@ def install(app: FastAPI) -> None:
         return refused(request, Refusal(Reason.CAPTCHA_AWAY, note=str(error)))
 
     @app.exception_handler(RequestValidationError)
-    async def _query(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def _query_error(request: Request, error: RequestValidationError) -> JSONResponse:
         """Bodies are judged in `bodies`; what is left is the query. The framework's own answer would echo it."""
         return refused(request, invalid(*((one["loc"], one["type"]) for one in error.errors())))
 
     @app.exception_handler(HTTPException)
-    async def _framework(request: Request, error: HTTPException) -> JSONResponse:
+    async def _framework_refusal(request: Request, error: HTTPException) -> JSONResponse:
         """The framework itself refuses two things only: an unknown path and a method that a path does not have."""
         if error.status_code == Reason.METHOD_NOT_ALLOWED.status:
             allow = (error.headers or {}).get("Allow", "")

@@ -36,14 +36,14 @@ class PublishedKeys:
         self._max_age_s = min(MAX_AGE_S, publish_delay_s // 2)
         self._keys = keys
         self._ring = keys.value
-        self._body = _document(keys.value)
+        self._body = _render_keys(keys.value)
 
     @property
     def body(self) -> bytes:
         """The JWK Set of the keys in use."""
         if self._keys.value is not self._ring:
             self._ring = self._keys.value
-            self._body = _document(self._ring)
+            self._body = _render_keys(self._ring)
         return self._body
 
     @property
@@ -81,5 +81,5 @@ def router(published: PublishedKeys) -> APIRouter:
     return api
 
 
-def _document(ring: KeyRing) -> bytes:
+def _render_keys(ring: KeyRing) -> bytes:
     return json.dumps(jwks(ring)).encode("ascii")

@@ -108,7 +108,7 @@ class Verifier:
             return claims
         refusal = self._still_valid(claims)
         if refusal is None:
-            self._remember(digest, claims)
+            self._cache_claims(digest, claims)
         return refusal or claims
 
     def recall(self, credentials: bytes) -> VerifiedClaims | Refusal | None:
@@ -138,16 +138,16 @@ class Verifier:
         For revocation only, which has to hold on every node; no request is let in by this.
         """
         try:
-            return self._verify(token)
+            return self._verify_token(token)
         except _Refused as refused:
             return refused.refusal
 
-    def _verify(self, token: UnverifiedToken) -> VerifiedClaims:
+    def _verify_token(self, token: UnverifiedToken) -> VerifiedClaims:
         head, body, signature = token.split(".")
         header = _json_object(head)
         key = self._key_for(header)
         for part in (body, signature):
-            _decode(part)
+            _decode_part(part)
         try:
             payload = self._jws.decode(token, key.public, algorithms=[key.alg])
         except PyJWTError as error:
@@ -155,7 +155,7 @@ class Verifier:
         kind = header.get("typ")
         if not isinstance(kind, str) or kind.lower() not in _TYPES:
             raise _Refused(Reason.TOKEN_WRONG_TYPE, "typ is not at+jwt")
-        return self._claims(_parse_object(payload), key.kid)
+        return self._check_claims(_parse_object(payload), key.kid)
 
     def _key_for(self, header: Mapping[str, Any]) -> VerificationKey:
         if not _FORBIDDEN_HEADERS.isdisjoint(header):
@@ -171,7 +171,7 @@ class Verifier:
             raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "alg is not the key's")
         return key
 
-    def _claims(self, payload: Mapping[str, Any], kid: str) -> VerifiedClaims:
+    def _check_claims(self, payload: Mapping[str, Any], kid: str) -> VerifiedClaims:
         rules = self._rules
         if payload.get("iss") != rules.issuer:
             raise _Refused(Reason.TOKEN_BAD_CLAIMS, "another issuer")
@@ -179,22 +179,22 @@ class Verifier:
             raise _Refused(Reason.TOKEN_WRONG_AUDIENCE, "another audience")
         if "cnf" in payload:
             raise _Refused(Reason.TOKEN_BAD_CLAIMS, "bound to a key, sent as plain bearer")
-        exp, iat = _time(payload, "exp"), _time(payload, "iat")
-        nbf = _time(payload, "nbf") if "nbf" in payload else iat
+        exp, iat = _numeric_date(payload, "exp"), _numeric_date(payload, "iat")
+        nbf = _numeric_date(payload, "nbf") if "nbf" in payload else iat
         if exp - iat > rules.max_life_s + rules.leeway_s:
             raise _Refused(Reason.TOKEN_BAD_CLAIMS, "lives too long")
-        sub, sid, jti = _text(payload, "sub"), _text(payload, "sid"), _text(payload, "jti")
+        sub, sid, jti = _short_text(payload, "sub"), _short_text(payload, "sid"), _short_text(payload, "jti")
         epoch = payload.get("epoch")
         if type(epoch) is not int or not 0 <= epoch < _LATEST:
             raise _Refused(Reason.TOKEN_BAD_CLAIMS, "epoch is not a counter")
-        principal = _principal(
+        principal = _build_principal(
             sub=sub,
             sid=sid,
             jti=jti,
-            client_id=_text(payload, "client_id"),
+            client_id=_short_text(payload, "client_id"),
             roles=_words_of_list(payload.get("roles")),
             scopes=_words_of_string(payload.get("scope")),
-            auth_time=int(_time(payload, "auth_time", MAX_SECONDS)) if "auth_time" in payload else None,
+            auth_time=int(_numeric_date(payload, "auth_time", MAX_SECONDS)) if "auth_time" in payload else None,
             amr=_words_of_list(payload.get("amr")),
         )
         return VerifiedClaims(
@@ -213,7 +213,7 @@ class Verifier:
             return Refusal(Reason.TOKEN_NOT_YET_VALID)
         return Refusal(Reason.TOKEN_EXPIRED) if now >= claims.exp + leeway else None
 
-    def _remember(self, digest: bytes, claims: VerifiedClaims) -> None:
+    def _cache_claims(self, digest: bytes, claims: VerifiedClaims) -> None:
         if self._cache_size == 0:
             return
         if len(self._cache) >= self._cache_size:
@@ -222,7 +222,7 @@ class Verifier:
         self._cache[digest] = claims
 
 
-def _decode(part: str) -> bytes:
+def _decode_part(part: str) -> bytes:
     try:
         return base64url.decode(part)
     except base64url.Base64UrlError as error:
@@ -230,7 +230,7 @@ def _decode(part: str) -> bytes:
 
 
 def _json_object(part: str) -> dict[str, Any]:
-    return _parse_object(_decode(part))
+    return _parse_object(_decode_part(part))
 
 
 def _parse_object(data: bytes) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def _has_audience(claim: object, audience: str) -> bool:
     return claim == audience
 
 
-def _time(payload: Mapping[str, Any], name: str, latest: float = _LATEST) -> float:
+def _numeric_date(payload: Mapping[str, Any], name: str, latest: float = _LATEST) -> float:
     """A NumericDate (RFC 7519 section 2): a JSON number, so neither text nor `true`."""
     value = payload.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= latest:
@@ -257,7 +257,7 @@ def _time(payload: Mapping[str, Any], name: str, latest: float = _LATEST) -> flo
     return float(value)
 
 
-def _text(payload: Mapping[str, Any], name: str) -> str:
+def _short_text(payload: Mapping[str, Any], name: str) -> str:
     """A claim that will stand in a header, a log and a Redis key: short, and without control characters."""
     value = payload.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable():
@@ -283,7 +283,7 @@ def _is_word(text: str) -> bool:
     return 0 < len(text) <= MAX_TEXT and text.isascii() and text.isprintable() and " " not in text
 
 
-def _principal(  # noqa: PLR0913 - the claims of one token, by name
+def _build_principal(  # noqa: PLR0913 - the claims of one token, by name
     *,
     sub: str,
     sid: str,

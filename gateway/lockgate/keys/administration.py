@@ -87,14 +87,14 @@ class KeyAdministration:
         store = KeyStore(self._settings, changes.append)
         try:
             async with self._try_lock() as alone:
-                return await asyncio.to_thread(self._step, store, group) if alone else BUSY
+                return await asyncio.to_thread(self._rotate_group, store, group) if alone else BUSY
         except ConfigurationError as error:
             return _refusal(error)
         finally:
             for change in changes:
                 change.record(self._audit, **facts)
 
-    def _step(self, store: KeyStore, name: str) -> Step:
+    def _rotate_group(self, store: KeyStore, name: str) -> Step:
         now = self._clock.now()
         group = store.signing() if name == SIGNING else store.refresh()
         retired = store.retire(group, now)

@@ -75,7 +75,7 @@ class AutoRotation:
         try:
             async with self._try_lock() as alone:
                 # Looked at again under the lock: another node may have been quicker.
-                return await asyncio.to_thread(self._advance) if alone else []
+                return await asyncio.to_thread(self._advance_groups) if alone else []
         finally:
             while self._changes:
                 self._changes.pop(0).record(self._audit, actor=ACTOR)
@@ -101,7 +101,7 @@ class AutoRotation:
         groups = (self._store.signing(), self._store.refresh())
         return any(self._store.is_due(group, now, self._rotate_after_s) for group in groups)
 
-    def _advance(self) -> list[str]:
+    def _advance_groups(self) -> list[str]:
         now = self._clock.now()
         groups = (self._store.signing(), self._store.refresh())
         return [told for group in groups for told in self._store.advance(group, now, self._rotate_after_s)]

@@ -67,12 +67,12 @@ def changes(
     states = {entry.key_id: entry.state for entry in before}
     for entry in after:
         if states.pop(entry.key_id, None) is not entry.state:
-            yield _change(_REACHED[entry.state], group, entry)
+            yield _change_of(_REACHED[entry.state], group, entry)
     for entry in before:
         if entry.key_id in states:
             event = Event.KEY_REMOVED if entry.key_id == removed else Event.KEY_RETIRED
-            yield _change(event, group, entry)
+            yield _change_of(event, group, entry)
 
 
-def _change(event: Event, group: str, entry: Entry) -> KeyChange:
+def _change_of(event: Event, group: str, entry: Entry) -> KeyChange:
     return KeyChange(event, group, entry.key_id, entry.members.get("alg", "HMAC"))

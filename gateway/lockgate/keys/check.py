@@ -51,7 +51,7 @@ def check(store: KeyStore, now: float, others: Iterable[Path] = ()) -> Findings:
             f"{group.path}: the id {entry.key_id} is used elsewhere" for entry in entries if entry.key_id in seen
         ]
         seen |= {entry.key_id for entry in entries}
-        hints += _due(group, entries, now)
+        hints += _due_problems(group, entries, now)
     problems += _link_problems(store)
     return Findings(tuple(dict.fromkeys(problems)), tuple(hints))
 
@@ -111,7 +111,7 @@ def _stray_files(store: KeyStore) -> Iterator[str]:
             yield f"{path}: a private key that {store.signing().path.name} does not list; delete it"
 
 
-def _due(group: Group, entries: tuple[Entry, ...], now: float) -> Iterator[str]:
+def _due_problems(group: Group, entries: tuple[Entry, ...], now: float) -> Iterator[str]:
     for entry in entries:
         if entry.state is State.NEXT and now >= entry.since + group.timing.publish_s:
             yield f"{group.name}: key {entry.key_id} may be activated; run `lockgate keys rotate`"

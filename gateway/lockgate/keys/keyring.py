@@ -245,10 +245,10 @@ def load_secrets(directory: Path) -> tuple[bytes, ...]:
         ConfigurationError: the file cannot be read, may be read by others, is malformed, or has a short secret.
     """
     path = directory / REFRESH_FILE
-    return tuple(_secret(member(entry, "secret", path), path) for entry in entries(path, read_document(path)))
+    return tuple(_read_secret(member(entry, "secret", path), path) for entry in entries(path, read_document(path)))
 
 
-def _secret(text: str, path: Path) -> bytes:
+def _read_secret(text: str, path: Path) -> bytes:
     try:
         # Without its padding, which other tools write.
         secret = base64url.decode(text.rstrip("="))

@@ -130,7 +130,7 @@ class Live(Current[T]):
                 self._seen = None
                 if stamp(self._source.files()) != found:
                     continue
-                self._complain(problem)
+                self._log_problem(problem)
                 return None
             if self.problem is not None:
                 _log.info("%s: the files are in order again", self._source.name)
@@ -145,7 +145,7 @@ class Live(Current[T]):
             listener(value)
         _log.info("%s reloaded: %s", self._source.name, self._source.describe(value))
 
-    def _complain(self, problem: str) -> None:
+    def _log_problem(self, problem: str) -> None:
         if problem != self.problem:
             _log.error("%s cannot be reloaded, the last good one stays in use: %s", self._source.name, problem)
         self.problem = problem
@@ -189,13 +189,13 @@ class LiveKeys:
 
     def poll(self, now: float) -> None:
         """At each tick of the coarse clock, with the monotonic time."""
-        if now - self._polled >= POLL_S and self._start(thorough=False):
+        if now - self._polled >= POLL_S and self._start_look(thorough=False):
             self._polled = now
 
     def hurry(self) -> None:
         """A token named an unknown key. It may be newer than the last reading, so look soon."""
         now = self._clock.monotonic()
-        if now - self._hurried >= COOL_DOWN_S and self._start(thorough=True):
+        if now - self._hurried >= COOL_DOWN_S and self._start_look(thorough=True):
             self._hurried = now
 
     async def look(self, *, thorough: bool = False) -> None:
@@ -222,11 +222,11 @@ class LiveKeys:
             await asyncio.wait({self._looking})
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self, *, thorough: bool) -> bool:
+    def _start_look(self, *, thorough: bool) -> bool:
         if self._looking is not None and not self._looking.done():
             return False
         self._looking = asyncio.get_running_loop().create_task(self.look(thorough=thorough))
-        self._looking.add_done_callback(_report)
+        self._looking.add_done_callback(_report_fault)
         return True
 
 
@@ -316,7 +316,7 @@ def _describe_ring(ring: KeyRing) -> str:
     return f"{ring.active.kid} signs, {', '.join(ring.verifying)} verify, {len(ring.refresh_secrets)} refresh secret(s)"
 
 
-def _report(task: asyncio.Task[None]) -> None:
+def _report_fault(task: asyncio.Task[None]) -> None:
     # A fault of ours while looking: the keys in use stay, and the next look is tried as if nothing had been.
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("looking for changed keys failed", exc_info=error)

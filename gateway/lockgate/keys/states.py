@@ -117,11 +117,11 @@ def rotate(
         make: a fresh *next* key.
         at_once: do not wait until all verifiers know the new key: for emergencies.
     """
-    waiting = _newest(entries, State.NEXT)
+    waiting = _newest_of(entries, State.NEXT)
     if waiting is not None:
         ripe_at = waiting.since + timing.publish_s
         if now >= ripe_at or at_once:
-            return _activated(entries, waiting, timing, now)
+            return _activate_next(entries, waiting, timing, now)
         return Turn(tuple(entries), Did.WAITING, waiting.key_id, ripe_at)
     if timing.most is not None and len(entries) >= timing.most:
         left = retire(entries, timing, now)
@@ -131,7 +131,7 @@ def rotate(
         return Turn(left, Did.RETIRED, oldest.key_id, None)
     made = make()
     if at_once:
-        return _activated([*entries, made], made, timing, now)
+        return _activate_next([*entries, made], made, timing, now)
     return Turn(ordered([*entries, made]), Did.PUBLISHED, made.key_id, made.since + timing.publish_s)
 
 
@@ -145,7 +145,7 @@ def remove(entries: Sequence[Entry], key_id: str, now: float, make: Callable[[],
     left = [entry for entry in entries if entry.key_id != key_id]
     if any(entry.state is State.ACTIVE for entry in left):
         return ordered(left)
-    follower = _newest(left, State.NEXT)
+    follower = _newest_of(left, State.NEXT)
     if follower is None:
         follower = make()
         left.append(follower)
@@ -154,7 +154,7 @@ def remove(entries: Sequence[Entry], key_id: str, now: float, make: Callable[[],
 
 def is_due(entries: Sequence[Entry], timing: Timing, now: float, rotate_after_s: float) -> bool:
     """Whether a rotation by age has a step to make: the active key is old, the next one ripe, or a passive one over."""
-    waiting = _newest(entries, State.NEXT)
+    waiting = _newest_of(entries, State.NEXT)
     step_at = active(entries).since + rotate_after_s if waiting is None else waiting.since + timing.publish_s
     return now >= step_at or len(retire(entries, timing, now)) < len(entries)
 
@@ -165,11 +165,11 @@ def ordered(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple(sorted(entries, key=lambda entry: (rank[entry.state], -entry.since)))
 
 
-def _newest(entries: Sequence[Entry], state: State) -> Entry | None:
+def _newest_of(entries: Sequence[Entry], state: State) -> Entry | None:
     return max((entry for entry in entries if entry.state is state), key=lambda entry: entry.since, default=None)
 
 
-def _activated(entries: Sequence[Entry], chosen: Entry, timing: Timing, now: float) -> Turn:
+def _activate_next(entries: Sequence[Entry], chosen: Entry, timing: Timing, now: float) -> Turn:
     changed = []
     for entry in entries:
         if entry is chosen:

@@ -114,7 +114,7 @@ class KeyStore:
             ConfigurationError: its file cannot be read, or does not hold exactly one active key and no id twice.
         """
         document = files.read_document(group.path)
-        return _entries(group, document)
+        return _parse_entries(group, document)
 
     def listing(self) -> list[dict[str, str]]:
         """Every key as it may be shown: `group`, `kid`, `alg`, `state`, `since`; never a secret.
@@ -147,7 +147,7 @@ class KeyStore:
             ConfigurationError: the file cannot be read or written, `alg` is no algorithm, or a key for another one is
                 published already.
         """
-        with self._changing(group) as (entries, write):
+        with self._locked_group(group) as (entries, write):
             _check_wish(group, entries, alg)
             chosen = alg or states.active(entries).members.get("alg")
             turn = states.rotate(entries, group.timing, now, lambda: group.make(now, chosen), at_once=at_once)
@@ -160,7 +160,7 @@ class KeyStore:
         Raises:
             ConfigurationError: the file cannot be read or written.
         """
-        with self._changing(group) as (entries, write):
+        with self._locked_group(group) as (entries, write):
             left = states.retire(entries, group.timing, now)
             write(left)
         return [entry.key_id for entry in entries if entry not in left]
@@ -174,8 +174,8 @@ class KeyStore:
         Raises:
             ConfigurationError: there is no such key, or its file cannot be read or written.
         """
-        group = self._holder(key_id)
-        with self._changing(group) as (entries, write):
+        group = self._link_holder(key_id)
+        with self._locked_group(group) as (entries, write):
             removed = next((entry for entry in entries if entry.key_id == key_id), None)
             if removed is None:
                 raise ConfigurationError(f"no key has the id {quoted(key_id)}")
@@ -190,7 +190,7 @@ class KeyStore:
         Raises:
             ConfigurationError: the file cannot be read or written.
         """
-        with self._changing(group) as (entries, write):
+        with self._locked_group(group) as (entries, write):
             if not states.is_due(entries, group.timing, now, rotate_after_s):
                 return []
             left = states.retire(entries, group.timing, now)
@@ -211,7 +211,7 @@ class KeyStore:
         """
         return states.is_due(self.read(group), group.timing, now, rotate_after_s)
 
-    def _holder(self, key_id: str) -> Group:
+    def _link_holder(self, key_id: str) -> Group:
         """The group with a key of that id. Files that cannot be read must not keep a key in another from going."""
         broken: ConfigurationError | None = None
         for group in self.groups():
@@ -223,17 +223,17 @@ class KeyStore:
         raise broken or ConfigurationError(f"no key has the id {quoted(key_id)}")
 
     @contextlib.contextmanager
-    def _changing(self, group: Group) -> Iterator[tuple[tuple[Entry, ...], Write]]:
+    def _locked_group(self, group: Group) -> Iterator[tuple[tuple[Entry, ...], Write]]:
         """The keys of a group, and what writes them anew, under the lock."""
         try:
             with files.locked(self.directory):
                 document = files.read_document(group.path)
-                before = _entries(group, document)
-                yield before, partial(self._write, group, document, before)
+                before = _parse_entries(group, document)
+                yield before, partial(self._write_group, group, document, before)
         except OSError as error:
             raise KeysFixedError(f"{group.path}: cannot be written ({error.strerror})") from error
 
-    def _write(
+    def _write_group(
         self,
         group: Group,
         document: object,
@@ -243,7 +243,7 @@ class KeyStore:
     ) -> None:
         if tuple(after) == tuple(before):
             return
-        _write(group, document, after)
+        _write_group(group, document, after)
         for change in changes(group.name, before, after, removed):
             self._changed(change)
         for key_id in {entry.key_id for entry in before} - {entry.key_id for entry in after}:
@@ -275,9 +275,9 @@ def _check_wish(group: Group, entries: Sequence[Entry], alg: str | None) -> None
             raise ConfigurationError(f"{group.path}: {entry.key_id} is published to sign next; remove it first")
 
 
-def _entries(group: Group, document: object) -> tuple[Entry, ...]:
+def _parse_entries(group: Group, document: object) -> tuple[Entry, ...]:
     found = tuple(
-        _entry(group, raw, first=number == 0) for number, raw in enumerate(files.entries(group.path, document))
+        _parse_entry(group, raw, first=number == 0) for number, raw in enumerate(files.entries(group.path, document))
     )
     if len({entry.key_id for entry in found}) != len(found):
         raise ConfigurationError(f"{group.path}: a key is listed twice")
@@ -286,7 +286,7 @@ def _entries(group: Group, document: object) -> tuple[Entry, ...]:
     return found
 
 
-def _entry(group: Group, raw: dict[str, Any], *, first: bool) -> Entry:
+def _parse_entry(group: Group, raw: dict[str, Any], *, first: bool) -> Entry:
     key_id = files.member(raw, group.id_member, group.path)
     # Files of secrets written by hand need not name states: the first one signs, the others verify.
     state = raw.get("state", State.ACTIVE if first else State.PASSIVE)
@@ -296,7 +296,7 @@ def _entry(group: Group, raw: dict[str, Any], *, first: bool) -> Entry:
     return Entry(key_id, State(state), files.since(raw, group.path), members)
 
 
-def _write(group: Group, document: object, after: Sequence[Entry]) -> None:
+def _write_group(group: Group, document: object, after: Sequence[Entry]) -> None:
     raw = [
         {
             group.id_member: entry.key_id,

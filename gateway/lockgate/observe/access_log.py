@@ -60,14 +60,15 @@ class AccessLog:
         # backslash or control character: the edge refuses them in methods, paths and addresses, and the gateway makes
         # the other values.
         self._write_line(
-            f'{{"time": "{self._now()}", "event": "request", "request_id": "{request_id}", {own}"client": "{client}", '
+            f'{{"time": "{self._timestamp()}", "event": "request", "request_id": "{request_id}", '
+            f'{own}"client": "{client}", '
             f'"method": "{method}", "path": "{path}", "route": "{route}", "status": {status}, '
             f'"ms": {seconds * 1000:.2f}{why}}}\n'
         )
 
     def write_refused_bytes(self, *, client: str, reason: str) -> None:
         """Write the line of refused bytes that are no request; none of the bytes are in the line."""
-        line = {"time": self._now(), "event": "refused", "client": client, "reason": reason}
+        line = {"time": self._timestamp(), "event": "refused", "client": client, "reason": reason}
         self._write_line(json.dumps(line) + "\n")
 
     def flush(self) -> None:
@@ -84,7 +85,7 @@ class AccessLog:
         except OSError:
             _forget_output()
 
-    def _now(self) -> str:
+    def _timestamp(self) -> str:
         # Micro-optimisation: the text of a second is formatted once.
         now = self._clock.now()
         second = int(now)

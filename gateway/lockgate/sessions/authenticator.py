@@ -99,14 +99,14 @@ class Authenticator:
         cookie = self._cookies.recall(value, request.own_id) or self._cookies.read(value)
         if not isinstance(cookie, SessionCookie):
             return cookie
-        return _pending(request, partial(self._cookies.claims, cookie, request.own_id))
+        return _pending_lookup(request, partial(self._cookies.claims, cookie, request.own_id))
 
     def _by_ticket(self, request: InboundRequest, tickets: Sequence[str]) -> Pending | Refusal:
         if len(tickets) > 1 or bearer(request.headers.authorization) is not None:
             return Refusal(Reason.REPEATED_CREDENTIALS)
-        return _pending(request, partial(self._redeem, request, tickets[0]))
+        return _pending_lookup(request, partial(self._redeem_ticket, request, tickets[0]))
 
-    async def _redeem(self, request: InboundRequest, ticket: str) -> VerifiedClaims | Refusal:
+    async def _redeem_ticket(self, request: InboundRequest, ticket: str) -> VerifiedClaims | Refusal:
         token = await self._tickets.redeem(ticket)
         if token is None:
             return Refusal(Reason.TICKET_UNKNOWN)
@@ -122,11 +122,11 @@ def with_token(request: InboundRequest, token: bytes) -> InboundRequest:
     return request._replace(headers=carried)
 
 
-def _pending(request: InboundRequest, look_up: LookUp) -> Pending:
-    return Pending(partial(_found, request, look_up))
+def _pending_lookup(request: InboundRequest, look_up: LookUp) -> Pending:
+    return Pending(partial(_look_up_safely, request, look_up))
 
 
-async def _found(request: InboundRequest, look_up: LookUp) -> VerifiedClaims | Refusal:
+async def _look_up_safely(request: InboundRequest, look_up: LookUp) -> VerifiedClaims | Refusal:
     """The border of a lookup: a fault becomes a refusal, because a client waits for the response."""
     try:
         return await look_up()

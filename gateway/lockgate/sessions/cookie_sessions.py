@@ -172,7 +172,7 @@ class CookieSessions:
             StoreUnavailableError: what it stands for could not be stored.
         """
         cookie = self._codec.make(session.sub, session.sid)
-        return cookie, (await self._issue(cookie, session, account)).held
+        return cookie, (await self._issue_token(cookie, session, account)).held
 
     async def claims(self, cookie: SessionCookie, request_id: str) -> VerifiedClaims | Refusal:
         """The claims of a cookie's token.
@@ -191,7 +191,7 @@ class CookieSessions:
             StoreUnavailableError: Redis did not answer.
             AccountsUnavailableError: the users service did not give an answer.
         """
-        token = await self._look(cookie)
+        token = await self._read_sealed_token(cookie)
         if token is not None:
             return token
         renewed = await self._go_on(cookie, request_id)
@@ -212,7 +212,7 @@ class CookieSessions:
     async def _catch_up(self, cookie: SessionCookie, request_id: str) -> None:
         """Get the next token while requests go on with this one: another node's, or else a new one."""
         try:
-            await self._look(cookie)
+            await self._read_sealed_token(cookie)
             known = self._known.get(cookie.value)
             claims = None if known is None else self._verifier.recall(known.credentials)
             if not isinstance(claims, VerifiedClaims) or self._clock.now() >= self._renew_at(claims.exp):
@@ -224,13 +224,13 @@ class CookieSessions:
         """Go on with a session: one attempt of this worker at a time, however many wait for it."""
         task = self._renewals.get(cookie.value)
         if task is None:
-            task = self._tasks.start(self._renew(cookie, request_id))
+            task = self._tasks.start(self._renew_session(cookie, request_id))
             self._renewals[cookie.value] = task
             task.add_done_callback(lambda _: self._renewals.pop(cookie.value))
         # A caller that gives up does not take the attempt away from the others.
         return await asyncio.shield(task)
 
-    async def _renew(self, cookie: SessionCookie, request_id: str) -> _Renewed | Refusal:
+    async def _renew_session(self, cookie: SessionCookie, request_id: str) -> _Renewed | Refusal:
         sub, sid = cookie.sub, cookie.sid
         # Before the users service is asked: a cookie whose session has ended costs the users service nothing.
         if not await self._session_store.lives(sub, sid):
@@ -244,7 +244,7 @@ class CookieSessions:
         if session.password_version != account.password_version:
             return await self._close_session(cookie, Reason.COOKIE_OUTDATED, request_id)
         self._audit.record(Event.REFRESH, sub=sub, sid=sid, client_id=session.client_id, request_id=request_id)
-        return await self._issue(cookie, session, account)
+        return await self._issue_token(cookie, session, account)
 
     async def _close_session(self, cookie: SessionCookie, reason: Reason, request_id: str) -> Refusal:
         await self._session_store.end(cookie.sub, cookie.sid)
@@ -253,24 +253,24 @@ class CookieSessions:
         )
         return Refusal(reason)
 
-    async def _issue(self, cookie: SessionCookie, session: Session, account: Account) -> _Renewed:
+    async def _issue_token(self, cookie: SessionCookie, session: Session, account: Account) -> _Renewed:
         text, scope = self._access.issue(session, account)
         sealed = seal(_sealing_key(cookie), text.encode("ascii"))
-        await self._ask((b"SET", UserKeys.of(cookie.sub).held(cookie.sid), sealed, b"EX", self._access.life_s))
+        await self._ask_redis((b"SET", UserKeys.of(cookie.sub).held(cookie.sid), sealed, b"EX", self._access.life_s))
         token = UnverifiedToken(text)
-        self._remember(cookie, token)
+        self._cache_token(cookie, token)
         return _Renewed(token, Held(session.sid, self._access.life_s, self._access.rest_s(session), scope))
 
-    async def _look(self, cookie: SessionCookie) -> UnverifiedToken | None:
+    async def _read_sealed_token(self, cookie: SessionCookie) -> UnverifiedToken | None:
         """The token that Redis holds for a cookie, if it is still good."""
-        sealed = await self._ask((b"GET", UserKeys.of(cookie.sub).held(cookie.sid)))
+        sealed = await self._ask_redis((b"GET", UserKeys.of(cookie.sub).held(cookie.sid)))
         text = unseal(_sealing_key(cookie), sealed) if isinstance(sealed, bytes) else None
         if text is None:
             return None
         token = format_gate(text)
-        return None if isinstance(token, Refusal) or not self._remember(cookie, token) else token
+        return None if isinstance(token, Refusal) or not self._cache_token(cookie, token) else token
 
-    async def _ask(self, command: tuple[Any, ...]) -> Any:  # noqa: ANN401 - Redis has many types
+    async def _ask_redis(self, command: tuple[Any, ...]) -> Any:  # noqa: ANN401 - Redis has many types
         """One command.
 
         Raises:
@@ -283,7 +283,7 @@ class CookieSessions:
             raise StoreUnavailableError("no answer")
         return replies[0]
 
-    def _remember(self, cookie: SessionCookie, token: UnverifiedToken) -> bool:
+    def _cache_token(self, cookie: SessionCookie, token: UnverifiedToken) -> bool:
         """Have the verifier judge a token, and remember it for its cookie; whether it is good."""
         claims = self._verifier.verify(token)
         if isinstance(claims, Refusal) or (claims.principal.sub, claims.principal.sid) != (cookie.sub, cookie.sid):

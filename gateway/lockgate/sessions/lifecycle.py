@@ -106,7 +106,7 @@ class Sessions:
             client: that the session is for and that alone can refresh it; the public one where not given.
         """
         begun = await self._begin(username, password, call, captcha, client)
-        return begun if isinstance(begun, Refusal) else self._tokens(*begun)
+        return begun if isinstance(begun, Refusal) else self._issue_tokens(*begun)
 
     async def login_by_cookie(
         self,
@@ -200,7 +200,7 @@ class Sessions:
         self._audit.record(
             Event.REFRESH, sub=session.sub, sid=session.sid, client_id=session.client_id, **call.audit_fields
         )
-        return self._tokens(session, account)
+        return self._issue_tokens(session, account)
 
     async def _account_of(self, claim: RefreshClaim, call: CallOrigin) -> Account | Reason:
         """The account of a session, or why it cannot go on."""
@@ -272,7 +272,7 @@ class Sessions:
             self._audit.record(event, **words)
         return Refusal(reason, headers=_LATER if reason is Reason.REFRESH_CROWDED else ())
 
-    def _tokens(self, session: Session, account: Account) -> Tokens:
+    def _issue_tokens(self, session: Session, account: Account) -> Tokens:
         access_token, scope = self._access.issue(session, account)
         refresh_token = self._refresh_tokens.make(RefreshClaim(session.sub, session.sid, session.generation))
         return Tokens(

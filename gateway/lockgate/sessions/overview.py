@@ -47,14 +47,14 @@ async def sessions_of(redis: RedisClient, sub: str) -> list[SessionView]:
                 pipe.hmget(keys.session(sid), _FIELDS)
             epoch, *found = await pipe.execute()
     views = [
-        _view(sid, values)
+        _parse_view(sid, values)
         for sid, values in zip(sids, found, strict=True)
         if values[0] is not None and int(values[-1]) >= int(epoch or 0)
     ]
     return sorted(views, key=lambda view: view.last_used, reverse=True)
 
 
-def _view(sid: str, values: list[Any]) -> SessionView:
+def _parse_view(sid: str, values: list[Any]) -> SessionView:
     created, used, ends, client_id, address, agent, _ = values
     return SessionView(
         session_id=sid,

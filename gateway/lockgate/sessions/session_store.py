@@ -108,13 +108,13 @@ class SessionStore:
         self._token = token
         self._clock = clock
         self._replicas = replicas
-        self._current = Script(redis, _source("current.lua"))
-        self._confirm = Script(redis, _source("confirm.lua"))
+        self._current = Script(redis, _read_source("current.lua"))
+        self._confirm = Script(redis, _read_source("confirm.lua"))
         self._begin, self._rotate, self._resume = (
-            Script(redis, _source(name), replicas) for name in ("begin.lua", "rotate.lua", "resume.lua")
+            Script(redis, _read_source(name), replicas) for name in ("begin.lua", "rotate.lua", "resume.lua")
         )
         self._end, self._end_others, self._end_everything, self._block_token = (
-            Script(redis, _source(name), replicas)
+            Script(redis, _read_source(name), replicas)
             for name in ("end.lua", "end_others.lua", "end_all.lua", "block_token.lua")
         )
 
@@ -151,7 +151,7 @@ class SessionStore:
             keys=[keys.session(sid), keys.sessions, keys.epoch, keys.blocked],
             args=[
                 sid,
-                _ms(self._clock.now()),
+                _milliseconds(self._clock.now()),
                 token.refresh_absolute_s * _MS,
                 token.refresh_idle_s * _MS,
                 token.sessions_per_user,
@@ -165,7 +165,7 @@ class SessionStore:
         if answer is None:
             return None
         here, epoch, ended, *rest = answer
-        session = self._session(sub, sid, [here, epoch, *rest[ended:]])
+        session = self._parse_session(sub, sid, [here, epoch, *rest[ended:]])
         return replace(session, made_room=tuple(other.decode("ascii") for other in rest[:ended]))
 
     async def rotate(
@@ -190,7 +190,7 @@ class SessionStore:
             args=[
                 claim.sid,
                 claim.generation,
-                _ms(self._clock.now()),
+                _milliseconds(self._clock.now()),
                 token.refresh_grace_s * _MS,
                 token.refresh_idle_s * _MS,
                 self._ended_life_ms,
@@ -206,7 +206,7 @@ class SessionStore:
         name = code.decode("ascii")
         if name not in ("rotated", "repeated"):
             return Outcome(name)
-        session = self._session(claim.sub, claim.sid, rest)
+        session = self._parse_session(claim.sub, claim.sid, rest)
         if self._replicas:
             # Where this fails, the token before can be used until its successor is: no longer than that.
             with contextlib.suppress(StoreUnavailableError):
@@ -234,23 +234,23 @@ class SessionStore:
             keys=[keys.session(sid), keys.ended(sid), keys.sessions, keys.epoch],
             args=[
                 sid,
-                _ms(self._clock.now()),
+                _milliseconds(self._clock.now()),
                 token.refresh_idle_s * _MS,
                 self._ended_life_ms,
                 ENDED_CHANNEL,
             ],
         )
-        return self._session(sub, sid, rest) if code == b"resumed" else Outcome(code.decode("ascii"))
+        return self._parse_session(sub, sid, rest) if code == b"resumed" else Outcome(code.decode("ascii"))
 
     async def current(self, claim: RefreshClaim) -> Session | None:
         """The session of a refresh token that could be used now as the latest of its family; changes nothing."""
         keys = UserKeys.of(claim.sub)
         answer = await self._current(keys=[keys.session(claim.sid), keys.epoch], args=[])
         _, epoch, *pairs = answer
-        values = _pairs(pairs)
+        values = _pair_up(pairs)
         if not values or int(values[b"generation"]) != claim.generation or int(values[b"epoch"]) < int(epoch):
             return None
-        session = self._session(claim.sub, claim.sid, answer)
+        session = self._parse_session(claim.sub, claim.sid, answer)
         return session if session.read_at < session.expires else None
 
     async def client_of(self, sub: str, sid: str) -> str | None:
@@ -282,7 +282,7 @@ class SessionStore:
     async def let_in_again(self, sub: str, after_s: float = 0) -> None:
         """Let sessions begin again, at once or in a while."""
         with store_errors():
-            await self._redis.pexpire(UserKeys.of(sub).blocked, _ms(after_s))
+            await self._redis.pexpire(UserKeys.of(sub).blocked, _milliseconds(after_s))
 
     async def end_others(self, sub: str, sid: str, password_version: str) -> None:
         """End every session of a user but one, which goes on with the user's new password."""
@@ -346,8 +346,8 @@ class SessionStore:
             keys=[UserKeys.of(sub).jti(jti)],
             args=[
                 jti,
-                0 if exp is None else _ms(exp),
-                _ms(self._clock.now()),
+                0 if exp is None else _milliseconds(exp),
+                _milliseconds(self._clock.now()),
                 token.access_life_s * _MS,
                 slack_ms(token.leeway_s),
                 ENDED_CHANNEL,
@@ -359,10 +359,10 @@ class SessionStore:
     def _ended_life_ms(self) -> int:
         return ended_life_ms(self._token.access_life_s, self._token.leeway_s)
 
-    def _session(self, sub: str, sid: str, answer: Sequence[Any]) -> Session:
+    def _parse_session(self, sub: str, sid: str, answer: Sequence[Any]) -> Session:
         """A session from what a script says of it: the time, the epoch, and its fields."""
         here, epoch, *pairs = answer
-        values = _pairs(pairs)
+        values = _pair_up(pairs)
         ends, used = (int(values[name]) / _MS for name in (b"ends", b"used"))
         return Session(
             sub=sub,
@@ -381,14 +381,14 @@ class SessionStore:
         )
 
 
-def _source(name: str) -> str:
+def _read_source(name: str) -> str:
     """A script, after what all of them share."""
     return "".join(read_script(__package__, part) for part in ("sessions.lua", name))
 
 
-def _pairs(parts: Sequence[bytes]) -> dict[bytes, bytes]:
+def _pair_up(parts: Sequence[bytes]) -> dict[bytes, bytes]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def _ms(seconds: float) -> int:
+def _milliseconds(seconds: float) -> int:
     return int(seconds * _MS)

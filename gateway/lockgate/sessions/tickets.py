@@ -57,7 +57,7 @@ class Tickets:
             The ticket; a refusal with Retry-After where the user has had too many.
         """
         secret = secrets.token_bytes(_SECRET_BYTES)
-        name, key = _derived(secret)
+        name, key = _derive_name_and_key(secret)
         wait_ms = await self._make_room(keys=[UserKeys.of(sub).tickets], args=[name, TICKET_LIFE_S * 1000, self._most])
         if wait_ms:
             return Refusal(Reason.TOO_MANY_TICKETS, headers=used_up(self._most, wait_ms))
@@ -71,7 +71,7 @@ class Tickets:
         if _TICKET.fullmatch(ticket) is None:
             return None
         try:
-            name, key = _derived(base64url.decode(ticket))
+            name, key = _derive_name_and_key(base64url.decode(ticket))
         except base64url.Base64UrlError:
             return None
         with store_errors():
@@ -79,7 +79,7 @@ class Tickets:
         return unseal_once(key, sealed) if isinstance(sealed, bytes) else None
 
 
-def _derived(secret: bytes) -> tuple[str, bytes]:
+def _derive_name_and_key(secret: bytes) -> tuple[str, bytes]:
     """Name and key: two digests of the secret, of which neither tells the other."""
     name = hashlib.sha256(b"lockgate ticket name\0" + secret).hexdigest()
     return ticket_key(name), derive_key(b"lockgate ticket key\0", secret)

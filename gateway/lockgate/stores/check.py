@@ -60,9 +60,9 @@ class StoreCheck:
             ConfigurationError: this Redis would forget revocations.
         """
         try:
-            self._note(await self._looked())
+            self._note_finding(await self._check_now())
         except StoreUnavailableError as error:
-            self._complain(error)
+            self._log_problem(error)
 
     async def __call__(self) -> str | None:
         """For readiness: a warning, or `None`.
@@ -71,15 +71,15 @@ class StoreCheck:
             StoreUnavailableError, ConfigurationError: it cannot be used, or not as it is configured.
         """
         try:
-            warning = await self._looked()
+            warning = await self._check_now()
             self._need_listeners()
         except StoreUnavailableError as error:
-            self._complain(error)
+            self._log_problem(error)
             raise
-        self._note(warning)
+        self._note_finding(warning)
         return warning
 
-    async def _looked(self) -> str | None:
+    async def _check_now(self) -> str | None:
         try:
             return await look(self._redis)
         except StoreUnavailableError as error:
@@ -92,22 +92,22 @@ class StoreCheck:
         if not self._connected():
             raise StoreUnavailableError("not connected")
 
-    def _note(self, warning: str | None) -> None:
+    def _note_finding(self, warning: str | None) -> None:
         if warning is not None:
-            self._tell(logging.WARNING, f"Redis at {self._address.place}: {warning}")
+            self._log_change(logging.WARNING, f"Redis at {self._address.place}: {warning}")
         else:
             self._logged = None
 
-    def _complain(self, error: StoreUnavailableError) -> None:
+    def _log_problem(self, error: StoreUnavailableError) -> None:
         where = f"Redis at {self._address.place}"
         if isinstance(error, StoreRefusedError):
             text = f"{where} cannot be used: {error}. This does not heal by itself; protected routes answer 503"
-            self._tell(logging.ERROR, text)
+            self._log_change(logging.ERROR, text)
         else:
             text = f"{where} cannot be reached yet ({error}); protected routes answer 503 until it can"
-            self._tell(logging.WARNING, text)
+            self._log_change(logging.WARNING, text)
 
-    def _tell(self, level: int, text: str) -> None:
+    def _log_change(self, level: int, text: str) -> None:
         # Probes come every few seconds; the log has each trouble once.
         if text != self._logged:
             self._logged = text
@@ -127,9 +127,9 @@ async def look(redis: RedisClient) -> str | None:
         StoreRefusedError: it is of the wrong kind or too old, or does not let its user do the work.
         StoreUnavailableError: it did not answer; of a Cluster, no node did.
     """
-    found = await _infos(redis)
+    found = await _read_infos(redis)
     for info in found:
-        _judge(info, alone=isinstance(redis, Redis))
+        _judge_policy(info, alone=isinstance(redis, Redis))
     with store_errors():
         try:
             # Two slots: a node of a Cluster says that it is one, also to a user that may not ask it.
@@ -141,7 +141,7 @@ async def look(redis: RedisClient) -> str | None:
     return None if found else NOT_KNOWN
 
 
-def _judge(info: dict[str, Any], *, alone: bool) -> None:
+def _judge_policy(info: dict[str, Any], *, alone: bool) -> None:
     policy = info.get("maxmemory_policy", NEVER_EVICTS)
     if policy != NEVER_EVICTS:
         raise ConfigurationError(f"redis: maxmemory-policy is {policy}; revocations need {NEVER_EVICTS}")
@@ -155,7 +155,7 @@ def _judge(info: dict[str, Any], *, alone: bool) -> None:
         raise StoreUnavailableError("it is a replica, which takes no writes")
 
 
-async def _infos(redis: RedisClient) -> list[dict[str, Any]]:
+async def _read_infos(redis: RedisClient) -> list[dict[str, Any]]:
     """What each server says of itself; nothing where the user may not ask."""
     if isinstance(redis, Redis):
         with store_errors():

@@ -120,7 +120,7 @@ class NodeLink(RedisLink):
     """
 
     def __init__(self, node: ClusterNode, timeout_s: float, on_lost: Callable[[], None]) -> None:
-        super().__init__(partial(_connection, node), timeout_s)
+        super().__init__(partial(_connection_settings, node), timeout_s)
         self.name = node.name
         self.up = asyncio.Event()
         self._on_lost = on_lost
@@ -211,9 +211,9 @@ class ClusterLink:
                 by_link.setdefault(link, []).append(part)
         question.under_way += len(by_link)
         for link, its in by_link.items():
-            link.ask([part.command for part in its], partial(self._replied, link, question, its, hops))
+            link.ask([part.command for part in its], partial(self._on_replies, link, question, its, hops))
 
-    def _replied(self, link: NodeLink, question: _Question, parts: list[_Part], hops: int, replies: Replies) -> None:
+    def _on_replies(self, link: NodeLink, question: _Question, parts: list[_Part], hops: int, replies: Replies) -> None:
         """A reply counts while its node is known to be a master; one that came too late is asked for once more."""
         if replies is None or self._redis.masters.believes(link.name):
             self._answered(question, parts, hops, replies)
@@ -241,7 +241,7 @@ class ClusterLink:
                 question.take(part, reply)
         if refused and hops:
             question.under_way += 1
-            self._tasks.start(self._redirect(question, refused, hops - 1))
+            self._tasks.start(self._follow_redirect(question, refused, hops - 1))
         question.done()
 
     # --- where what is --------------------------------------------------------------------------------------------
@@ -250,16 +250,16 @@ class ClusterLink:
         nodes = self._redis.nodes_manager.slots_cache.get(slot)
         return self._links.get(nodes[0].name) if nodes else None
 
-    async def _redirect(self, question: _Question, refused: list[tuple[_Part, str]], hops: int) -> None:
+    async def _follow_redirect(self, question: _Question, refused: list[tuple[_Part, str]], hops: int) -> None:
         """Ask again where the errors say, if that can be reached within the time of one answer."""
         try:
             with contextlib.suppress(*REDIS_FAULTS):
                 async with asyncio.timeout(self._timeout_s):
-                    await self._follow(question, refused, hops)
+                    await self._follow_slot(question, refused, hops)
         finally:
             question.done()
 
-    async def _follow(self, question: _Question, refused: list[tuple[_Part, str]], hops: int) -> None:
+    async def _follow_slot(self, question: _Question, refused: list[tuple[_Part, str]], hops: int) -> None:
         again: list[_Part] = []
         elsewhere: dict[str, list[_Part]] = {}
         for part, error in refused:
@@ -288,7 +288,7 @@ class ClusterLink:
         question.under_way += 1
 
         def answered(replies: Replies) -> None:
-            self._replied(link, question, parts, hops, replies[1::2] if replies else None)
+            self._on_replies(link, question, parts, hops, replies[1::2] if replies else None)
 
         link.ask([command for part in parts for command in ((b"ASKING",), part.command)], answered)
 
@@ -331,22 +331,22 @@ def _split(commands: Sequence[Command]) -> tuple[list[_Part], int, int]:
     keys = place = 0
     for command in commands:
         if command[0] != b"MGET":
-            parts.append(_Part(command, place, _slot(command[1])))
+            parts.append(_Part(command, place, _slot_of(command[1])))
             place += 1
             continue
         for first in range(1, len(command), KEYS_OF_A_QUESTION):
             its = command[first : first + KEYS_OF_A_QUESTION]
-            parts.append(_Part((b"MGET", *its), place, _slot(its[0])))
+            parts.append(_Part((b"MGET", *its), place, _slot_of(its[0])))
             place += len(its)
         keys = place
     return parts, keys, place
 
 
-def _slot(key: bytes | str | int) -> int:
+def _slot_of(key: bytes | str | int) -> int:
     assert isinstance(key, bytes), "admission's keys are bytes"  # noqa: S101 - tells mypy what `stores.layout` promises
     return key_slot(key)
 
 
-def _connection(node: ClusterNode) -> AbstractConnection:
+def _connection_settings(node: ClusterNode) -> AbstractConnection:
     """A connection of redis-py's own kind, but none that its client counts and uses."""
     return node.connection_class(**node.connection_kwargs)

@@ -98,7 +98,7 @@ class RedisLink(asyncio.Protocol):
     async def open(self) -> None:
         """Connect for the first time, and keep trying in the background from then on."""
         with contextlib.suppress(*REDIS_FAULTS):
-            await self._connect()
+            await self._open_connection()
         self._keeper = asyncio.create_task(self._keep_connected())
 
     async def close(self) -> None:
@@ -142,12 +142,12 @@ class RedisLink(asyncio.Protocol):
                     self._give_up()  # a reply to no command: nothing more can be believed
                     return
                 self._replies.append(reply)
-                if len(self._replies) == self._waiting[0][0] and not self._take():
+                if len(self._replies) == self._waiting[0][0] and not self._take_over_transport():
                     return
         except hiredis.ProtocolError:
             self._give_up()
 
-    def _take(self) -> bool:
+    def _take_over_transport(self) -> bool:
         """Hand the oldest question its replies; `False` where this connection is of no more use."""
         replies, self._replies = self._replies, []
         _, callback = self._waiting.popleft()
@@ -172,7 +172,7 @@ class RedisLink(asyncio.Protocol):
 
     # --- staying connected -------------------------------------------------------------------------------------
 
-    async def _connect(self) -> None:
+    async def _open_connection(self) -> None:
         connection = self._make_connection()
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -204,7 +204,7 @@ class RedisLink(asyncio.Protocol):
                 await self._until_lost()
                 continue
             try:
-                await self._connect()
+                await self._open_connection()
             except REDIS_FAULTS:
                 await asyncio.sleep(RECONNECT_S)
 
@@ -214,9 +214,9 @@ class RedisLink(asyncio.Protocol):
     def _check_after(self, seconds: float, answered: int, *, again: bool) -> None:
         # By the real clock: the loop's own stands still while a callback runs.
         due = monotonic() + seconds
-        self._watchdog = asyncio.get_running_loop().call_later(seconds, self._check, answered, due, again)
+        self._watchdog = asyncio.get_running_loop().call_later(seconds, self._check_silence, answered, due, again)
 
-    def _check(self, answered_then: int, due: float, again: bool) -> None:  # noqa: FBT001 - a callback's argument
+    def _check_silence(self, answered_then: int, due: float, again: bool) -> None:  # noqa: FBT001 - a callback's argument
         """One timer for all questions: a period without any answer, after up to one spent waiting, is the time-out.
 
         The loop runs timers before it reads, so the answer may be lying there, unread. That is why one look is never

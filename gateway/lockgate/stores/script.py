@@ -107,19 +107,19 @@ class Script:
             if self._replicas is None:
                 return await self._run(keys, args)
             try:
-                return await self._promised(self._replicas, keys, args)
+                return await self._is_promised(self._replicas, keys, args)
             except MovedError as moved:
                 if isinstance(self._redis, Redis):
                     raise
                 # Not followed by redis-py: it would run the script at one node, and wait for the replicas of another.
                 await self._redis.nodes_manager.move_slot(moved)
-                return await self._promised(self._replicas, keys, args)
+                return await self._is_promised(self._replicas, keys, args)
 
-    async def _promised(self, least: int, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - as above
+    async def _is_promised(self, least: int, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - as above
         async with promising(self._redis, least, keys[0]) as promise:
             if not promise.replicas:
                 return await self._run(keys, args)
-            answer, promise.confirmed = await self._confirmed(promise.replicas, keys, args)
+            answer, promise.confirmed = await self._wait_for_replicas(promise.replicas, keys, args)
             if promise.confirmed < least:
                 raise UnconfirmedError(f"{promise.confirmed} of {least} replicas confirmed")
             return answer
@@ -131,7 +131,7 @@ class Script:
             # By its text to the node that has the keys: SCRIPT LOAD would want every node of a Cluster to be there.
             return await self._redis.eval(self._text, len(keys), *keys, *args)
 
-    async def _confirmed(
+    async def _wait_for_replicas(
         self, replicas: int, keys: Sequence[str], args: Sequence[str | int | float | bytes]
     ) -> tuple[Any, int]:
         """Run it, and wait until replicas have what it wrote (WAIT, on the same connection); how many have."""

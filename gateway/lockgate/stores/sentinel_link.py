@@ -54,11 +54,11 @@ class SentinelLink(RedisLink):
         if not self.connected:
             callback(None)
         elif self._mastership.believes(self._address):
-            super().ask(commands, partial(self._judged, commands, callback))
+            super().ask(commands, partial(self._judge_replies, commands, callback))
         else:
             self._ask_later(commands, callback)
 
-    def _judged(self, commands: Sequence[Command], callback: Callback, replies: Replies) -> None:
+    def _judge_replies(self, commands: Sequence[Command], callback: Callback, replies: Replies) -> None:
         if replies is None or self._mastership.believes(self._address):
             callback(replies)
         else:

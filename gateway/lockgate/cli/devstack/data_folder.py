@@ -67,7 +67,7 @@ def opened(path: Path) -> Iterator[DataFolder]:
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be written ({error.strerror})") from error
     try:
-        if not _locked(lock):
+        if not _lock_folder(lock):
             raise ConfigurationError(f"{path}: in use by another `lockgate dev`; choose another with --data")
         for old in (folder / "logs").glob("*.log"):
             old.unlink(missing_ok=True)
@@ -87,7 +87,7 @@ def _make_private(folder: Path) -> None:
     ignore_in_git(folder)
 
 
-def _locked(descriptor: int) -> bool:
+def _lock_folder(descriptor: int) -> bool:
     deadline = time.monotonic() + _LOCK_WAIT_S
     while True:
         try:

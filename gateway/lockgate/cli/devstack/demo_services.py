@@ -105,7 +105,9 @@ class DemoServices:
             seed: whether they make demo data.
             needs: names of the children that Redis is, where it is one.
         """
-        services = [self._child(name, folder, env, ["--seed-demo"] if seed else [], needs) for name in self.places]
+        services = [
+            self._build_child(name, folder, env, ["--seed-demo"] if seed else [], needs) for name in self.places
+        ]
         if self.worker is None or "REDIS_URL" not in env:
             return services
         host, port = self.worker
@@ -120,14 +122,14 @@ class DemoServices:
         )
         return [*services, worker]
 
-    def _child(
+    def _build_child(
         self, name: str, folder: DataFolder, env: Mapping[str, str], options: list[str], redis: frozenset[str]
     ) -> Child:
         host, port = self.places[name]
         prefix = name.upper()
         own = {f"{prefix}_LINK_KEYS": str(keys.links_directory(self.settings).resolve())}
         for target in CALLS[name]:
-            if called := self._address(target):
+            if called := self._address_of(target):
                 own[f"{prefix}_{target.upper()}_URL"] = called
         # Settings of the user win: `env` comes after these.
         usual = {f"{prefix}_DATABASE_URL": folder.database(name)}
@@ -143,7 +145,7 @@ class DemoServices:
             grace_s=_GRACE_S,
         )
 
-    def _address(self, name: str) -> str | None:
+    def _address_of(self, name: str) -> str | None:
         if name in self.places:
             return addresses.url(*self.places[name])
         return next(iter(self.settings.upstream_urls(name)), None)

@@ -58,7 +58,7 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
         if settings.server.session_cookie == "off":
             local = is_loopback(settings.server.host) and not settings.server.trusted_proxies
             env.setdefault("LOCKGATE_SERVER__SESSION_COOKIE", "localhost" if local else "secure")
-        redis = _redis(settings, folder, env, held)
+        redis = _redis_children(settings, folder, env, held)
         needs = frozenset(child.name for child in redis)
         host, port = upstream_address(address)
         gateway = serve.workers(
@@ -71,7 +71,7 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
             needs=needs,
             uses=frozenset(demo.places),
         )
-        objects, places = _objects(folder, env, ports, terminal)
+        objects, places = _object_store(folder, env, ports, terminal)
         services = [
             replace(child, uses=child.uses | {store.name for store in objects})
             for child in demo.children(folder, {**env, **places}, seed=seed, needs=needs)
@@ -84,14 +84,14 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
             running.announce(folder.path, config, {**env, "LOCKGATE_SERVER__PORT": str(port)})
             terminal.welcome(address, folder.path, tour=tour)
 
-        asyncio.run(_supervise(children, terminal, when_ready))
+        asyncio.run(_run_children(children, terminal, when_ready))
 
 
-async def _supervise(children: Collection[Child], terminal: Terminal, when_ready: Callable[[], None]) -> None:
+async def _run_children(children: Collection[Child], terminal: Terminal, when_ready: Callable[[], None]) -> None:
     await Supervisor(children, say=terminal.say).run(when_ready)
 
 
-def _objects(
+def _object_store(
     folder: DataFolder, env: dict[str, str], ports: addresses.Ports, terminal: Terminal
 ) -> tuple[list[Child], dict[str, str]]:
     """Our own S3 server, and what tells the services of it."""
@@ -103,7 +103,9 @@ def _objects(
     return [child], object_server.environment(child, port, env)
 
 
-def _redis(settings: Settings, folder: DataFolder, env: dict[str, str], held: contextlib.ExitStack) -> list[Child]:
+def _redis_children(
+    settings: Settings, folder: DataFolder, env: dict[str, str], held: contextlib.ExitStack
+) -> list[Child]:
     """Our own Redis, or none where one is configured; either way its address is in `env` for every other child."""
     if settings.redis_url is not None:
         env["REDIS_URL"] = settings.redis_url.get_secret_value()

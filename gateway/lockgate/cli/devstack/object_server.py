@@ -48,7 +48,7 @@ def server(folder: DataFolder, port: int, *, env: Mapping[str, str]) -> Child:
     try:
         for prefix in _PREFIXES:
             (objects / prefix.lower()).mkdir(mode=0o700, parents=True, exist_ok=True)
-        access_key, secret_key = _keys(folder.path / "objects.keys")
+        access_key, secret_key = _access_keys(folder.path / "objects.keys")
     except OSError as error:
         raise ConfigurationError(f"{objects}: cannot be written ({error.strerror})") from error
     own = {"NANIO_DATA_DIR": str(objects), "NANIO_ACCESS_KEY": access_key, "NANIO_SECRET_KEY": secret_key}
@@ -81,7 +81,7 @@ def _without_a_place(env: Mapping[str, str]) -> Iterable[str]:
     return (prefix for prefix in _PREFIXES if f"{prefix}_S3_BUCKET" not in env)
 
 
-def _keys(file: Path) -> tuple[str, str]:
+def _access_keys(file: Path) -> tuple[str, str]:
     """Access key and secret key; the same as last time."""
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
         kept = json.loads(file.read_text())

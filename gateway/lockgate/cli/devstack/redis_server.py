@@ -57,12 +57,12 @@ def socket_path(folder: Path) -> Iterator[Path]:
         ConfigurationError: both are too long.
     """
     path = folder.resolve() / _SOCKET_NAME
-    if _fits(path):
+    if _fits_platform(path):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="lockgate-", ignore_cleanup_errors=True) as temporary:
         path = Path(temporary) / _SOCKET_NAME
-        if not _fits(path):
+        if not _fits_platform(path):
             raise ConfigurationError(f"{path}: too long for a socket; set TMPDIR to a shorter folder")
         yield path
 
@@ -117,5 +117,5 @@ def _bundled_program() -> Path | None:
         return None
 
 
-def _fits(path: Path) -> bool:
+def _fits_platform(path: Path) -> bool:
     return len(os.fsencode(path)) <= _MAX_SOCKET_PATH

@@ -73,11 +73,11 @@ def environment(folder: Path, config: Path | None, environ: Mapping[str, str]) -
     if any(environ.get(name) for name in _REDIS_URLS):
         return dict(environ)
     ours = {name.upper() for name in environ}
-    told = _running(folder, config)
+    told = _is_running(folder, config)
     return {**{name: value for name, value in told.items() if name.upper() not in ours}, **environ}
 
 
-def _running(folder: Path, config: Path | None) -> dict[str, str]:
+def _is_running(folder: Path, config: Path | None) -> dict[str, str]:
     """What the stack has announced; nothing where none runs."""
     try:
         content = json.loads(_text(folder))

@@ -25,22 +25,22 @@ class Terminal:
 
     def say(self, name: str, text: str) -> None:
         """One line: time, part, text."""
-        self._print(f"{time.monotonic() - self._started:7.2f} s  {name:<10} {text}")
+        self._print_line(f"{time.monotonic() - self._started:7.2f} s  {name:<10} {text}")
 
     def welcome(self, address: str, data: Path, *, tour: bool) -> None:
         """Tell how to use the stack; the last line is `ready` and the address, for programs that wait for it."""
-        self._print(f"\n  gateway  {address}\n  data     {data}\n  logs     {data / 'logs'}")
+        self._print_line(f"\n  gateway  {address}\n  data     {data}\n  logs     {data / 'logs'}")
         if tour:
-            self._print(_tour(address))
-        self._print(f"\nready {address}")
+            self._print_line(_print_tour(address))
+        self._print_line(f"\nready {address}")
 
-    def _print(self, text: str) -> None:
+    def _print_line(self, text: str) -> None:
         # The reader of the output may have gone; the stack goes on.
         with contextlib.suppress(OSError):
             typer.echo(text)
 
 
-def _tour(address: str) -> str:
+def _print_tour(address: str) -> str:
     credentials = f'{{"username":"alice","password":"{_PASSWORD}"}}'
     pick = r"""sed 's/.*"access_token": *"\([^"]*\)".*/\1/'"""
     bearer = '-H "Authorization: Bearer $TOKEN"'
