@@ -18,7 +18,7 @@ from lockgate.cli.main import run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT: Final = Path(__file__).parents[3]
+ROOT: Final = Path(__file__).parents[2]
 CONFIG: Final = ROOT / "lockgate.toml"
 WITHIN_S: Final = 20
 """More than anything here takes on a busy machine; less than a person wants to wait for a failure."""
