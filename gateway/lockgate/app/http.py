@@ -44,17 +44,17 @@ def make_application(
     """
     settings, judge = base.settings, path.judge
     app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    problems.install(app)
+    problems.install_handlers(app)
     _include_auth(app, base, auth_parts, path)
-    app.include_router(metadata.router(settings.token.issuer, settings.public_url, settings.grantable_scopes))
-    app.include_router(tickets.router(auth_parts.tickets, judge, auth_parts.cookies))
-    app.include_router(forward_auth.router(pipeline, settings.limits.target_bytes))
-    app.include_router(well_known.router(well_known.PublishedKeys(base.keys.ring, settings.keys.publish_delay_s)))
-    app.include_router(health.router(checks))
+    app.include_router(metadata.build_router(settings.token.issuer, settings.public_url, settings.grantable_scopes))
+    app.include_router(tickets.build_router(auth_parts.tickets, judge, auth_parts.cookies))
+    app.include_router(forward_auth.build_router(pipeline, settings.limits.target_bytes))
+    app.include_router(well_known.build_router(well_known.PublishedKeys(base.keys.ring, settings.keys.publish_delay_s)))
+    app.include_router(health.build_router(checks))
     cookie = NAMES[settings.server.session_cookie].decode("ascii")
     descriptions = openapi.Descriptions(base.routes, base.keys.links, base.clock, cookie)
-    to_everybody = settings.server.openapi == "everybody"
-    app.include_router(openapi.router(app, descriptions, judge, to_everybody=to_everybody))
+    is_public = settings.server.openapi == "everybody"
+    app.include_router(openapi.build_router(app, descriptions, judge, is_public=is_public))
     return app
 
 
@@ -71,11 +71,11 @@ def _include_auth(app: FastAPI, base: Foundation, parts: Auth, path: DataPath) -
     )
     needs_store = [Depends(store_of(lambda: base.link.connected))]
     for router in (
-        login.router(parts.sessions, parts.grants, browser, parts.refreshing),
-        auth.router(parts.sessions, parts.grants, path.judge, browser, parts.revoking),
-        captcha.router(parts.captchas, parts.drawing),
-        sessions.router(parts.own, path.judge),
-        oauth.router(parts.grants, parts.sessions, parts.refreshing),
-        admin.router(desk, path.judge),
+        login.build_router(parts.sessions, parts.grants, browser, parts.refreshing),
+        auth.build_router(parts.sessions, parts.grants, path.judge, browser, parts.revoking),
+        captcha.build_router(parts.captchas, parts.drawing),
+        sessions.build_router(parts.own, path.judge),
+        oauth.build_router(parts.grants, parts.sessions, parts.refreshing),
+        admin.build_router(desk, path.judge),
     ):
         app.include_router(router, dependencies=needs_store)

@@ -75,7 +75,7 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
     if where.port is None:
         yield
         return
-    app = operations.application(worker.observability.metrics, worker.checks)
+    app = operations.build_application(worker.observability.metrics, worker.checks)
     edge = Edge(
         ServerSettings(),
         settings.limits,

@@ -1,1 +1,1 @@
-"""What the gateway answers itself: thin calls from HTTP to the parts that know."""
+"""The gateway's own calls (`/auth`, `/admin`, `/.well-known`, health): thin routers over the parts that do the work."""

@@ -1,4 +1,4 @@
-"""`/admin`: what operators do, for identities with the role `admin`."""
+"""`/admin`: the calls of operators, for identities with the role `admin`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from pydantic import Field
 
 from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints import admin_clients, admin_keys, admin_users
-from lockgate.endpoints.bodies import Body, body_of, documented
+from lockgate.endpoints.bodies import Body, body_of, document_body
 from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
-from lockgate.endpoints.problems import done
+from lockgate.endpoints.problems import confirm_change
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
 from lockgate.keys.administration import KeyAdministration
@@ -26,63 +26,57 @@ SomeText = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class TokenToRevoke(Body):
-    """Which access token; its user decides where the entry belongs."""
+    """An access token by its id; the id of its user names the Redis slot of the entry."""
 
     sub: SomeText
     jti: SomeText
 
 
 Routes = Callable[[], list[dict[str, Any]]]
-"""The route table with what is known of its upstreams."""
+"""Returns the route table with the known state of each upstream."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdminParts:
-    """What administrators have their hands on.
-
-    Attributes:
-        operators: users, sessions, tokens, clients.
-        keys: the keys.
-        trail: the audit trail.
-        routes: the route table.
-        scopes: every scope there is.
-    """
+    """The parts behind `/admin`."""
 
     operators: Administration
+    """Users, sessions, tokens and clients."""
     keys: KeyAdministration
     trail: AuditTrail
     routes: Routes
     scopes: frozenset[str]
+    """Every scope that a client may be given."""
 
 
-def router(desk: AdminParts, judge: Judge) -> APIRouter:
+def build_router(parts: AdminParts, judge: Judge) -> APIRouter:
     """The calls of `/admin`; the judge lets only administrators in."""
     api = APIRouter(prefix="/admin", tags=["admin"])
-    api.include_router(admin_users.router(desk.operators, judge))
-    api.include_router(_token_routes(desk.operators, judge))
-    api.include_router(admin_clients.router(desk.operators, judge, scopes=desk.scopes))
-    api.include_router(admin_keys.router(desk.keys, judge))
-    api.include_router(_overview_routes(desk.trail, desk.routes, judge))
+    api.include_router(admin_users.build_router(parts.operators, judge))
+    api.include_router(_build_token_calls(parts.operators, judge))
+    api.include_router(admin_clients.build_router(parts.operators, judge, scopes=parts.scopes))
+    api.include_router(admin_keys.build_router(parts.keys, judge))
+    api.include_router(_build_overview(parts.trail, parts.routes, judge))
     return api
 
 
-def _token_routes(operators: Administration, judge: Judge) -> APIRouter:
+def _build_token_calls(operators: Administration, judge: Judge) -> APIRouter:
     api = APIRouter()
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
 
-    @api.post("/tokens/revoke", status_code=204, openapi_extra=documented(TokenToRevoke))
+    @api.post("/tokens/revoke", status_code=204, openapi_extra=document_body(TokenToRevoke))
     async def revoke(
         request: Request, asking: admin, body: Annotated[TokenToRevoke, Depends(body_of(TokenToRevoke))]
     ) -> Response:
-        """Make one access token worthless, by its id."""
+        """Revoke one access token, by its id."""
         await operators.revoke(body.sub, body.jti, asking.sub, call_origin_of(request))
-        return done(found=True)
+        return confirm_change(found=True)
 
     return api
 
 
-def _overview_routes(trail: AuditTrail, routes: Routes, judge: Judge) -> APIRouter:
-    """What is only looked at."""
+def _build_overview(trail: AuditTrail, routes: Routes, judge: Judge) -> APIRouter:
+    """The calls that change nothing."""
     api = APIRouter()
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
 

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from lockgate.accounts.clients import is_client_id
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.bodies import Body, body_of, documented
+from lockgate.endpoints.bodies import Body, body_of, document_body
 from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
-from lockgate.endpoints.problems import RefusedError, done, invalid
+from lockgate.endpoints.problems import RefusedError, confirm_change, invalid_fields
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
@@ -27,7 +27,7 @@ class NewClient(Body):
     scopes: Annotated[list[SomeText], Field(max_length=100)]
 
 
-def router(operators: Administration, judge: Judge, *, scopes: frozenset[str]) -> APIRouter:
+def build_router(operators: Administration, judge: Judge, *, scopes: frozenset[str]) -> APIRouter:
     """The calls; `scopes` is every scope that a client may have."""
     api = APIRouter(prefix="/clients")
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
@@ -39,14 +39,14 @@ def router(operators: Administration, judge: Judge, *, scopes: frozenset[str]) -
         found = [client_json(client) for client in await operators.clients()]
         return JSONResponse({"clients": found}, headers=SECURITY_HEADERS)
 
-    @api.post("", status_code=201, openapi_extra=documented(NewClient))
+    @api.post("", status_code=201, openapi_extra=document_body(NewClient))
     async def add_client(
         request: Request, asking: admin, body: Annotated[NewClient, Depends(body_of(NewClient))]
     ) -> Response:
         """Register a client; its secret is shown this once."""
         wrong = {"client_id": not is_client_id(body.client_id), "scopes": not scopes.issuperset(body.scopes)}
         if any(wrong.values()):
-            raise RefusedError(invalid(*((("body", name), "value_error") for name in wrong if wrong[name])))
+            raise RefusedError(invalid_fields(*((("body", name), "value_error") for name in wrong if wrong[name])))
         added = await operators.add_client(body.client_id, body.scopes, asking.sub, call_origin_of(request))
         if added is None:
             raise RefusedError(Refusal(Reason.CLIENT_EXISTS))
@@ -56,6 +56,6 @@ def router(operators: Administration, judge: Judge, *, scopes: frozenset[str]) -
     @api.delete("/{client_id}", status_code=204)
     async def remove_client(request: Request, asking: admin, client_id: str) -> Response:
         """Remove a client; its tokens die at once."""
-        return done(found=await operators.remove_client(client_id, asking.sub, call_origin_of(request)))
+        return confirm_change(found=await operators.remove_client(client_id, asking.sub, call_origin_of(request)))
 
     return api

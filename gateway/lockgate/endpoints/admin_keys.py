@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.bodies import Body, body_of, documented
+from lockgate.endpoints.bodies import Body, body_of, document_body
 from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
-from lockgate.endpoints.problems import RefusedError, described
+from lockgate.endpoints.problems import RefusedError, describe_refusals
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
@@ -22,12 +22,12 @@ class WhichKeys(Body):
     group: Literal["signing", "refresh"]
 
 
-def router(keys: KeyAdministration, judge: Judge) -> APIRouter:
+def build_router(keys: KeyAdministration, judge: Judge) -> APIRouter:
     """The calls."""
     api = APIRouter(prefix="/keys")
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
 
-    @api.get("", responses=described(Reason.KEYS_UNUSABLE))
+    @api.get("", responses=describe_refusals(Reason.KEYS_UNUSABLE))
     async def listing(asking: admin) -> Response:
         """Every key that this node sees: `group`, `kid`, `alg`, `state`, `since`; never a secret."""
         del asking
@@ -38,8 +38,8 @@ def router(keys: KeyAdministration, judge: Judge) -> APIRouter:
 
     @api.post(
         "/rotate",
-        openapi_extra=documented(WhichKeys),
-        responses=described(Reason.KEYS_BUSY, Reason.KEYS_FIXED, Reason.KEYS_UNUSABLE),
+        openapi_extra=document_body(WhichKeys),
+        responses=describe_refusals(Reason.KEYS_BUSY, Reason.KEYS_FIXED, Reason.KEYS_UNUSABLE),
     )
     async def rotate(
         request: Request, asking: admin, body: Annotated[WhichKeys, Depends(body_of(WhichKeys))]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lockgate.codec import strict_json
 from lockgate.edge import media_type
-from lockgate.endpoints.problems import RefusedError, inbound, invalid
+from lockgate.endpoints.problems import RefusedError, inbound_request, invalid_fields
 from lockgate.errors import Reason, Refusal
 
 JSON: Final = "application/json"
@@ -21,31 +21,27 @@ MAX_FORM_FIELDS: Final = 20
 
 
 class Body(BaseModel):
-    """A body's fields; one that is not listed is refused."""
+    """The fields of a body; a field that is not listed is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 REPEATED: Final = "repeated"
-"""The rule that a field of a form broke which stands there twice; the other rules are Pydantic's."""
+"""The rule that a repeated field of a form breaks; the other rules are Pydantic's."""
 
 
 SomeBody = TypeVar("SomeBody", bound=Body)
 
 
 def body_of(model: type[SomeBody], *, media: tuple[str, ...] = (JSON,)) -> Callable[[Request], Awaitable[SomeBody]]:
-    """A dependency that reads the body as `model`.
-
-    Args:
-        model: the fields.
-        media: the media types that are accepted.
+    """A dependency that reads the body as `model`, in one of the accepted media types.
 
     The dependency raises `RefusedError`: 415 for another media type or charset and for a content coding, with the media
     types that are accepted; 400 for what cannot be read, and for fields that are missing, unknown, repeated or of the
     wrong type, with the names of those that `model` has.
     """
 
-    async def read(request: Request) -> SomeBody:
+    async def read_body(request: Request) -> SomeBody:
         kind = _media_type(request, media)
         data = await request.body()
         fields = _parse_form(data, model) if kind == FORM else _parse_json(data)
@@ -54,19 +50,21 @@ def body_of(model: type[SomeBody], *, media: tuple[str, ...] = (JSON,)) -> Calla
         try:
             return model.model_validate(fields)
         except ValidationError as error:
-            raise RefusedError(invalid(*((("body", *one["loc"]), one["type"]) for one in error.errors()))) from error
+            raise RefusedError(
+                invalid_fields(*((("body", *one["loc"]), one["type"]) for one in error.errors()))
+            ) from error
 
-    return read
+    return read_body
 
 
-def documented(model: type[Body], *, media: tuple[str, ...] = (JSON,), required: bool = True) -> dict[str, Any]:
-    """The `openapi_extra` of a call whose body `body_of` reads; `required`: there is no other way to call it."""
+def document_body(model: type[Body], *, media: tuple[str, ...] = (JSON,), required: bool = True) -> dict[str, Any]:
+    """The `openapi_extra` of a call that reads its body with `body_of`; `required`: the call always has one."""
     schema = model.model_json_schema()
     return {"requestBody": {"required": required, "content": {kind: {"schema": schema} for kind in media}}}
 
 
 def _holds_nul(value: object) -> bool:
-    """Whether there is a NUL in any text: databases cannot store one, and nothing that is typed has one."""
+    """Whether there is a NUL in any text: databases cannot store a NUL, and no keyboard types it."""
     if isinstance(value, str):
         return "\0" in value
     if isinstance(value, dict):
@@ -75,7 +73,7 @@ def _holds_nul(value: object) -> bool:
 
 
 def _media_type(request: Request, media: tuple[str, ...]) -> str:
-    headers = inbound(request).headers
+    headers = inbound_request(request).headers
     fields = headers.values_of(b"content-type")
     said = media_type.parse_media_type(fields[0].decode("latin-1") if len(fields) == 1 else "")
     if said.kind not in media:
@@ -100,7 +98,7 @@ def _parse_json(data: bytes) -> dict[str, Any]:
     except strict_json.StrictJsonError as error:
         raise RefusedError(Refusal(Reason.UNREADABLE_BODY)) from error
     if not isinstance(value, dict):
-        raise RefusedError(invalid((("body",), "dict_type")))
+        raise RefusedError(invalid_fields((("body",), "dict_type")))
     return value
 
 
@@ -118,7 +116,7 @@ def _parse_form(data: bytes, model: type[Body]) -> dict[str, str]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         names = [name for name, _ in pairs]
-        # Ours are named; that another one is repeated is said without its name.
+        # Fields of the model are named. Of another repeated field the name is not echoed.
         repeated = [name for name in model.model_fields if names.count(name) > 1]
-        raise RefusedError(invalid(*((("body", name), REPEATED) for name in repeated or [""])))
+        raise RefusedError(invalid_fields(*((("body", name), REPEATED) for name in repeated or [""])))
     return fields

@@ -1,25 +1,25 @@
-"""The session cookie of a call to the gateway itself: shown, set, taken away."""
+"""The session cookie of a call to the gateway itself: read, set, deleted."""
 
 from __future__ import annotations
 
 from fastapi import Request, Response
 
-from lockgate.endpoints.problems import RefusedError, inbound
+from lockgate.endpoints.problems import RefusedError, inbound_request
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.session_cookie import Mode, SessionCookie, delete_cookie, set_cookie
 from lockgate.policy.origins import Origins
 from lockgate.sessions.cookie_sessions import CookieSessions
 
-Shown = SessionCookie | Refusal | None
-"""A cookie, or what is wrong with it; `None` where there is none."""
+PresentedCookie = SessionCookie | Refusal | None
+"""The session cookie of a request, or the refusal of a malformed one; `None` without a cookie."""
 
 
 class Browser:
-    """What calls need to know about cookies.
+    """Reads the session cookie of a request, and sets or deletes it in a response.
 
     Args:
-        cookies: are read and looked up by it.
-        origins: the pages that may use them.
+        cookies: reads and looks up the values of cookies.
+        origins: the pages that may use the cookies.
     """
 
     def __init__(self, cookies: CookieSessions, origins: Origins) -> None:
@@ -31,51 +31,52 @@ class Browser:
         """Whether there are cookies, and of which kind."""
         return self.cookies.mode
 
-    def quoted(self, request: Request) -> Shown:
+    def read_cookie(self, request: Request) -> PresentedCookie:
         """The session cookie of a call.
 
         Raises:
-            RefusedError: 400, there are two.
+            RefusedError: 400, the request has two session cookies.
         """
-        value = self.cookies.presented(inbound(request).headers)
+        value = self.cookies.presented(inbound_request(request).headers)
         if isinstance(value, Refusal):
             raise RefusedError(value)
         return None if value is None else self.cookies.read(value)
 
-    def to_replace(self, request: Request, *, wanted: bool) -> Shown:
-        """The cookie that comes along with a login.
+    def read_replaced_cookie(self, request: Request, *, wanted: bool) -> PresentedCookie:
+        """The session cookie that comes along with a login; the response to the login replaces or deletes it.
 
         Args:
             request: the login.
-            wanted: whether it asks for a cookie.
+            wanted: whether the login asks for a cookie.
 
         Raises:
-            RefusedError: 400, there are no cookies here, or two; 403, no page of another site may log a user in.
+            RefusedError: 400, cookies are off, or the request has two; 403, a page of another site must not log a
+                user in.
         """
-        old = self.quoted(request)
+        old = self.read_cookie(request)
         if wanted and self.mode == "off":
             raise RefusedError(Refusal(Reason.COOKIES_OFF))
         if wanted or old is not None:
-            self.not_cross_site(request)
+            self.check_same_site(request)
         return old
 
-    def not_cross_site(self, request: Request) -> None:
-        """See that a page of an allowed origin makes this call.
+    def check_same_site(self, request: Request) -> None:
+        """Check that a page of an allowed origin makes this call.
 
         Raises:
-            RefusedError: 403.
+            RefusedError: 403, it does not.
         """
-        refusal = self._origins.refuse_cross_site(inbound(request))
+        refusal = self._origins.refuse_cross_site(inbound_request(request))
         if refusal is not None:
             raise RefusedError(refusal)
 
-    def given(self, answer: Response, cookie: SessionCookie, max_age_s: int) -> Response:
-        """The answer, which sets a cookie."""
-        answer.headers["Set-Cookie"] = set_cookie(self.mode, cookie.value, max_age_s)
-        return answer
+    def with_cookie(self, response: Response, cookie: SessionCookie, max_age_s: int) -> Response:
+        """The response with a `Set-Cookie` for this cookie."""
+        response.headers["Set-Cookie"] = set_cookie(self.mode, cookie.value, max_age_s)
+        return response
 
-    def taken(self, answer: Response, shown: Shown) -> Response:
-        """The answer, which takes the cookie away that was shown, if one was."""
-        if shown is not None:
-            answer.headers["Set-Cookie"] = delete_cookie(self.mode)
-        return answer
+    def without_cookie(self, response: Response, presented: PresentedCookie) -> Response:
+        """The response with a `Set-Cookie` that deletes the cookie of the request, if there was one."""
+        if presented is not None:
+            response.headers["Set-Cookie"] = delete_cookie(self.mode)
+        return response

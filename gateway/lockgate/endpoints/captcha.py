@@ -1,4 +1,4 @@
-"""`/auth/captcha`: a captcha to see or to hear, for a login that is asked for one."""
+"""`/auth/captcha`: a captcha as a picture or a sound, for a login that needs one."""
 
 from typing import Final
 
@@ -15,22 +15,22 @@ from lockgate.errors import Reason, Refusal
 PATH: Final = "/auth/captcha"
 ALLOWANCE: Final = 120
 ALLOWANCE_S: Final = 300
-"""What an address may have in so many seconds, in the units of `COST`: a dozen sounds, or 40 pictures."""
+"""What an address may spend in `ALLOWANCE_S`, in the units of `COST`: a dozen sounds, or 40 pictures."""
 COST: Final[dict[str, int]] = {"new": 1, "png": 2, "wav": 9}
 MEDIA: Final[dict[Kind, str]] = {"png": "image/png", "wav": "audio/wav"}
 
 
-def router(captchas: Captchas, allowance: Allowance) -> APIRouter:
+def build_router(captchas: Captchas, allowance: Allowance) -> APIRouter:
     """The calls of `/auth/captcha`."""
     api = APIRouter(prefix=PATH, tags=["auth"])
 
-    async def spend(request: Request, cost: int) -> None:
+    async def spend_allowance(request: Request, cost: int) -> None:
         refusal = await allowance.spend(call_origin_of(request).address, cost)
         if refusal is not None:
             raise RefusedError(refusal)
 
-    async def drawn(request: Request, captcha: str, kind: Kind) -> Response:
-        await spend(request, COST[kind])
+    async def draw_captcha(request: Request, captcha: str, kind: Kind) -> Response:
+        await spend_allowance(request, COST[kind])
         content = await captchas.draw(captcha, kind)
         if content is None:
             raise RefusedError(Refusal(Reason.NOT_FOUND))
@@ -39,7 +39,7 @@ def router(captchas: Captchas, allowance: Allowance) -> APIRouter:
     @api.get("")
     async def new(request: Request) -> Response:
         """A captcha: six digits, shown and read out; good for one attempt at a password."""
-        await spend(request, COST["new"])
+        await spend_allowance(request, COST["new"])
         captcha = await captchas.create()
         content = {
             "id": captcha,
@@ -52,11 +52,11 @@ def router(captchas: Captchas, allowance: Allowance) -> APIRouter:
     @api.get("/{captcha}.png")
     async def picture(request: Request, captcha: str) -> Response:
         """The digits as a picture."""
-        return await drawn(request, captcha, "png")
+        return await draw_captcha(request, captcha, "png")
 
     @api.get("/{captcha}.wav")
     async def sound(request: Request, captcha: str) -> Response:
         """The digits, read out."""
-        return await drawn(request, captcha, "wav")
+        return await draw_captcha(request, captcha, "wav")
 
     return api

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 from lockgate.accounts.clients import Client
 from lockgate.accounts.throttle import Allowance
 from lockgate.endpoints.bodies import Body
-from lockgate.endpoints.problems import BASIC, RefusedError, inbound
+from lockgate.endpoints.problems import BASIC, RefusedError, inbound_request
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import has_scheme, is_joined, scheme_of
 from lockgate.identity.model import Identity
@@ -32,7 +32,7 @@ SomeText = Annotated[str, Field(max_length=_MAX_SECRET)]
 
 
 class OAuthBody(Body):
-    """A form as RFC 6749 section 3.2 has it: what has no value was not sent, and what is unknown does not matter."""
+    """A form by RFC 6749 section 3.2: a parameter without a value counts as omitted, an unknown one is ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -41,25 +41,25 @@ class OAuthBody(Body):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_empty(cls, fields: Any) -> Any:  # noqa: ANN401 - whatever was sent
+    def _without_empty(cls, fields: Any) -> Any:  # noqa: ANN401 - the parsed body, of any shape
         return {name: value for name, value in fields.items() if value != ""} if isinstance(fields, dict) else fields
 
 
 def identity_of(
     judge: Judge, role: str | None = None, *, unlimited: bool = False
 ) -> Callable[[Request], Awaitable[Identity]]:
-    """A dependency: the identity that calls.
+    """A dependency: the identity of the caller.
 
     Args:
-        judge: identifies it.
-        role: that it must have.
+        judge: identifies the caller.
+        role: a role that the identity must have; `None` where any will do.
         unlimited: the call reaches beyond the session that makes it, so the token must have all rights of its user.
 
     The dependency raises `RefusedError`: 401 without credentials, 403 without the role or the rights.
     """
 
-    async def find(request: Request) -> Identity:
-        verdict = await judge.identify(inbound(request))
+    async def find_identity(request: Request) -> Identity:
+        verdict = await judge.identify(inbound_request(request))
         if isinstance(verdict, Refusal):
             raise RefusedError(verdict)
         if role is not None and role not in verdict.roles:
@@ -68,107 +68,104 @@ def identity_of(
             raise RefusedError(Refusal(Reason.BEYOND_SESSION))
         return verdict
 
-    return find
+    return find_identity
 
 
 def store_of(reachable: Callable[[], bool]) -> Callable[[], Awaitable[None]]:
-    """A dependency of calls that cannot do without Redis: while it is known to be away, no call waits for a time-out.
-
-    Args:
-        reachable: whether there is a Redis to ask, as far as is known.
+    """A dependency of calls that need Redis: while Redis is known to be away, no call waits for a time-out.
 
     The dependency raises `StoreUnavailableError`.
     """
 
-    async def check() -> None:
+    async def check_store() -> None:
         if not reachable():
             raise StoreUnavailableError("known to be away")
 
-    return check
+    return check_store
 
 
-def within(allowance: Allowance) -> Callable[[Request], Awaitable[None]]:
-    """A dependency of calls of which an address may make so many.
+def within_allowance(allowance: Allowance) -> Callable[[Request], Awaitable[None]]:
+    """A dependency of calls that are limited by address.
 
-    The dependency raises `RefusedError`: 429 where they are used up.
+    The dependency raises `RefusedError`: 429 where the allowance is used up.
     """
 
-    async def spend(request: Request) -> None:
+    async def spend_allowance(request: Request) -> None:
         refusal = await allowance.spend(call_origin_of(request).address)
         if refusal is not None:
             raise RefusedError(refusal)
 
-    return spend
+    return spend_allowance
 
 
 def call_origin_of(request: Request) -> CallOrigin:
-    """Where a call comes from."""
-    source = inbound(request)
+    """The address, user agent and request id of a call."""
+    source = inbound_request(request)
     agents = source.headers.values_of(b"user-agent")
     agent = agents[0].decode("latin-1") if agents else ""
     return CallOrigin(address=source.client, agent=agent, request_id=source.own_id)
 
 
 async def client_of(request: Request, body: OAuthBody | None, grants: Grants) -> Client | None:
-    """The client that calls, authenticated (RFC 6749 section 2.3.1); `None` without credentials.
+    """The client that makes the call, authenticated (RFC 6749 section 2.3.1); `None` without credentials.
 
-    A Bearer does not authenticate here, so one that comes along is ignored in any state: clients
-    send their old token with each request. Neither do credentials of a scheme that is not read at all.
+    A Bearer token authenticates no client, so it is ignored here in any state: clients send their old token with each
+    request. Credentials of a scheme that the gateway does not read are ignored, too.
 
     Raises:
-        RefusedError: 400 for two ways at once or no scheme, 401 for credentials that are wrong.
+        RefusedError: 400 for credentials in two places or without a scheme, 401 for wrong credentials.
     """
-    fields = inbound(request).headers.authorization
+    fields = inbound_request(request).headers.authorization
     return await _authenticate_client(request, () if _is_ignored(fields) else fields, body, grants)
 
 
 async def known_client_of(request: Request, body: OAuthBody, grants: Grants) -> Client:
-    """The same, where credentials are required.
+    """The authenticated client of a call that requires credentials.
 
     Raises:
         RefusedError: as `client_of`, and 401 without credentials.
     """
-    return _known(await client_of(request, body, grants), request, grants)
+    return _require_client(await client_of(request, body, grants), request, grants)
 
 
 async def introspecting_client_of(request: Request, body: OAuthBody, grants: Grants) -> Client:
-    """The same where nothing is ignored: a Bearer might mean to authenticate the caller (RFC 7662 section 2.1).
+    """The authenticated client of an introspection. RFC 7662 section 2.1 allows a Bearer token: none is ignored.
 
     Raises:
         RefusedError: as `known_client_of`, and 401 for credentials of any scheme but Basic.
     """
-    fields = inbound(request).headers.authorization
-    return _known(await _authenticate_client(request, fields, body, grants), request, grants)
+    fields = inbound_request(request).headers.authorization
+    return _require_client(await _authenticate_client(request, fields, body, grants), request, grants)
 
 
 async def _authenticate_client(
     request: Request, fields: tuple[bytes, ...], body: OAuthBody | None, grants: Grants
 ) -> Client | None:
-    shown, call = _shown(fields, body), call_origin_of(request)
-    if isinstance(shown, Refusal):
-        raise RefusedError(grants.turn_away(shown, call))
-    found = await grants.authenticate(shown, call)
+    credentials, call = _read_credentials(fields, body), call_origin_of(request)
+    if isinstance(credentials, Refusal):
+        raise RefusedError(grants.turn_away(credentials, call))
+    found = await grants.authenticate(credentials, call)
     if isinstance(found, Refusal):
         raise RefusedError(found)
     return found
 
 
-def _known(client: Client | None, request: Request, grants: Grants) -> Client:
+def _require_client(client: Client | None, request: Request, grants: Grants) -> Client:
     if client is None:
         raise RefusedError(grants.turn_away(Refusal(Reason.CLIENT_REFUSED), call_origin_of(request)))
     return client
 
 
 def _is_ignored(fields: tuple[bytes, ...]) -> bool:
-    """Whether there is one credential, of a scheme that authenticates no client."""
+    """Whether the request has one credential, of a scheme that authenticates no client."""
     if len(fields) != 1 or is_joined(fields[0]):
         return False
     scheme = scheme_of(fields[0])
     return scheme == b"bearer" or (scheme != BASIC and has_scheme(fields[0]))
 
 
-def _shown(fields: tuple[bytes, ...], body: OAuthBody | None) -> ClientCredentials | Refusal | None:
-    """What the client has shown: in the Authorization field, or in the body, never in both.
+def _read_credentials(fields: tuple[bytes, ...], body: OAuthBody | None) -> ClientCredentials | Refusal | None:
+    """The credentials of the client: in the Authorization field or in the body, never in both.
 
     An Authorization field that is not ignored and cannot be read is a malformed credential. A malformed client
     credential must never be treated as no credential.
@@ -178,13 +175,15 @@ def _shown(fields: tuple[bytes, ...], body: OAuthBody | None) -> ClientCredentia
         if client_id is not None:
             return ClientCredentials(client_id, secret)
         return None if secret is None else Refusal(Reason.CLIENT_REFUSED)
-    shown = _in_field(fields)
-    if isinstance(shown, ClientCredentials) and (secret is not None or client_id not in (None, shown.client_id)):
+    credentials = _parse_authorization(fields)
+    if isinstance(credentials, ClientCredentials) and (
+        secret is not None or client_id not in (None, credentials.client_id)
+    ):
         return Refusal(Reason.CLIENT_REPEATED)
-    return shown
+    return credentials
 
 
-def _in_field(fields: tuple[bytes, ...]) -> ClientCredentials | Refusal:
+def _parse_authorization(fields: tuple[bytes, ...]) -> ClientCredentials | Refusal:
     if len(fields) > 1 or is_joined(fields[0]):
         return Refusal(Reason.CLIENT_REPEATED)
     if scheme_of(fields[0]) != BASIC and not has_scheme(fields[0]):

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: alive, and able to do the work; and `OPTIONS *`, which asks what the work can be."""
+"""`/healthz`: the process answers; `/readyz`: its dependencies can be used; `OPTIONS *`: the methods of the server."""
 
 from __future__ import annotations
 
@@ -17,15 +17,11 @@ says what is wrong with it, in words that any client may read."""
 ALIVE = "/healthz"
 WARNING = "warning: "
 CAPABILITIES = Response(status_code=204, headers={"Allow": ", ".join(sorted(KNOWN_METHODS)), **SECURITY_HEADERS})
-"""The answer to OPTIONS for the server as a whole (RFC 9110 section 9.3.7): nothing of it depends on the client."""
+"""The response to OPTIONS for the whole server (RFC 9110 section 9.3.7); it is the same for every client."""
 
 
-def router(checks: Mapping[str, Check]) -> APIRouter:
-    """The health calls.
-
-    Args:
-        checks: by the name of the dependency.
-    """
+def build_router(checks: Mapping[str, Check]) -> APIRouter:
+    """The health calls; `checks` by the name of the dependency."""
     api = APIRouter(tags=["health"])
 
     # HAProxy's `option httpchk /readyz` asks with OPTIONS.
@@ -39,7 +35,7 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
     @api.api_route("/readyz", methods=["GET", "HEAD"])
     async def ready() -> Response:
         """Every dependency can be used; otherwise 503, with a line for each."""
-        lines = {name: await _check_line(check) for name, check in checks.items()}
+        lines = {name: await _describe_check(check) for name, check in checks.items()}
         well = all(line == "ok" or line.startswith(WARNING) for line in lines.values())
         content = {"status": "ready" if well else "not ready", "checks": lines}
         return JSONResponse(content, status_code=200 if well else 503, headers=SECURITY_HEADERS)
@@ -47,7 +43,7 @@ def router(checks: Mapping[str, Check]) -> APIRouter:
     return api
 
 
-async def _check_line(check: Check) -> str:
+async def _describe_check(check: Check) -> str:
     try:
         warning = await check()
     except LockgateError as error:

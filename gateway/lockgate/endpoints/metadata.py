@@ -15,13 +15,13 @@ WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
 MAX_AGE_S: Final = 300
 
 
-def metadata(issuer: str, public_url: str, scopes: Iterable[str]) -> dict[str, Any]:
-    """What is told about an issuer.
+def build_metadata(issuer: str, public_url: str, scopes: Iterable[str]) -> dict[str, Any]:
+    """The metadata of an issuer.
 
     Args:
-        issuer: its identifier.
-        public_url: under which its calls are reached; without a slash at its end.
-        scopes: every one that can be granted.
+        issuer: its identifier, a URL.
+        public_url: the base of its endpoints, without a slash at the end.
+        scopes: every scope that a role or client can be granted.
     """
     methods = ["client_secret_basic", "client_secret_post"]
     return {
@@ -40,10 +40,10 @@ def metadata(issuer: str, public_url: str, scopes: Iterable[str]) -> dict[str, A
     }
 
 
-def router(issuer: str, public_url: str, scopes: Iterable[str]) -> APIRouter:
-    """The metadata call; for an issuer with a path also where RFC 8414 section 3.1 puts that."""
+def build_router(issuer: str, public_url: str, scopes: Iterable[str]) -> APIRouter:
+    """The metadata call; for an issuer with a path also at the address that RFC 8414 section 3.1 gives it."""
     api = APIRouter(tags=["oauth"])
-    content = metadata(issuer, public_url, scopes)
+    content = build_metadata(issuer, public_url, scopes)
     headers = {
         "Cache-Control": f"public, max-age={MAX_AGE_S}",
         **NO_SNIFFING,

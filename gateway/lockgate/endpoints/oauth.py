@@ -9,16 +9,16 @@ from pydantic import Field
 
 from lockgate.accounts.throttle import Allowance
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.bodies import FORM, JSON, body_of, documented
+from lockgate.endpoints.bodies import FORM, JSON, body_of, document_body
 from lockgate.endpoints.dependencies import (
     OAuthBody,
     call_origin_of,
     client_of,
     introspecting_client_of,
     known_client_of,
-    within,
+    within_allowance,
 )
-from lockgate.endpoints.problems import invalid, refused
+from lockgate.endpoints.problems import invalid_fields, problem_response
 from lockgate.errors import Reason, Refusal
 from lockgate.sessions.lifecycle import Sessions
 from lockgate.sessions.oauth_clients import Grants
@@ -44,14 +44,14 @@ class Introspection(OAuthBody):
     token_type_hint: str | None = None
 
 
-def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRouter:
+def build_router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRouter:
     """The calls of an OAuth authorization server; how often an address may have tokens is its `allowance`."""
     api = APIRouter(prefix="/auth", tags=["oauth"])
 
     @api.post(
         "/token",
-        dependencies=[Depends(within(allowance))],
-        openapi_extra=documented(TokenRequest, media=_FORM),
+        dependencies=[Depends(within_allowance(allowance))],
+        openapi_extra=document_body(TokenRequest, media=_FORM),
     )
     async def token(
         request: Request, body: Annotated[TokenRequest, Depends(body_of(TokenRequest, media=_FORM))]
@@ -61,21 +61,21 @@ def router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRoute
             client = await known_client_of(request, body, grants)
             granted = await grants.client_credentials(client, body.scope, call_origin_of(request))
             if isinstance(granted, Refusal):
-                return refused(request, granted)
+                return problem_response(request, granted)
             return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(granted)}, headers=TOKEN_HEADERS)
         if body.grant_type != "refresh_token":
-            return refused(request, Refusal(Reason.GRANT_UNSUPPORTED))
+            return problem_response(request, Refusal(Reason.GRANT_UNSUPPORTED))
         if body.refresh_token is None:
-            return refused(request, invalid((("body", "refresh_token"), "missing")))
+            return problem_response(request, invalid_fields((("body", "refresh_token"), "missing")))
         presenting = await client_of(request, body, grants)
         outcome = await sessions.refresh(
             body.refresh_token, call_origin_of(request), client=presenting, scope=body.scope
         )
         if isinstance(outcome, Refusal):
-            return refused(request, outcome)
+            return problem_response(request, outcome)
         return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(outcome)}, headers=TOKEN_HEADERS)
 
-    @api.post("/introspect", openapi_extra=documented(Introspection, media=_EITHER))
+    @api.post("/introspect", openapi_extra=document_body(Introspection, media=_EITHER))
     async def introspect(
         request: Request, body: Annotated[Introspection, Depends(body_of(Introspection, media=_EITHER))]
     ) -> Response:

@@ -33,10 +33,10 @@ class Descriptions:
     """The description of each service, fetched when a client asks for it.
 
     Args:
-        routes: where the services are, and what of them can be called.
-        links: the link keys in use.
-        clock: the time, for the signature.
-        cookie: the name of the session cookie; empty where there is none.
+        routes: the upstreams of each service, and the paths and methods that clients may call.
+        links: sign the request for a description.
+        clock: gives the time of the signature.
+        cookie: the name of the session cookie; empty where cookies are off.
     """
 
     def __init__(self, routes: RouteTable, links: Current[LinkKeys], clock: Clock, cookie: str = "") -> None:
@@ -45,16 +45,18 @@ class Descriptions:
         self._links = links
         self._clock = clock
 
-    async def merged(self, own: Document, request_id: str) -> Document:
-        """The gateway's own document and those of the services that answer; the others stand in `x-unavailable`."""
+    async def merged_document(self, own: Document, request_id: str) -> Document:
+        """The gateway's own document and those of its services; services that do not respond are in `x-unavailable`."""
         places = {route.service: route.upstreams[0] for route in self._routes.routes if route.upstreams}
         async with httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as client:
-            asked = [self._fetch_description(client, service, place, request_id) for service, place in places.items()]
-            answers = dict(zip(places, await asyncio.gather(*asked), strict=True))
-        found = {service: document for service, document in answers.items() if document is not None}
-        return merge(own, found, self._routes, self._cookie) | {"x-unavailable": sorted(answers.keys() - found.keys())}
+            asked = [self._fetch_document(client, service, place, request_id) for service, place in places.items()]
+            documents = dict(zip(places, await asyncio.gather(*asked), strict=True))
+        found = {service: document for service, document in documents.items() if document is not None}
+        return merge_documents(own, found, self._routes, self._cookie) | {
+            "x-unavailable": sorted(documents.keys() - found.keys())
+        }
 
-    async def _fetch_description(
+    async def _fetch_document(
         self, client: httpx.AsyncClient, service: str, place: str, request_id: str
     ) -> Document | None:
         signed = signed_headers(
@@ -65,15 +67,15 @@ class Descriptions:
             now=self._clock.now(),
         )
         try:
-            answer = await client.get(place + SERVICE_PATH, headers=signed)
-            document = answer.json() if answer.status_code == httpx.codes.OK else None
+            response = await client.get(place + SERVICE_PATH, headers=signed)
+            document = response.json() if response.status_code == httpx.codes.OK else None
         except (httpx.HTTPError, ValueError):
             return None
         # A service of another make may describe itself in another way, or not at all.
         return document if isinstance(document, dict) and isinstance(document.get("paths"), dict) else None
 
 
-def merge(own: Document, services: Mapping[str, Document], routes: RouteTable, cookie: str = "") -> Document:
+def merge_documents(own: Document, services: Mapping[str, Document], routes: RouteTable, cookie: str = "") -> Document:
     """One document out of many: of each service what the route table lets through, with its demands.
 
     Names of schemas and operations get the service's name in front, so that two services may use the same.
@@ -89,7 +91,7 @@ def merge(own: Document, services: Mapping[str, Document], routes: RouteTable, c
             if route is None or route.service != service:
                 continue
             reachable = {
-                method: _told(operation, service, method.upper(), route, schemes)
+                method: _describe_operation(operation, service, method.upper(), route, schemes)
                 for method, operation in operations.items()
                 if method.upper() in route.demands
             }
@@ -100,28 +102,21 @@ def merge(own: Document, services: Mapping[str, Document], routes: RouteTable, c
     return {**own, "paths": paths, "components": {"schemas": schemas, "securitySchemes": schemes}}
 
 
-def router(app: FastAPI, descriptions: Descriptions, judge: Judge, *, to_everybody: bool) -> APIRouter:
-    """The call `GET /openapi.json`.
-
-    Args:
-        app: the gateway's own calls.
-        descriptions: those of the services.
-        judge: identifies administrators.
-        to_everybody: whether it is public, as on a developer's machine.
-    """
+def build_router(app: FastAPI, descriptions: Descriptions, judge: Judge, *, is_public: bool) -> APIRouter:
+    """The call `GET /openapi.json`, for administrators, or for all where `is_public` (a developer's machine)."""
     api = APIRouter()
-    readers = [] if to_everybody else [Depends(identity_of(judge, ADMIN))]
+    readers = [] if is_public else [Depends(identity_of(judge, ADMIN))]
 
     @api.get(PATH, include_in_schema=False, dependencies=readers)
     async def describe(request: Request) -> Response:
         """The document, as OpenAPI 3.1."""
-        merged = await descriptions.merged(_own_paths(app), call_origin_of(request).request_id)
+        merged = await descriptions.merged_document(_own_document(app), call_origin_of(request).request_id)
         return JSONResponse(merged, headers=SECURITY_HEADERS)
 
     return api
 
 
-def _own_paths(app: FastAPI) -> Document:
+def _own_document(app: FastAPI) -> Document:
     with warnings.catch_warnings():
         # Where one function answers GET and HEAD, both would have its name.
         warnings.filterwarnings("ignore", "Duplicate Operation ID")
@@ -134,7 +129,9 @@ def _own_paths(app: FastAPI) -> Document:
     return {**document, "paths": paths}
 
 
-def _told(operation: Document, service: str, method: str, route: Route, schemes: Iterable[str]) -> Document:
+def _describe_operation(
+    operation: Document, service: str, method: str, route: Route, schemes: Iterable[str]
+) -> Document:
     scopes = sorted(route.demands[method].scopes)
     needs_identity = route.auth == "required" or bool(scopes)
     anonymous: list[Document] = [] if needs_identity else [{}]

@@ -12,10 +12,10 @@ from lockgate.observe.metrics import Metrics
 from lockgate_common.problem import NO_STORE
 
 
-def application(metrics: Metrics, checks: Mapping[str, health.Check]) -> FastAPI:
+def build_application(metrics: Metrics, checks: Mapping[str, health.Check]) -> FastAPI:
     """The application behind the operations listener."""
     app = FastAPI(title="Lockgate operations", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    problems.install(app)
+    problems.install_handlers(app)
     api = APIRouter()
 
     @api.get("/metrics")
@@ -24,5 +24,5 @@ def application(metrics: Metrics, checks: Mapping[str, health.Check]) -> FastAPI
         return Response(metrics.render_text(), headers={"Content-Type": CONTENT_TYPE_LATEST, **NO_STORE})
 
     app.include_router(api)
-    app.include_router(health.router(checks))
+    app.include_router(health.build_router(checks))
     return app

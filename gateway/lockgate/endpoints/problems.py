@@ -1,4 +1,4 @@
-"""From a refusal or a fault to an answer, for the gateway's own calls."""
+"""Turns refusals and faults of the gateway's own calls into problem responses (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DESCRIBED: dict[int | str, dict[str, Any]] = {
         },
     }
 }
-"""What any call may answer; and keeps the framework from describing a 422 that never comes."""
+"""The response that every call may have; it keeps the framework from describing a 422 that never comes."""
 
 
 class RefusedError(Exception):
@@ -44,46 +44,46 @@ class RefusedError(Exception):
         self.refusal = refusal
 
 
-def inbound(request: Request) -> InboundRequest:
+def inbound_request(request: Request) -> InboundRequest:
     """The request as the edge parsed it."""
     found: InboundRequest = request.scope[REQUEST_KEY]
     return found
 
 
-def refused(request: Request, refusal: Refusal) -> JSONResponse:
+def problem_response(request: Request, refusal: Refusal) -> JSONResponse:
     """The problem response for a refusal; the log and the metrics get its reason."""
-    source = inbound(request)
+    source = inbound_request(request)
     request.scope[NOTE_REASON_KEY](refusal.reason)
     fields, body = build_problem(refusal, source.request_id, oauth=speaks_oauth(source.path))
-    # The edge adds the request id to every answer.
+    # The edge adds the request id to every response.
     headers = {name: value for name, value in fields if name not in ("Content-Type", "X-Request-Id")}
-    if refusal.reason is Reason.CLIENT_REFUSED and _by_basic(source):
-        # RFC 6749 section 5.2. To any other client it would say to use Basic, and a browser would ask for a password.
+    if refusal.reason is Reason.CLIENT_REFUSED and _uses_basic(source):
+        # RFC 6749 section 5.2. Any other client would be told to use Basic, and a browser would ask for a password.
         headers["WWW-Authenticate"] = f'Basic realm="{REALM}"'
     return JSONResponse(body, status_code=refusal.reason.status, headers=headers, media_type=PROBLEM_TYPE)
 
 
-def invalid(*errors: tuple[Sequence[str | int], str]) -> Refusal:
+def invalid_fields(*errors: tuple[Sequence[str | int], str]) -> Refusal:
     """The refusal of fields, which names them; for `errors` see `faulty_fields`."""
     return Refusal(Reason.INVALID_FIELDS, members={"errors": faulty_fields(errors)})
 
 
-def _by_basic(request: InboundRequest) -> bool:
+def _uses_basic(request: InboundRequest) -> bool:
     return any(scheme_of(field) == BASIC for field in request.headers.authorization)
 
 
-def done(*, found: bool) -> Response:
-    """The answer to a change: 204.
+def confirm_change(*, found: bool) -> Response:
+    """The response to a change: 204.
 
     Raises:
-        RefusedError: 404, what was to be changed is not there.
+        RefusedError: 404, the record to change does not exist.
     """
     if not found:
         raise RefusedError(Refusal(Reason.NOT_FOUND))
     return Response(status_code=204, headers=SECURITY_HEADERS)
 
 
-def described(*reasons: Reason) -> dict[int | str, dict[str, Any]]:
+def describe_refusals(*reasons: Reason) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a call that may be refused for these reasons, for its description."""
     found: dict[int | str, dict[str, Any]] = {}
     for reason in reasons:
@@ -99,35 +99,35 @@ def speaks_oauth(path: str) -> bool:
     return path == OAUTH_PREFIX or path.startswith(f"{OAUTH_PREFIX}/")
 
 
-def install(app: FastAPI) -> None:
+def install_handlers(app: FastAPI) -> None:
     """Answer every refusal and fault of the application with a problem, and say so of the routers added later."""
     app.router.responses.update(_DESCRIBED)
 
     @app.exception_handler(RefusedError)
-    async def _refused(request: Request, error: RefusedError) -> JSONResponse:
-        return refused(request, error.refusal)
+    async def _on_refusal(request: Request, error: RefusedError) -> JSONResponse:
+        return problem_response(request, error.refusal)
 
     @app.exception_handler(StoreUnavailableError)
-    async def _store_away(request: Request, error: StoreUnavailableError) -> JSONResponse:
-        return refused(request, Refusal(Reason.STORE_AWAY, note=str(error)))
+    async def _on_store_away(request: Request, error: StoreUnavailableError) -> JSONResponse:
+        return problem_response(request, Refusal(Reason.STORE_AWAY, note=str(error)))
 
     @app.exception_handler(AccountsUnavailableError)
-    async def _accounts_away(request: Request, error: AccountsUnavailableError) -> JSONResponse:
-        return refused(request, Refusal(error.reason, note=str(error)))
+    async def _on_accounts_away(request: Request, error: AccountsUnavailableError) -> JSONResponse:
+        return problem_response(request, Refusal(error.reason, note=str(error)))
 
     @app.exception_handler(CaptchaUnavailableError)
-    async def _captcha_away(request: Request, error: CaptchaUnavailableError) -> JSONResponse:
-        return refused(request, Refusal(Reason.CAPTCHA_AWAY, note=str(error)))
+    async def _on_captcha_away(request: Request, error: CaptchaUnavailableError) -> JSONResponse:
+        return problem_response(request, Refusal(Reason.CAPTCHA_AWAY, note=str(error)))
 
     @app.exception_handler(RequestValidationError)
-    async def _query_error(request: Request, error: RequestValidationError) -> JSONResponse:
-        """Bodies are judged in `bodies`; what is left is the query. The framework's own answer would echo it."""
-        return refused(request, invalid(*((one["loc"], one["type"]) for one in error.errors())))
+    async def _on_invalid_query(request: Request, error: RequestValidationError) -> JSONResponse:
+        """`bodies` judges bodies, so this is the query. The framework's own response would echo it."""
+        return problem_response(request, invalid_fields(*((one["loc"], one["type"]) for one in error.errors())))
 
     @app.exception_handler(HTTPException)
-    async def _framework_refusal(request: Request, error: HTTPException) -> JSONResponse:
-        """The framework itself refuses two things only: an unknown path and a method that a path does not have."""
+    async def _on_framework_refusal(request: Request, error: HTTPException) -> JSONResponse:
+        """The framework itself refuses two things only: an unknown path and a method that the path does not have."""
         if error.status_code == Reason.METHOD_NOT_ALLOWED.status:
             allow = (error.headers or {}).get("Allow", "")
-            return refused(request, Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", allow),)))
-        return refused(request, Refusal(Reason.NO_ROUTE))
+            return problem_response(request, Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", allow),)))
+        return problem_response(request, Refusal(Reason.NO_ROUTE))

@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.problems import RefusedError, described, inbound
+from lockgate.endpoints.problems import RefusedError, describe_refusals, inbound_request
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import bearer
 from lockgate.identity.model import UnverifiedToken
@@ -17,14 +17,14 @@ from lockgate.sessions.tickets import Tickets
 from lockgate.stores.layout import TICKET_LIFE_S
 
 
-def router(tickets: Tickets, judge: Judge, cookies: CookieSessions) -> APIRouter:
+def build_router(tickets: Tickets, judge: Judge, cookies: CookieSessions) -> APIRouter:
     """The call for tickets."""
     api = APIRouter(prefix="/auth", tags=["auth"])
 
-    @api.post("/tickets", status_code=201, responses=described(Reason.TOO_MANY_TICKETS))
+    @api.post("/tickets", status_code=201, responses=describe_refusals(Reason.TOO_MANY_TICKETS))
     async def ticket(request: Request) -> Response:
-        """A ticket that stands for the access token of this call, once; by a cookie, for the token behind it."""
-        source = inbound(request)
+        """A ticket that stands for the access token of this call, or of its session cookie, once."""
+        source = inbound_request(request)
         verdict = await judge.identify(source)
         if isinstance(verdict, Refusal):
             raise RefusedError(verdict)
@@ -41,7 +41,7 @@ def router(tickets: Tickets, judge: Judge, cookies: CookieSessions) -> APIRouter
 
 
 async def _token_of(source: InboundRequest, cookies: CookieSessions) -> UnverifiedToken | Refusal | None:
-    """The token of a call that was let in, from wherever it is."""
+    """The access token of an identified call: in its Authorization field, or behind its session cookie."""
     value = cookies.presented(source.headers)
     if value is None or isinstance(value, Refusal):
         return bearer(source.headers.authorization)

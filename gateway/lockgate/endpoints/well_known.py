@@ -16,17 +16,17 @@ from lockgate.keys.keyring import KeyRing
 MAX_AGE_S: Final = 60
 
 _MEDIA: Final = "application/jwk-set+json"
-_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The keys", "content": {_MEDIA: {"schema": {"type": "object", "required": ["keys"]}}}},
     304: {"description": "The keys are those that the client has"},
 }
 
 
 class PublishedKeys:
-    """The key set as others read it: every key that verifies, so also the one that will sign next.
+    """The key set as verifiers read it: every key that verifies, so also the key that will sign next.
 
-    It may be cached for at most half the time that a key is published before it signs, so that no verifier meets a key
-    that it have not heard of.
+    The set may be cached for at most half the time that a key is published before it signs, so that no verifier meets a
+    key that it has not fetched.
 
     Args:
         publish_delay_s: how long a key is published before it signs.
@@ -36,14 +36,14 @@ class PublishedKeys:
         self._max_age_s = min(MAX_AGE_S, publish_delay_s // 2)
         self._keys = keys
         self._ring = keys.value
-        self._body = _render_keys(keys.value)
+        self._body = _encode_ring(keys.value)
 
     @property
     def body(self) -> bytes:
         """The JWK Set of the keys in use."""
         if self._keys.value is not self._ring:
             self._ring = self._keys.value
-            self._body = _render_keys(self._ring)
+            self._body = _encode_ring(self._ring)
         return self._body
 
     @property
@@ -53,7 +53,7 @@ class PublishedKeys:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The fields of every answer, 304 included (RFC 9110 section 15.4.5)."""
+        """The fields of every response, 304 included (RFC 9110 section 15.4.5)."""
         return {
             "Cache-Control": f"public, max-age={self._max_age_s}",
             "ETag": self.etag,
@@ -67,11 +67,11 @@ class PublishedKeys:
         return self.etag in tags or tags == ["*"]
 
 
-def router(published: PublishedKeys) -> APIRouter:
+def build_router(published: PublishedKeys) -> APIRouter:
     """The calls of `/.well-known`."""
     api = APIRouter(prefix="/.well-known", tags=["keys"])
 
-    @api.api_route("/jwks.json", methods=["GET", "HEAD"], response_class=Response, responses=_ANSWERS)
+    @api.api_route("/jwks.json", methods=["GET", "HEAD"], response_class=Response, responses=_RESPONSES)
     async def keys(request: Request) -> Response:
         """The JWK Set (RFC 7517 section 5)."""
         if published.is_known(request.headers.get("if-none-match", "")):
@@ -81,5 +81,5 @@ def router(published: PublishedKeys) -> APIRouter:
     return api
 
 
-def _render_keys(ring: KeyRing) -> bytes:
+def _encode_ring(ring: KeyRing) -> bytes:
     return json.dumps(jwks(ring)).encode("ascii")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from lockgate.endpoints.openapi import PATH, merge
+from lockgate.endpoints.openapi import PATH, merge_documents
 from lockgate.policy.routes import RouteTable
 from lockgate.settings import Settings
 from tests.support.shop import Shop, bearer, code
@@ -39,13 +39,13 @@ def table(**route: Any) -> RouteTable:  # noqa: ANN401 - settings of a route
 
 
 def test_only_what_the_route_table_lets_through_is_described() -> None:
-    merged = merge(OWN, {"things": THINGS}, table(auth="required"))
+    merged = merge_documents(OWN, {"things": THINGS}, table(auth="required"))
     assert set(merged["paths"]) == {"/auth/login", "/things/{id}"}
     assert set(merged["paths"]["/things/{id}"]) == {"get", "post"}
 
 
 def test_names_of_two_services_do_not_meet() -> None:
-    merged = merge(OWN, {"things": THINGS}, table(auth="required"))
+    merged = merge_documents(OWN, {"things": THINGS}, table(auth="required"))
     read = merged["paths"]["/things/{id}"]["get"]
     assert (read["operationId"], read["tags"]) == ("things_read", ["things"])
     new_name = {"$ref": "#/components/schemas/things.Thing"}
@@ -62,7 +62,7 @@ def test_names_of_two_services_do_not_meet() -> None:
     ],
 )
 def test_each_call_says_who_may_make_it(route: dict[str, Any], get: object, post: object) -> None:
-    operations = merge(OWN, {"things": THINGS}, table(**route))["paths"]["/things/{id}"]
+    operations = merge_documents(OWN, {"things": THINGS}, table(**route))["paths"]["/things/{id}"]
     assert (operations["get"]["security"], operations["post"]["security"]) == (get, post)
 
 
