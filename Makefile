@@ -61,7 +61,7 @@ check: $(VENV)/.installed-dev  ## lint, types, import contracts, spelling, links
 	$(BIN)/codespell
 	$(BIN)/shellcheck .ci/run $(SHELL_SCRIPTS)
 	$(BIN)/python -m tests.habits.links
-	$(BIN)/python -m tests.habits.prose --no-fail
+	$(BIN)/python -m tests.habits.prose
 
 prose: $(VENV)/.installed-dev  ## count vague pronouns (options: make prose ARGS="--files docs")
 	$(BIN)/python -m tests.habits.prose $(ARGS)
