@@ -60,7 +60,7 @@ def opened(site: Site, name: str, threads: int, *, gateway: int | None, users: i
     port, users_port = free_port(), free_port()
     file = folder / "lockgate.toml"
     file.write_text(lockgate.toml(_configuration(site, folder, port, users_port)))
-    keys.create(gateway_settings.load_settings(file))
+    keys.create_missing(gateway_settings.load_settings(file))
     env = {"PYTHONPATH": str(ROOT), "LOCKGATE_SERVER__WORKERS": "1"}
     python = [sys.executable, "-P", "-m"]
     service = {

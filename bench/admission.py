@@ -101,12 +101,12 @@ def main() -> None:
         uvloop.run(_run(sys.argv[1]))
         return
     with tempfile.TemporaryDirectory() as folder, redis_server.socket_path(Path(folder)) as socket:
-        child = redis_server.server(Path(folder) / "data", socket, env=os.environ)
+        child = redis_server.redis_child(Path(folder) / "data", socket, env=os.environ)
         with subprocess.Popen(child.argv, env=child.env, stdout=subprocess.DEVNULL) as process:
             try:
                 while not socket.exists() and process.poll() is None:
                     os.sched_yield()
-                uvloop.run(_run(redis_server.url(socket)))
+                uvloop.run(_run(redis_server.socket_url(socket)))
             finally:
                 process.terminate()
 

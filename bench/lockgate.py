@@ -31,7 +31,7 @@ def commands(site: Site, port: int, *, access_log: bool = False, routes: int = 1
     folder.mkdir()
     file = folder / "lockgate.toml"
     file.write_text(toml(_configuration(site, folder, port, access_log=access_log, routes=routes)))
-    keys.create(gateway_settings.load_settings(file))
+    keys.create_missing(gateway_settings.load_settings(file))
     argv = [sys.executable, "-P", "-m", "lockgate.cli", "serve", "--workers", "1", "--config", str(file)]
     return [Command(argv, env={"PYTHONPATH": str(Path(__file__).parents[1])}, folder=folder)]
 

@@ -54,7 +54,7 @@ class Site:
     @property
     def redis_url(self) -> str:
         """The address for clients."""
-        return redis_server.url(self.redis)
+        return redis_server.socket_url(self.redis)
 
     def fill(self, template: str, port: int, **values: object) -> Path:
         """Write a configuration from `bench/peers/`.
@@ -90,7 +90,7 @@ class Site:
 def opened(folder: Path, cores: Cores) -> Iterator[Site]:
     """Start the service and Redis on the core of the load."""
     site = Site(folder, cores, free_port(), folder / "redis.sock", PeerKeys.create(folder))
-    child = redis_server.server(folder / "redis", site.redis, env=os.environ)
+    child = redis_server.redis_child(folder / "redis", site.redis, env=os.environ)
     configuration = site.fill("service.conf", site.service_port)
     (folder / "bodies").mkdir()
     for size in BODY_SIZES:

@@ -190,7 +190,7 @@ def staged(site: Site, workers: int) -> Iterator[Stage]:
     port, operations = free_port(), _ports_in_a_row(workers)
     file = folder / "lockgate.toml"
     file.write_text(lockgate.toml(_configuration(site, folder, port, operations, services, workers)))
-    keys.create(gateway_settings.load_settings(file))
+    keys.create_missing(gateway_settings.load_settings(file))
     argv = [sys.executable, "-P", "-m", "lockgate.cli", "serve", "--config", str(file)]
     command = Command(argv, env={"PYTHONPATH": str(ROOT)}, folder=folder)
     with contextlib.ExitStack() as stack:

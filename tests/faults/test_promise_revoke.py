@@ -255,7 +255,7 @@ def ports_in_a_row(number: int) -> list[int]:
 def serving(redis_url: str, keys: Path, upstream: str, operations: int) -> Iterator[int]:
     """`lockgate serve` with four workers; its port."""
     routes = [{**route, "rate": "100000000/min per user"} for route in nodes.routes(upstream)]
-    with pytest.MonkeyPatch.context() as patch, addresses.listen("127.0.0.1", 0) as listener:
+    with pytest.MonkeyPatch.context() as patch, addresses.bind_listener("127.0.0.1", 0) as listener:
         for name, value in {
             "REDIS_URL": redis_url,
             "LOCKGATE_KEYS__DIRECTORY": str(keys),

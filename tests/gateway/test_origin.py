@@ -117,7 +117,7 @@ def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "lockgate.toml"
     file.write_text('[server]\nallowed_origins = ["https://shop.example/app"]\n', encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"server.allowed_origins.0: .*would be https://shop\.example$"):
-        configuration.load(file)
+        configuration.load_configuration(file)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def settings(folder: Path, redis_url: str, upstream: str, /, **sections: Any) ->
         **sections,
     }
     made = Settings(**content)
-    keys.create(made)
+    keys.create_missing(made)
     return made
 
 
@@ -175,11 +175,11 @@ async def running(
 def redis(folder: Path) -> Iterator[str]:
     """A Redis server; its URL."""
     with redis_server.socket_path(folder) as path:
-        child = redis_server.server(folder / "data", path, env=os.environ)
+        child = redis_server.redis_child(folder / "data", path, env=os.environ)
         with subprocess.Popen([*child.argv, "--loglevel", "notice"], env=child.env, stdout=subprocess.PIPE) as process:  # noqa: S603 - our own argv
             try:
                 wait_for_line(process.stdout, b"eady to accept connections")
-                yield redis_server.url(path)
+                yield redis_server.socket_url(path)
             finally:
                 process.kill()
 

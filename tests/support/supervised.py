@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from lockgate.cli.devstack import redis_server
-from lockgate.cli.process import environment, python_module
+from lockgate.cli.process import child_environment, python_module
 from lockgate.cli.supervisor import Child, Supervisor
 
 # One write, because two children share the pipe.
@@ -23,9 +23,11 @@ async def always() -> bool:
 
 
 def _children(kind: str, argument: str) -> list[Child]:
-    env = environment()
+    env = child_environment()
     if kind == "redis":
-        return [redis_server.server(Path(argument), Path(argument) / "redis.sock", env=env, log=Path(argument) / "log")]
+        return [
+            redis_server.redis_child(Path(argument), Path(argument) / "redis.sock", env=env, log=Path(argument) / "log")
+        ]
     if kind == "nested":
         argv = python_module("tests.support.supervised", "idle", argument)
         return [Child("nested", argv, env, always)]

@@ -24,7 +24,7 @@ class Tokens:
     """Makes access tokens as the node's issuer would, member by member changeable.
 
     Args:
-        key: signs; an Ed25519 one, as `keys.create` makes.
+        key: signs; an Ed25519 one, as `keys.create_missing` makes.
         settings: say issuer, audience and life.
         clock: the time.
     """

@@ -15,7 +15,7 @@ _ATTEMPTS: Final = 100
 _WILDCARDS: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised, not bound
 
 
-def listen(host: str, port: int) -> socket.socket:
+def bind_listener(host: str, port: int) -> socket.socket:
     """Bind and listen; port 0 takes a free one.
 
     Raises:
@@ -26,12 +26,12 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ConfigurationError(f"port {port} on {host} is in use; choose another with --port") from error
-        raise ConfigurationError(f"cannot listen on {url(host, port)} ({_reason_of(error)})") from error
+        raise ConfigurationError(f"cannot listen on {base_url(host, port)} ({_reason_of(error)})") from error
     except UnicodeError as error:  # what getaddrinfo makes of a name with an impossible label
         raise ConfigurationError(f"cannot listen on {quoted(host)}: not a host name") from error
 
 
-def adopt(descriptor: int) -> socket.socket:
+def adopt_listener(descriptor: int) -> socket.socket:
     """Take over a listening socket that the parent process bound.
 
     Raises:
@@ -47,7 +47,7 @@ def adopt(descriptor: int) -> socket.socket:
     return adopted
 
 
-def url(host: str, port: int) -> str:
+def base_url(host: str, port: int) -> str:
     """The base URL for a listening address, as a user of this machine would type it."""
     reachable = reachable_host(host)
     return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
@@ -76,7 +76,7 @@ class Ports:
         while self._claims:
             self._claims.pop().close()
 
-    def take(self, host: str, wanted: int) -> int:
+    def take_port(self, host: str, wanted: int) -> int:
         """The wanted port where it is free, another one where not.
 
         Raises:
@@ -89,7 +89,7 @@ class Ports:
             except OSError as error:
                 if error.errno in {errno.EADDRINUSE, errno.EACCES}:
                     continue
-                raise ConfigurationError(f"cannot listen on {url(host, port)} ({_reason_of(error)})") from error
+                raise ConfigurationError(f"cannot listen on {base_url(host, port)} ({_reason_of(error)})") from error
             if self._claim_port(free):
                 return free
         raise ConfigurationError(f"no port is free on {host}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lockgate.settings import Settings
 
 
-def of_deployment(file: Path | None, data: Path) -> Settings:
+def load_of_deployment(file: Path | None, data: Path) -> Settings:
     """The configuration for a command about a deployment: that of the stack that runs here, where none other is meant.
 
     Args:
@@ -29,12 +29,12 @@ def of_deployment(file: Path | None, data: Path) -> Settings:
     Raises:
         ConfigurationError: it is not acceptable.
     """
-    settings = gateway_settings.load_settings(file, running.environment(data, file, os.environ))
+    settings = gateway_settings.load_settings(file, running.environment_of_stack(data, file, os.environ))
     RouteTable.from_settings(settings)
     return settings
 
 
-def load(
+def load_configuration(
     file: Path | None, *, host: str | None = None, port: int | None = None, workers: int | None = None
 ) -> Settings:
     """Read and check the configuration of what is started here, route table included.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from lockgate.cli.table import table
+from lockgate.cli.table import format_table
 from lockgate.clock import SystemClock
 from lockgate.errors import ConfigurationError, LockgateError, quoted
 from lockgate.keys import check as key_check
@@ -76,7 +76,7 @@ def links_directory(settings: Settings) -> Path:
     return settings.keys.directory / LINKS_FOLDER
 
 
-def create(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg: str = "EdDSA") -> list[str]:
+def create_missing(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg: str = "EdDSA") -> list[str]:
     """Make what is missing: the key ring, and a link key from the gateway to each service it calls.
 
     Args:
@@ -113,21 +113,23 @@ def create(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg
     return made
 
 
-def init(
+def init_keys(
     settings: Settings, links: Collection[str], alg: str, *, as_json: bool = False, clock: Clock | None = None
 ) -> None:
     """Make what is missing and say so; `links` as `origin--target`."""
     store = _open_store(settings)
-    before = _known(store)
+    before = _read_groups(store)
     try:
-        made = create(settings, [_parsed_link(link) for link in links], alg)
+        made = create_missing(settings, [_parsed_link(link) for link in links], alg)
     finally:
-        found = _known(store).items()
-        _note(settings, [one for name, after in found for one in changes(name, before.get(name, ()), after)], clock)
-    _say({"made": made}, made or ["nothing to do: every key is there"], as_json=as_json)
+        found = _read_groups(store).items()
+        _audit_changes(
+            settings, [one for name, after in found for one in changes(name, before.get(name, ()), after)], clock
+        )
+    _show_result({"made": made}, made or ["nothing to do: every key is there"], as_json=as_json)
 
 
-def show(settings: Settings, *, as_json: bool) -> None:
+def list_keys(settings: Settings, *, as_json: bool) -> None:
     """List the keys; their names and states, never a secret.
 
     Raises:
@@ -135,11 +137,11 @@ def show(settings: Settings, *, as_json: bool) -> None:
     """
     rows = _open_store(settings).listing()
     columns = ("group", "kid", "alg", "state", "since")
-    lines = table([name.upper() for name in columns], [[str(row[name]) for name in columns] for row in rows])
-    _say({"keys": rows}, lines, as_json=as_json)
+    lines = format_table([name.upper() for name in columns], [[str(row[name]) for name in columns] for row in rows])
+    _show_result({"keys": rows}, lines, as_json=as_json)
 
 
-def rotate(  # noqa: PLR0913 - one for each option
+def rotate_keys(  # noqa: PLR0913 - one for each option
     settings: Settings,
     which: Which,
     *,
@@ -158,12 +160,12 @@ def rotate(  # noqa: PLR0913 - one for each option
     now = (clock or SystemClock()).now()
     with _with_audit(settings, clock) as store:
         turns = [(group, store.rotate(group, now, alg=alg, at_once=at_once)) for group in which.groups(store)]
-    lines = [f"{group.name}: {_told(group, turn)}" for group, turn in turns]
-    _say({"rotated": [_turn_json(group, turn) for group, turn in turns]}, lines, as_json=as_json)
+    lines = [f"{group.name}: {_describe_turn(group, turn)}" for group, turn in turns]
+    _show_result({"rotated": [_turn_json(group, turn) for group, turn in turns]}, lines, as_json=as_json)
     _warn_of_problems(store, now)
 
 
-def retire(settings: Settings, *, as_json: bool = False, clock: Clock | None = None) -> None:
+def retire_keys(settings: Settings, *, as_json: bool = False, clock: Clock | None = None) -> None:
     """End every passive key whose signatures are all dead by now.
 
     Raises:
@@ -173,11 +175,11 @@ def retire(settings: Settings, *, as_json: bool = False, clock: Clock | None = N
     with _with_audit(settings, clock) as store:
         gone = [(group.name, kid) for group in store.groups() for kid in store.retire(group, now)]
     lines = [f"{name}: {kid} is gone" for name, kid in gone] or ["nothing to do: no passive key is old enough"]
-    _say({"retired": [{"group": name, "kid": kid} for name, kid in gone]}, lines, as_json=as_json)
+    _show_result({"retired": [{"group": name, "kid": kid} for name, kid in gone]}, lines, as_json=as_json)
     _warn_of_problems(store, now)
 
 
-def remove(settings: Settings, kid: str, *, as_json: bool = False, clock: Clock | None = None) -> None:
+def remove_key(settings: Settings, kid: str, *, as_json: bool = False, clock: Clock | None = None) -> None:
     """End one key at once: an emergency.
 
     Raises:
@@ -190,11 +192,11 @@ def remove(settings: Settings, kid: str, *, as_json: bool = False, clock: Clock 
         f"{group.name}: {kid} is removed; {signing.key_id} signs. "
         f"Everybody who reads {group.path} refuses what it has signed within {_SEEN_WITHIN_S} s."
     )
-    _say({"group": group.name, "removed": kid, "active": signing.key_id}, [line], as_json=as_json)
+    _show_result({"group": group.name, "removed": kid, "active": signing.key_id}, [line], as_json=as_json)
     _warn_of_problems(store, now)
 
 
-def check(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> None:
+def check_keys(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> None:
     """Look over the folder, and the private keys for TLS, and say everything that is wrong with them.
 
     Raises:
@@ -203,7 +205,7 @@ def check(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> N
     found = key_check.check(_open_store(settings), (clock or SystemClock()).now(), tls_keys(settings))
     lines = [*(f"problem: {text}" for text in found.problems), *(f"hint: {text}" for text in found.hints)]
     answer = {"ok": not found.problems, "problems": found.problems, "hints": found.hints}
-    _say(answer, lines if found.problems else [*lines, "every key is in order"], as_json=as_json)
+    _show_result(answer, lines if found.problems else [*lines, "every key is in order"], as_json=as_json)
     if found.problems:
         raise KeysNeedCareError(f"{len(found.problems)} problem(s) with the keys")
 
@@ -215,25 +217,25 @@ def _with_audit(settings: Settings, clock: Clock | None) -> Iterator[KeyStore]:
     try:
         yield _open_store(settings, found.append)
     finally:
-        _note(settings, found, clock)
+        _audit_changes(settings, found, clock)
 
 
-def _note(settings: Settings, found: Sequence[KeyChange], clock: Clock | None) -> None:
+def _audit_changes(settings: Settings, found: Sequence[KeyChange], clock: Clock | None) -> None:
     """Put changes into the audit trail. They are on disk already, so there is nothing to refuse any more."""
     if not found:
         return
     # The Redis client takes longer to import than all the rest, and `lockgate dev` needs none of it.
-    from lockgate.cli.trail import actor, auditing  # noqa: PLC0415
+    from lockgate.cli.trail import audit_actor, open_audit  # noqa: PLC0415
 
     async def record() -> None:
-        async with auditing(settings, clock or SystemClock()) as audit:
+        async with open_audit(settings, clock or SystemClock()) as audit:
             for change in found:
-                change.record(audit, actor=actor())
+                change.record(audit, actor=audit_actor())
 
     asyncio.run(record())
 
 
-def _known(store: KeyStore) -> dict[str, tuple[Entry, ...]]:
+def _read_groups(store: KeyStore) -> dict[str, tuple[Entry, ...]]:
     """The keys of each group that can be read."""
     found = {}
     for group in store.groups():
@@ -242,7 +244,7 @@ def _known(store: KeyStore) -> dict[str, tuple[Entry, ...]]:
     return found
 
 
-def _say(content: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
+def _show_result(content: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(content, indent=2))
         return
@@ -255,7 +257,7 @@ def _turn_json(group: Group, turn: Turn) -> dict[str, str | None]:
     return {"group": group.name, "did": str(turn.did), "kid": turn.key_id, "next_at": next_at}
 
 
-def _told(group: Group, turn: Turn) -> str:
+def _describe_turn(group: Group, turn: Turn) -> str:
     when = "" if turn.next_at is None else timestamp(turn.next_at)
     again = f"`lockgate keys rotate{_option_of(group)}`"
     match turn.did:

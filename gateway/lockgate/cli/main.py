@@ -122,7 +122,7 @@ def serve(
     from lockgate.cli import configuration
     from lockgate.cli import serve as command
 
-    settings = configuration.load(config, host=host, port=port, workers=workers)
+    settings = configuration.load_configuration(config, host=host, port=port, workers=workers)
     command.run(settings, config=config, descriptor=fd)
 
 
@@ -140,7 +140,7 @@ def dev(  # noqa: PLR0913 - one parameter for each option
     from lockgate.cli import configuration
     from lockgate.cli.devstack import dev as command
 
-    settings = configuration.load(config, host=host, port=port, workers=workers)
+    settings = configuration.load_configuration(config, host=host, port=port, workers=workers)
     command.run(settings, config=config, data=data, seed=not no_seed)
 
 
@@ -159,7 +159,7 @@ def keys_init(
     """Make the missing keys: the ring, the links of the gateway."""
     from lockgate.cli import configuration, keys
 
-    keys.init(configuration.of_deployment(config, data), link or [], alg, as_json=as_json)
+    keys.init_keys(configuration.load_of_deployment(config, data), link or [], alg, as_json=as_json)
 
 
 @keys_app.command("list")
@@ -167,7 +167,7 @@ def keys_list(*, config: Config = None, data: Data = DATA, as_json: AsJson = Fal
     """Show which keys there are, and their states; never a secret."""
     from lockgate.cli import configuration, keys
 
-    keys.show(configuration.of_deployment(config, data), as_json=as_json)
+    keys.list_keys(configuration.load_of_deployment(config, data), as_json=as_json)
 
 
 @keys_app.command("rotate")
@@ -190,7 +190,7 @@ def keys_rotate(  # noqa: PLR0913 - one parameter for each option
     from lockgate.cli import configuration, keys
 
     which = keys.Which(links=links, refresh=refresh)
-    keys.rotate(configuration.of_deployment(config, data), which, alg=alg, at_once=now, as_json=as_json)
+    keys.rotate_keys(configuration.load_of_deployment(config, data), which, alg=alg, at_once=now, as_json=as_json)
 
 
 @keys_app.command("retire")
@@ -198,7 +198,7 @@ def keys_retire(*, config: Config = None, data: Data = DATA, as_json: AsJson = F
     """End passive keys when all of their signatures have expired."""
     from lockgate.cli import configuration, keys
 
-    keys.retire(configuration.of_deployment(config, data), as_json=as_json)
+    keys.retire_keys(configuration.load_of_deployment(config, data), as_json=as_json)
 
 
 # A key's id may begin with a hyphen, also with -h, and is no option then.
@@ -213,7 +213,7 @@ def keys_remove(
     """Emergency: end a key at once. Every node refuses its signatures within 2 seconds."""
     from lockgate.cli import configuration, keys
 
-    keys.remove(configuration.of_deployment(config, data), kid, as_json=as_json)
+    keys.remove_key(configuration.load_of_deployment(config, data), kid, as_json=as_json)
 
 
 @keys_app.command("check")
@@ -221,7 +221,7 @@ def keys_check(*, config: Config = None, data: Data = DATA, as_json: AsJson = Fa
     """Check modes, formats, states and strengths of all keys."""
     from lockgate.cli import configuration, keys
 
-    keys.check(configuration.of_deployment(config, data), as_json=as_json)
+    keys.check_keys(configuration.load_of_deployment(config, data), as_json=as_json)
 
 
 @routes_app.command("check")
@@ -229,7 +229,7 @@ def routes_check(*, config: Config = None, data: Data = DATA, as_json: AsJson = 
     """Check the configuration as a start would, print the routes. Exit code 2 where a start is refused."""
     from lockgate.cli import configuration, routes
 
-    routes.check(configuration.of_deployment(config, data), as_json=as_json)
+    routes.check_routes(configuration.load_of_deployment(config, data), as_json=as_json)
 
 
 @users_app.command("show")
@@ -237,7 +237,7 @@ def users_show(user: User, *, config: Config = None, data: Data = DATA, as_json:
     """Show an account."""
     from lockgate.cli import configuration, users
 
-    users.find(configuration.of_deployment(config, data), user, as_json=as_json)
+    users.show_user(configuration.load_of_deployment(config, data), user, as_json=as_json)
 
 
 @users_app.command("block")
@@ -245,7 +245,7 @@ def users_block(user: User, *, config: Config = None, data: Data = DATA, as_json
     """Shut a user out at once, on every node. The next request is refused, and open sockets end."""
     from lockgate.cli import configuration, users
 
-    users.block(configuration.of_deployment(config, data), user, as_json=as_json)
+    users.block_user(configuration.load_of_deployment(config, data), user, as_json=as_json)
 
 
 @users_app.command("unblock")
@@ -253,7 +253,7 @@ def users_unblock(user: User, *, config: Config = None, data: Data = DATA, as_js
     """Let a blocked user log in again."""
     from lockgate.cli import configuration, users
 
-    users.unblock(configuration.of_deployment(config, data), user, as_json=as_json)
+    users.unblock_user(configuration.load_of_deployment(config, data), user, as_json=as_json)
 
 
 @users_app.command("grant")
@@ -261,7 +261,7 @@ def users_grant(user: User, role: Role, *, config: Config = None, data: Data = D
     """Give a user a role, such as admin. Tokens carry the role from the next login or refresh on."""
     from lockgate.cli import configuration, users
 
-    users.grant(configuration.of_deployment(config, data), user, role, as_json=as_json)
+    users.grant_role(configuration.load_of_deployment(config, data), user, role, as_json=as_json)
 
 
 @users_app.command("revoke-role")
@@ -271,7 +271,7 @@ def users_revoke_role(
     """Take a role from a user, at once. Every session and token of the user ends; a new login has no such role."""
     from lockgate.cli import configuration, users
 
-    users.revoke_role(configuration.of_deployment(config, data), user, role, as_json=as_json)
+    users.revoke_role(configuration.load_of_deployment(config, data), user, role, as_json=as_json)
 
 
 @sessions_app.command("list")
@@ -279,7 +279,7 @@ def sessions_list(user: User, *, config: Config = None, data: Data = DATA, as_js
     """List the live sessions of a user, the latest used first."""
     from lockgate.cli import configuration, sessions
 
-    sessions.show_all(configuration.of_deployment(config, data), user, as_json=as_json)
+    sessions.list_sessions(configuration.load_of_deployment(config, data), user, as_json=as_json)
 
 
 @sessions_app.command("end")
@@ -294,7 +294,7 @@ def sessions_end(
     """End one session, or all; its access tokens die at once."""
     from lockgate.cli import configuration, sessions
 
-    sessions.end(configuration.of_deployment(config, data), user, session, as_json=as_json)
+    sessions.end_sessions(configuration.load_of_deployment(config, data), user, session, as_json=as_json)
 
 
 @tokens_app.command("inspect")
@@ -308,7 +308,7 @@ def tokens_inspect(
     """Show the claims of a token, and whether it is accepted. Exit code 1 where the gateway would refuse it."""
     from lockgate.cli import configuration, tokens
 
-    tokens.inspect(configuration.of_deployment(config, data), token, as_json=as_json)
+    tokens.inspect_token(configuration.load_of_deployment(config, data), token, as_json=as_json)
 
 
 @clients_app.command("add")
@@ -323,7 +323,7 @@ def clients_add(
     """Register a client, and show its secret this once."""
     from lockgate.cli import clients, configuration
 
-    clients.add(configuration.of_deployment(config, data), client_id, scope or [], as_json=as_json)
+    clients.add_client(configuration.load_of_deployment(config, data), client_id, scope or [], as_json=as_json)
 
 
 @clients_app.command("list")
@@ -331,7 +331,7 @@ def clients_list(*, config: Config = None, data: Data = DATA, as_json: AsJson = 
     """List the clients; never a secret."""
     from lockgate.cli import clients, configuration
 
-    clients.show_all(configuration.of_deployment(config, data), as_json=as_json)
+    clients.list_clients(configuration.load_of_deployment(config, data), as_json=as_json)
 
 
 @clients_app.command("remove")
@@ -345,7 +345,7 @@ def clients_remove(
     """Remove a client; its tokens die at once."""
     from lockgate.cli import clients, configuration
 
-    clients.remove(configuration.of_deployment(config, data), client_id, as_json=as_json)
+    clients.remove_client(configuration.load_of_deployment(config, data), client_id, as_json=as_json)
 
 
 def run() -> None:

@@ -12,7 +12,7 @@ import typer
 
 from lockgate.accounts.clients import Clients
 from lockgate.accounts.users import Accounts
-from lockgate.cli.trail import finish
+from lockgate.cli.trail import flush_audit
 from lockgate.clock import SystemClock
 from lockgate.errors import ConfigurationError, LockgateError, quoted
 from lockgate.forward.tls import build_tls_context
@@ -36,13 +36,13 @@ class NotFoundError(LockgateError):
     """There is nothing of the name that was given."""
 
 
-def call() -> CallOrigin:
+def command_origin() -> CallOrigin:
     """The command, where a call would say where it comes from."""
     return CallOrigin(address="", agent="lockgate", request_id=secrets.token_hex(16))
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Administration]:
+async def open_administration(settings: Settings) -> AsyncIterator[Administration]:
     """What operators can do, with the same parts as a gateway; lines of the audit trail go to standard error.
 
     Raises:
@@ -68,7 +68,7 @@ async def opened(settings: Settings) -> AsyncIterator[Administration]:
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)
         stack.push_async_callback(accounts.close)
-        stack.push_async_callback(finish, audit)
+        stack.push_async_callback(flush_audit, audit)
         replicas = settings.store.wait_replicas
         yield Administration(
             SessionParts(
@@ -88,12 +88,12 @@ async def sub_of(operators: Administration, user: str) -> str:
     Raises:
         NotFoundError: there is no such user.
     """
-    found = await operators.sub_of(user, call())
+    found = await operators.sub_of(user, command_origin())
     if found is None:
         raise NotFoundError(f"there is no user {quoted(user)}")
     return found
 
 
-def show(content: dict[str, Any], text: str, *, as_json: bool) -> None:
+def show_result(content: dict[str, Any], text: str, *, as_json: bool) -> None:
     """Say something, for programs or for people."""
     typer.echo(json.dumps(content, indent=2) if as_json else text)

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 ANSWER_WITHIN_S: Final = 2
 
 
-def http(host: str, port: int, path: str, *, expected: int = 200) -> Probe:
+def http_probe(host: str, port: int, path: str, *, expected: int = 200) -> Probe:
     """Whether `GET path` is answered with the status code `expected`."""
     request = f"GET {path} HTTP/1.1\r\nHost: {_authority_of(host, port)}\r\n\r\n".encode()
     connect = functools.partial(asyncio.open_connection, host, port)
     return functools.partial(_is_answered, connect, request, f"HTTP/1.1 {expected} ".encode())
 
 
-def redis(socket: Path) -> Probe:
+def redis_probe(socket: Path) -> Probe:
     """Whether a Redis on this socket answers PING; one that still loads its data answers something else."""
     return functools.partial(
         _is_answered, functools.partial(asyncio.open_unix_connection, socket), b"PING\r\n", b"+PONG"

@@ -112,17 +112,17 @@ class Process:
 
 
 def python_module(name: str, *arguments: str) -> tuple[str, ...]:
-    """The command that runs a module of this installation; wants `environment`."""
+    """The command that runs a module of this installation; wants `child_environment`."""
     # -P: a folder called `lockgate` in the working folder must not be taken for the package.
     return (sys.executable, "-P", "-m", name, *arguments)
 
 
-def environment(**more: str) -> dict[str, str]:
+def child_environment(**more: str) -> dict[str, str]:
     """The environment of a child: the parent's and what is given, and output that is written at once."""
     return {**os.environ, "PYTHONUNBUFFERED": "1", **more}
 
 
-def describe(code: int) -> str:
+def describe_exit(code: int) -> str:
     """A return code in words."""
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 

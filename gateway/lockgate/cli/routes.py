@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from lockgate.cli.table import table
+from lockgate.cli.table import format_table
 from lockgate.errors import ConfigurationError
 from lockgate.forward.tls import build_tls_context
 from lockgate.policy.routes import RouteTable
@@ -22,7 +22,7 @@ _IN_COLUMNS: Final = frozenset({"prefix", "name", "service", "auth", "methods", 
 """The others are options, shown where they are not what they are by default."""
 
 
-def check(settings: Settings, *, as_json: bool) -> None:
+def check_routes(settings: Settings, *, as_json: bool) -> None:
     """Check what a start reads, but for the keys (`lockgate keys check`), and print the table.
 
     Raises:
@@ -41,16 +41,16 @@ def check(settings: Settings, *, as_json: bool) -> None:
         content = {
             "redis": redis,
             "accounts": {"service": settings.accounts.service, "upstreams": list(accounts)},
-            "routes": [_json(route, settings) for route in routes],
+            "routes": [_route_json(route, settings) for route in routes],
         }
         typer.echo(json.dumps(content, indent=2))
     else:
-        typer.echo("\n".join(table(_HEADINGS, [_row(route, settings) for route in routes])))
+        typer.echo("\n".join(format_table(_HEADINGS, [_route_row(route, settings) for route in routes])))
     if redis is None:
         typer.echo("redis_url is not set: `lockgate dev` brings a Redis, `lockgate serve` needs one", err=True)
 
 
-def _json(route: RouteSettings, settings: Settings) -> dict[str, Any]:
+def _route_json(route: RouteSettings, settings: Settings) -> dict[str, Any]:
     """Everything about a route, as it holds: what it does not say itself is filled in."""
     filled = {
         "service": route.service_name,
@@ -63,7 +63,7 @@ def _json(route: RouteSettings, settings: Settings) -> dict[str, Any]:
     return {**route.model_dump(mode="json"), **filled}
 
 
-def _row(route: RouteSettings, settings: Settings) -> tuple[str, ...]:
+def _route_row(route: RouteSettings, settings: Settings) -> tuple[str, ...]:
     return (
         route.prefix,
         route.name,
@@ -84,8 +84,8 @@ def _describe_access(route: RouteSettings) -> str:
 
 def _describe_options(route: RouteSettings) -> str:
     content = route.model_dump(mode="json", exclude_defaults=True, exclude=set(_IN_COLUMNS))
-    return " ".join(f"{name}={_shown(value)}" for name, value in content.items())
+    return " ".join(f"{name}={_format_value(value)}" for name, value in content.items())
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value).lower()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from lockgate.cli import addresses, probes, signals
-from lockgate.cli.process import environment, python_module
+from lockgate.cli.process import child_environment, python_module
 from lockgate.cli.supervisor import Child, Probe, Supervisor
 
 if TYPE_CHECKING:
@@ -36,14 +36,18 @@ def run(settings: Settings, *, config: Path | None, descriptor: int | None) -> N
         ConfigurationError: the address cannot be listened on, or a worker cannot start as it is configured.
         ChildFailedError: a worker could not be started.
     """
-    signals.hold(signal.SIGHUP, *signals.IGNORED)
+    signals.hold_signals(signal.SIGHUP, *signals.IGNORED)
     server = settings.server
-    listener = addresses.listen(server.host, server.port) if descriptor is None else addresses.adopt(descriptor)
+    listener = (
+        addresses.bind_listener(server.host, server.port)
+        if descriptor is None
+        else addresses.adopt_listener(descriptor)
+    )
     with listener:
         if server.workers == 1:
             _run_worker(settings, listener)
         else:
-            children = workers(settings, listener, config=config, env=environment(), probe=_is_alive(listener))
+            children = workers(settings, listener, config=config, env=child_environment(), probe=_is_alive(listener))
             asyncio.run(_supervise(children))
 
 
@@ -102,7 +106,7 @@ def _run_worker(settings: Settings, listener: socket.socket) -> None:
 def _is_alive(listener: socket.socket) -> Probe:
     # Alive, not ready: a worker starts without Redis and gets well by itself, also when it is not alone.
     host, port = listener.getsockname()[:2]
-    return probes.http(addresses.reachable_host(str(host)), int(port), "/healthz")
+    return probes.http_probe(addresses.reachable_host(str(host)), int(port), "/healthz")
 
 
 async def _supervise(children: list[Child]) -> None:

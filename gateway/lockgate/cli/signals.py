@@ -19,7 +19,7 @@ from typing import Final
 IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2)
 
 
-def hold(*numbers: signal.Signals) -> None:
+def hold_signals(*numbers: signal.Signals) -> None:
     """Let nothing happen at these signals, until a handler is set; for this process alone.
 
     One that the parent wants ignored stays so (`nohup`). Anything else than a handler would be handed on to children.

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lockgate.cli.process import Process, describe
+from lockgate.cli.process import Process, describe_exit
 from lockgate.errors import AlreadyReportedError, ConfigurationError, LockgateError
 
 if TYPE_CHECKING:
@@ -195,7 +195,9 @@ class Supervisor:
         if not await self._becomes_ready(child, process):
             if self._stopping.done():
                 return _End("stopped")
-            reason = describe(process.ended.result()) if process.ended.done() else f"not ready in {child.start_s:g} s"
+            reason = (
+                describe_exit(process.ended.result()) if process.ended.done() else f"not ready in {child.start_s:g} s"
+            )
             process.kill()
             await asyncio.wait({process.ended})
             return self._on_failure(kept, _End(reason, process.ended.result(), tuple(process.last_lines())))
@@ -205,7 +207,7 @@ class Supervisor:
         kept.serving = True
         await _first_failure(process.ended, self._stopping)
         kept.serving = False
-        return _End(describe(process.ended.result()) if process.ended.done() else "stopped")
+        return _End(describe_exit(process.ended.result()) if process.ended.done() else "stopped")
 
     async def _becomes_ready(self, child: Child, process: Process) -> bool:
         probing = asyncio.create_task(_until_true(child.probe))

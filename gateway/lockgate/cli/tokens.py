@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import typer
 
 from lockgate.admission.gate import judge
-from lockgate.cli.operating import show
+from lockgate.cli.operating import show_result
 from lockgate.clock import SystemClock
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import format_gate
@@ -42,7 +42,7 @@ _VERDICTS: Final = {
 }
 
 
-def inspect(settings: Settings, token: str, *, as_json: bool) -> None:
+def inspect_token(settings: Settings, token: str, *, as_json: bool) -> None:
     """Say what is in a token, whether its signature is ours, and, where Redis is configured, whether it was revoked.
 
     Args:
@@ -60,7 +60,7 @@ def inspect(settings: Settings, token: str, *, as_json: bool) -> None:
     told = _refresh_token(settings, claim) if claim is not None else _access_token(settings, ring, text)
     content = asyncio.run(told)
     lines = [f"{name:<10} {json.dumps(value)}" for name, value in content.items()]
-    show(content, "\n".join(lines), as_json=as_json)
+    show_result(content, "\n".join(lines), as_json=as_json)
     if content["verdict"] != VALID:
         raise typer.Exit(1)
 

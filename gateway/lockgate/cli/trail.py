@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lockgate.settings import Settings
 
 
-def actor() -> str:
+def audit_actor() -> str:
     """The operator that runs the command, for the audit trail."""
     try:
         return f"cli:{getpass.getuser()}"
@@ -39,7 +39,7 @@ class _Nowhere:
 
 
 @contextlib.asynccontextmanager
-async def auditing(settings: Settings, clock: Clock) -> AsyncIterator[Audit]:
+async def open_audit(settings: Settings, clock: Clock) -> AsyncIterator[Audit]:
     """The audit trail of the gateway's own Redis, if one is configured; it need not be reachable."""
     async with contextlib.AsyncExitStack() as stack:
         trail: _Nowhere | AuditTrail = _Nowhere()
@@ -48,11 +48,11 @@ async def auditing(settings: Settings, clock: Clock) -> AsyncIterator[Audit]:
             stack.push_async_callback(redis.aclose)
             trail = AuditTrail(redis, settings.audit.length)
         audit = Audit(trail, clock, sys.stderr)
-        stack.push_async_callback(finish, audit)
+        stack.push_async_callback(flush_audit, audit)
         yield audit
 
 
-async def finish(audit: Audit) -> None:
+async def flush_audit(audit: Audit) -> None:
     """Wait until the events are kept, and say where they are not: what was done is done all the same."""
     await audit.flush()
     if audit.waiting_count:

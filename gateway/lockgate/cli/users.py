@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from lockgate.cli.operating import NotFoundError, call, opened, show, sub_of
-from lockgate.cli.table import table
-from lockgate.cli.trail import actor
+from lockgate.cli.operating import NotFoundError, command_origin, open_administration, show_result, sub_of
+from lockgate.cli.table import format_table
+from lockgate.cli.trail import audit_actor
 from lockgate.errors import LockgateError, Refusal, quoted
 from lockgate.views import account_json
 
@@ -15,70 +15,72 @@ if TYPE_CHECKING:
     from lockgate.settings import Settings
 
 
-def find(settings: Settings, user: str, *, as_json: bool) -> None:
+def show_user(settings: Settings, user: str, *, as_json: bool) -> None:
     """Show an account, by id or name."""
 
-    async def run() -> None:
-        async with opened(settings) as operators:
-            found = await operators.find(user, call())
+    async def run_command() -> None:
+        async with open_administration(settings) as operators:
+            found = await operators.find(user, command_origin())
         if found is None:
             raise NotFoundError(f"there is no user {quoted(user)}")
         row = (found.sub, found.username, found.status, " ".join(found.roles))
-        show(account_json(found), "\n".join(table(("ID", "NAME", "STATUS", "ROLES"), [row])), as_json=as_json)
+        show_result(
+            account_json(found), "\n".join(format_table(("ID", "NAME", "STATUS", "ROLES"), [row])), as_json=as_json
+        )
 
-    asyncio.run(run())
+    asyncio.run(run_command())
 
 
-def block(settings: Settings, user: str, *, as_json: bool) -> None:
+def block_user(settings: Settings, user: str, *, as_json: bool) -> None:
     """Shut a user out, from the next request on."""
 
-    async def run() -> None:
-        async with opened(settings) as operators:
+    async def run_command() -> None:
+        async with open_administration(settings) as operators:
             sub = await sub_of(operators, user)
-            if not await operators.block(sub, actor(), call()):
+            if not await operators.block(sub, audit_actor(), command_origin()):
                 raise NotFoundError(f"there is no user {quoted(user)}")
-        show({"sub": sub, "status": "blocked"}, f"{user} is shut out, on every node", as_json=as_json)
+        show_result({"sub": sub, "status": "blocked"}, f"{user} is shut out, on every node", as_json=as_json)
 
-    asyncio.run(run())
+    asyncio.run(run_command())
 
 
-def unblock(settings: Settings, user: str, *, as_json: bool) -> None:
+def unblock_user(settings: Settings, user: str, *, as_json: bool) -> None:
     """Let a user log in again."""
 
-    async def run() -> None:
-        async with opened(settings) as operators:
+    async def run_command() -> None:
+        async with open_administration(settings) as operators:
             sub = await sub_of(operators, user)
-            if not await operators.unblock(sub, actor(), call()):
+            if not await operators.unblock(sub, audit_actor(), command_origin()):
                 raise NotFoundError(f"there is no user {quoted(user)}")
-        show({"sub": sub, "status": "active"}, f"{user} may log in again", as_json=as_json)
+        show_result({"sub": sub, "status": "active"}, f"{user} may log in again", as_json=as_json)
 
-    asyncio.run(run())
+    asyncio.run(run_command())
 
 
-def grant(settings: Settings, user: str, role: str, *, as_json: bool) -> None:
+def grant_role(settings: Settings, user: str, role: str, *, as_json: bool) -> None:
     """Give a user a role."""
 
-    async def run() -> None:
-        async with opened(settings) as operators:
+    async def run_command() -> None:
+        async with open_administration(settings) as operators:
             sub = await sub_of(operators, user)
-            roles = _describe_roles(await operators.grant_role(sub, role, actor(), call()), role)
+            roles = _describe_roles(await operators.grant_role(sub, role, audit_actor(), command_origin()), role)
         text = f"{user} is now: {' '.join(roles)}; tokens tell of it from the next login or refresh on"
-        show({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
+        show_result({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
 
-    asyncio.run(run())
+    asyncio.run(run_command())
 
 
 def revoke_role(settings: Settings, user: str, role: str, *, as_json: bool) -> None:
     """Take a role from a user, at once: everything they have ends."""
 
-    async def run() -> None:
-        async with opened(settings) as operators:
+    async def run_command() -> None:
+        async with open_administration(settings) as operators:
             sub = await sub_of(operators, user)
-            roles = _describe_roles(await operators.revoke_role(sub, role, actor(), call()), role)
+            roles = _describe_roles(await operators.revoke_role(sub, role, audit_actor(), command_origin()), role)
         text = f"{user} is now: {' '.join(roles)}; every session has ended, on every node"
-        show({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
+        show_result({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
 
-    asyncio.run(run())
+    asyncio.run(run_command())
 
 
 def _describe_roles(outcome: tuple[str, ...] | Refusal, role: str) -> tuple[str, ...]:

@@ -19,32 +19,32 @@ def port_of(listener: socket.socket) -> int:
 
 def test_a_busy_port_is_told_with_the_way_out() -> None:
     with (
-        addresses.listen(HOST, 0) as other,
+        addresses.bind_listener(HOST, 0) as other,
         pytest.raises(ConfigurationError, match=r"in use; choose another with --port"),
     ):
-        addresses.listen(HOST, port_of(other))
+        addresses.bind_listener(HOST, port_of(other))
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "a" * 64], ids=["elsewhere", "no name"])
 def test_an_address_that_is_not_ours_is_told(host: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot listen on"):
-        addresses.listen(host, 0)
+        addresses.bind_listener(host, 0)
 
 
 def test_a_listening_socket_can_be_adopted() -> None:
-    with addresses.listen(HOST, 0) as parent, addresses.adopt(os.dup(parent.fileno())) as adopted:
+    with addresses.bind_listener(HOST, 0) as parent, addresses.adopt_listener(os.dup(parent.fileno())) as adopted:
         assert adopted.getsockname() == parent.getsockname()
 
 
 def test_a_socket_that_does_not_listen_is_not_adopted() -> None:
     with socket.socket() as plain, pytest.raises(ConfigurationError, match="not a listening socket"):
-        addresses.adopt(plain.fileno())
+        addresses.adopt_listener(plain.fileno())
 
 
 def test_a_descriptor_that_is_no_socket_is_not_adopted() -> None:
     read, write = os.pipe()
     with os.fdopen(read), os.fdopen(write), pytest.raises(ConfigurationError, match="not a socket"):
-        addresses.adopt(read)
+        addresses.adopt_listener(read)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_descriptor_that_is_no_socket_is_not_adopted() -> None:
     ],
 )
 def test_the_printed_address_is_one_to_connect_to(host: str, expected: str) -> None:
-    assert addresses.url(host, 8080) == expected
+    assert addresses.base_url(host, 8080) == expected
 
 
 @pytest.mark.parametrize(
@@ -70,29 +70,29 @@ def test_only_loopback_is_loopback(host: str, expected: bool) -> None:  # noqa: 
 
 
 def test_a_free_port_is_taken_as_wanted() -> None:
-    with addresses.listen(HOST, 0) as found:
+    with addresses.bind_listener(HOST, 0) as found:
         wanted = port_of(found)
     with Ports() as ports:
-        assert ports.take(HOST, wanted) == wanted
+        assert ports.take_port(HOST, wanted) == wanted
 
 
 def test_another_port_is_taken_where_somebody_listens() -> None:
-    with addresses.listen(HOST, 0) as other, Ports() as ports:
-        assert ports.take(HOST, port_of(other)) != port_of(other)
+    with addresses.bind_listener(HOST, 0) as other, Ports() as ports:
+        assert ports.take_port(HOST, port_of(other)) != port_of(other)
 
 
 def test_a_port_that_another_stack_has_claimed_is_left_to_it() -> None:
-    with addresses.listen(HOST, 0) as found:
+    with addresses.bind_listener(HOST, 0) as found:
         wanted = port_of(found)
     with Ports() as first, Ports() as second:
-        assert first.take(HOST, wanted) == wanted
-        assert second.take(HOST, wanted) != wanted
+        assert first.take_port(HOST, wanted) == wanted
+        assert second.take_port(HOST, wanted) != wanted
 
 
 def test_a_claim_ends_with_the_stack() -> None:
-    with addresses.listen(HOST, 0) as found:
+    with addresses.bind_listener(HOST, 0) as found:
         wanted = port_of(found)
     with Ports() as first:
-        first.take(HOST, wanted)
+        first.take_port(HOST, wanted)
     with Ports() as second:
-        assert second.take(HOST, wanted) == wanted
+        assert second.take_port(HOST, wanted) == wanted

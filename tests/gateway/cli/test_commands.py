@@ -21,7 +21,7 @@ pytestmark = pytest.mark.stack
 
 @pytest.fixture
 def busy_port() -> Iterator[str]:
-    with addresses.listen("127.0.0.1", 0) as listener:
+    with addresses.bind_listener("127.0.0.1", 0) as listener:
         yield str(listener.getsockname()[1])
 
 

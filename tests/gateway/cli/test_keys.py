@@ -92,7 +92,7 @@ def test_old_passive_keys_are_retired(run: Run, folder: Path, capsys: pytest.Cap
     clock = ManualClock()
     KeyStore(settings).rotate(KeyStore(settings).signing(), clock.now(), at_once=True)
     clock.advance(300 + 3 * 10 + 300)
-    keys.retire(settings, clock=clock)
+    keys.retire_keys(settings, clock=clock)
     assert capsys.readouterr().out == f"signing: {old} is gone\n"
     assert old not in listed(run)
 

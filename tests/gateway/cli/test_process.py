@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lockgate.cli.process import Process, describe, environment, python_module
+from lockgate.cli.process import Process, child_environment, describe_exit, python_module
 from tests.support.commands import WITHIN_S, Ending
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ LEAVES_ONE_BEHIND = f"import subprocess, sys; subprocess.Popen([sys.executable, 
 
 
 def python(code: str, log: Path | None = None) -> Process:
-    return Process((sys.executable, "-c", code), env=environment(), log=log)
+    return Process((sys.executable, "-c", code), env=child_environment(), log=log)
 
 
 async def ended(process: Process) -> int:
@@ -48,7 +48,7 @@ async def test_the_return_code_is_known_when_it_has_ended() -> None:
 async def test_a_kill_is_told_by_the_name_of_its_signal() -> None:
     process = python(WAITS)
     process.signal(signal.SIGKILL)
-    assert describe(await ended(process)) == "killed by SIGKILL"
+    assert describe_exit(await ended(process)) == "killed by SIGKILL"
 
 
 async def test_it_runs_in_a_session_of_its_own_so_that_ctrl_c_does_not_reach_it() -> None:
@@ -90,5 +90,5 @@ async def test_a_module_is_that_of_this_installation_whatever_lies_in_the_workin
     (tmp_path / "lockgate").mkdir()
     (tmp_path / "lockgate" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(tmp_path)
-    process = Process(python_module("lockgate.cli", "--help"), env=environment(), log=tmp_path / "log")
+    process = Process(python_module("lockgate.cli", "--help"), env=child_environment(), log=tmp_path / "log")
     assert await ended(process) == 0

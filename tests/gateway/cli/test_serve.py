@@ -24,7 +24,7 @@ pytestmark = pytest.mark.stack
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    with addresses.listen("127.0.0.1", 0) as listening:
+    with addresses.bind_listener("127.0.0.1", 0) as listening:
         yield listening
 
 
@@ -129,7 +129,7 @@ def test_a_start_that_cannot_be_ends_with_one_line_and_code_2(
     policy = "allkeys-lru" if problem == "evicting" else "noeviction"
     with (
         running(tmp_path / "redis", f"maxmemory-policy {policy}") as redis,
-        addresses.listen("127.0.0.1", 0) as busy,
+        addresses.bind_listener("127.0.0.1", 0) as busy,
     ):
         monkeypatch.setenv("REDIS_URL", f"redis://{redis.place}")
         if problem == "operations":

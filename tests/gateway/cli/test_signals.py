@@ -38,7 +38,7 @@ def serving(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOCKGATE_KEYS__DIRECTORY", str(folder / "keys"))
         assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
-    with addresses.listen("127.0.0.1", 0) as listener:
+    with addresses.bind_listener("127.0.0.1", 0) as listener:
         argv = [sys.executable, "-m", "lockgate.cli", "serve", "--config", str(CONFIG), "--workers", str(workers)]
         argv += ["--fd", str(listener.fileno())]
         started = subprocess.Popen(  # noqa: S603 - our own program

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lockgate.cli.process import environment
+from lockgate.cli.process import child_environment
 from lockgate.cli.supervisor import Child, ChildFailedError, Pace, Supervisor
 from lockgate.errors import ConfigurationError, LockgateError
 from tests.support.commands import WITHIN_S
@@ -80,7 +80,7 @@ def child(name: str, folder: Path, code: str = RUNS) -> Child:
         return mark.exists() and bool(mark.read_text())
 
     argv = (sys.executable, "-c", code, str(mark))
-    return Child(name, argv, environment(), is_marked, log=folder / f"{name}.log")
+    return Child(name, argv, child_environment(), is_marked, log=folder / f"{name}.log")
 
 
 def pid_of(name: str, folder: Path) -> int:

@@ -29,7 +29,7 @@ async def test_who_loses_the_refresh_secrets_logs_everybody_out_and_nobody_in(sh
     await shop.node.worker.base.keys.look(thorough=True)
     assert shop.node.worker.base.keys.problem is not None
     kept = (await refreshed(shop, before["refresh_token"])).json()
-    keys.create(shop.node.settings)
+    keys.create_missing(shop.node.settings)
     await used(shop)
     assert code(await refreshed(shop, kept["refresh_token"])) == (400, "invalid_grant")
     # What was signed by another key goes on, until its time is over.
@@ -44,7 +44,7 @@ async def test_who_loses_the_signing_keys_costs_nobody_their_session(shop: Shop)
     (directory / "ring.json").unlink()
     for path in (directory / "signing").iterdir():
         path.unlink()
-    keys.create(shop.node.settings)
+    keys.create_missing(shop.node.settings)
     await used(shop)
     assert (await shop.http.get("/auth/me", headers=bearer(before))).status_code == 401
     after = await refreshed(shop, before["refresh_token"])

@@ -34,7 +34,7 @@ def seen() -> list[KeyChange]:
 def store(tmp_path: Path, seen: list[KeyChange]) -> KeyStore:
     settings = Settings(keys={"directory": tmp_path / "keys"})  # type: ignore[arg-type]  # as in the configuration file
     keyring.create(tmp_path / "keys", clock=ManualClock(NOW - 100_000))
-    keys.create(settings)
+    keys.create_missing(settings)
     return KeyStore(settings, seen.append)
 
 

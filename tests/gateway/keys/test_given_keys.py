@@ -87,7 +87,7 @@ def test_a_mounted_secret_is_read_and_followed(folder: Path) -> None:
     original, volume = folder / "original", folder / "volume"
     volume.mkdir(mode=0o755)
     settings = configured(original)
-    keys.create(settings)
+    keys.create_missing(settings)
     mounted(volume, "..2026_01", original)
     ring = keyring.load(original)
     told = read_by_nobody(volume)
@@ -103,7 +103,7 @@ def test_a_mounted_secret_is_read_and_followed(folder: Path) -> None:
 def test_a_mounted_secret_that_everybody_may_read_is_told_by_its_name(folder: Path, name: str) -> None:
     original, volume = folder / "original", folder / "volume"
     volume.mkdir(mode=0o755)
-    keys.create(configured(original))
+    keys.create_missing(configured(original))
     mounted(volume, "..2026_01", original)
     (path,) = (volume / "..2026_01").glob(name)
     path.chmod(0o444)
@@ -127,7 +127,7 @@ def test_what_root_makes_in_a_folder_that_it_gave_to_a_group_is_the_groups_to_re
     directory.mkdir(mode=0o700)
     give(directory, 0, GROUP, 0o750)
     settings = configured(directory)
-    keys.create(settings)
+    keys.create_missing(settings)
     before = read_by_nobody(directory)
     assert before[2] == []
     # A command of root's, which is in no group.
@@ -153,7 +153,7 @@ def test_what_root_makes_in_a_folder_of_the_gateways_is_the_gateways(folder: Pat
     directory = folder / "keys"
     directory.mkdir()
     give(directory, NOBODY, NOBODY, 0o700)
-    keys.create(configured(directory))
+    keys.create_missing(configured(directory))
     assert read_by_nobody(directory)[2] == []
     owners = {
         (path.stat().st_uid, path.stat().st_mode & 0o077) for path in directory.rglob("*") if path.name not in NO_KEYS

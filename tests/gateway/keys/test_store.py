@@ -39,7 +39,7 @@ def store(folder: Path) -> KeyStore:
     """A folder as `lockgate keys init` makes it, with one link."""
     settings = Settings(keys={"directory": folder})  # type: ignore[arg-type]  # as in the configuration file
     keyring.create(folder, clock=ManualClock(NOW - 100_000))
-    keys.create(settings)
+    keys.create_missing(settings)
     return KeyStore(settings)
 
 

@@ -54,7 +54,7 @@ class DataFolder:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[DataFolder]:
+def open_folder(path: Path) -> Iterator[DataFolder]:
     """Make the folder where missing, and keep it locked. The logs of the last time are removed.
 
     Raises:

@@ -72,11 +72,13 @@ class DemoServices:
             host, wanted = configured[0]
             # By number, so that the service, the gateway and the look for a free port mean the same.
             host = "127.0.0.1" if host == "localhost" else host
-            port = ports.take(host, wanted)
+            port = ports.take_port(host, wanted)
             if port != wanted:
                 say(name, f"port {wanted} is taken, using {port}")
             places[name] = (host, port)
-        worker = (places["orders"][0], ports.take(places["orders"][0], _WORKER_PORT)) if "orders" in places else None
+        worker = (
+            (places["orders"][0], ports.take_port(places["orders"][0], _WORKER_PORT)) if "orders" in places else None
+        )
         return cls(settings, places, worker)
 
     @property
@@ -92,7 +94,9 @@ class DemoServices:
     @property
     def upstreams(self) -> dict[str, str]:
         """The environment that tells the gateway where they are."""
-        return {f"LOCKGATE_UPSTREAMS__{name.upper()}": f'["{addresses.url(*at)}"]' for name, at in self.places.items()}
+        return {
+            f"LOCKGATE_UPSTREAMS__{name.upper()}": f'["{addresses.base_url(*at)}"]' for name, at in self.places.items()
+        }
 
     def children(
         self, folder: DataFolder, env: Mapping[str, str], *, seed: bool, needs: frozenset[str] = frozenset()
@@ -116,7 +120,7 @@ class DemoServices:
             orders,
             name=_WORKER,
             argv=python_module("lockgate_shop.orders.worker", "--host", host, "--port", str(port)),
-            probe=probes.http(host, port, "/readyz"),
+            probe=probes.http_probe(host, port, "/readyz"),
             log=folder.log(_WORKER),
             needs=needs,
         )
@@ -139,7 +143,7 @@ class DemoServices:
             name=name,
             argv=python_module(f"lockgate_shop.{name}", "--host", host, "--port", str(port), *options),
             env={**usual, **env, **own},
-            probe=probes.http(host, port, "/readyz"),
+            probe=probes.http_probe(host, port, "/readyz"),
             uses=(CALLS[name] & self.places.keys()) | (redis if name in USES_REDIS else frozenset()),
             log=folder.log(name),
             grace_s=_GRACE_S,
@@ -147,7 +151,7 @@ class DemoServices:
 
     def _address_of(self, name: str) -> str | None:
         if name in self.places:
-            return addresses.url(*self.places[name])
+            return addresses.base_url(*self.places[name])
         return next(iter(self.settings.upstream_urls(name)), None)
 
 

@@ -12,7 +12,7 @@ from lockgate.cli import addresses, keys, probes, serve, signals
 from lockgate.cli.devstack import data_folder, object_server, redis_server, running
 from lockgate.cli.devstack.demo_services import DemoServices
 from lockgate.cli.devstack.terminal import Terminal
-from lockgate.cli.process import environment
+from lockgate.cli.process import child_environment
 from lockgate.cli.supervisor import Child, Supervisor
 from lockgate.settings import Settings, is_loopback, upstream_address
 
@@ -37,21 +37,21 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
             it cannot start as it is configured.
         ChildFailedError: a part of the stack could not be started; the others have been stopped.
     """
-    signals.hold(*signals.IGNORED)
+    signals.hold_signals(*signals.IGNORED)
     terminal = Terminal()
     with contextlib.ExitStack() as held:
         # What the children write, data and sockets too, is closed to other users.
         held.callback(os.umask, os.umask(0o077))
         # Bound before anything is started: a busy port is known at once, and no other program can take a free one in
         # between.
-        listener = held.enter_context(addresses.listen(settings.server.host, settings.server.port))
-        address = addresses.url(settings.server.host, int(listener.getsockname()[1]))
-        folder = held.enter_context(data_folder.opened(data))
+        listener = held.enter_context(addresses.bind_listener(settings.server.host, settings.server.port))
+        address = addresses.base_url(settings.server.host, int(listener.getsockname()[1]))
+        folder = held.enter_context(data_folder.open_folder(data))
         ports = held.enter_context(addresses.Ports())
         demo = DemoServices.placed(settings, ports, terminal.say)
-        keys.create(settings, demo.links)
+        keys.create_missing(settings, demo.links)
 
-        env = environment(**demo.upstreams)
+        env = child_environment(**demo.upstreams)
         env.setdefault("LOCKGATE_TOKEN__ISSUER", address)
         env.setdefault("LOCKGATE_KEYS__DIRECTORY", str(settings.keys.directory.resolve()))
         env.setdefault("LOCKGATE_SERVER__OPENAPI", "everybody")
@@ -66,7 +66,7 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
             listener,
             config=config,
             env=env,
-            probe=probes.http(host, port, "/readyz"),
+            probe=probes.http_probe(host, port, "/readyz"),
             logs=folder.logs,
             needs=needs,
             uses=frozenset(demo.places),
@@ -78,10 +78,10 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
         ]
         children = [*redis, *objects, *services, *gateway]
         tour = seed and demo.complete
-        held.callback(running.withdraw, folder.path)
+        held.callback(running.withdraw_stack, folder.path)
 
         def when_ready() -> None:
-            running.announce(folder.path, config, {**env, "LOCKGATE_SERVER__PORT": str(port)})
+            running.announce_stack(folder.path, config, {**env, "LOCKGATE_SERVER__PORT": str(port)})
             terminal.welcome(address, folder.path, tour=tour)
 
         asyncio.run(_run_children(children, terminal, when_ready))
@@ -98,9 +98,9 @@ def _object_store(
     if not object_server.is_installed():
         terminal.say(object_server.NAME, "no nanio: uploads are refused; install lockgate[embedded]")
         return [], {}
-    port = ports.take(object_server.HOST, object_server.PORT)
-    child = object_server.server(folder, port, env=env)
-    return [child], object_server.environment(child, port, env)
+    port = ports.take_port(object_server.HOST, object_server.PORT)
+    child = object_server.server_child(folder, port, env=env)
+    return [child], object_server.service_environment(child, port, env)
 
 
 def _redis_children(
@@ -111,5 +111,5 @@ def _redis_children(
         env["REDIS_URL"] = settings.redis_url.get_secret_value()
         return []
     socket = held.enter_context(redis_server.socket_path(folder.redis))
-    env["REDIS_URL"] = redis_server.url(socket)
-    return [redis_server.server(folder.redis, socket, env=env, log=folder.log("redis"), fds=(folder.lock,))]
+    env["REDIS_URL"] = redis_server.socket_url(socket)
+    return [redis_server.redis_child(folder.redis, socket, env=env, log=folder.log("redis"), fds=(folder.lock,))]

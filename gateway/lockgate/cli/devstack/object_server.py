@@ -33,7 +33,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec("nanio") is not None
 
 
-def server(folder: DataFolder, port: int, *, env: Mapping[str, str]) -> Child:
+def server_child(folder: DataFolder, port: int, *, env: Mapping[str, str]) -> Child:
     """The server as a child to supervise, with a bucket for each service. The stack runs without it, but for files.
 
     Args:
@@ -58,18 +58,18 @@ def server(folder: DataFolder, port: int, *, env: Mapping[str, str]) -> Child:
         argv=python_module("uvicorn", "nanio.app:build_app", *options),
         env={**env, **own},
         # It is ready when it refuses strangers.
-        probe=probes.http(HOST, port, "/", expected=_FORBIDDEN),
+        probe=probes.http_probe(HOST, port, "/", expected=_FORBIDDEN),
         essential=False,
         log=folder.log(NAME),
     )
 
 
-def environment(child: Child, port: int, env: Mapping[str, str]) -> dict[str, str]:
+def service_environment(child: Child, port: int, env: Mapping[str, str]) -> dict[str, str]:
     """What tells the services where their files go, but those that have been told of another place."""
     told: dict[str, str] = {}
     for prefix in _without_a_place(env):
         told |= {
-            f"{prefix}_S3_ENDPOINT": addresses.url(HOST, port),
+            f"{prefix}_S3_ENDPOINT": addresses.base_url(HOST, port),
             f"{prefix}_S3_BUCKET": prefix.lower(),
             f"{prefix}_S3_ACCESS_KEY": child.env["NANIO_ACCESS_KEY"],
             f"{prefix}_S3_SECRET_KEY": child.env["NANIO_SECRET_KEY"],

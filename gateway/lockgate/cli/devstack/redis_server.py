@@ -67,7 +67,7 @@ def socket_path(folder: Path) -> Iterator[Path]:
         yield path
 
 
-def server(
+def redis_child(
     folder: Path, socket: Path, *, env: Mapping[str, str], log: Path | None = None, fds: tuple[int, ...] = ()
 ) -> Child:
     """The server as a child to supervise.
@@ -100,10 +100,10 @@ def server(
         "maxmemory-policy": "noeviction",
     }
     argv = [str(program), *(word for name, value in options.items() for word in (f"--{name}", value))]
-    return Child(name="redis", argv=tuple(argv), env=env, probe=probes.redis(socket), fds=fds, log=log)
+    return Child(name="redis", argv=tuple(argv), env=env, probe=probes.redis_probe(socket), fds=fds, log=log)
 
 
-def url(socket: Path) -> str:
+def socket_url(socket: Path) -> str:
     """The address for clients."""
     return f"unix://{quote(str(socket))}"
 

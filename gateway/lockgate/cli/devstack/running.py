@@ -36,7 +36,7 @@ _LOCK: Final = "lock"
 _REDIS_URLS: Final = (PLAIN_REDIS_URL, f"{PREFIX}{PLAIN_REDIS_URL}")
 
 
-def announce(folder: Path, config: Path | None, env: Mapping[str, str]) -> None:
+def announce_stack(folder: Path, config: Path | None, env: Mapping[str, str]) -> None:
     """Write the file.
 
     Args:
@@ -56,13 +56,13 @@ def announce(folder: Path, config: Path | None, env: Mapping[str, str]) -> None:
     new.replace(folder / _FILE)
 
 
-def withdraw(folder: Path) -> None:
+def withdraw_stack(folder: Path) -> None:
     """Remove the file."""
     with contextlib.suppress(OSError):
         (folder / _FILE).unlink(missing_ok=True)
 
 
-def environment(folder: Path, config: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
+def environment_of_stack(folder: Path, config: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
     """The variables of this process, and below them those of the stack that runs.
 
     Args:
@@ -80,7 +80,7 @@ def environment(folder: Path, config: Path | None, environ: Mapping[str, str]) -
 def _is_running(folder: Path, config: Path | None) -> dict[str, str]:
     """What the stack has announced; nothing where none runs."""
     try:
-        content = json.loads(_text(folder))
+        content = json.loads(_read_private(folder))
         same = content["config"] == str((config or DEFAULT_FILE).resolve())
         os.kill(int(content["pid"]), 0)
         same = same and _is_locked(folder)
@@ -90,7 +90,7 @@ def _is_running(folder: Path, config: Path | None) -> dict[str, str]:
     return told if same else {}
 
 
-def _text(folder: Path) -> str:
+def _read_private(folder: Path) -> str:
     """The file's text; OSError where other users may write it: a writer chooses which stack a command talks to."""
     with os.fdopen(os.open(folder / _FILE, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
         found = os.fstat(file.fileno())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_it_is_made_for_its_owner_alone(tmp_path: Path) -> None:
-    with data_folder.opened(tmp_path / "new" / "data") as folder:
+    with data_folder.open_folder(tmp_path / "new" / "data") as folder:
         assert folder.logs.is_dir()
         assert folder.logs.stat().st_mode & 0o077 == 0
 
@@ -24,7 +24,7 @@ def test_logs_of_the_last_time_are_removed_and_data_is_not(tmp_path: Path) -> No
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "users.log").write_text("old")
     (tmp_path / "users.db").write_text("kept")
-    with data_folder.opened(tmp_path) as folder:
+    with data_folder.open_folder(tmp_path) as folder:
         assert not folder.log("users").exists()
     assert (tmp_path / "users.db").read_text() == "kept"
 
@@ -33,15 +33,15 @@ def test_a_path_that_leads_through_a_file_cannot_be_written(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with (
         pytest.raises(ConfigurationError, match=r"cannot be written \(Not a directory\)"),
-        data_folder.opened(tmp_path / "file" / "data"),
+        data_folder.open_folder(tmp_path / "file" / "data"),
     ):
         pass
 
 
 def test_a_second_stack_is_told_that_the_folder_is_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_folder, "_LOCK_WAIT_S", 0)
-    with data_folder.opened(tmp_path), pytest.raises(ConfigurationError, match="in use by another"):  # noqa: SIM117
-        with data_folder.opened(tmp_path):
+    with data_folder.open_folder(tmp_path), pytest.raises(ConfigurationError, match="in use by another"):  # noqa: SIM117
+        with data_folder.open_folder(tmp_path):
             pass
 
 
@@ -51,12 +51,12 @@ def test_it_stays_locked_until_the_last_child_that_writes_to_it_is_gone(
 ) -> None:
     monkeypatch.setattr(data_folder, "_LOCK_WAIT_S", 0)
     waits = "import sys; sys.stdin.read()"
-    with data_folder.opened(tmp_path) as folder:
+    with data_folder.open_folder(tmp_path) as folder:
         child = subprocess.Popen(  # noqa: S603 - our own interpreter
             [sys.executable, "-c", waits], stdin=subprocess.PIPE, pass_fds=(folder.lock,)
         )
-    with pytest.raises(ConfigurationError, match="in use by another"), data_folder.opened(tmp_path):
+    with pytest.raises(ConfigurationError, match="in use by another"), data_folder.open_folder(tmp_path):
         pass
     child.communicate(timeout=WITHIN_S)
-    with data_folder.opened(tmp_path):
+    with data_folder.open_folder(tmp_path):
         pass

@@ -25,7 +25,7 @@ def ports() -> Iterator[Ports]:
 
 @pytest.fixture
 def free_port() -> int:
-    with addresses.listen(HOST, 0) as found:
+    with addresses.bind_listener(HOST, 0) as found:
         return int(found.getsockname()[1])
 
 
@@ -46,7 +46,7 @@ def test_a_service_runs_on_the_port_of_its_route_where_that_is_free(ports: Ports
 
 def test_a_service_whose_port_is_taken_runs_on_another_one_and_that_is_said(ports: Ports) -> None:
     said: list[str] = []
-    with addresses.listen(HOST, 0) as other:
+    with addresses.bind_listener(HOST, 0) as other:
         taken = other.getsockname()[1]
         demo = DemoServices.placed(
             settings(users=f"http://{HOST}:{taken}"), ports, lambda name, text: said.append(f"{name}: {text}")
@@ -75,7 +75,7 @@ def test_somebody_elses_service_is_not_ours_to_run(ports: Ports, free_port: int)
 def test_a_service_is_told_where_the_one_it_calls_is(ports: Ports, free_port: int, tmp_path: Path) -> None:
     configured = settings(orders=f"http://localhost:{free_port}", products="http://10.1.2.3:8103")
     demo = DemoServices.placed(configured, ports, silent)
-    with data_folder.opened(tmp_path) as folder:
+    with data_folder.open_folder(tmp_path) as folder:
         (orders,) = demo.children(folder, {"ORDERS_DATABASE_URL": "postgresql://theirs"}, seed=False)
     assert demo.links == [("orders", "products")]
     assert orders.env["ORDERS_PRODUCTS_URL"] == "http://10.1.2.3:8103"
@@ -86,14 +86,14 @@ def test_a_service_is_told_where_the_one_it_calls_is(ports: Ports, free_port: in
 def test_a_service_is_stopped_after_the_one_that_calls_it(ports: Ports, tmp_path: Path) -> None:
     configured = settings(orders=f"http://{HOST}:8102", products=f"http://{HOST}:8103")
     demo = DemoServices.placed(configured, ports, silent)
-    with data_folder.opened(tmp_path) as folder:
+    with data_folder.open_folder(tmp_path) as folder:
         uses = {child.name: child.uses for child in demo.children(folder, {}, seed=True)}
     assert uses == {"products": frozenset(), "orders": frozenset({"products"})}
 
 
 def test_where_there_is_a_redis_orders_has_a_worker_with_the_same_settings(ports: Ports, tmp_path: Path) -> None:
     demo = DemoServices.placed(settings(orders=f"http://{HOST}:8102", users=f"http://{HOST}:8101"), ports, silent)
-    with data_folder.opened(tmp_path) as folder:
+    with data_folder.open_folder(tmp_path) as folder:
         given = {"REDIS_URL": "redis://one", "ORDERS_DATABASE_URL": "postgresql://theirs"}
         made = {child.name: child for child in demo.children(folder, given, seed=True, needs=frozenset({"redis"}))}
     orders, worker, users = made["orders"], made["orders-worker"], made["users"]

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from lockgate.cli.devstack import redis_server
-from lockgate.cli.process import environment
+from lockgate.cli.process import child_environment
 from lockgate.cli.supervisor import Supervisor
 from lockgate.errors import ConfigurationError
 from tests.support.commands import WITHIN_S, Ending, started
@@ -38,13 +38,13 @@ def program(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
 async def running(folder: Path) -> AsyncIterator[Redis]:
     with redis_server.socket_path(folder) as socket:
         ready = asyncio.Event()
-        child = redis_server.server(folder, socket, env=environment())
+        child = redis_server.redis_child(folder, socket, env=child_environment())
         supervisor = Supervisor([child], say=lambda *_: None)
         task = asyncio.create_task(supervisor.run(ready.set))
         async with asyncio.timeout(WITHIN_S):
             await ready.wait()
         try:
-            async with Redis.from_url(redis_server.url(socket), decode_responses=True) as client:
+            async with Redis.from_url(redis_server.socket_url(socket), decode_responses=True) as client:
                 yield client
         finally:
             supervisor.stop()
@@ -114,7 +114,7 @@ async def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     with started("tests.support.supervised", "redis", str(tmp_path)) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == "ready\n"
-        async with Redis.from_url(redis_server.url(tmp_path / "redis.sock")) as client:
+        async with Redis.from_url(redis_server.socket_url(tmp_path / "redis.sock")) as client:
             server = Ending((await client.info("server"))["process_id"])
         parent.send_signal(signal.SIGKILL)
         assert server.survivors() == set()

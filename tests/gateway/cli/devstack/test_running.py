@@ -13,12 +13,12 @@ TOLD = {"LOCKGATE_TOKEN__ISSUER": "http://stack:1", "REDIS_URL": "unix:///stack"
 
 
 def told(folder: Path, environ: dict[str, str] | None = None, config: Path | None = CONFIG) -> dict[str, str]:
-    return running.environment(folder, config, environ or {})
+    return running.environment_of_stack(folder, config, environ or {})
 
 
 def test_it_is_believed_while_the_stack_runs_and_variables_win(tmp_path: Path) -> None:
-    with data_folder.opened(tmp_path) as folder:
-        running.announce(folder.path, None, {**TOLD, "PATH": "/bin"})
+    with data_folder.open_folder(tmp_path) as folder:
+        running.announce_stack(folder.path, None, {**TOLD, "PATH": "/bin"})
         assert told(tmp_path) == TOLD
         assert told(tmp_path, {"lockgate_token__issuer": "http://mine:1"}) == {
             "REDIS_URL": "unix:///stack",
@@ -29,29 +29,29 @@ def test_it_is_believed_while_the_stack_runs_and_variables_win(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["REDIS_URL", "LOCKGATE_REDIS_URL"])
 def test_a_redis_in_the_environment_means_another_deployment(tmp_path: Path, name: str) -> None:
-    with data_folder.opened(tmp_path) as folder:
-        running.announce(folder.path, None, TOLD)
+    with data_folder.open_folder(tmp_path) as folder:
+        running.announce_stack(folder.path, None, TOLD)
         assert told(tmp_path, {name: "redis://other"}) == {name: "redis://other"}
 
 
 def test_another_configuration_file_means_another_deployment(tmp_path: Path) -> None:
-    with data_folder.opened(tmp_path) as folder:
-        running.announce(folder.path, None, TOLD)
+    with data_folder.open_folder(tmp_path) as folder:
+        running.announce_stack(folder.path, None, TOLD)
         assert told(tmp_path, config=tmp_path / "production.toml") == {}
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o620, 0o666])
 def test_a_file_that_others_could_have_written_or_read_is_not_believed(tmp_path: Path, mode: int) -> None:
     """A program that may write it chooses which Redis and which users service a command talks to."""
-    with data_folder.opened(tmp_path) as folder:
-        running.announce(folder.path, None, TOLD)
+    with data_folder.open_folder(tmp_path) as folder:
+        running.announce_stack(folder.path, None, TOLD)
         (tmp_path / "stack.json").chmod(mode)
         assert told(tmp_path) == {}
 
 
 def test_a_link_to_a_file_elsewhere_is_not_followed(tmp_path: Path) -> None:
-    with data_folder.opened(tmp_path) as folder:
-        running.announce(folder.path, None, TOLD)
+    with data_folder.open_folder(tmp_path) as folder:
+        running.announce_stack(folder.path, None, TOLD)
         (tmp_path / "stack.json").rename(tmp_path / "elsewhere.json")
         (tmp_path / "stack.json").symlink_to("elsewhere.json")
         assert told(tmp_path) == {}
@@ -59,8 +59,8 @@ def test_a_link_to_a_file_elsewhere_is_not_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"config": 1}', '{"pid": "x"}', "\x00"])
 def test_a_file_that_says_nothing_is_none(tmp_path: Path, content: str) -> None:
-    with data_folder.opened(tmp_path) as folder:
-        running.announce(folder.path, None, TOLD)
+    with data_folder.open_folder(tmp_path) as folder:
+        running.announce_stack(folder.path, None, TOLD)
         (tmp_path / "stack.json").write_text(content)
         assert told(tmp_path) == {}
 
@@ -69,7 +69,7 @@ def test_what_an_older_version_left_readable_is_made_private(tmp_path: Path) -> 
     old = tmp_path / "data" / "redis" / "old.aof"
     old.parent.mkdir(parents=True, mode=0o755)
     old.touch(mode=0o644)
-    with data_folder.opened(tmp_path / "data"):
+    with data_folder.open_folder(tmp_path / "data"):
         assert old.stat().st_mode & 0o777 == 0o600
         assert old.parent.stat().st_mode & 0o777 == 0o700
         assert (tmp_path / "data" / ".gitignore").read_text().splitlines()[-1] == "*"

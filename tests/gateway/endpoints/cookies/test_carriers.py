@@ -142,9 +142,9 @@ def test_a_cookie_over_plain_http_is_for_the_machine_itself(tmp_path: Path, host
 def test_nor_does_the_command_line_bring_it_to_another_host(tmp_path: Path) -> None:
     file = tmp_path / "lockgate.toml"
     file.write_text('[server]\nsession_cookie = "localhost"\n', encoding="utf-8")
-    assert configuration.load(file).server.session_cookie == "localhost"
+    assert configuration.load_configuration(file).server.session_cookie == "localhost"
     with pytest.raises(ConfigurationError, match="loopback"):
-        configuration.load(file, host="0.0.0.0")  # noqa: S104 - refused
+        configuration.load_configuration(file, host="0.0.0.0")  # noqa: S104 - refused
 
 
 # --- one credential in a request -------------------------------------------------------------------------------------
