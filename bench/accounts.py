@@ -25,12 +25,12 @@ _PLENTY: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What runs, and where.
+    """A users service and a gateway that run.
 
     Attributes:
-        port: of the gateway, one worker.
+        port: of the gateway, which is one worker.
         keys: its key ring.
-        names: of accounts, all with `PASSWORD`.
+        names: of the accounts, which all have `PASSWORD`.
     """
 
     port: int
@@ -40,20 +40,20 @@ class Place:
     names: tuple[str, ...]
 
     def token_file(self, folder: Path, count: int) -> Path:
-        """Access tokens that the gateway takes, one a line."""
+        """A file with access tokens that the gateway accepts, one a line."""
         return tokens.write(folder / f"{self.port}-{count}.tokens", tokens.own(count, self.keys))
 
 
 @contextlib.contextmanager
 def opened(site: Site, name: str, threads: int, *, gateway: int | None, users: int | None) -> Iterator[Place]:
-    """Start a users service and a gateway, and register people.
+    """Start a users service and a gateway, and register users.
 
     Args:
-        site: Redis, and the service that is forwarded to.
-        name: of a folder for all they write.
+        site: has Redis, and the service that the gateway forwards to.
+        name: of a folder for the files of both.
         threads: of the users service, to hash passwords with.
-        gateway: the core that it runs on; `None` for any.
-        users: the same for the users service.
+        gateway: the core that the gateway runs on; `None` for any.
+        users: the core that the users service runs on; `None` for any.
     """
     folder = site.folder / name
     folder.mkdir()

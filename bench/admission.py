@@ -43,7 +43,7 @@ def _claims(number: int) -> VerifiedClaims:
 
 
 async def _by_link(admission: Admission, tokens: list[VerifiedClaims]) -> None:
-    """As the forwarding path asks: by callback, and the next batch when the last answer of one is there."""
+    """Ask as the forwarding path does: by callback, the next batch after the last reply to the batch before."""
     loop = asyncio.get_running_loop()
     left = len(tokens)
     done: asyncio.Future[None] = loop.create_future()
@@ -60,12 +60,12 @@ async def _by_link(admission: Admission, tokens: list[VerifiedClaims]) -> None:
 
 
 async def _by_client(redis: Redis, tokens: list[VerifiedClaims]) -> None:
-    """As a coroutine for each request would ask."""
+    """Ask from a coroutine for each request."""
     await asyncio.gather(*(redis.mget(claims.question) for claims in tokens))
 
 
 async def _measure(ask: Round, together: int) -> tuple[float, float]:
-    """Microseconds for each question: wall clock and CPU."""
+    """The microseconds that each question takes: wall clock and CPU."""
     best_wall = best_cpu = float("inf")
     for _ in range(ROUNDS):
         wall, cpu = time.perf_counter(), time.process_time()

@@ -1,4 +1,4 @@
-"""A small HTTP client over streams: what a load needs, and nothing that a browser would."""
+"""A small HTTP client over streams, with the features that a load generator needs and no others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _NO_BODY: Final = frozenset({204, 304})
 
 
 class Answer(NamedTuple):
-    """An answer, complete.
+    """A complete response.
 
     Attributes:
         head: status line and fields.
-        body: without its framing.
+        body: without the transfer coding.
     """
 
     status: int
@@ -46,26 +46,26 @@ class Client:
         return cls(*await asyncio.open_connection(HOST, port))
 
     async def ask(self, request: bytes) -> Answer:
-        """Send a request and read its answer.
+        """Send a request and read its response.
 
         Raises:
-            OSError, EOFError: the connection broke before the answer was complete.
+            OSError, EOFError: the connection broke before the response was complete.
         """
         self.writer.write(request)
         return await self.answer()
 
     async def answer(self) -> Answer:
-        """Read an answer.
+        """Read a response.
 
         Raises:
-            OSError, EOFError: the connection broke before it was complete.
+            OSError, EOFError: the connection broke before the response was complete.
         """
         head = await self.reader.readuntil(b"\r\n\r\n")
         status = int(head[9:12])
         return Answer(status, head, b"" if status in _NO_BODY else await self._body(head))
 
     def close(self) -> None:
-        """Close in order."""
+        """Close the connection in order, not by a reset."""
         self.writer.close()
 
     async def _body(self, head: bytes) -> bytes:
@@ -108,11 +108,11 @@ Turn = Callable[[Client], Awaitable[int]]
 
 @dataclass(slots=True)
 class Done:
-    """What a closed loop came to.
+    """The outcome of a closed loop.
 
     Attributes:
-        statuses: of the answers.
-        seconds: it took.
+        statuses: the status code of each response.
+        seconds: how long the loop took.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -120,17 +120,17 @@ class Done:
 
     @property
     def rate(self) -> float:
-        """Answers with 200 per second."""
+        """Responses with 200, per second."""
         return self.statuses[200] / self.seconds
 
     @property
     def failed(self) -> int:
-        """Answers with anything else."""
+        """Responses with any other status."""
         return self.statuses.total() - self.statuses[200]
 
 
 async def closed_loop(port: int, turns: Sequence[Turn], seconds: float) -> Done:
-    """Each turn on a connection of its own, again as soon as it is over, for some seconds."""
+    """Repeat each turn for some seconds, each on a connection of its own, with no pause between two."""
     done = Done()
     clients = [await Client.connect(port) for _ in turns]
     start = time.perf_counter()

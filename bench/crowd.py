@@ -43,15 +43,15 @@ class Person(NamedTuple):
 
 @dataclass(slots=True)
 class Seen:
-    """What the crowd has seen.
+    """The observations of the crowd.
 
     Attributes:
-        statuses: answers by kind of client.
-        broken: connections that broke off before the answer was complete, by kind.
+        statuses: responses by kind of client.
+        broken: connections that broke off before the response was complete, by kind.
         hung_up: connections that the clients broke off themselves, by kind.
         crossed: descriptions of the responses that belonged to another client.
-        away: answers that were one of `AWAY`, by the code of the problem.
-        wrong: those that were neither right nor that.
+        away: responses with a status of `AWAY`, by the code of the problem.
+        wrong: responses that were neither right nor in `away`.
     """
 
     statuses: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
@@ -68,7 +68,7 @@ class Crowd:
     Args:
         port: of the gateway.
         people: users with tokens that live.
-        leavers: users that revoke their tokens, each once.
+        leavers: users that each revoke their token once.
     """
 
     def __init__(self, port: int, people: Sequence[Person], leavers: Sequence[Person]) -> None:
@@ -80,7 +80,7 @@ class Crowd:
         self.seen = Seen()
 
     async def run(self, seconds: float, members: dict[str, int]) -> None:
-        """Let so many of each kind do what they do for some seconds; they end in order."""
+        """Run so many clients of each kind for some seconds; they end in order."""
         kinds: dict[str, Callable[[], Awaitable[None]]] = {
             "fast": self._fast,
             "big": self._big,
@@ -107,7 +107,7 @@ class Crowd:
                 self.seen.broken[kind] += 1
 
     async def _fast(self) -> None:
-        """One connection, many users."""
+        """Send requests of many users on one connection."""
         client = await Client.connect(self._port)
         try:
             while not self._over.is_set():
@@ -131,7 +131,7 @@ class Crowd:
             await asyncio.sleep(_PAUSE_S)
 
     async def _slow_sender(self) -> None:
-        """Head and body in small pieces."""
+        """Send head and body in small pieces."""
         person, nonce, body = self._chance.choice(self._people), secrets.token_hex(8), secrets.token_bytes(4_096)
         raw = _asking(person, nonce, body)
         client = await Client.connect(self._port)
@@ -145,7 +145,7 @@ class Crowd:
             client.close()
 
     async def _slow_reader(self) -> None:
-        """Takes a megabyte in small pieces, through a small buffer."""
+        """Read a megabyte in small pieces, through a small buffer."""
         person, nonce = self._chance.choice(self._people), secrets.token_hex(8)
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
@@ -166,7 +166,7 @@ class Crowd:
         self._check("slow reader", answer, person, nonce, digest(b""), _MEGABYTE)
 
     async def _hangs_up(self) -> None:
-        """In the middle of the head, of the body or of the answer, or before it; in order or by a reset."""
+        """Break off in the head, the body or the response, or before the response; in order or by a reset."""
         chance = self._chance
         person, nonce = chance.choice(self._people), secrets.token_hex(8)
         with_body = _asking(person, nonce, secrets.token_bytes(20_000))
@@ -206,7 +206,7 @@ class Crowd:
             client.close()
 
     async def _leaves(self) -> None:
-        """Asks, revokes the token, and asks again: once that is answered, in vain."""
+        """Send a request, revoke its token, and send it again: after the revocation it must be refused."""
         if not self._leavers:
             await self._over.wait()
             return

@@ -1,7 +1,7 @@
-"""A service whose response repeats the user and the request, so that a client can recognise a foreign response.
+"""A service that repeats the user and the request in its response, so that a client can recognise a foreign response.
 
-`/echo/<nonce>?size=<bytes>` is answered with the user, the nonce, a digest of the request's body, and the nonce
-again and again up to that size. A WebSocket on `/sockets` says each message back, with the user before it.
+`/echo/<nonce>?size=<bytes>` responds with the user, the nonce, a digest of the request's body, and the nonce
+again and again up to that size. A WebSocket on `/sockets` echoes each message, with the user before it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ USER: Final = "x-user-id"
 
 
 def said(user: str, nonce: str, body_digest: str, size: int) -> bytes:
-    """The answer, at least one line long.
+    """The body of the response, at least one line long.
 
     Args:
         user: the user of the request.
@@ -36,7 +36,7 @@ def said(user: str, nonce: str, body_digest: str, size: int) -> bytes:
 
 
 def digest(body: bytes) -> str:
-    """What stands for a body."""
+    """A short text that stands for a body."""
     return hashlib.sha256(body).hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
 """`python -m bench.identity`: what login, refresh, revoke and the check of a token cost.
 
 Logins are held against the raw rate of Argon2id, with the same parameters and the same number of threads, on the same
-cores: the rest of a login should take next to nothing. While they use up the pool of threads, other requests are sent
+cores: the rest of a login should take next to nothing. While logins use up the pool of threads, other requests are sent
 at a constant rate, because a flood of logins may not slow down other requests (p99 under 20 ms).
 """
 
@@ -53,7 +53,7 @@ class Logins:
         raw: hashes per second with nothing around them.
         rate: logins per second.
         quiet, busy: latencies of other requests without logins and with them, by kind.
-        failed: answers that were no login.
+        failed: responses that were no login.
     """
 
     threads: int
@@ -65,7 +65,7 @@ class Logins:
 
     @property
     def share(self) -> float:
-        """Of the raw rate."""
+        """The share of the raw rate."""
         return self.rate / self.raw
 
 
@@ -74,8 +74,8 @@ class Calls:
     """One kind of call to the gateway, on one core of its own.
 
     Attributes:
-        rate: answered per second.
-        gateway_us, users_us: processor time of each per call, in microseconds.
+        rate: responses per second.
+        gateway_us, users_us: processor time of the gateway and of the users service per call, in microseconds.
     """
 
     name: str
@@ -104,7 +104,7 @@ def raw_rate(threads: int, seconds: float) -> float:
 
 
 def logins(site: Site, threads: int, rounds: int, seconds: float) -> Logins:
-    """Log in as fast as it goes, on all cores; then again, beside other requests."""
+    """Log in at full speed on all cores; then again, beside other requests."""
     raw, rates, failed = [raw_rate(threads, seconds)], [], 0
     with accounts.opened(site, f"logins-{threads}", threads, gateway=None, users=None) as place:
         turns = _login_turns(place, _WAITING * threads)

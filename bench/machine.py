@@ -32,7 +32,7 @@ class Cores:
         """The last two cores this process may use; the first of a machine has most of the interrupts.
 
         Raises:
-            SystemExit: there is only one.
+            SystemExit: this process has one core only.
         """
         usable = sorted(os.sched_getaffinity(0))
         if len(usable) < 2:  # noqa: PLR2004 - one for each side
@@ -82,7 +82,7 @@ class Running:
         return sum(_pss(pid) for pid in self.pids)
 
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the program still runs."""
         return self.process.poll() is None
 
 
@@ -111,7 +111,7 @@ def run_on(
     """Run a program to its end on one core.
 
     Args:
-        core: which; `None`: any.
+        core: its number; `None` for any.
         argv: the program and its arguments.
         timeout_s: how long it may take before it is killed.
         halfway: called once, while it runs.
@@ -120,7 +120,7 @@ def run_on(
         Its standard output.
 
     Raises:
-        RuntimeError: it failed or took too long.
+        RuntimeError: the program failed or took too long.
     """
     pipe = subprocess.PIPE
     prepare = _on_core(core)
@@ -138,7 +138,7 @@ def run_on(
 
 
 def busy_s(core: int) -> float:
-    """How long a core has worked since the machine started, for whomever, in seconds."""
+    """How long a core has worked since the machine started, for all processes, in seconds."""
     for line in Path("/proc/stat").read_text().splitlines():
         name, *fields = line.split()
         if name == f"cpu{core}":

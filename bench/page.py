@@ -18,7 +18,7 @@ def write(document: Path, name: str, command: str, text: str) -> None:
         document: the page.
         name: of the markers.
         command: how to measure again, for readers of the page's source.
-        text: what was measured.
+        text: the figures, as Markdown.
 
     Raises:
         ValueError: the page has no such markers.

@@ -67,7 +67,7 @@ class Profile(NamedTuple):
 
 
 def count(stacks: Iterable[str]) -> Profile:
-    """Count what py-spy recorded.
+    """Count the samples of py-spy.
 
     Args:
         stacks: lines of its `raw` format: frames from the outermost to the innermost, joined by `;`, and a count.
@@ -100,7 +100,7 @@ def _kind(frames: list[str]) -> str:
 
 
 def record(seconds: int) -> tuple[wrk.Result, Profile]:
-    """Load one worker with everything on, first to measure it and then to look into it."""
+    """Load one worker with every feature on: first to measure it, then under the profiler."""
     cores = Cores.take()
     with tempfile.TemporaryDirectory(prefix="lockgate-bench-") as name, ExitStack() as stack:
         folder = Path(name)

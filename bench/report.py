@@ -1,4 +1,4 @@
-"""Writes what was measured into docs/performance.md, between two markers, and the plots beside it."""
+"""Writes the figures into docs/performance.md, between two markers, and the plots beside it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _LABELS: Final = {REFERENCE: "nginx, plain", SUBJECT: "Lockgate"}
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that one run found out.
+    """The figures of one run.
 
     Attributes:
         left_out: systems that are not in the table, with the reason.
-        idle_bytes: for each idle connection, by system; empty where it was not measured.
-        minutes: the run took.
+        idle_bytes: for each idle connection, by system; empty where not measured.
+        minutes: how long the run took.
     """
 
     plan: Plan
@@ -117,7 +117,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _warnings(rows: Sequence[Row]) -> str:
-    """What makes the figures worth less than they look."""
+    """The reasons why the figures are less exact than they look."""
     found = []
     foreign = statistics.median(result.foreign for row in rows for result in row.results)
     if foreign > _NOISY:

@@ -36,7 +36,7 @@ _MARK: Final = re.compile(r"@([A-Z_]+)@")
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The common ground of one run.
+    """The parts that all systems of one run share.
 
     Attributes:
         folder: for configurations, logs and sockets; gone after the run.
@@ -62,7 +62,7 @@ class Site:
         Args:
             template: its file name.
             port: where the system shall listen.
-            values: more than what every template may name.
+            values: beyond those that every template may name.
 
         Returns:
             The configuration in the run's folder.
@@ -108,16 +108,16 @@ def wait_for_port(running: Running, name: str, port: int) -> None:
     """Wait until a system listens.
 
     Raises:
-        RuntimeError: it ended or took too long.
+        RuntimeError: the system ended or took too long.
     """
     _wait(running, name, lambda: _listens(port))
 
 
 def get(port: int, path: str = PATH, token: str | None = None, body: bytes | None = None) -> tuple[int, bytes]:
-    """One request.
+    """Send one request.
 
     Returns:
-        Status and body of the answer.
+        Status and body of the response.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:

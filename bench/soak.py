@@ -1,4 +1,4 @@
-"""`python -m bench.soak`: a gateway with everything on under full load for a while, with everything that goes wrong.
+"""`python -m bench.soak`: a gateway with every feature on, under full load, beside clients and services that fail.
 
 Clients hang up, dawdle, send and take large bodies; a service behind it is killed every few seconds. It ends with an
 error where a response was another client's, a worker died or grew, or descriptors and requests were left behind (R-107,
@@ -74,7 +74,7 @@ class Open(NamedTuple):
     local: int
 
     def stays_within(self, base: Open) -> bool:
-        """Whether these are no more than there were, apart from what is kept on purpose."""
+        """Whether no more files are open than before, apart from those that are kept on purpose."""
         return self.files <= base.files + SPARE_FILES and self.local <= base.local + SPARE_CONNECTIONS
 
 
@@ -88,8 +88,8 @@ class Worker:
     Attributes:
         operations: port of its operations listener.
         memory: resident bytes, once a second.
-        base, most, left: what it had open before, at any time, and after.
-        held: what it still held at the end: connections of clients, and requests at services.
+        base, most, left: its open files before the load, at most, and after.
+        held: its connections of clients and requests at services at the end.
     """
 
     pid: int
@@ -112,7 +112,7 @@ class Worker:
                 yield str(descriptor.readlink())
 
     def sample(self) -> None:
-        """Look at memory and files."""
+        """Measure memory and open files."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         self.memory.append(pages * os.sysconf("SC_PAGE_SIZE"))
         self.most = max(self.most, self.files())
@@ -134,7 +134,7 @@ class Worker:
         return self.late - self.early > max(GROWTH * self.early, GROWTH_BYTES)
 
     async def look(self) -> dict[str, float]:
-        """The gauges that tell what it holds."""
+        """Read the gauges of connections and requests."""
         client = await Client.connect(self.operations)
         try:
             text = (await client.ask(request("GET", "/metrics"))).body.decode()
@@ -155,13 +155,13 @@ class Service:
     killed: int = 0
 
     def start(self) -> None:
-        """Start it; it listens a moment later."""
+        """Start the service; it listens a moment later."""
         argv = [sys.executable, "-m", "bench.echo", "--port", f"{self.port}", "--sockets-port", f"{self.sockets_port}"]
         command = Command(argv, folder=ROOT)
         self.process = self.running.enter_context(started(command, None, self.folder / f"echo-{self.port}.log"))
 
     def kill(self) -> None:
-        """`kill -9`, and start it again."""
+        """Kill the service with SIGKILL, and start it again."""
         if self.process is not None:
             self.process.process.send_signal(signal.SIGKILL)
             self.running.close()
@@ -255,7 +255,7 @@ async def _settled(stage: Stage) -> None:
 
 
 def faults(stage: Stage, seen: Seen) -> list[str]:
-    """What should not have happened, in words."""
+    """The faults that were found, in words."""
     said = [f"an answer for another client: {text}" for text in seen.crossed[:5]]
     said += [f"wrong answer, {count} times: {text}" for text, count in seen.wrong.items()]
     said += [f"no right answer for {kind!r}" for kind, counted in seen.statuses.items() if not counted[200]]

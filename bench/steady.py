@@ -1,4 +1,4 @@
-"""Latency at a constant rate: requests leave when they are due, whether or not earlier ones were answered.
+"""Latency at a constant rate: requests leave when they are due, whether or not earlier ones have a response.
 
 A closed loop such as wrk's sends less while the system stalls, and so does not see the stall ("coordinated omission").
 Here each request has a time at which it is due, and its latency counts from that time, also while it waits for a free
@@ -31,16 +31,16 @@ _WARM_SHARE: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """What a constant rate came to.
+    """The latencies at a constant rate.
 
     Attributes:
         rate: requests per second that were due.
-        p50_ms: half of all answers came within it.
-        p99_ms: 99 of 100.
-        worst_ms: all of them.
+        p50_ms: the latency of the median response.
+        p99_ms: 99 of 100 responses were at least as fast.
+        worst_ms: the latency of the slowest response.
         late: the share of requests that were sent more than a millisecond after they were due: no connection was free,
             or the generator did not get its core. Counted in the latency.
-        failed: answers that were not 200, connections that broke, and requests not answered by the end.
+        failed: responses that were not 200, connections that broke, and requests without a response by the end.
     """
 
     rate: float
@@ -72,7 +72,7 @@ class _Connection:
     missing: int = 0
 
     def feed(self, data: bytes) -> int | None:
-        """Take bytes of an answer.
+        """Take bytes of a response.
 
         Returns:
             Its status when it is complete.
@@ -98,7 +98,7 @@ class _Connection:
 
 @dataclass(slots=True)
 class _Generator:
-    """Sends what is due, and reads what comes, in one loop without any framework in between."""
+    """Sends due requests and reads responses, in one loop without a framework in between."""
 
     port: int
     requests: list[bytes]
@@ -113,7 +113,7 @@ class _Generator:
     poll: select.epoll = field(default_factory=select.epoll)
 
     def run(self, seconds: float) -> None:
-        """Keep the rate for some seconds, then wait for the answers still missing."""
+        """Keep the rate for some seconds, then wait for the missing responses."""
         start = time.perf_counter()
         due, end = start, start + seconds
         while (now := time.perf_counter()) < end + _DRAIN_S:

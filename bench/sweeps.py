@@ -41,11 +41,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """One thing varied, all else equal.
+    """The points of one varied parameter, all else equal.
 
     Attributes:
         name: of the file with the plot.
-        title: what is varied, with its unit.
+        title: the varied parameter, with its unit.
         points: by system, in the same order of `x`.
     """
 
@@ -55,7 +55,7 @@ class Sweep:
 
 
 def run(site: Site, plan: Plan, say: Say) -> list[Sweep]:
-    """All sweeps. Each point is measured in turns, like the table."""
+    """Run all sweeps. Each point is measured in turns, like the table."""
     pair = [system for system in systems.ALL if system.name in {REFERENCE, SUBJECT}]
     with ExitStack() as stack:
         deployed = [deploy(system, site, stack) for system in pair]
@@ -99,7 +99,7 @@ def idle_connections(site: Site) -> dict[str, float]:
 
 
 def _ask(port: int, request: bytes, stack: ExitStack) -> None:
-    """One request on a connection that then stays open."""
+    """Send one request on a connection that then stays open."""
     connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
     connection.settimeout(10)
     connection.sendall(request)
@@ -123,7 +123,7 @@ def _answers(site: Site, usual: Load) -> list[tuple[int, Load]]:
 
 def _uploads(site: Site, usual: Load) -> list[tuple[int, Load]]:
     paths = _paths(site, "upload", ["/orders/uploads"])
-    # Without a body wrk.lua asks with GET, which the service answers alike.
+    # Without a body wrk.lua sends GET, to which the service responds alike.
     return [(size, replace(usual, paths=paths, connections=_BODY_CONNECTIONS, body=size)) for size in BODY_SIZES]
 
 

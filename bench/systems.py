@@ -1,4 +1,4 @@
-"""The systems that are compared: what each is, what it checks, how it is started, and how a request proves its user."""
+"""The compared systems: what each checks, how it is started, and how a request proves its user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Commands = Callable[[Site, int], list[Command]]
 
 
 class Credential(Enum):
-    """Which tokens a system takes."""
+    """The tokens that a system accepts."""
 
     NONE = "none"
     RS256 = "RS256"
@@ -38,10 +38,10 @@ class System:
     """One row of the table.
 
     Attributes:
-        does: what it does for a request besides forwarding it.
+        does: its work for a request besides forwarding.
         commands: its processes for a port, each ready before the next is started.
-        credential: which tokens it takes.
-        missing: what is not installed, if anything.
+        credential: the tokens that it accepts.
+        missing: a program that is not installed; empty where none is missing.
     """
 
     name: str
@@ -54,7 +54,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """A system that runs."""
+    """A running system."""
 
     system: System
     port: int
@@ -94,7 +94,7 @@ def deploy(system: System, site: Site, stack: ExitStack) -> Deployed:
 
 
 def check(deployed: Deployed, token: str) -> None:
-    """Whether it does what its row says: lets a good token in, and neither a spoilt one nor none.
+    """Check that a system lets a good token in, and refuses a spoilt token and no token, as its row says.
 
     Raises:
         RuntimeError: it does not.

@@ -1,4 +1,4 @@
-"""The comparison: every system under the same load, interleaved, and its latency at half of what it can do."""
+"""The comparison: every system under the same load, interleaved, and its latency at half of its full rate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WARM_S: Final = 1
 
 @dataclass(slots=True)
 class Row:
-    """What was found about one system.
+    """The figures of one system.
 
     Attributes:
         idle: proportional set size before the first load, in bytes.
@@ -46,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how often.
+    """How long and how often a system is measured.
 
     Attributes:
         rounds: of the table; sweeps take fewer.
@@ -61,10 +61,10 @@ class Plan:
 def compare(
     site: Site, systems: Sequence[System], plan: Plan, say: Callable[[str], None]
 ) -> tuple[list[Row], list[tuple[System, str]]]:
-    """Measure the systems in turns, so that what disturbs the machine for a while disturbs them all.
+    """Measure the systems in turns, so that a disturbance of the machine disturbs them all.
 
     Returns:
-        What was found, and the systems that could not be measured, with the reason.
+        The figures, and the systems that could not be measured, with the reason.
     """
     paths = site.folder / "one-path"
     paths.write_text(f"{PATH}\n")

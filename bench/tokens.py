@@ -32,7 +32,7 @@ HEADER: Final = {"typ": "at+jwt", "kid": "bench"}
 
 @dataclass(frozen=True, slots=True)
 class PeerKeys:
-    """What the other gateways verify with.
+    """The keys that the other gateways verify with.
 
     Attributes:
         public_pem: file with the RS256 public key.

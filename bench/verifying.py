@@ -1,4 +1,4 @@
-"""What checking an access token costs, by algorithm, with and without its signature remembered."""
+"""The cost of checking an access token, by algorithm, with and without its signature in the cache."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _BEYOND_S: Final = 60
 
 
 class Measured(Protocol):
-    """What is watched while the load runs."""
+    """A system that is measured while the load runs."""
 
     def cpu_s(self) -> float:
         """Processor time so far, in seconds."""
@@ -27,7 +27,7 @@ class Measured(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked, and by how many.
+    """The requests of a load, and the number of its connections.
 
     Attributes:
         paths: file with a path a line.
@@ -44,17 +44,17 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it.
+    """The figures of one load.
 
     Attributes:
-        rate: requests answered per second.
-        bytes_rate: bytes of answers per second, heads included.
+        rate: responses per second.
+        bytes_rate: bytes of responses per second, heads included.
         cpu_us: processor time of the system measured, per request, in microseconds.
         busy: the share of its core that the system measured used.
         foreign: the share of that core that something else used; the figures are worth little
             where it is not small.
         memory: proportional set size of the system measured under this load, in bytes.
-        refused: answers that were not 2xx or 3xx.
+        refused: responses that were not 2xx or 3xx.
         broken: connections that failed and requests that timed out.
     """
 

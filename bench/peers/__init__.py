@@ -1,1 +1,1 @@
-"""Configurations of the other gateways, and one that is written here: what people commonly build."""
+"""Configurations of the other gateways, and a gateway written here, as teams commonly build one."""

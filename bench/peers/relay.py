@@ -1,7 +1,7 @@
-"""What any gateway in this language pays before it has done anything: callbacks of uvloop that hand bytes on.
+"""The least that a gateway in this language costs: callbacks of uvloop that relay bytes.
 
-It checks nothing, and takes each piece that arrives for a whole message, so it is of no use but to be measured: it is
-the floor under Lockgate's figures. With `REDIS_SOCKET` it also asks Redis, for each request and once a tick, what
+The relay checks nothing, and takes each piece that arrives for a whole message, so it serves for measurements only: it
+is the floor under Lockgate's figures. With `REDIS_SOCKET` it also asks Redis, for each request and once a tick, what
 Lockgate asks: three keys and one counter.
 """
 
@@ -33,7 +33,7 @@ class Upstream(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """An answer."""
+        """Bytes of a response."""
         client = self.client
         if client is not None:
             idle.append(self)
@@ -58,14 +58,14 @@ class Client(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """A request."""
+        """Bytes of a request."""
         if question is None:
             self.forward(data)
         else:
             question.ask(self, data)
 
     def forward(self, data: bytes) -> None:
-        """Send it to the service."""
+        """Send a request to the service."""
         if not idle:
             asyncio.get_running_loop().create_task(self._connect(data))
             return
@@ -94,13 +94,13 @@ class Question(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def ask(self, client: Client, data: bytes) -> None:
-        """With the others of this tick."""
+        """Ask Redis together with the other requests of this tick."""
         if not self.waiting:
             asyncio.get_running_loop().call_soon(self.flush)
         self.waiting.append((client, data))
 
     def flush(self) -> None:
-        """Send it."""
+        """Send the questions of this tick."""
         waiting, self.waiting = self.waiting, []
         commands: list[tuple[bytes | int, ...]] = [(b"MGET", *[b"no:such:key:of:this:token"] * 3 * len(waiting))]
         commands += [(b"INCRBY", b"relay:%d" % id(client), 1) for client, _ in waiting]
@@ -109,7 +109,7 @@ class Question(asyncio.Protocol):
         self.transport.write(b"".join([pack(command) for command in commands]))  # type: ignore[arg-type]  # hiredis' types
 
     def data_received(self, data: bytes) -> None:
-        """Its answers."""
+        """Bytes of Redis' replies."""
         self.reader.feed(data)
         while self.asked:
             left, waiting = self.asked[0]
