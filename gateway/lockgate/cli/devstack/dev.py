@@ -71,7 +71,8 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
             needs=needs,
             uses=frozenset(demo.places),
         )
-        objects, places = _object_store(folder, env, ports, terminal)
+        # Only the demo services keep files there.
+        objects, places = _object_store(folder, env, ports, terminal) if demo.places else ([], {})
         services = [
             replace(child, uses=child.uses | {store.name for store in objects})
             for child in demo.children(folder, {**env, **places}, seed=seed, needs=needs)
