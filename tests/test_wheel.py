@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 from lockgate.cli.devstack.demo_services import NEEDS
 from lockgate_shop.users.demo import PASSWORD
 from tests.habits.files import ROOT, project_files
+from tests.support.redis_groups import free_ports
 from tests.support.redis_server import running
 
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -68,6 +69,14 @@ def test_the_shop_requires_what_it_imports_beyond_the_gateway() -> None:
     assert imported("services") - gateway - brought - transitive - BY_NAME == shop - BY_NAME
 
 
+def test_dev_looks_for_every_package_of_the_extra_shop() -> None:
+    """Otherwise it would start services that end at their first import."""
+    owners = importlib.metadata.packages_distributions()
+    looked_for = {canonicalize_name(owners[name][0]) for name in NEEDS}
+    at_choice = {"asyncpg", "httptools"}  # a driver that demo data does without; a parser that uvicorn prefers
+    assert looked_for == required(PROJECT["optional-dependencies"]["shop"]) - at_choice
+
+
 def test_the_signature_package_requires_nothing() -> None:
     assert imported("trust") == set()
     assert tomllib.loads((ROOT / "trust" / "pyproject.toml").read_text())["project"]["dependencies"] == []
@@ -108,6 +117,12 @@ def installed(folder: Path, wheels: list[Path], *, without: tuple[str, ...] = ()
     return bin_folder
 
 
+@pytest.fixture(scope="module")
+def everything(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment with the shop and all that it requires."""
+    return installed(tmp_path_factory.mktemp("everything") / "env", wheels)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The folder of a project that has packages of these names, and Lockgate's configuration."""
@@ -133,27 +148,21 @@ def started(program: Path, folder: Path, *arguments: str, **variables: str) -> s
 
 
 @pytest.mark.process
-def test_the_wheels_work_beside_packages_of_these_names(wheels: list[Path], project: Path, tmp_path: Path) -> None:
-    bin_folder = installed(tmp_path / "env", wheels)
+def test_serve_works_beside_packages_of_these_names(everything: Path, project: Path, tmp_path: Path) -> None:
     own = (
         "import services, gateway, common, keys; print(services.PROJECT, gateway.PROJECT, common.PROJECT, keys.PROJECT)"
     )
-    ran = subprocess.run([bin_folder / "python", "-c", own], cwd=tmp_path, capture_output=True, text=True, check=True)  # noqa: S603
+    ran = subprocess.run([everything / "python", "-c", own], cwd=tmp_path, capture_output=True, text=True, check=True)  # noqa: S603
     assert ran.stdout == "services gateway common keys\n"
-    subprocess.run([bin_folder / "lockgate", "keys", "init"], cwd=project, check=True, capture_output=True)  # noqa: S603
+    subprocess.run([everything / "lockgate", "keys", "init"], cwd=project, check=True, capture_output=True)  # noqa: S603
+    (port,) = free_ports(1)
     with running(tmp_path / "redis") as redis:
-        serving = started(
-            bin_folder / "lockgate",
-            project,
-            "serve",
-            "--port",
-            "0",
-            "--workers",
-            "2",
-            REDIS_URL=f"redis://{redis.place}",
-        )
+        arguments = ("serve", "--port", str(port), "--workers", "2")
+        serving = started(everything / "lockgate", project, *arguments, REDIS_URL=f"redis://{redis.place}")
         try:
             heard(serving, "ready")
+            answer = httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False)
+            assert (answer.status_code, answer.json()["status"]) == (200, "ready")
         finally:
             serving.terminate()
             serving.communicate()
@@ -161,9 +170,8 @@ def test_the_wheels_work_beside_packages_of_these_names(wheels: list[Path], proj
 
 
 @pytest.mark.process
-def test_the_whole_stack_runs_from_the_wheels(wheels: list[Path], project: Path, tmp_path: Path) -> None:
-    bin_folder = installed(tmp_path / "env", wheels)
-    stack = started(bin_folder / "lockgate", project, "dev", "--port", "0", "--data", str(tmp_path / "data"))
+def test_the_whole_stack_runs_from_the_wheels(everything: Path, project: Path, tmp_path: Path) -> None:
+    stack = started(everything / "lockgate", project, "dev", "--port", "0", "--data", str(tmp_path / "data"))
     try:
         address = address_of(stack)
         answer = httpx.post(f"{address}/auth/login", json={"username": "alice", "password": PASSWORD}, trust_env=False)
@@ -175,15 +183,31 @@ def test_the_whole_stack_runs_from_the_wheels(wheels: list[Path], project: Path,
 
 
 @pytest.mark.process
-def test_without_the_shop_the_gateway_runs_alone_and_says_so(wheels: list[Path], project: Path, tmp_path: Path) -> None:
+def test_without_the_shop_dev_serves_ones_own_routes_and_says_so(
+    wheels: list[Path], project: Path, tmp_path: Path
+) -> None:
     bin_folder = installed(tmp_path / "env", wheels, without=NEEDS)
-    stack = started(bin_folder / "lockgate", project, "dev", "--port", "0", "--data", str(tmp_path / "data"))
+    (project / "notes").mkdir()
+    (project / "notes" / "first.txt").write_text("remember")
+    (port,) = free_ports(1)
+    (project / "own.toml").write_text(
+        '[accounts]\nservice = "notes"\n'
+        '[[route]]\nname = "notes"\nprefix = "/notes"\nauth = "public"\nmethods = ["GET"]\n'
+        f'upstreams = ["http://127.0.0.1:{port}"]\n'
+    )
+    server = ("-P", "-u", "-m", "http.server", "--protocol", "HTTP/1.1", "--bind", "127.0.0.1", str(port))
+    upstream = started(bin_folder / "python", project, *server)
+    data = ("--port", "0", "--data", str(tmp_path / "data"))
+    stack = started(bin_folder / "lockgate", project, "dev", "--config", "own.toml", *data)
     try:
+        heard(upstream, "Serving HTTP")
         heard(stack, "pip install 'lockgate[shop]'")
-        assert httpx.get(f"{address_of(stack)}/healthz", trust_env=False).status_code == 200
+        assert httpx.get(f"{address_of(stack)}/notes/first.txt", trust_env=False).text == "remember"
     finally:
-        stack.terminate()
-        stack.communicate()
+        for process in (stack, upstream):
+            process.terminate()
+            process.communicate()
+    assert not (tmp_path / "data" / "objects").exists()
 
 
 def heard(process: subprocess.Popen[bytes], text: str) -> str:
