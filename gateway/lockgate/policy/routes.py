@@ -36,6 +36,7 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 REFUSED_METHODS: Final = frozenset({"TRACE", "TRACK", "CONNECT"})
 ANY_METHOD: Final = "*"
 _SLASHES: Final = re.compile("/{2,}")
+_PARAMETERS: Final = re.compile(";[^/]*")
 _WRITTEN_PLAIN: Final = re.compile(r"(?:[^\x00-\x7f]| )+")
 
 
@@ -118,7 +119,7 @@ class RouteTable:
 def find_route(table: RouteTable, method: str, path: str) -> Route | Refusal:
     """The route for a request, or the refusal where there is none."""
     route = table.match_path(path)
-    if ENCODED_SLASH in path and not _takes_encoded_slashes(table, route, path):
+    if ("%" in path or ";" in path) and not _is_one_route_for_services(table, route, path):
         return Refusal(Reason.BAD_TARGET)
     if route is not None and method in route.demands:
         return route
@@ -131,14 +132,19 @@ def find_route(table: RouteTable, method: str, path: str) -> Route | Refusal:
     return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", route.allow),))
 
 
-def _takes_encoded_slashes(table: RouteTable, route: Route | None, path: str) -> bool:
-    """Whether a route takes `%2F`, and a decoding service would see a path of the same route.
+def _is_one_route_for_services(table: RouteTable, route: Route | None, path: str) -> bool:
+    """Whether a service that decodes `%2F`, or drops path parameters (RFC 3986 section 3.3), sees the same route.
 
-    Otherwise `/files/admin%2Fx` would be judged by the route of `/files`, and served as `/files/admin/x`.
+    Otherwise `/files/admin%2Fx` and `/files/admin;v=1` would be judged by the route of `/files`, and served as
+    `/files/admin/x` and `/files/admin`. `%2F` also needs a route that takes it.
     """
-    if route is None or not route.encoded_slashes:
+    if route is None:
+        return ENCODED_SLASH not in path
+    if ENCODED_SLASH in path and not route.encoded_slashes:
         return False
-    return table.match_path(_SLASHES.sub("/", path.replace(ENCODED_SLASH, "/"))) is route
+    decoded = _SLASHES.sub("/", path.replace("%3B", ";").replace(ENCODED_SLASH, "/"))
+    without_parameters = _SLASHES.sub("/", _PARAMETERS.sub("", decoded))
+    return table.match_path(decoded) is route and table.match_path(without_parameters) is route
 
 
 def is_options_probe(request: InboundRequest) -> bool:

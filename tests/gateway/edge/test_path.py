@@ -365,6 +365,34 @@ async def test_a_coded_slash_hides_no_stricter_route(
     assert [request.line.split(" ")[1] for request in upstream.requests] == ["/files/a%2Fb"]
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/files/admin;v=1",
+        "/files/admin;v=1/x",
+        "/files/admin;",
+        "/files;a/admin/x",
+        "/files/;/admin/x",
+        "/files/admin%3Bv=1",
+        "/files/admin%3b/x",
+        "/files/admin%2F;x",
+    ],
+)
+async def test_a_path_parameter_hides_no_stricter_route(
+    redis_url: str, upstream: Upstream, tmp_path: Path, target: str
+) -> None:
+    """R-71: a service that drops parameters would serve what the other route protects."""
+    common = {"upstreams": [upstream.url], "encoded_slashes": True}
+    files = {"name": "files", "prefix": "/files", "auth": "public", "public_write": True, **common}
+    admin = {"name": "admin", "prefix": "/files/admin", "auth": "required", **common}
+    async with nodes.running(nodes.settings(tmp_path, redis_url, upstream.url, route=[files, admin])) as node:
+        answer = await node.get(target)
+        assert (answer.status, answer.code) in {(400, "malformed_target"), (404, "not_found")}
+        assert (await node.get("/files/a;v=1/b%3Bc")).status == 200
+        assert (await node.get("/files/admin/a;v=1")).status == 401
+    assert [request.line.split(" ")[1] for request in upstream.requests] == ["/files/a;v=1/b%3Bc"]
+
+
 @pytest.mark.parametrize("target", ["/files%2Fsecret", "/files%2F..%2Fopen"])
 async def test_a_coded_slash_ends_no_prefix(slashed: Node, upstream: Upstream, target: str) -> None:
     """R-208."""
