@@ -41,7 +41,7 @@ class System:
         does: its work for a request besides forwarding.
         commands: its processes for a port, each ready before the next is started.
         credential: the tokens that it accepts.
-        missing: a program that is not installed; empty where none is missing.
+        missing: returns the program that is not installed; `None` where none is missing.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Addresses to listen on: bound here where we can, chosen for a child where it binds its own."""
+"""Addresses to listen on: bound by this process, or chosen for a child that binds its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def adopt_listener(descriptor: int) -> socket.socket:
     """Take over a listening socket that the parent process bound.
 
     Raises:
-        ConfigurationError: the descriptor is not one.
+        ConfigurationError: the descriptor is no listening socket.
     """
     try:
         adopted = socket.socket(fileno=descriptor)
@@ -77,7 +77,7 @@ class Ports:
             self._claims.pop().close()
 
     def take_port(self, host: str, wanted: int) -> int:
-        """The wanted port where it is free, another one where not.
+        """The wanted port where it is free, another port where not.
 
         Raises:
             ConfigurationError: this machine has no such address, or no free port.

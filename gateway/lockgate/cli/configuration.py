@@ -1,4 +1,4 @@
-"""The configuration as a command sees it: the file and the environment, and over them the command line."""
+"""The configuration of a command: the file, over it the environment, and over both the command line."""
 
 from __future__ import annotations
 
@@ -20,14 +20,12 @@ if TYPE_CHECKING:
 
 
 def load_of_deployment(file: Path | None, data: Path) -> Settings:
-    """The configuration for a command about a deployment: that of the stack that runs here, where none other is meant.
+    """The configuration for a command about a deployment.
 
-    Args:
-        file: instead of `lockgate.toml`.
-        data: the data folder of the stack.
+    Where a `lockgate dev` runs on this data folder, its variables count, too (`devstack.running`).
 
     Raises:
-        ConfigurationError: it is not acceptable.
+        ConfigurationError: the configuration is not acceptable.
     """
     settings = gateway_settings.load_settings(file, running.environment_of_stack(data, file, os.environ))
     RouteTable.from_settings(settings)
@@ -37,23 +35,17 @@ def load_of_deployment(file: Path | None, data: Path) -> Settings:
 def load_configuration(
     file: Path | None, *, host: str | None = None, port: int | None = None, workers: int | None = None
 ) -> Settings:
-    """Read and check the configuration of what is started here, route table included.
-
-    Args:
-        file: instead of `lockgate.toml`.
-        host: instead of `server.host`.
-        port: instead of `server.port`.
-        workers: instead of `server.workers`.
+    """Read and check the configuration of a program to start, route table included; options replace its settings.
 
     Raises:
-        ConfigurationError: it is not acceptable.
+        ConfigurationError: the configuration is not acceptable.
     """
     settings = gateway_settings.load_settings(file)
     RouteTable.from_settings(settings)
     given = {"host": host, "port": port, "workers": workers}
     told = {name: value for name, value in given.items() if value is not None}
     try:
-        # Checked again: what fits one host need not fit another.
+        # Checked again: a setting that fits one host need not fit another.
         server = ServerSettings(**{**settings.server.model_dump(), **told})
     except ValidationError as error:
         raise ConfigurationError(f"server: {error.errors(include_input=False, include_url=False)[0]['msg']}") from error

@@ -43,7 +43,7 @@ _SEEN_WITHIN_S: Final = 2
 
 
 class KeysNeedCareError(LockgateError):
-    """A check has found something; what it is has been said already."""
+    """A check has found problems, and has printed them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +77,15 @@ def links_directory(settings: Settings) -> Path:
 
 
 def create_missing(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg: str = "EdDSA") -> list[str]:
-    """Make what is missing: the key ring, and a link key from the gateway to each service it calls.
+    """Make the missing keys: the key ring, and a link key from the gateway to each service that it calls.
 
     Args:
-        settings: say where, and for which services.
+        settings: name the folder and the services.
         more_links: links between services, as (origin, target).
-        alg: of the signing key, where one is made.
+        alg: the algorithm of the signing key, where one is made.
 
     Returns:
-        What was made, in words.
+        The made keys, in words.
 
     Raises:
         ConfigurationError: a key cannot be written, or a link's name is none.
@@ -93,7 +93,7 @@ def create_missing(settings: Settings, more_links: Collection[tuple[str, str]] =
     directory = links_directory(settings)
     links = [*((GATEWAY, service) for service in settings.called_services), *more_links]
     try:
-        # Looked at first: for a link that is none, nothing is made.
+        # Checked first: where one name is no link, no key is made.
         for origin, target in links:
             link_path(directory, origin, target)
     except LinkKeyError as error:
@@ -116,7 +116,7 @@ def create_missing(settings: Settings, more_links: Collection[tuple[str, str]] =
 def init_keys(
     settings: Settings, links: Collection[str], alg: str, *, as_json: bool = False, clock: Clock | None = None
 ) -> None:
-    """Make what is missing and say so; `links` as `origin--target`."""
+    """Make the missing keys and list them; `links` as `origin--target`."""
     store = _open_store(settings)
     before = _read_groups(store)
     try:
@@ -150,7 +150,7 @@ def rotate_keys(  # noqa: PLR0913 - one for each option
     as_json: bool = False,
     clock: Clock | None = None,
 ) -> None:
-    """Make the next step of a rotation, and say what it was and when the one after it may be made.
+    """Make the next step of a rotation, and print it with the time of the step after it.
 
     Raises:
         ConfigurationError: a file of keys cannot be read or written.
@@ -166,7 +166,7 @@ def rotate_keys(  # noqa: PLR0913 - one for each option
 
 
 def retire_keys(settings: Settings, *, as_json: bool = False, clock: Clock | None = None) -> None:
-    """End every passive key whose signatures are all dead by now.
+    """End every passive key after the last of its signatures has expired.
 
     Raises:
         ConfigurationError: a file of keys cannot be read or written.
@@ -197,10 +197,10 @@ def remove_key(settings: Settings, kid: str, *, as_json: bool = False, clock: Cl
 
 
 def check_keys(settings: Settings, *, as_json: bool, clock: Clock | None = None) -> None:
-    """Look over the folder, and the private keys for TLS, and say everything that is wrong with them.
+    """Check the folder, and the private keys for TLS, and print every problem.
 
     Raises:
-        KeysNeedCareError: something is.
+        KeysNeedCareError: there is a problem.
     """
     found = key_check.check(_open_store(settings), (clock or SystemClock()).now(), tls_keys(settings))
     lines = [*(f"problem: {text}" for text in found.problems), *(f"hint: {text}" for text in found.hints)]
@@ -212,7 +212,7 @@ def check_keys(settings: Settings, *, as_json: bool, clock: Clock | None = None)
 
 @contextlib.contextmanager
 def _with_audit(settings: Settings, clock: Clock | None) -> Iterator[KeyStore]:
-    """The folder of keys; what has been changed in it at the end, also by a command that failed, is audited."""
+    """The folder of keys; every change to it is audited at the end, also where the command failed."""
     found: list[KeyChange] = []
     try:
         yield _open_store(settings, found.append)
@@ -221,7 +221,7 @@ def _with_audit(settings: Settings, clock: Clock | None) -> Iterator[KeyStore]:
 
 
 def _audit_changes(settings: Settings, found: Sequence[KeyChange], clock: Clock | None) -> None:
-    """Put changes into the audit trail. They are on disk already, so there is nothing to refuse any more."""
+    """Put changes into the audit trail. The changes are on disk already, so a failure here refuses nothing."""
     if not found:
         return
     # The Redis client takes longer to import than all the rest, and `lockgate dev` needs none of it.
@@ -286,7 +286,7 @@ def _name_copies(group: Group) -> str:
 
 
 def _warn_of_problems(store: KeyStore, now: float) -> None:
-    """Tell the operator when the folder is not in order: gateways then go on with their last good keys."""
+    """Warn the operator of problems with the folder: gateways then go on with their last good keys."""
     for problem in key_check.check(store, now).problems:
         typer.echo(f"problem: {problem}", err=True)
 

@@ -1,4 +1,4 @@
-"""The program `lockgate`: commands and options. What they do is imported when they run, so that `--help` is quick."""
+"""The program `lockgate`: commands and options. Each imports its work when it runs, so that `--help` is quick."""
 
 # ruff: noqa: PLC0415 - see the docstring
 
@@ -23,7 +23,7 @@ from lockgate.errors import (
 
 
 class _Commands(TyperGroup):
-    """Commands whose messages about a wrong command line show no token that stands in the wrong place of it."""
+    """Commands that show no token in a message about a wrong command line, where it stands in the wrong place."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]  # noqa: ANN401 - as the library has it
         try:

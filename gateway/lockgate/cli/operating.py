@@ -1,4 +1,4 @@
-"""What the commands for users, sessions, tokens and clients share: the parts of a gateway that they need, opened."""
+"""The parts of a gateway that the commands for users, sessions, tokens and clients need."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 
 class NotFoundError(LockgateError):
-    """There is nothing of the name that was given."""
+    """No record has the given name."""
 
 
 def command_origin() -> CallOrigin:
-    """The command, where a call would say where it comes from."""
+    """The origin of a command, in the place of the origin of a call."""
     return CallOrigin(address="", agent="lockgate", request_id=secrets.token_hex(16))
 
 
 @contextlib.asynccontextmanager
 async def open_administration(settings: Settings) -> AsyncIterator[Administration]:
-    """What operators can do, with the same parts as a gateway; lines of the audit trail go to standard error.
+    """The calls of operators, on the same parts as in a gateway; lines of the audit trail go to standard error.
 
     Raises:
         ConfigurationError: Redis or the users service is not configured.
@@ -95,5 +95,5 @@ async def sub_of(operators: Administration, user: str) -> str:
 
 
 def show_result(content: dict[str, Any], text: str, *, as_json: bool) -> None:
-    """Say something, for programs or for people."""
+    """Print a result: `content` as JSON for programs, or `text` for people."""
     typer.echo(json.dumps(content, indent=2) if as_json else text)

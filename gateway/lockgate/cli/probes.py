@@ -1,4 +1,4 @@
-"""Questions to a process that is starting: are you there yet? A refusal and silence both mean no."""
+"""Probes of a process that is starting: whether it is ready. A refused connection and silence both mean no."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ANSWER_WITHIN_S: Final = 2
 
 
 def http_probe(host: str, port: int, path: str, *, expected: int = 200) -> Probe:
-    """Whether `GET path` is answered with the status code `expected`."""
+    """A probe: whether the response to `GET path` has the status code `expected`."""
     request = f"GET {path} HTTP/1.1\r\nHost: {_authority_of(host, port)}\r\n\r\n".encode()
     connect = functools.partial(asyncio.open_connection, host, port)
     return functools.partial(_is_answered, connect, request, f"HTTP/1.1 {expected} ".encode())
 
 
 def redis_probe(socket: Path) -> Probe:
-    """Whether a Redis on this socket answers PING; one that still loads its data answers something else."""
+    """A probe: whether a Redis on this socket replies to PING with PONG; a Redis that loads its data does not."""
     return functools.partial(
         _is_answered, functools.partial(asyncio.open_unix_connection, socket), b"PING\r\n", b"+PONG"
     )

@@ -28,9 +28,9 @@ class Process:
 
     Args:
         argv: the program and its arguments.
-        env: its whole environment.
-        fds: descriptors it inherits besides the standard ones.
-        log: where its output is appended; it shares the parent's when not given.
+        env: the environment of the child, with nothing inherited besides.
+        fds: descriptors that the child inherits besides the standard ones.
+        log: the file that its output is appended to; `None`: the output of the parent.
 
     Attributes:
         ended: done when the child is gone; its result is the return code, negative for the signal that killed it.
@@ -68,20 +68,20 @@ class Process:
         return self._popen.pid
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the child; nothing happens when it has ended."""
+        """Send a signal to the child; to an ended child, nothing is sent."""
         with contextlib.suppress(ProcessLookupError):
             if not self.ended.done():
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Send SIGKILL to the child and to all that it started in its process group."""
+        """Send SIGKILL to the child and to all processes in its process group."""
         # macOS refuses to signal a group that consists of a zombie.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if not self.ended.done():
                 os.killpg(self.pid, signal.SIGKILL)
 
     def last_lines(self) -> list[str]:
-        """The end of what the child has written to its log since it was started."""
+        """The last lines that the child has written to its log since its start."""
         if self._log is None:
             return []
         try:
@@ -105,8 +105,8 @@ class Process:
         if descriptor is not None:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
-        # What the child left behind in its group goes too. Before the reaping: until then no other process can get its
-        # id.
+        # Processes left in its group are killed, too; before the reaping, until which no other process can get the
+        # child's id.
         self.kill()
         self.ended.set_result(self._popen.wait())
 
@@ -118,7 +118,7 @@ def python_module(name: str, *arguments: str) -> tuple[str, ...]:
 
 
 def child_environment(**more: str) -> dict[str, str]:
-    """The environment of a child: the parent's and what is given, and output that is written at once."""
+    """The environment of a child: that of the parent with more variables, and output that is not buffered."""
     return {**os.environ, "PYTHONUNBUFFERED": "1", **more}
 
 

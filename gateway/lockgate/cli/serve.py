@@ -28,9 +28,9 @@ def run(settings: Settings, *, config: Path | None, descriptor: int | None) -> N
     """Serve until SIGTERM, SIGINT or SIGQUIT, then let requests in flight finish.
 
     Args:
-        settings: what and where to serve.
-        config: the file they were read from, for workers to read again.
-        descriptor: a listening socket that the parent bound; one is bound here where not given.
+        settings: of the gateway, for a single worker.
+        config: the file of the settings, for workers to read again.
+        descriptor: a listening socket that the parent bound; `None`: a socket is bound here.
 
     Raises:
         ConfigurationError: the address cannot be listened on, or a worker cannot start as it is configured.
@@ -64,8 +64,8 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
 ) -> list[Child]:
     """The gateway's workers as children to supervise, all on one listening socket.
 
-    A connection waits in that socket's queue until any of them takes it, so none is refused while one is restarted.
-    For the same reason `probe` tells that some worker answers, not which.
+    A connection waits in that socket's queue until a worker accepts it, so no connection is refused while a worker is
+    restarted. For the same reason `probe` tells that some worker responds, not which.
     """
     host, port = listener.getsockname()[:2]
     arguments = ["serve", "--workers", "1", "--fd", str(listener.fileno()), "--host", str(host), "--port", str(port)]
@@ -80,7 +80,7 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
             env={**env, **_check_operations(settings, index)},
             probe=probe,
             needs=needs,
-            # What keeps one from starting keeps all: it is said once, by the first.
+            # A fault that keeps one worker from starting keeps all: the first alone reports it.
             after=frozenset(names[:index][:1]),
             uses=uses,
             fds=(listener.fileno(),),

@@ -35,7 +35,7 @@ def list_sessions(settings: Settings, user: str, *, as_json: bool) -> None:
 
 
 def end_sessions(settings: Settings, user: str, sid: str | None, *, as_json: bool) -> None:
-    """End one of a user's sessions, or everything they have."""
+    """End one of a user's sessions, or every session and token of the user."""
 
     async def run_command() -> None:
         async with open_administration(settings) as operators:
@@ -52,6 +52,6 @@ def end_sessions(settings: Settings, user: str, sid: str | None, *, as_json: boo
 
 def _session_row(view: SessionView) -> tuple[str, ...]:
     used = datetime.fromtimestamp(view.last_used, UTC).isoformat(sep=" ", timespec="seconds")
-    # What a client said of itself: control characters have no business on a terminal.
+    # The client chose this text: control characters in it must not reach the terminal.
     agent = "".join(character if character.isprintable() else "?" for character in view.agent)
     return view.session_id, used, view.client_id, view.address, agent

@@ -1,4 +1,4 @@
-"""What a signal means: the same to one worker as to a supervisor of several.
+"""The meaning of each signal, the same for one worker as for a supervisor of several.
 
 | signal                       | `lockgate serve`                                | `lockgate dev` |
 |------------------------------|-------------------------------------------------|----------------|
@@ -22,7 +22,8 @@ IGNORED: Final = (signal.SIGUSR1, signal.SIGUSR2)
 def hold_signals(*numbers: signal.Signals) -> None:
     """Let nothing happen at these signals, until a handler is set; for this process alone.
 
-    One that the parent wants ignored stays so (`nohup`). Anything else than a handler would be handed on to children.
+    A signal that the parent ignores stays ignored (`nohup`). A disposition other than a handler would be inherited by
+    children.
     """
     for number in numbers:
         if signal.getsignal(number) == signal.SIG_DFL:

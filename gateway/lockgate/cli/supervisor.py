@@ -1,4 +1,4 @@
-"""Keeps a set of processes running: starts them when what they need is ready, restarts them, stops them in order.
+"""Keeps a set of processes running: starts each when its needs are ready, restarts it, stops all in order.
 
 The one supervisor behind `lockgate dev` (Redis, services, gateway) and `lockgate serve --workers N`.
 """
@@ -22,10 +22,10 @@ Probe = Callable[[], Awaitable[bool]]
 """Asks a child whether it is ready. Answers within seconds; a child that does not answer is not ready."""
 
 Say = Callable[[str, str], None]
-"""Tells the person at the terminal: which child, and what happened to it."""
+"""Reports an event to the user at the terminal: the name of the child, and the event."""
 
 MISCONFIGURED: Final = 2
-"""The exit code of a program that cannot start as it is configured, after a line that says why."""
+"""The exit code of a program that refuses its configuration, after a line with the reason."""
 
 _PROBE_PAUSE_S: Final = 0.03
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
@@ -33,21 +33,21 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """What to run, and how it stands to the others.
+    """A program to run, and its relations to other children.
 
     Attributes:
-        name: unique; what the terminal and the log file call it.
+        name: unique; stands on the terminal and in the name of the log file.
         argv: the program and its arguments.
-        env: its whole environment.
-        probe: when it counts as ready.
-        needs: names of children that are ready before it is started, and stopped only when it is gone.
-        after: names of children that are ready before it is started; nothing more.
-        uses: names of children that are only stopped when it is gone.
+        env: the environment of the child, with nothing inherited besides.
+        probe: says whether the child is ready.
+        needs: names of children that are ready before this child starts, and stop only after it has ended.
+        after: names of children that are ready before this child starts.
+        uses: names of children that stop only after this child has ended.
         essential: whether the start of the whole fails when this child cannot be started.
-        fds: descriptors it inherits.
-        log: where its output goes; to the supervisor's own when not given.
-        start_s: how long it may take to become ready.
-        grace_s: how long it may take to stop after SIGTERM.
+        fds: descriptors that the child inherits.
+        log: the file for its output; `None`: the output of the supervisor.
+        start_s: how long the child may take to become ready.
+        grace_s: how long the child may take to stop after SIGTERM.
     """
 
     name: str
@@ -83,7 +83,7 @@ class ChildFailedError(LockgateError):
 
 @dataclass(slots=True)
 class _Kept:
-    """A child, and what has become of it."""
+    """A child and its current state."""
 
     child: Child
     ready: asyncio.Future[None]
@@ -94,7 +94,7 @@ class _Kept:
 
 
 class _End(NamedTuple):
-    """How one life of a child ended, for the person at the terminal; with its last words where it never got ready."""
+    """How one life of a child ended, for the terminal; with its last lines of output where it never became ready."""
 
     reason: str
     code: int | None = None
@@ -110,10 +110,10 @@ class Supervisor:
     """Runs children until it is told to stop. Must be made inside a running event loop, on the main thread.
 
     Args:
-        children: in any order; what they need and use decides.
-        say: told of everything that happens to a child.
-        pace: of restarts.
-        hands_on_hangup: SIGHUP is for the children; where not, it stops everything.
+        children: in any order; their `needs`, `after` and `uses` make the order.
+        say: is called with each event of a child.
+        pace: of restarts; `None`: the default pace.
+        hands_on_hangup: SIGHUP is handed on to the children; otherwise it stops everything.
     """
 
     def __init__(
@@ -132,9 +132,9 @@ class Supervisor:
                 self._kept[name].users.append(kept)
 
     async def run(self, when_ready: Callable[[], None] = lambda: None) -> None:
-        """Start everything, keep it running, and return when all of it has stopped after SIGINT, SIGTERM or SIGQUIT.
+        """Start all children, keep them running, and return when all have stopped after SIGINT, SIGTERM or SIGQUIT.
 
-        A SIGINT after one of these kills what has not stopped yet; any other signal that is sent twice does not.
+        A SIGINT after one of these kills the children that still run; any other signal that is sent twice does not.
 
         Args:
             when_ready: called once, when every essential child is ready.
@@ -156,7 +156,7 @@ class Supervisor:
             raise self._failure
 
     def stop(self) -> None:
-        """Stop everything in order; called again, kill what is left."""
+        """Stop all children in order; the second call kills those that still run."""
         if self._stopping.done():
             self._kill_all()
         else:
@@ -218,7 +218,7 @@ class Supervisor:
             probing.cancel()
 
     def _on_failure(self, kept: _Kept, end: _End) -> _End:
-        """A start came to nothing. Without an essential child the whole cannot start either."""
+        """Note a failed start. Without an essential child the whole cannot start either."""
         if kept.child.essential and not kept.ready.done() and not self._stopping.done():
             what = f"{kept.child.name} did not start"
             if end.code == MISCONFIGURED and kept.child.log is None:
@@ -245,7 +245,7 @@ class Supervisor:
         self._say(kept.child.name, "stopped")
 
     async def _all_ready(self, needed: Iterable[_Kept]) -> bool:
-        """Wait until all of them are ready, or everything is to stop; whether it was the former."""
+        """Wait until all of them are ready or the supervisor stops; whether they are ready."""
         for kept in needed:
             await _first_failure(kept.ready, self._stopping)
         return not self._stopping.done()
@@ -260,7 +260,7 @@ class Supervisor:
             self.stop()
 
     def _hang_up(self) -> None:
-        """Hand SIGHUP on to those that are ready: a process that is just starting would die of it."""
+        """Hand SIGHUP on to children that are ready: a process that is just starting would die of it."""
         for kept in self._kept.values():
             if kept.process is not None and kept.serving:
                 kept.process.signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""`lockgate tokens`: what a token says, and whether it would be let in."""
+"""`lockgate tokens`: the claims of a token, and whether the gateway accepts it."""
 
 from __future__ import annotations
 
@@ -43,15 +43,12 @@ _VERDICTS: Final = {
 
 
 def inspect_token(settings: Settings, token: str, *, as_json: bool) -> None:
-    """Say what is in a token, whether its signature is ours, and, where Redis is configured, whether it was revoked.
+    """Show the claims of a token, whether its signature is ours, and, with Redis, whether it was revoked.
 
-    Args:
-        settings: name the keys, and Redis.
-        token: or `-` for standard input, so that it does not stay in the shell's history.
-        as_json: for programs.
+    A `token` of `-` is read from standard input, so that it does not stay in the history of the shell.
 
     Raises:
-        typer.Exit: with code 1; a gateway would not take it, or the stores are away.
+        typer.Exit: with code 1; a gateway would refuse the token, or the stores are away.
     """
     text = sys.stdin.read().strip() if token == "-" else token  # noqa: S105 - not a password
     join_readers(settings.keys.directory)
@@ -115,7 +112,7 @@ async def _ask_store(settings: Settings, claims: VerifiedClaims) -> str:
 
 
 def _decode_part(text: str, index: int) -> object:
-    """A part of a token, decoded; it may be of any issuer, so only its own content is shown."""
+    """A part of a token, decoded; the token may be of any issuer, so only its own content is shown."""
     part = text.split(".")[index]
     try:
         return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

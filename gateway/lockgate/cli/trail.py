@@ -1,4 +1,4 @@
-"""The audit trail as commands write it: a line on standard error, and an event in Redis where that can be reached."""
+"""The audit trail of commands: a line on standard error, and an event in Redis where Redis can be reached."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def open_audit(settings: Settings, clock: Clock) -> AsyncIterator[Audit]:
 
 
 async def flush_audit(audit: Audit) -> None:
-    """Wait until the events are kept, and say where they are not: what was done is done all the same."""
+    """Wait until the events are stored, and warn where they are not: the command has taken effect all the same."""
     await audit.flush()
     if audit.waiting_count:
         typer.echo("lockgate: this is not in the audit trail in Redis; only the lines above have it", err=True)

@@ -71,7 +71,7 @@ def grant_role(settings: Settings, user: str, role: str, *, as_json: bool) -> No
 
 
 def revoke_role(settings: Settings, user: str, role: str, *, as_json: bool) -> None:
-    """Take a role from a user, at once: everything they have ends."""
+    """Take a role from a user, at once: every session and token of the user ends."""
 
     async def run_command() -> None:
         async with open_administration(settings) as operators:

@@ -46,7 +46,7 @@ class Browser:
         """The session cookie that comes along with a login; the response to the login replaces or deletes it.
 
         Args:
-            request: the login.
+            request: the request to log in.
             wanted: whether the login asks for a cookie.
 
         Raises:

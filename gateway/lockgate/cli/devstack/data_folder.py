@@ -26,9 +26,8 @@ class DataFolder:
 
     Attributes:
         path: absolute.
-        lock: a descriptor; a process that inherits it keeps the folder locked. Redis does, so that after a parent was
-        killed
-            the next stack waits for it to have written its data.
+        lock: a descriptor; a process that inherits it keeps the folder locked. Redis inherits it: after its parent was
+            killed, the next stack waits until Redis has written its data.
     """
 
     path: Path
@@ -36,12 +35,12 @@ class DataFolder:
 
     @property
     def logs(self) -> Path:
-        """Where children's output goes."""
+        """The folder of the logs of children."""
         return self.path / "logs"
 
     @property
     def redis(self) -> Path:
-        """Where Redis keeps its append-only file."""
+        """The folder of the append-only file of Redis."""
         return self.path / "redis"
 
     def log(self, name: str) -> Path:
@@ -55,10 +54,10 @@ class DataFolder:
 
 @contextlib.contextmanager
 def open_folder(path: Path) -> Iterator[DataFolder]:
-    """Make the folder where missing, and keep it locked. The logs of the last time are removed.
+    """Make the folder where missing, and keep it locked. The logs of the last run are removed.
 
     Raises:
-        ConfigurationError: it cannot be written, or another stack uses it.
+        ConfigurationError: the folder cannot be written, or another stack uses it.
     """
     try:
         folder = path.resolve()
@@ -78,9 +77,9 @@ def open_folder(path: Path) -> Iterator[DataFolder]:
 
 
 def _make_private(folder: Path) -> None:
-    """Keep others of this machine, and git, from what is in it, also where an older version has made it."""
+    """Keep others of this machine, and git, from its content, also where an older version has made it."""
     for path in (folder, *folder.rglob("*")):
-        # A server of the last time may still be tidying up.
+        # A server of the last run may still remove files.
         with contextlib.suppress(FileNotFoundError):
             if not path.is_symlink():
                 path.chmod(path.stat().st_mode & 0o700)

@@ -1,4 +1,4 @@
-"""The demo services of `lockgate dev`: which of them run here, where, and as which children."""
+"""The demo services of `lockgate dev`: which run here, on which ports, and as which children."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 CALLS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {"users": frozenset(), "products": frozenset(), "orders": frozenset({"products"})}
 )
-"""Every demo service, and which of the others it calls."""
+"""Every demo service, and the other services that it calls."""
 
 USES_REDIS: Final = frozenset({"orders", "products"})
-"""Those that keep something in Redis; each in keys of its own."""
+"""The demo services that store data in Redis, each under keys of its own."""
 
 NEEDS: Final = ("aiosqlite", "alembic", "argon2", "boto3", "pydantic_settings", "sqlalchemy", "streaq")
 """What the demo services import beyond the gateway: the extra `shop`."""
 
 _WORKER: Final = "orders-worker"
-"""Does the jobs of `orders`: the same program from another entrance, so it is given the same settings."""
+"""Does the jobs of `orders`: the same program with another entry point, so it has the same settings."""
 _WORKER_PORT: Final = 8112
 _GRACE_S: Final = 15
-"""A little more than a service itself waits for requests in flight."""
+"""A little longer than a service waits for its requests in flight."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoServices:
-    """Those demo services that run here.
+    """The demo services that run here.
 
     Attributes:
         settings: of the gateway.
@@ -54,7 +54,7 @@ class DemoServices:
 
     @classmethod
     def placed(cls, settings: Settings, ports: Ports, say: Say) -> Self:
-        """Choose: those with a route that leads to this machine and nowhere else, on its port where that is free.
+        """Choose the services with a route that leads to this machine alone, each on its port where that is free.
 
         None where the extra `shop` is not installed: then `lockgate dev` runs the gateway with the routes of its file.
 
@@ -70,7 +70,7 @@ class DemoServices:
             if not configured or not all(is_loopback(host) for host, _ in configured):
                 continue
             host, wanted = configured[0]
-            # By number, so that the service, the gateway and the look for a free port mean the same.
+            # By number, so that the service, the gateway and the search for a free port use the same address.
             host = "127.0.0.1" if host == "localhost" else host
             port = ports.take_port(host, wanted)
             if port != wanted:
@@ -93,7 +93,7 @@ class DemoServices:
 
     @property
     def upstreams(self) -> dict[str, str]:
-        """The environment that tells the gateway where they are."""
+        """The variables that tell the gateway their addresses."""
         return {
             f"LOCKGATE_UPSTREAMS__{name.upper()}": f'["{addresses.base_url(*at)}"]' for name, at in self.places.items()
         }
@@ -105,9 +105,9 @@ class DemoServices:
 
         Args:
             folder: for their databases and logs.
-            env: what their environments have in common; `REDIS_URL` is passed on under the names they read.
+            env: the variables of every service; `REDIS_URL` is passed on under the names that each reads.
             seed: whether they make demo data.
-            needs: names of the children that Redis is, where it is one.
+            needs: the name of the child that is Redis, where the stack runs one.
         """
         services = [
             self._build_child(name, folder, env, ["--seed-demo"] if seed else [], needs) for name in self.places
@@ -156,5 +156,5 @@ class DemoServices:
 
 
 def is_installed() -> bool:
-    """Whether everything that the demo services import is there."""
+    """Whether all modules that the demo services import are installed."""
     return all(importlib.util.find_spec(name) is not None for name in NEEDS)

@@ -27,20 +27,20 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
     """Start everything, say when it is ready, and run until Ctrl-C.
 
     Args:
-        settings: of the gateway; without a `redis_url`, Redis is started as well.
-        config: the file they were read from, for the gateway's workers to read again.
-        data: where databases, Redis and logs live; made where missing.
+        settings: of the gateway; without a `redis_url`, Redis is started, too.
+        config: the file of the settings, for the gateway's workers to read again.
+        data: the folder of databases, Redis and logs; made where missing.
         seed: whether to make demo users and products.
 
     Raises:
-        ConfigurationError: the address is in use, a folder cannot be written, there is no Redis, or a child says that
-            it cannot start as it is configured.
+        ConfigurationError: the address is in use, a folder cannot be written, there is no Redis, or a child
+            refuses its configuration.
         ChildFailedError: a part of the stack could not be started; the others have been stopped.
     """
     signals.hold_signals(*signals.IGNORED)
     terminal = Terminal()
     with contextlib.ExitStack() as held:
-        # What the children write, data and sockets too, is closed to other users.
+        # Files of the children, data and sockets included, are closed to other users.
         held.callback(os.umask, os.umask(0o077))
         # Bound before anything is started: a busy port is known at once, and no other program can take a free one in
         # between.
@@ -95,7 +95,7 @@ async def _run_children(children: Collection[Child], terminal: Terminal, when_re
 def _object_store(
     folder: DataFolder, env: dict[str, str], ports: addresses.Ports, terminal: Terminal
 ) -> tuple[list[Child], dict[str, str]]:
-    """Our own S3 server, and what tells the services of it."""
+    """Our own S3 server, and the variables that tell the services of it."""
     if not object_server.is_installed():
         terminal.say(object_server.NAME, "no nanio: uploads are refused; install lockgate[embedded]")
         return [], {}

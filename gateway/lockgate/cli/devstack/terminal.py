@@ -1,4 +1,4 @@
-"""What `lockgate dev` says to the person at the terminal."""
+"""The output of `lockgate dev` on the terminal."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import typer
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PASSWORD: Final = "correct-horse-battery"  # noqa: S105 - of the demo users, for everybody to read
+_PASSWORD: Final = "correct-horse-battery"  # noqa: S105 - of the demo users, and public
 _PRODUCT: Final = "83499eb6-7278-5c21-81bd-210644ae570f"
 """The dotted field notebook among the demo products."""
 _JSON: Final = "-H 'Content-Type: application/json'"
 
 
 class Terminal:
-    """Standard output, one line at a time; the clock starts when it is made."""
+    """Standard output, one line at a time; the clock starts with this object."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -35,7 +35,7 @@ class Terminal:
         self._print_line(f"\nready {address}")
 
     def _print_line(self, text: str) -> None:
-        # The reader of the output may have gone; the stack goes on.
+        # The reader of the output may be gone; the stack goes on.
         with contextlib.suppress(OSError):
             typer.echo(text)
 
