@@ -139,7 +139,7 @@ def test_a_listed_page_reads_refusals_too(places: Places) -> None:
 
 @pytest.mark.parametrize("who", ["neighbour", "elsewhere"])
 def test_another_page_neither_logs_in_nor_reads_nor_changes_anything(places: Places, who: str) -> None:
-    """R-181, R-182: also the neighbour, to whose requests the browser does add the cookie."""
+    """R-181, R-182: also the neighbour site, although the browser adds the cookie to its requests."""
     other: Visit = getattr(places, who)
     assert other.login() == UNREADABLE
     assert places.cookie() is None

@@ -45,7 +45,7 @@ async def node(
 async def patient_node(
     store: Store, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Node]:
-    """A worker whose admission waits longer for Redis than a test waits for a response.
+    """A worker with an admission that waits longer for Redis than a test waits for a response.
 
     A response that arrives has waited for no time-out, however slow the machine is.
     """
@@ -59,7 +59,7 @@ async def patient_node(
 
 @pytest_asyncio.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """A world whose nodes are processes, to be killed."""
+    """A world with nodes that are processes, to be killed."""
     monkeypatch.delenv("REDIS_URL", raising=False)
     async with worlds.opened(tmp_path) as opened:
         yield opened

@@ -23,7 +23,7 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
 
 @pytest_asyncio.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """A world whose clocks stand still until a story moves them."""
+    """A world with clocks that stand still until a story moves them."""
     monkeypatch.delenv("REDIS_URL", raising=False)
     async with worlds.opened(tmp_path, ManualClock()) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""Nodes whose clocks differ: by as much as they may, by more, and with one that was set back."""
+"""Nodes with clocks that differ: by as much as they may, by more, and with one clock that was set back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_one_node_whose_clock_is_off_by_less_than_the_leeway_costs_nobody_
     """R-25, R-221: the services take what it signs, and the other nodes what it issues, and the other way round."""
     wrong, right = await world.node(ahead_s=ahead_s), await world.node()
     alice, bob = world.alice, world.bob
-    # Each login and each refresh is a signed call to the users service, whose clock is right.
+    # Each login and each refresh is a signed call to the users service, which has the right clock.
     await alice.logs_in(on=wrong)
     await bob.logs_in(on=right)
     for person in (alice, bob):

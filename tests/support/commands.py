@@ -67,7 +67,7 @@ def lockgate(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comp
 def started(
     module: str, *arguments: str, fds: tuple[int, ...] = (), errors: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
-    """A module as a process whose output can be read; killed at the end if it has not ended by itself."""
+    """A module as a process with readable output; killed at the end if it has not ended by itself."""
     with subprocess.Popen(  # noqa: S603 - our own module
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""A pool whose connections lead into memory."""
+"""A pool of connections that lead into memory."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def caller(who: Who) -> Caller:
 
 @contextlib.asynccontextmanager
 async def opened(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app whose lifespan has begun."""
+    """A client of an app after the start of its lifespan."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://svc") as http:
         yield http

@@ -307,7 +307,7 @@ class Cluster:
         return number * SLOTS // 3, (number + 1) * SLOTS // 3 - 1
 
     def user_at(self, number: int, prefix: str = "user", skip: int = 0) -> str:
-        """A user whose keys are in the slots of a master."""
+        """A user with keys in the slots of a master."""
         first, last = self.slots(number)
         found = (f"{prefix}-{n}" for n in range(10_000) if first <= slot_of(f"{prefix}-{n}") <= last)
         for _ in range(skip):

@@ -73,7 +73,7 @@ async def running(
     orders_url: str,
     **sections: Any,  # noqa: ANN401 - as in the configuration file
 ) -> AsyncIterator[Shop]:
-    """A shop whose routes all lead to one service.
+    """A shop with routes that all lead to one service.
 
     Args:
         folder: for keys, and for the users' `DATABASE`, which may be there already.

@@ -45,7 +45,7 @@ def write_ring(folder: Path, keys: Mapping[str, PrivateKey], *, active: str = "E
     Args:
         folder: made where missing.
         keys: by algorithm.
-        active: the algorithm whose key signs.
+        active: the algorithm of the key that signs.
     """
     (folder / "signing").mkdir(parents=True, exist_ok=True)
     entries = []

@@ -83,7 +83,7 @@ def started_stack(
     Args:
         folder: for all it writes.
         options: of `lockgate dev`.
-        terminal: the descriptor of one in whose foreground it runs, as if it had been started there.
+        terminal: the descriptor of a terminal; the stack runs in its foreground, as if started there.
         more: of the environment.
 
     Raises:
@@ -113,7 +113,7 @@ def started_stack(
 
 
 def _take_terminal() -> None:
-    # Ours is a new session, whose leader may make the terminal its own; then Ctrl-C there is for us.
+    # Ours is a new session. Its leader may take the terminal; then Ctrl-C there is for us.
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

@@ -44,7 +44,7 @@ def build_router(keys: KeyAdministration, judge: Judge) -> APIRouter:
     async def rotate(
         request: Request, asking: admin, body: Annotated[WhichKeys, Depends(body_of(WhichKeys))]
     ) -> Response:
-        """End keys whose time is over, and make the next step of a rotation; `waiting` where it is too early for one.
+        """End keys after their time, and make the next step of a rotation; `waiting` where it is too early for one.
 
         `next_at` is when the step after it may be made.
         """

@@ -83,7 +83,7 @@ def test_two_halves_that_are_small_enough_may_be_too_large_together() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    """R-12 by analogy: a client whose heads never repeat takes no more memory than the bound."""
+    """R-12 by analogy: a client with heads that never repeat takes no more memory than the bound."""
     reader = RequestHeadReader(SERVER, LimitSettings())
     for number in range(3000):
         head = b"GET /%d HTTP/1.1\r\nHost: shop.example\r\n\r\n" % number

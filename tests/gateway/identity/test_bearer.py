@@ -42,7 +42,7 @@ def test_the_scheme_is_compared_without_case(scheme: bytes) -> None:
     ],
 )
 def test_a_credential_that_cannot_be_read_is_refused_and_never_taken_for_none(field: bytes) -> None:
-    """R-40, R-44, R-204: nor for another scheme's, such as a token whose scheme was forgotten."""
+    """R-40, R-44, R-204: nor for another scheme's, such as a token without its scheme."""
     found = bearer((field,))
     assert isinstance(found, Refusal)
     assert found.reason is Reason.MALFORMED_CREDENTIALS

@@ -101,7 +101,7 @@ def test_what_is_remembered_dies_with_its_key(
 def test_reading_for_revocation_looks_at_everything_but_the_time(
     ring: KeyRing, signer: Signer, clock: ManualClock
 ) -> None:
-    """R-149: a node whose clock runs ahead still revokes what its neighbours accept."""
+    """R-149: a node with a clock that runs ahead still revokes what its neighbours accept."""
     verifier = Verifier(Current(ring), RULES, clock, cache_size=10, keys_of=admission_keys)
     text = signer.token()
     head, body, _ = text.split(".")

@@ -85,7 +85,7 @@ def test_a_token_for_us_among_others_is_for_us(gate: Gate, signer: Signer, audie
     ids=repr,
 )
 def test_a_token_for_somebody_else_is_not_for_us(gate: Gate, signer: Signer, audience: object) -> None:
-    """R-23: and neither is one whose list is longer than sixteen, or holds anything but text."""
+    """R-23: and neither is a token with a list longer than sixteen, or of anything but text."""
     refused(gate.judge(signer.token(aud=audience)), Reason.TOKEN_WRONG_AUDIENCE)
 
 

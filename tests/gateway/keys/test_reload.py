@@ -1,4 +1,4 @@
-"""A worker whose keys change while it runs: R-13, R-161 to R-165."""
+"""A worker with keys that change while it runs: R-13, R-161 to R-165."""
 
 from __future__ import annotations
 

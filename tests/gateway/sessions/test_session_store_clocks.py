@@ -1,4 +1,4 @@
-"""Nodes whose clocks are off, and a Redis whose is right: an end holds as long as any node takes a token (R-221)."""
+"""Nodes with wrong clocks, and a Redis with the right time: an end holds as long as any node takes a token (R-221)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def store_url(redis_url: str) -> str:
 
 @pytest.fixture
 def at(redis: RedisClient, tmp_path: Path, token: TokenSettings) -> At:
-    """Makes a node whose clock differs from that of Redis by so many seconds."""
+    """Makes a node with a clock that differs from that of Redis by so many seconds."""
     return lambda off_s: Node(redis, tmp_path / "keys", ManualClock(time.time() + off_s), token)
 
 

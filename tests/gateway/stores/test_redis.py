@@ -1,4 +1,4 @@
-"""The client: what it takes for an address, whose errors become ours, and the policy that must not evict. R-152."""
+"""The client: the addresses that it accepts, the errors that become ours, and the policy that must not evict. R-152."""
 
 from __future__ import annotations
 

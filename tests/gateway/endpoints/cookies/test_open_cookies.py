@@ -33,7 +33,7 @@ async def sockets() -> AsyncIterator[SocketService]:
 async def node(
     redis: Redis, redis_url: str, service: Upstream, sockets: SocketService, tmp_path: Path
 ) -> AsyncIterator[Node]:
-    """A node whose accounts are one service, and whose sockets another."""
+    """A node with its accounts at one service, and its sockets at another."""
     del redis
     users = {"users": [service.url]}
     configured = socket_settings(tmp_path, redis_url, sockets.url, server=SERVER, upstreams=users)
