@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import pytest
+from hypothesis import settings
 
 from tests.support import redis_groups
 from tests.support.stack import running_stack
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.support.processes"]
 
 NOTHING_IS_SKIPPED: Final = os.environ.get("CI") == "true"
+
+# No property is about speed: a busy machine must not fail one.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 T = TypeVar("T")
 QUARANTINED: Final = 3

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn import Config
 from uvicorn.server import ServerState
@@ -212,7 +212,6 @@ ACTS: Final[list[Act]] = [
 ]
 
 
-@settings(deadline=None)  # the order of events counts, not the speed of the machine
 @given(st.lists(st.sampled_from(ACTS), max_size=14))
 def test_no_order_of_events_makes_another_move(acts: list[Act]) -> None:
     rig = asyncio.run(played(acts))

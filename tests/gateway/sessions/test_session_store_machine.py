@@ -272,7 +272,6 @@ def test_no_order_of_steps_breaks_what_is_promised(redis_url: str, tmp_path: Pat
         settings=settings(
             max_examples=60,
             stateful_step_count=40,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )
