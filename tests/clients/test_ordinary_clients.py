@@ -1,4 +1,4 @@
-"""What every client has to be able to do, with its defaults: log in, read the error, and be taken by its proxy."""
+"""Every common client, with its defaults, can log in, read the error of a refusal, and pass its proxy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WRONG: Final = json.dumps({**CREDENTIALS, "password": "not-" + PASSWORD}).encode
 
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_a_client_with_its_defaults_logs_in(site: Site, client: str) -> None:
-    """R-201: Java and `curl --http2` ask for an upgrade with a body, and are answered in HTTP/1.1."""
+    """R-201: Java and `curl --http2` ask for an upgrade with a body, and get a response in HTTP/1.1."""
     (said,) = await CLIENTS[client](f"{site.url}/auth/login", LOGIN, 1, None)
     status, _, body = said.partition(" ")
     assert status == "200"
@@ -33,7 +33,7 @@ async def test_a_client_with_its_defaults_logs_in(site: Site, client: str) -> No
 
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_a_client_reads_why_it_was_refused(site: Site, client: str) -> None:
-    """R-204: an old token in the way of a login is none, and the answer is about the password."""
+    """R-204: an old token beside a login is ignored, and the response is about the password."""
     (said,) = await CLIENTS[client](f"{site.url}/auth/login", WRONG, 1, "Bearer old.and.over")
     status, _, body = said.partition(" ")
     assert status == "400"

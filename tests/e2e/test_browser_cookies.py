@@ -1,7 +1,8 @@
-"""Cookie mode as a real browser sees it: what its own rules and ours make of pages of three origins together.
+"""Cookie mode as a real browser sees it: the effect of its rules and of ours on pages of three origins.
 
-The gateway is `lockgate dev`, which gives cookies out on this machine. One page is on a listed origin; another differs
-from it in the port only, so that the browser sends it the cookie along (same site); the third is of another site.
+The gateway is `lockgate dev`, which issues session cookies on this machine. One page is on a listed origin; another
+differs from it in the port only, so that the browser sends it the cookie along (same site); the third is of another
+site.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Visit:
     gateway: str
 
     def fetch(self, path: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - what fetch takes
-        """What a script of the page gets, with the browser's credentials unless it says otherwise."""
+        """The response that a script of the page gets, with the browser's credentials unless it says otherwise."""
         found: dict[str, Any] = self.page.evaluate(FETCH, [self.gateway + path, {"credentials": "include", **options}])
         return found
 

@@ -1,4 +1,4 @@
-"""Pages of other origins as a real browser has them: what they may send, what they can read, and what stays open.
+"""Pages of other origins in a real browser: what they may send, what they can read, and which streams stay open.
 
 The gateway is `lockgate dev`. Two pages call it: one of a listed origin, and one of the gateway's own.
 """
@@ -50,7 +50,7 @@ class Visit:
 
     Attributes:
         gateway: how the page calls it.
-        bearer: what it sends with each call once it has logged in.
+        bearer: the Authorization value of its calls after the login.
     """
 
     page: Page
@@ -58,7 +58,7 @@ class Visit:
     bearer: dict[str, str]
 
     def fetch(self, path: str, headers: dict[str, str] | None = None, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - what fetch takes
-        """What a script of the page gets."""
+        """The response that a script of the page gets."""
         sent = {"headers": {**self.bearer, **(headers or {})}, **options}
         found: dict[str, Any] = self.page.evaluate(FETCH, [self.gateway + path, sent])
         return found

@@ -1,4 +1,4 @@
-"""`lockgate dev` as its user meets it: what it prints is pasted, it is killed, stopped and started again."""
+"""`lockgate dev` as its user meets it: its output is pasted into a shell; it is killed, stopped and started again."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def ordered(http: httpx.Client) -> str:
 
 
 def pasted(lines: list[str]) -> list[str]:
-    """What each line prints when all are pasted into one shell, after another."""
+    """The output of each line when all are pasted into one shell, one after another."""
     bash = shutil.which("bash")
     if bash is None or shutil.which("curl") is None:
         pytest.skip("bash or curl is not installed")

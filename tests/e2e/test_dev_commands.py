@@ -1,4 +1,4 @@
-"""The command line finds the stack that runs here, at any port; and what a stack writes is private."""
+"""The command line finds the stack that runs here, at any port; and the files of a stack are private."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ async def told(lines: AsyncIterator[str]) -> dict[str, Any]:
 
 
 async def test_a_change_reaches_its_owner_as_server_sent_events_through_the_gateway(stack: Stack) -> None:
-    """R-107: the answer streams, it is not collected first."""
+    """R-107: the response is streamed, not collected first."""
     async with (
         asyncio.timeout(WITHIN_S),
         logged_in(stack, "alice") as http,
@@ -105,7 +105,7 @@ async def test_a_change_reaches_its_owner_over_a_websocket_through_the_gateway(s
 
 
 async def test_a_page_that_is_loaded_again_and_again_gets_its_stream_each_time(stack: Stack) -> None:
-    """R-108: what it closed counts no more."""
+    """R-108: closed streams no longer count."""
     async with asyncio.timeout(WITHIN_S), logged_in(stack, "bob") as http:
         for _ in range(3 * MAX_OF_USER):
             async with http.stream("GET", "/orders/events") as answer:

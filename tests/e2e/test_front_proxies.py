@@ -53,11 +53,11 @@ SPOOFED: Final = {
 
 
 class GuardedService:
-    """A service that lets in what the gateway signed, and tells the identity.
+    """A service that accepts requests signed by the gateway, and responds with the identity.
 
     Attributes:
-        seen: the header fields of each request that was let in.
-        refusals: of those that were not.
+        seen: the header fields of each accepted request.
+        refusals: the reason of each refused request.
     """
 
     def __init__(self) -> None:

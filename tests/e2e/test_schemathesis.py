@@ -1,4 +1,4 @@
-"""Requests made up from the gateway's merged description, through a whole stack: every answer is as described."""
+"""Requests made up from the gateway's merged description, through a whole stack: every response is as described."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ async def test_a_logout_everywhere_on_one_node_is_felt_on_the_other(world: World
 
 @pytest.mark.fault
 async def test_a_node_that_is_killed_logs_nobody_out(world: World) -> None:
-    """In the middle of its work, too: what it had begun is either done or was not."""
+    """In the middle of its work, too: each change that it had begun is made whole or not at all."""
     with world.node() as two:
         async with _client(two) as second:
             with world.node() as one:

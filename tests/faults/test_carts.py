@@ -30,7 +30,7 @@ AFTER: Final = 200
 
 
 class Shopper:
-    """Counts up the quantities in a cart, and knows of each what was acknowledged last, and what was only tried."""
+    """Counts up the quantities in a cart, and records for each the last acknowledged quantity, and the tried one."""
 
     def __init__(self, orders: Peer, number: int) -> None:
         self._orders = orders
@@ -60,7 +60,7 @@ class Shopper:
                 self.refused += 1
 
     async def missing(self) -> list[str]:
-        """What was acknowledged and is not in the cart."""
+        """The acknowledged quantities that are not in the cart."""
         answer = await self._orders.call("GET", "/orders/cart", who=self._who)
         assert answer.status_code == 200, answer.text
         held = {item["product_id"]: item["quantity"] for item in answer.json()["items"]}

@@ -1,6 +1,6 @@
 """A master of a Cluster that is lost: its users get 503 until a replica takes over, and other users notice nothing.
 
-R-150, R-152: never 401, never a silent 200, and what was revoked stays revoked.
+R-150, R-152: never 401, never a silent 200, and a revoked token stays revoked.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def caller(group: Cluster, names: list[str], tmp_path: Path) -> AsyncItera
 
 
 async def confirmed(caller: Caller, path: str, content: dict[str, str]) -> Message:
-    """Ask until the answer is no 503 any more: a server that comes back takes a while to learn that it is a replica."""
+    """Ask until the response is no 503 any more: a returning server takes a while to learn that it is a replica."""
     async with asyncio.timeout(OUTAGE_S):
         while (answer := await caller.json(path, content)).status == 503:
             pass

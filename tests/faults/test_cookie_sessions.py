@@ -27,7 +27,7 @@ RECOVERY_S = 5
 
 @dataclass
 class Ailing(Users):
-    """A users service that may be unwell: it answers, and not what it was asked."""
+    """A users service that may be faulty: it responds, but not to the question."""
 
     unwell: bool = False
 

@@ -1,4 +1,4 @@
-"""What has been ended stays ended when a master or a gateway fails (R-220)."""
+"""Ended sessions and revoked tokens stay so when a master or a gateway fails (R-220)."""
 
 from __future__ import annotations
 

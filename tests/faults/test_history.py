@@ -1,6 +1,6 @@
 """Random people on three nodes, while nodes are killed, Redis freezes and connections break; the history is judged.
 
-`HISTORY_SEED` repeats the choices of a run that has failed; what the machine makes of them is never the same twice.
+`HISTORY_SEED` repeats the choices of a run that has failed; the timing of the machine differs from run to run.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ ASKING: Final[dict[Op, Attempt]] = {
 
 
 class Run:
-    """Devices that do one thing after the other until there were enough, and what they saw.
+    """Devices that do one thing after the other until there were enough, and their observations.
 
     Attributes:
-        history: in order of the answers.
+        history: in order of the responses.
     """
 
     def __init__(self, world: World, seed: int) -> None:
@@ -70,7 +70,7 @@ class Run:
             await self._more.wait_for(lambda: self._begun >= operations)
 
     async def live(self, device: Person) -> None:
-        """What one device does."""
+        """Run one device."""
         does = {
             self._call: 40,
             self._refresh: 30,
@@ -87,7 +87,7 @@ class Run:
             await (self._log_in if device.pair is NOTHING else what)(device)
 
     async def suffer(self) -> None:
-        """What happens to nodes and store, evenly over the run."""
+        """Cause the faults of nodes and store, evenly over the run."""
         for number, fault in enumerate(FAULTS, start=1):
             await self.until(number * OPERATIONS // (len(FAULTS) + 1))
             if fault == "kill":
@@ -138,7 +138,7 @@ class Run:
         await self._ask(Op.REFRESH, self.chance.choice(self._copies))
 
     async def _ask(self, op: Op, device: Person) -> Did:
-        """Ask any node, and write down what came of it."""
+        """Ask any node, and record the outcome."""
         async with self._more:
             self._begun += 1
             self._more.notify_all()

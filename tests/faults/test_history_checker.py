@@ -1,4 +1,4 @@
-"""The checker of histories finds what it is there to find, and nothing in a history that is as it should be."""
+"""The checker of histories finds each kind of fault, and none in a correct history."""
 
 from __future__ import annotations
 

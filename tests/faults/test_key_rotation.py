@@ -91,7 +91,7 @@ class Client:
 
 @dataclass
 class Site:
-    """Two nodes, what stands behind them, and the folder of keys."""
+    """Two nodes, the services behind them, and the folder of keys."""
 
     settings: Settings
     store: KeyStore

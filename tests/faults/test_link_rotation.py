@@ -83,7 +83,7 @@ class Load:
         self.seen: dict[str, Counter[int]] = {kind: Counter() for kind in wires}
 
     async def once(self) -> None:
-        """One request to each, at the same time."""
+        """Send one request to each, at the same time."""
         await asyncio.gather(*(self._ask(kind) for kind in self._wires))
 
     async def lasts(self, seconds: float) -> None:
@@ -131,7 +131,7 @@ async def test_services_of_the_documentation_go_on_while_their_link_keys_are_rot
 
 
 async def status_with(site: Site, kind: str, key: LinkKey) -> int:
-    """What a service answers to a request that is signed with this key."""
+    """The status of the response of a service to a request signed with this key."""
     headers = signed_headers(
         key, method="GET", path=f"/notes/{kind}", headers=[("x-request-id", "request-1")], now=time.time()
     )

@@ -27,7 +27,7 @@ KEY = {"idempotency-key": '"one purchase"'}
 
 
 class Silence:
-    """Passes requests on to a service, and keeps its answers to itself."""
+    """Forwards requests to a service, and withholds its responses."""
 
     def __init__(self, port: int) -> None:
         self._port = port

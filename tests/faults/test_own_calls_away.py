@@ -1,4 +1,4 @@
-"""The gateway's own calls while it is known that Redis is away: an answer at once, and nothing promised (R-150)."""
+"""The gateway's own calls while it is known that Redis is away: a response at once, without a promise (R-150)."""
 
 from __future__ import annotations
 

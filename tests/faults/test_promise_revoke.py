@@ -1,4 +1,4 @@
-"""A revoke is a promise: once it is answered, no worker lets the token pass. 4 workers under load, all three
+"""A revoke is a promise: after its response, no worker accepts the token. 4 workers under load, all three
 ways to end a token (R-149, R-152, R-153).
 
 In CI the promise is tried 20,000 times; `PROMISE_REQUESTS=100000` in the environment asks for more.
@@ -55,7 +55,7 @@ _CONNECTIONS: Final = re.compile(r"^lockgate_connections (\S+)$", re.MULTILINE)
 
 @dataclass(eq=False)
 class Token:
-    """One access token and what has become of it.
+    """One access token and its state.
 
     Attributes:
         ended: its revoke has been acknowledged.
@@ -151,13 +151,13 @@ class Site:
             wire.close()
 
     async def counted(self) -> list[Counter[str]]:
-        """The answers on the forwarded route by status, of each worker, as it counts them itself."""
+        """The responses on the forwarded route by status, by the counters of each worker."""
         texts = [await self.metrics(port) for port in self.operations]
         return [Counter({status: int(float(found)) for status, found in _COUNTED.findall(text)}) for text in texts]
 
 
 class Load:
-    """Sends the tokens in use over every connection, and counts what comes back.
+    """Sends the tokens in use over every connection, and counts the responses.
 
     Attributes:
         before, after: statuses of requests that were sent before and after the revoke was acknowledged.
@@ -216,7 +216,7 @@ class Load:
 
 
 async def listening(port: int) -> None:
-    """Wait until a worker is there: that one of them answers is all that the supervisor has seen."""
+    """Wait until this worker listens: the supervisor has seen only that one of them responds."""
     async with asyncio.timeout(WITHIN_S):
         while True:
             with contextlib.suppress(ConnectionRefusedError):

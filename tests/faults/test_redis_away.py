@@ -1,4 +1,4 @@
-"""What happens while Redis is away, and when it is back: protected routes are 503 at once, everything else goes on.
+"""While Redis is away, protected routes are 503 at once and everything else goes on; when Redis is back, all goes on.
 
 The server is a real one that is really killed, frozen and started again with its data.
 """
@@ -34,7 +34,7 @@ def _is_away(answer: Message) -> None:
 
 
 async def _back(ask: Callable[[], Awaitable[Message]]) -> Message:
-    """Ask until the answer is no 503 any more, which takes no longer than was promised."""
+    """Ask until the response is no 503 any more, within the promised time."""
     async with asyncio.timeout(RECOVERY_S):
         while (answer := await ask()).status == 503:
             _is_away(answer)
@@ -42,7 +42,7 @@ async def _back(ask: Callable[[], Awaitable[Message]]) -> Message:
 
 
 async def _goes_on(node: Node, upstream: Upstream) -> None:
-    """What needs no Redis is as ever, and what is wrong with a token is still said."""
+    """Check that calls without Redis work, and that an invalid token is still refused with its reason."""
     before = len(upstream.requests)
     for path in ("/open/x", "/maybe/x"):
         assert (await node.get(path)).status == 200
@@ -58,7 +58,7 @@ async def _goes_on(node: Node, upstream: Upstream) -> None:
 async def test_a_killed_redis_is_503_at_once_and_back_when_it_is(
     patient_node: Node, store: Store, upstream: Upstream
 ) -> None:
-    """R-150, R-152: never 401, never a silent 200; and what was revoked before is still revoked after."""
+    """R-150, R-152: never 401, never a silent 200; and a revoked token is still revoked afterwards."""
     node = patient_node
     bearer, revoked = node.tokens.bearer(), node.tokens.bearer(sub="mallory", jti="stolen")
     async with store.client() as client:
@@ -97,7 +97,7 @@ async def test_a_frozen_redis_is_503_after_the_time_out_once_and_then_at_once(
 
 
 async def test_a_redis_that_comes_and_goes_loses_nobody(node: Node, store: Store) -> None:
-    """Each time it is back, answers belong to the questions again."""
+    """Each time it is back, replies belong to their questions."""
     welcome, revoked = node.tokens.bearer(), node.tokens.bearer(sub="mallory", jti="stolen")
     async with store.client() as client:
         await client.set(UserKeys.of("mallory").jti("stolen"), "1")

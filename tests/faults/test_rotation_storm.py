@@ -27,7 +27,7 @@ class Storm:
     Attributes:
         over: set it to end the storm.
         rotations: so far.
-        broken: requests that got no answer.
+        broken: requests without a response.
     """
 
     def __init__(self, world: World, devices: Sequence[Person]) -> None:
@@ -81,7 +81,7 @@ class Storm:
 async def test_nodes_killed_in_a_storm_of_rotations_log_nobody_out_and_leave_one_leaf_a_family(
     world: World,
 ) -> None:
-    """R-141 to R-144: what a dead node had begun is done or was not, and either way its client can go on."""
+    """R-141 to R-144: each change that a dead node had begun is made or not, and either way its client can go on."""
     people = (world.alice, world.bob, world.ada)
     doomed = [await world.node(), await world.node()]
     survivor = await world.node()

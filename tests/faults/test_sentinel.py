@@ -1,6 +1,6 @@
 """A master that is lost, behind Sentinels: 503 until another takes over, and then everything is as before, by itself.
 
-R-150, R-152: while no majority answers, no request is let in; and what was revoked stays revoked.
+R-150, R-152: while no majority replies, no request is let in; and a revoked token stays revoked.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ async def caller(group: SentinelGroup, tmp_path: Path) -> AsyncIterator[Caller]:
 
 
 async def until_welcome(caller: Caller, access: str) -> list[int]:
-    """Call until the answer is 200; what was answered until then."""
+    """Call until the response is 200; the statuses until then."""
     statuses: list[int] = []
     async with asyncio.timeout(OUTAGE_S):
         while (status := await caller.welcome(access)) != 200:
@@ -88,7 +88,7 @@ async def test_a_killed_master_is_503_until_another_takes_over(group: SentinelGr
 
 
 async def test_a_frozen_master_that_comes_back_judges_nobody(group: SentinelGroup, caller: Caller) -> None:
-    """It does not know yet that it was replaced, and knows nothing of what was revoked since."""
+    """It does not know yet that it was replaced, and knows no revocation since then."""
     tokens = await caller.login()
     access = tokens["access_token"]
     assert await caller.welcome(access) == 200
@@ -107,7 +107,7 @@ async def test_a_frozen_master_that_comes_back_judges_nobody(group: SentinelGrou
 async def test_a_planned_fail_over_leaves_nothing_open_that_is_revoked_after_it(
     group: SentinelGroup, caller: Caller
 ) -> None:
-    """The old master lives on as a replica; sockets hear what is revoked at the new one."""
+    """The old master lives on as a replica; sockets hear of revocations at the new one."""
     tokens = await caller.login()
     ended: asyncio.Future[Refusal] = asyncio.get_running_loop().create_future()
     caller.node.worker.path.open_tokens.watch(claims("carol", "of-a-socket"), ended.set_result)

@@ -84,7 +84,7 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
 
 @dataclass(frozen=True)
 class Rig:
-    """Orders and products as processes, and what the workers need."""
+    """Orders and products as processes, with the parts that workers need."""
 
     tmp_path: Path
     orders: Peer

@@ -39,7 +39,7 @@ async def test_clocks_that_differ_by_the_leeway_cost_nobody_anything(world: Worl
 async def test_one_node_whose_clock_is_off_by_less_than_the_leeway_costs_nobody_anything(
     world: World, ahead_s: float
 ) -> None:
-    """R-25, R-221: the services take what it signs, and the other nodes what it issues, and the other way round."""
+    """R-25, R-221: services accept its signatures, other nodes its tokens, and the other way round."""
     wrong, right = await world.node(ahead_s=ahead_s), await world.node()
     alice, bob = world.alice, world.bob
     # Each login and each refresh is a signed call to the users service, which has the right clock.
@@ -59,7 +59,7 @@ async def test_one_node_whose_clock_is_off_by_less_than_the_leeway_costs_nobody_
 
 
 async def test_a_node_whose_clock_is_further_off_is_not_believed_by_a_service(world: World) -> None:
-    """R-25, R-221: its login ends in 503, because the users service refuses what it signs; the others go on."""
+    """R-25, R-221: its login ends in 503, because the users service refuses its signature; the others go on."""
     wrong, right = await world.node(ahead_s=DEFAULT_LEEWAY_S + 2), await world.node()
     alice = world.alice
     answer = await alice.tries_to_log_in(on=wrong)
@@ -94,7 +94,7 @@ async def test_a_token_of_a_clock_that_is_behind_expires_by_everybody_elses(worl
 
 @pytest.mark.parametrize("back_s", [DEFAULT_LEEWAY_S, LIFE_S - 60])
 async def test_a_clock_that_is_set_back_brings_no_revoked_token_back_to_life(world: World, back_s: float) -> None:
-    """R-152: what is remembered is remembered by the clock of Redis."""
+    """R-152: an entry lives by the clock of Redis."""
     place, other = await world.node(), await world.node()
     alice, bob = world.alice, world.bob
     for person in (alice, bob):

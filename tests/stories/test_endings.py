@@ -1,4 +1,4 @@
-"""What ends a session, ends it on every node at once; and nothing else."""
+"""Each way to end a session ends it on every node at once, and ends nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOGINS = 4
 
 
 async def test_who_logs_in_again_in_the_second_of_a_logout_everywhere_is_in(world: World) -> None:
-    """R-153: what came before the logout is out, what came after it is in, and the clock has not moved."""
+    """R-153: a token from before the logout is refused, one from after it is accepted, and the clock has not moved."""
     first, second = await world.node(), await world.node()
     phone, laptop, again = world.alice, world.alice.on_another_device(), world.alice.on_another_device()
     await world.bob.logs_in(on=first)

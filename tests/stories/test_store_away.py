@@ -53,7 +53,7 @@ async def test_what_is_tried_while_redis_is_dead_has_not_happened(world: World, 
 async def test_what_is_tried_while_redis_is_frozen_may_have_happened_and_can_be_tried_again(
     world: World, places: list[Place], what: str
 ) -> None:
-    """R-144, R-150: what was sent is carried out late; a client that tries again gets what it wanted."""
+    """R-144, R-150: Redis carries out sent commands late; a client that tries again succeeds."""
     (first, second), alice, attempt = places, world.alice, ATTEMPTS[what]
     await alice.logs_in(on=first)
     async with world.store.frozen():

@@ -1,4 +1,4 @@
-"""Redis has no room left (`noeviction`): what cannot be kept is not promised, and what was promised still holds."""
+"""Redis has no room left (`noeviction`): a change that cannot be stored is refused, and earlier promises still hold."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_revoked_token_stays_revoked_in_a_full_store(world: World) -> No
 
 
 async def test_a_full_store_counts_no_requests_and_still_judges_tokens(world: World) -> None:
-    """What a limit allows is counted by each node for itself then; a revoked token is refused as ever."""
+    """Each node then counts requests against limits for itself; a revoked token is refused as ever."""
     (limited,) = [route for route in world.sections["route"] if route["name"] == "orders"]
     limited["rate"] = ["3/min per user"]
     place, alice, bob = await world.node(), world.alice, world.bob

@@ -1,4 +1,4 @@
-"""Programs that run as another account than the tests: what a file's owner, group and mode mean shows only there."""
+"""Programs that run as another account than the tests: only there do owner, group and mode of a file take effect."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def needs_root() -> None:
 
 
 def said_by(imports: str, program: str, *, account: int = NOBODY, groups: Collection[int] = (GROUP,)) -> str:
-    """What a program prints.
+    """The output of a program.
 
     Args:
         imports: run first, as root: where Python is installed, the other account may not be able to look.

@@ -15,5 +15,5 @@ async def ada(shop: Shop) -> dict[str, str]:
 
 
 async def status(shop: Shop, tokens: dict[str, Any], http: httpx.AsyncClient | None = None) -> int:
-    """What an access token gets for an order."""
+    """The status of a request for an order with this access token."""
     return (await (http or shop.http).get("/orders", headers=bearer(tokens))).status_code

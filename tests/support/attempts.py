@@ -1,4 +1,4 @@
-"""What people try while the store is in trouble."""
+"""Requests that users try while the store is away."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CALL: Final[Attempt] = lambda who, place: who.calls(on=place)  # noqa: E731 - as
 
 
 async def until_answered(attempt: Attempt, who: Person, place: Place) -> httpx.Response:
-    """Try again while the answer is that the store is away, which is over as soon as was promised."""
+    """Try again while the response says that the store is away, within the promised time."""
     async with asyncio.timeout(RECOVERY_S):
         while (answer := await attempt(who, place)).status_code == Reason.STORE_AWAY.status:
             refused(answer, Reason.STORE_AWAY)

@@ -1,4 +1,4 @@
-"""What the tests of the command line share: the program in this process, and real processes within bounds."""
+"""The command line for tests: the program in this process, and real processes within bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses of Redis: what each means, and what is said of a text that is no address. R-214."""
+"""Addresses of Redis: the meaning of each, and the error for a text that is no address. R-214."""
 
 from __future__ import annotations
 

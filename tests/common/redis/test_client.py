@@ -22,7 +22,7 @@ WITHIN_S: Final = 20
 
 
 async def exchange(client: RedisClient) -> None:
-    """Write, read, and hear what is published."""
+    """Write, read, and receive a published message."""
     try:
         await client.set("a", "1")
         assert await client.get("a") == b"1"

@@ -1,4 +1,4 @@
-"""What the errors of redis-py are translated to: an outage, or what does not heal by itself. R-214."""
+"""The errors of redis-py become an outage, or a fault that does not heal by itself. R-214."""
 
 from __future__ import annotations
 

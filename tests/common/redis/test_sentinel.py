@@ -41,7 +41,7 @@ def client_by(clock: ManualClock, group: SentinelGroup) -> Redis:
 
 
 async def next_message(channel: Any) -> Any:  # noqa: ANN401 - redis-py's
-    """What the channel brings next; `None` after `WITHIN_S`."""
+    """The next message of the channel; `None` after `WITHIN_S`."""
     return await channel.get_message(timeout=WITHIN_S)
 
 
