@@ -1,4 +1,4 @@
-"""Masters that are lost under load, again and again, and what clients of two gateways see of it."""
+"""Masters that are lost under load, again and again, as clients of two gateways see it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Round:
     """One fail-over.
 
     Attributes:
-        fault, gateway_fault: what happened to the master, and to one of the gateways.
+        fault, gateway_fault: the fault of the master, and of one of the gateways.
         switched: when a Sentinel told of the new master; seconds of `time.monotonic`.
-        history: what clients asked and were answered.
+        history: the requests of clients and their responses.
         lost: logins and ends that were acknowledged, and are forgotten.
     """
 
@@ -65,7 +65,7 @@ class Round:
 
     @property
     def found(self) -> list[str]:
-        """What must not be."""
+        """The broken promises, in words."""
         return violations(self.history) + self.lost
 
     def __str__(self) -> str:
@@ -180,7 +180,7 @@ class Failovers:
                         await asyncio.sleep(0.02)
 
     async def _look_for_lost(self, made: Round) -> None:
-        """After all is well again, what was acknowledged is as it was acknowledged."""
+        """After the recovery, look for acknowledged changes that are lost."""
         async with connected(self._gateways[0]) as wires:
             assert wires is not None
             for did in [one for one in made.history if one.worked and one.op is not Op.CALL]:
@@ -195,7 +195,7 @@ class Failovers:
 
 
 async def settled(wire: Wire, op: Op, user: str, token: str) -> Did:
-    """Ask until the answer is no 503."""
+    """Ask until the response is no 503."""
     while (did := await asked(wire, op, user, token)).status == 503:
         pass
     return did
@@ -218,7 +218,7 @@ async def connected(*gateways: Process) -> AsyncIterator[list[Wire] | None]:
 
 
 async def asked(wire: Wire, op: Op, user: str, token: str = "") -> Did:
-    """Ask one thing, and write down what came of it."""
+    """Send one request, and record its outcome."""
     begun = time.monotonic()
     if op is Op.CALL:
         answer = await sent(wire, "GET /orders", token)
@@ -247,7 +247,7 @@ async def asked(wire: Wire, op: Op, user: str, token: str = "") -> Did:
 
 
 async def sent(wire: Wire, line: str, token: str, content: dict[str, str] | None = None) -> Message:
-    """One request; its answer."""
+    """The response to one request."""
     body = b"" if content is None else json.dumps(content).encode()
     fields = f"Authorization: Bearer {token}\r\n" if token else ""
     if content is not None:

@@ -40,12 +40,12 @@ async def nginx(port: int, folder: Path) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def haproxy(port: int, folder: Path, check: str) -> AsyncIterator[tuple[str, list[str]]]:
-    """HAProxy with one server, and what it makes of it.
+    """HAProxy with one server, and the result of its health check.
 
     Args:
         port: of the gateway.
         folder: for its configuration.
-        check: the `option` by which it looks whether the server lives.
+        check: the `option` of its health check.
 
     Yields:
         Its URL, and status (`UP`, `DOWN`), result (`L7OK`, `L7STS`) and HTTP status of the first look.

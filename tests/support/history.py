@@ -1,7 +1,7 @@
-"""A history of what clients asked and were answered, and a checker of what must hold for each such history.
+"""A history of requests and responses as clients see them, and a checker of the rules for every history.
 
 In the manner of Jepsen: the checker knows nothing of how a gateway works. It sees when each request was begun and when
-its answer had arrived, and nothing else; so all that it finds, a client could have found.
+its response had arrived, and nothing else; so a client could have found every fault that it finds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ REFUSED = 400
 
 
 class Op(Enum):
-    """What a client can ask."""
+    """The kinds of requests."""
 
     LOGIN = auto()
     REFRESH = auto()
@@ -28,15 +28,15 @@ class Op(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Did:
-    """One request and its answer.
+    """One request and its response.
 
     Attributes:
         user, session: of the token that was presented; of a login, the user that tried and the session that began.
-        token: what was presented: a refresh token to REFRESH, an access token to all else; empty for LOGIN.
-        begun, ended: before it was sent, and after the answer was read; seconds of one clock.
-        status: of the answer; `None`: there was none, so it may have happened or not.
-        access, refresh: what LOGIN and REFRESH handed out.
-        seen: user and session that the answer says the token is of.
+        token: the presented token: a refresh token to REFRESH, an access token to all else; empty for LOGIN.
+        begun, ended: before it was sent, and after the response was read; seconds of one clock.
+        status: of the response; `None`: there was none, so the change may have happened or not.
+        access, refresh: the tokens that LOGIN and REFRESH issued.
+        seen: user and session that the response gives for the token.
     """
 
     op: Op
@@ -84,7 +84,7 @@ def _welcome_after_the_end(history: Sequence[Did]) -> Iterator[str]:
 
 
 def _ended_by(did: Did) -> Iterator[tuple[str, str]]:
-    """The kind and name of what must not work any more after this."""
+    """The kind and name of the thing that must not work after this."""
     if did.op is Op.REVOKE and did.worked:
         yield "token", did.token
     # A refresh that was refused is an end, too: nothing of that session may work any more.

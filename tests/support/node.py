@@ -63,7 +63,7 @@ class Node:
         return await Wire.connect("127.0.0.1", self.port, receive_buffer=receive_buffer)
 
     async def ask(self, head: str | bytes, body: bytes = b"") -> Message:
-        """Send one request on a connection of its own, and read its answer.
+        """Send one request on a connection of its own, and read its response.
 
         Args:
             head: request line and fields, each line ended by CRLF, without the empty line; Host is added to text.
@@ -233,7 +233,7 @@ def wait_for_line(output: IO[bytes] | None, text: bytes) -> None:
 
 
 def main(content: str, descriptor: str) -> None:
-    """Be a worker: what `process` starts."""
+    """Run one worker, in the process that `process` starts."""
     given = json.loads(content)
     configured = settings(Path(given["folder"]), given["redis_url"], given["upstream"], **given["sections"])
     uvicorn_says = logging.getLogger("uvicorn.error")

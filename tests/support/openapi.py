@@ -1,4 +1,4 @@
-"""Requests made up from a server's own description, and what must hold for every answer to them."""
+"""Requests made up from a server's own description, and the rules for every response to them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def described_statuses(anywhere: Collection[int]) -> CheckFunction:
     Schemathesis' own takes any status where there is a `default`.
 
     Args:
-        anywhere: what `default` stands for: refusals that any operation may answer.
+        anywhere: the statuses that `default` stands for: refusals that any operation may have.
     """
 
     def status_is_described(_: CheckContext, response: Response, case: Case[Any]) -> None:
@@ -43,7 +43,7 @@ def described_statuses(anywhere: Collection[int]) -> CheckFunction:
 
 
 def checks(anywhere: Collection[int], *more: CheckFunction) -> list[CheckFunction]:
-    """No server error, and of each answer its status, media type, header fields and content as described."""
+    """No server error, and each response with status, media type, header fields and content as described."""
     return [
         not_a_server_error,
         described_statuses(anywhere),
@@ -67,11 +67,11 @@ def try_out(
     examples: int,
     headers: dict[str, str] | None = None,
 ) -> int:
-    """Make up requests for each operation, the same ones in each run, and look at the answers.
+    """Make up requests for each operation, the same ones in each run, and check the responses.
 
     Args:
         tried: the operations.
-        wanted: what must hold for each answer.
+        wanted: the checks of each response.
         examples: how many requests for each operation that keep to the description, and how many that do not.
         headers: to send with each of them.
 

@@ -1,4 +1,4 @@
-"""A page in a user's browser: it sends the cookie it was given along, and never sees what is in it."""
+"""A page in a user's browser: it sends its cookies along, and never sees their values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Page:
     Attributes:
         jar: the browser's cookies.
         said: every Set-Cookie that came, in order.
-        whence: what a browser says of the page with each request.
+        whence: the header fields by which a browser tells of the page with each request.
     """
 
     jar: dict[str, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Page:
         whence: str | None = None,
         more: str = "",
     ) -> Message:
-        """Send a request as the browser would, and keep what cookies come of it."""
+        """Send a request as the browser would, and keep the cookies of the response."""
         body = b"" if content is None else json.dumps(content).encode()
         kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
         origin = self.whence if whence is None else whence
@@ -67,7 +67,7 @@ class Page:
         return answer
 
     async def login(self, node: Node | Process, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-        """Log in; what the page is told."""
+        """Log in; the content of the response."""
         answer = await self.ask(node, "POST", "/auth/login", {**CREDENTIALS, "mode": "cookie", **more})
         assert answer.status == 200, answer.raw
         told: dict[str, Any] = answer.json
@@ -88,7 +88,7 @@ class Page:
 
 
 def forwarded(service: Upstream) -> list[Message]:
-    """What reached a service but for the gateway's own questions about accounts."""
+    """The requests that reached a service, except for the gateway's own questions about accounts."""
     return [request for request in service.requests if "/internal/" not in request.line]
 
 

@@ -1,4 +1,4 @@
-"""OAuth clients with a secret, and what they ask for."""
+"""OAuth clients with a secret, and their requests."""
 
 from __future__ import annotations
 

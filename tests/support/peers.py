@@ -1,4 +1,4 @@
-"""What the tests of the services share: a clock, link keys, callers that sign, and servers on real sockets."""
+"""The parts that tests of the services share: a clock, link keys, callers that sign, and servers on real sockets."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def closed_port() -> int:
 
 
 def problem(answer: httpx.Response) -> dict[str, Any]:
-    """The members of a problem answer, after what must hold for each of them."""
+    """The members of a problem response, after a check of the rules for all of them."""
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["cache-control"] == "no-store"
     members: dict[str, Any] = answer.json()

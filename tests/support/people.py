@@ -1,6 +1,6 @@
 """People with devices, and the nodes they talk to: the verbs of stories.
 
-A verb that says what happens (`logs_in`) fails where it does not; one that `tries_to` hands back the answer.
+A verb that says what happens (`logs_in`) fails where it does not; one that `tries_to` returns the response.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SOCKETS: Final = "/live"
 
 
 class Pair(NamedTuple):
-    """What a login or refresh hands out."""
+    """The tokens of a login or refresh."""
 
     access: str
     refresh: str
@@ -55,8 +55,8 @@ class Person:
 
     Attributes:
         sub, name: of the account.
-        seen_from_outside: what a refused request must not change: all that is stored about a user, and how many
-            requests have reached the service.
+        seen_from_outside: the state that a refused request must not change: all stored data of a user, and the number
+            of requests that have reached the service.
         pair: the tokens that the device would use now.
         sid: of its session.
         past: the tokens it has used before, oldest first.
@@ -75,7 +75,7 @@ class Person:
         return Person(self.name, self.sub, self.seen_from_outside, self.password)
 
     def in_another_tab(self) -> Person:
-        """The same session, in a tab that knows nothing of what the first one does next. Or a thief with a copy."""
+        """The same session, in a tab that knows nothing of the next steps of the first. Or a thief with a copy."""
         return copy.copy(self)
 
     async def tries_to_log_in(self, *, on: Place) -> httpx.Response:
@@ -112,7 +112,7 @@ class Person:
         assert self.sid == sid
 
     def answer_is_lost(self) -> None:
-        """The node has done what it was asked, and the device never heard of it: it has what it had before."""
+        """The node has carried out the request, but the response is lost: the device keeps its old tokens."""
         self.pair = self.past.pop()
 
     async def changes_password(self, new: str, *, on: Place) -> None:
@@ -148,7 +148,7 @@ class Person:
         return {"authorization": f"Bearer {self.pair.access}"}
 
     def takes(self, answer: httpx.Response) -> None:
-        """Go on with what a login or refresh has handed out."""
+        """Go on with the tokens of a login or refresh."""
         assert answer.status_code == httpx.codes.OK, answer.text
         content = answer.json()
         # A list of its own: a tab that was copied from this one goes its own way.
@@ -157,7 +157,7 @@ class Person:
 
 
 def refused(answer: httpx.Response, reason: Reason) -> None:
-    """The answer is the one that this reason has."""
+    """Check that the response is the one of this reason."""
     assert (answer.status_code, answer.json()["code"]) == (reason.status, reason.code), answer.text
     assert answer.headers["cache-control"] == "no-store"
     assert "set-cookie" not in answer.headers

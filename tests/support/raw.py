@@ -1,4 +1,4 @@
-"""Bytes over a real socket, and what came back, taken apart by nothing of the program's own."""
+"""Bytes over a real socket, and the bytes of the response, parsed without any code of the program."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A request or an answer as it stood on the wire.
+    """A request or a response as it stood on the wire.
 
     Attributes:
         head: first line and fields, with the empty line after them.
-        body: without its framing.
+        body: without the transfer coding.
         raw: every byte of it.
     """
 
@@ -47,7 +47,7 @@ class Message:
 
     @property
     def status(self) -> int:
-        """Of an answer."""
+        """The status of a response."""
         return int(self.line.split(" ")[1])
 
     @property
@@ -73,7 +73,7 @@ class Message:
 
     @property
     def code(self) -> str:
-        """The `code` of a problem answer."""
+        """The `code` of a problem response."""
         code = self.json["code"]
         assert isinstance(code, str)
         return code
@@ -116,7 +116,7 @@ class Wire:
         """Read one message.
 
         Args:
-            body: whether one may follow; `False` for the answer to HEAD.
+            body: whether one may follow; `False` for the response to HEAD.
 
         Raises:
             EOFError: the other side closed before the message was complete.

@@ -65,7 +65,7 @@ class Server:
         return f"{HOST}:{self.port}"
 
     def start(self) -> None:
-        """Begin; it may not answer yet."""
+        """Start the server; it may not reply yet."""
         self.folder.mkdir(exist_ok=True)
         self.log = (self.folder / "log").open("ab")
         argv = [str(redis_server.find_program()), *self.options, "--port", str(self.port), "--dir", str(self.folder)]
@@ -110,7 +110,7 @@ async def cut_off(server: Server, *users: str) -> AsyncIterator[None]:
 
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Ask again and again, within `UP_WITHIN_S`; a server that does not answer says no."""
+    """Ask again and again, within `UP_WITHIN_S`; a server that does not reply counts as no."""
     try:
         async with asyncio.timeout(UP_WITHIN_S):
             while not await _says(holds):

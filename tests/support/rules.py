@@ -1,4 +1,4 @@
-"""What holds for every request that is refused at the wire, asserted in one place."""
+"""The rules for every request that is refused at the wire, asserted in one place."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ HOST = b"Host: shop.example\r\n"
 
 
 async def refused(node: Node, upstream: Upstream, raw: bytes, status: int, code: str | None = None) -> Message:
-    """The bytes get exactly one answer and the connection ends; nothing reaches a service; the worker serves on.
+    """The bytes get exactly one response and the connection ends; nothing reaches a service; the worker serves on.
 
-    R-80 to R-86, and what holds for every error (R-128, R-186).
+    R-80 to R-86, and the rules for every error (R-128, R-186).
     """
     client = await node.connect()
     await client.send(raw)
@@ -33,7 +33,7 @@ async def refused(node: Node, upstream: Upstream, raw: bytes, status: int, code:
 
 
 async def served(node: Node, upstream: Upstream, raw: bytes) -> Message:
-    """The bytes are one request that is served; what the service got."""
+    """Check that the bytes are one served request; the request as the service got it."""
     client = await node.connect()
     await client.send(raw)
     assert (await client.message()).status == 200

@@ -1,4 +1,4 @@
-"""Sessions on a real Redis and a clock that is moved by hand: what a node does to them, without HTTP."""
+"""Sessions on a real Redis and a clock that is moved by hand: the changes that a node makes to them, without HTTP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LINK_TIMEOUT_S: Final = 5
 
 
 class Pair(NamedTuple):
-    """What a login or refresh hands out."""
+    """The tokens of a login or refresh."""
 
     access: str
     refresh: str

@@ -1,4 +1,4 @@
-"""A gateway node, the real users service behind it, and a client: what it takes to log in."""
+"""A gateway node, the real users service behind it, and a client: the parts that a login needs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Shop:
         return await self.http.post("/auth/login", json={"username": username, "password": password, **more})
 
     async def tokens(self, username: str) -> dict[str, Any]:
-        """Log in, and get what comes of it."""
+        """Log in, and return the content of the response."""
         answer = await self.login(username)
         assert answer.status_code == 200, answer.text
         content: dict[str, Any] = answer.json()
@@ -114,5 +114,5 @@ def bearer(tokens: dict[str, Any]) -> dict[str, str]:
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:
-    """What a client can tell a refusal by."""
+    """The part of a refusal that a client reads."""
     return answer.status_code, answer.json()["code"]

@@ -32,7 +32,7 @@ CREDENTIALS: Final = {"username": "alice", "password": PASSWORD}
 
 @dataclass
 class Users:
-    """What the users service knows; a test may change it at any time.
+    """The accounts of the users service; a test may change them at any time.
 
     Attributes:
         status: of each account, by user id.
@@ -120,7 +120,7 @@ def bearer(tokens: Mapping[str, str]) -> str:
 
 
 def problem(answer: Message, status: int, code: str) -> dict[str, Any]:
-    """The members of a problem answer of `/auth`, after what must hold for each of them."""
+    """The members of a problem response of `/auth`, after a check of the rules for all of them."""
     assert answer.status == status, answer.raw
     assert answer.value("content-type") == "application/problem+json"
     assert answer.value("cache-control") == "no-store"

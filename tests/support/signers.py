@@ -1,4 +1,4 @@
-"""A key ring with a key of each kind, and tokens signed with any of them, however odd what they say."""
+"""A key ring with a key of each kind, and tokens signed with any of them, also with odd claims."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class Signer:
         return _changed(claims, changes)
 
     def token(self, header: Mapping[str, object] | None = None, /, **claims: object) -> str:
-        """A validly signed token; what it says may be odd."""
+        """A validly signed token; its claims may be odd."""
         return self.sign(encoded(self.header() if header is None else header), encoded(self.claims(**claims)))
 
     def raw(self, *, header: bytes | None = None, payload: bytes | None = None) -> str:

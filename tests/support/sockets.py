@@ -1,4 +1,4 @@
-"""What the tests of WebSockets share: a service that accepts them, and a node in front of it.
+"""The parts that tests of WebSockets share: a service that accepts them, and a node in front of it.
 
 Both ends are the `websockets` library's own, so that a test sees what any client or service would.
 """
