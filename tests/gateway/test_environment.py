@@ -1,4 +1,4 @@
-"""Every `LOCKGATE_` variable is taken, or named in an error that says what would be right. R-218."""
+"""Every `LOCKGATE_` variable is taken, or named in an error with the right spelling. R-218."""
 
 from __future__ import annotations
 

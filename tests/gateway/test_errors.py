@@ -1,4 +1,4 @@
-"""What clients are told is one table; several reasons may share an answer, and none gives away too much."""
+"""The responses to clients are one table; several reasons may share a response, and none gives away too much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may stand in a list of origins: everything that is sent as one, in the spelling it is sent (R-211)."""
+"""The entries of a list of origins: every origin that browsers send, in the spelling that they send (R-211)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sealed opens with the same key, unchanged, and not otherwise."""
+"""A sealed value opens with the same key, unchanged, and not otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The phases of a client connection, as a table, without sockets: what may follow what, and that all of it happens."""
+"""The phases of a client connection as a table, without sockets: which may follow which, and that each step happens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client repeats is recognised by its bytes, and means what it meant when read (R-70, R-80, R-83, R-100)."""
+"""A repeated head is recognised by its bytes, and means the same as when first read (R-70, R-80, R-83, R-100)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Content-Type says, however it is spelt (RFC 9110 section 8.3)."""
+"""The meaning of a Content-Type, in every spelling (RFC 9110 section 8.3)."""
 
 from __future__ import annotations
 

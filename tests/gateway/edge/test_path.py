@@ -1,4 +1,4 @@
-"""What is judged is what is forwarded: R-70 to R-79."""
+"""The judged path is the forwarded path: R-70 to R-79."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What administrators may do, and no other user."""
+"""The calls that administrators may make, and no other user."""
 
 from __future__ import annotations
 

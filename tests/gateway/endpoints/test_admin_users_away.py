@@ -1,4 +1,4 @@
-"""What administrators can still do while the users service is away: sessions end, and what did not happen is said."""
+"""Calls of administrators while the users service is away: sessions end, and each failure is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R-103 to R-106, R-128, R-131: what the body of a call to the gateway itself may be, and that nothing is echoed."""
+"""R-103 to R-106, R-128, R-131: the accepted bodies of calls to the gateway itself, and that no body is echoed."""
 
 from __future__ import annotations
 

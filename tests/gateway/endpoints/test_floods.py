@@ -1,4 +1,4 @@
-"""Floods of logins and refreshes: what others notice of them, and what is left when they are over (R-122)."""
+"""Floods of logins and refreshes: their effect on other users, and the state that they leave (R-122)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it costs to lose or to give up a secret, as the guide to keys says: R-164, R-165."""
+"""The cost of losing or giving up a secret, as the guide to keys says: R-164, R-165."""
 
 from __future__ import annotations
 

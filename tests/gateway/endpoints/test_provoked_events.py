@@ -1,4 +1,4 @@
-"""What a client can bring about without limit pushes nothing out of the audit trail, which is capped (R-224)."""
+"""Events that a client can cause without limit push none out of the audit trail, which is capped (R-224)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R-185, R-186: what every answer of the gateway's own says to browsers."""
+"""R-185, R-186: the header fields for browsers in every response of the gateway's own."""
 
 from __future__ import annotations
 

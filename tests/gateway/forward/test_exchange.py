@@ -1,4 +1,4 @@
-"""A service's answer on its way to the client: R-89, R-191, R-193, R-194."""
+"""A service's response on its way to the client: R-89, R-191, R-193, R-194."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The states of an exchange, without sockets: what its table allows happens, and nothing else."""
+"""The states of an exchange, without sockets: each step of its table happens, and no other."""
 
 from __future__ import annotations
 

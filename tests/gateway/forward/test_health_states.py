@@ -1,4 +1,4 @@
-"""The states of a breaker, as a table, without sockets: what each event leads to from each state."""
+"""The states of a breaker, as a table, without sockets: the state after each event, from each state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service says of where something is leads to the gateway: R-213, R-226."""
+"""Addresses in the header fields of a service lead to the gateway: R-213, R-226."""
 
 from __future__ import annotations
 

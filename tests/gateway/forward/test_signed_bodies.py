@@ -1,6 +1,6 @@
 """The gateway signs whether it forwards a body (R-59, R-223).
 
-What it signed for a request without a body carries none into a service.
+A signature for a request without a body carries no body into a service.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An event stream, and any answer that takes long, ends with the token it was asked for with (R-172 for streams)."""
+"""An event stream, and any long response, ends with the token of its request (R-172 for streams)."""
 
 from __future__ import annotations
 

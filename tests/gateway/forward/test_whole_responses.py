@@ -1,4 +1,4 @@
-"""An answer in one piece, with a head that was seen before, is passed on in one step, and is no other answer."""
+"""A response in one piece, with a head that was seen before, is forwarded in one step, and is no other response."""
 
 from __future__ import annotations
 

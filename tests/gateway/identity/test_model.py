@@ -1,4 +1,4 @@
-"""What a request is forwarded for has been admitted."""
+"""The identity of a forwarded request has been admitted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SECURITY.md section 1: whether a token is a JWS that one of our keys signed. Each test names what it covers."""
+"""SECURITY.md section 1: whether a token is a JWS that one of our keys signed. Each test names its requirement."""
 
 from __future__ import annotations
 

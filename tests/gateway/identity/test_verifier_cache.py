@@ -1,4 +1,4 @@
-"""R-13: what the cache of verified signatures may remember, and for how long."""
+"""R-13: the entries of the cache of verified signatures, and their life."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the audit trail says of keys: each change once, with its actor, and no secret."""
+"""The audit trail of keys: each change once, with its actor, and no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R-04, R-14, R-160, R-165: what a key ring on disk must be like, and that one is made once."""
+"""R-04, R-14, R-160, R-165: the rules for a key ring on disk, and that a ring is made once."""
 
 from __future__ import annotations
 

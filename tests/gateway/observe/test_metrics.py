@@ -1,4 +1,4 @@
-"""What operators can read."""
+"""The metrics that operators can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans: sent to a real collector's endpoint, and in step with what the service is told."""
+"""Spans: sent to a real collector's endpoint, and in step with the trace context that the service gets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R-73, R-76: the route table. What is not in it is refused, and a table that says something odd does not start."""
+"""R-73, R-76: the route table. A path outside it is refused, and an inconsistent table stops the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R-31, R-140: what a refresh token says, and that only the gateway can make one."""
+"""R-31, R-140: the content of a refresh token, and that only the gateway can make one."""
 
 from __future__ import annotations
 

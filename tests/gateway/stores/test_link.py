@@ -1,4 +1,4 @@
-"""The link to Redis: what it takes over from redis-py, and how it behaves when answers fail."""
+"""The link to Redis: the parts that it takes over from redis-py, and its behaviour when replies fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `lockgate dev` tells the other commands, and when they believe it."""
+"""`lockgate dev` tells the other commands its addresses, and they believe it under conditions."""
 
 from __future__ import annotations
 

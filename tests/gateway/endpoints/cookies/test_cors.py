@@ -1,4 +1,4 @@
-"""Pages of listed origins may read answers, refusals too; the gateway alone says so (R-182)."""
+"""Pages of listed origins may read responses, refusals too; the gateway alone says so (R-182)."""
 
 from __future__ import annotations
 

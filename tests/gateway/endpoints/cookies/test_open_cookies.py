@@ -1,4 +1,4 @@
-"""What a cookie opened ends with its session, and only a listed page opens it (R-171, R-172)."""
+"""A socket or stream that a cookie opened ends with its session, and only a listed page opens one (R-171, R-172)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that does not accept a WebSocket: what the client hears of it (R-176)."""
+"""A service that does not accept a WebSocket: the response that the client gets (R-176)."""
 
 from __future__ import annotations
 

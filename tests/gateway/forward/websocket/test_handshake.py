@@ -1,4 +1,4 @@
-"""The handshake: judged like any request, answered in HTTP until the service has accepted."""
+"""The handshake: judged like any request, with HTTP responses until the service has accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages and closes through the gateway, and what a client may not send."""
+"""Messages and closes through the gateway, and frames that a client must not send."""
 
 from __future__ import annotations
 
