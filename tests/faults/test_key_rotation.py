@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from lockgate.clock import SystemClock
 from lockgate.keys import keyring
-from lockgate.keys.states import Did
+from lockgate.keys.states import StepKind
 from lockgate.keys.store import Group, KeyStore
 from lockgate.settings import Settings
 from lockgate_trust import LiveLinkKeys, SignatureRefused, verify
@@ -160,7 +160,7 @@ async def rotated(site: Site, *groups: Group) -> None:
     (client, _), waiting = await site.clients(), set(range(len(groups)))
     async with asyncio.timeout(WITHIN_S):
         while waiting:
-            waiting -= {n for n in waiting if site.store.rotate(groups[n], time.time()).did is Did.ACTIVATED}
+            waiting -= {n for n in waiting if site.store.rotate(groups[n], time.time()).did is StepKind.ACTIVATED}
             assert await client.get(site.bearers[0]) == 200
 
 

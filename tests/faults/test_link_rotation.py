@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from lockgate.keys.states import Did
+from lockgate.keys.states import StepKind
 from lockgate.keys.store import Group, KeyStore
 from lockgate_trust import LinkKey, LinkKeys, signed_headers
 from tests.support import examples
@@ -104,7 +104,7 @@ class Load:
         self.seen[kind][(await self._wires[kind].message()).status] += 1
 
 
-async def stepped(site: Site, load: Load, did: Did, later_s: float = 0) -> None:
+async def stepped(site: Site, load: Load, did: StepKind, later_s: float = 0) -> None:
     """Make the next step of the rotation as soon as it may be made, by a clock that is `later_s` ahead."""
     async with asyncio.timeout(2 * WITHIN_S):
         while site.store.rotate(site.link, time.time() + later_s).did is not did:
@@ -115,12 +115,12 @@ async def test_services_of_the_documentation_go_on_while_their_link_keys_are_rot
     """R-163, R-225."""
     load = Load({kind: await Wire.connect("127.0.0.1", site.port) for kind in KINDS})
     old = site.signing
-    await stepped(site, load, Did.PUBLISHED)
-    await stepped(site, load, Did.ACTIVATED)
+    await stepped(site, load, StepKind.PUBLISHED)
+    await stepped(site, load, StepKind.ACTIVATED)
     # By then every end has read the change, and every request that the old key has signed was served. So the test need
     # not wait for the half minute in which one still could be.
     await load.lasts(PUBLISH_S)
-    await stepped(site, load, Did.RETIRED, KEPT_S)
+    await stepped(site, load, StepKind.RETIRED, KEPT_S)
     await load.lasts(PUBLISH_S)
     load.close()
     assert site.signing != old

@@ -25,7 +25,7 @@ from lockgate.keys.files import (
     timestamp,
 )
 from lockgate.keys.reload import GATEWAY, tls_keys
-from lockgate.keys.states import Did, Turn
+from lockgate.keys.states import RotationStep, StepKind
 from lockgate.keys.store import SIGNING, Group, KeyStore
 from lockgate_trust import LinkKeyError, create_link, link_path
 
@@ -252,26 +252,26 @@ def _show_result(content: dict[str, Any], lines: Sequence[str], *, as_json: bool
         typer.echo(line)
 
 
-def _turn_json(group: Group, turn: Turn) -> dict[str, str | None]:
+def _turn_json(group: Group, turn: RotationStep) -> dict[str, str | None]:
     next_at = None if turn.next_at is None else timestamp(turn.next_at)
     return {"group": group.name, "did": str(turn.did), "kid": turn.key_id, "next_at": next_at}
 
 
-def _describe_turn(group: Group, turn: Turn) -> str:
+def _describe_turn(group: Group, turn: RotationStep) -> str:
     when = "" if turn.next_at is None else timestamp(turn.next_at)
     again = f"`lockgate keys rotate{_option_of(group)}`"
     match turn.did:
-        case Did.PUBLISHED:
+        case StepKind.PUBLISHED:
             return (
                 f"{turn.key_id} is published to sign next. Not before {when}, activate it: {again}{_name_copies(group)}"
             )
-        case Did.ACTIVATED if group.is_link:
+        case StepKind.ACTIVATED if group.is_link:
             return f"{turn.key_id} signs now. Not before {when}, drop the old key: {again}{_name_copies(group)}"
-        case Did.ACTIVATED:
+        case StepKind.ACTIVATED:
             return f"{turn.key_id} signs now. Not before {when}, end the key before it: `lockgate keys retire`"
-        case Did.RETIRED:
+        case StepKind.RETIRED:
             return f"{turn.key_id} is gone; this rotation is complete.{_name_copies(group)}"
-        case Did.WAITING:
+        case StepKind.WAITING:
             return f"too early: {turn.key_id} has to wait until {when}; then {again}"
 
 

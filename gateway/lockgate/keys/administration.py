@@ -17,7 +17,7 @@ from typing import Final
 from lockgate.clock import Clock
 from lockgate.errors import ConfigurationError, Reason, Refusal
 from lockgate.keys.changes import KeyChange
-from lockgate.keys.states import Turn
+from lockgate.keys.states import RotationStep
 from lockgate.keys.store import SIGNING, KeysFixedError, KeyStore
 from lockgate.observe.audit import Audit
 from lockgate.settings import Settings
@@ -41,7 +41,7 @@ class Step:
     """
 
     group: str
-    turn: Turn
+    turn: RotationStep
     retired: tuple[str, ...]
 
 

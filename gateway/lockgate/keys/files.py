@@ -127,10 +127,10 @@ def since(entry: dict[str, Any], path: Path) -> float:
     if text is None:
         return path.stat().st_mtime
     try:
-        moment = datetime.fromisoformat(text)
+        since = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         raise ConfigurationError(f"{path}: 'since' of an entry is not a time") from None
-    return moment.timestamp() if moment.tzinfo else moment.replace(tzinfo=UTC).timestamp()
+    return since.timestamp() if since.tzinfo else since.replace(tzinfo=UTC).timestamp()
 
 
 def as_json(document: object) -> bytes:

@@ -72,7 +72,7 @@ class Timing:
     most: int | None = None
 
 
-class Did(StrEnum):
+class StepKind(StrEnum):
     """What a call to `rotate` came to."""
 
     PUBLISHED = "published"
@@ -82,7 +82,7 @@ class Did(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class RotationStep:
     """One step of a rotation.
 
     Attributes:
@@ -93,7 +93,7 @@ class Turn:
     """
 
     entries: tuple[Entry, ...]
-    did: Did
+    did: StepKind
     key_id: str
     next_at: float | None
 
@@ -105,7 +105,7 @@ def active(entries: Sequence[Entry]) -> Entry:
 
 def rotate(
     entries: Sequence[Entry], timing: Timing, now: float, make: Callable[[], Entry], *, at_once: bool = False
-) -> Turn:
+) -> RotationStep:
     """Make the next step: publish a key, activate the one that was published, or wait until that may be done.
 
     Where only so many keys fit, a passive one has to go before another is published.
@@ -122,17 +122,17 @@ def rotate(
         ripe_at = waiting.since + timing.publish_s
         if now >= ripe_at or at_once:
             return _activate_next(entries, waiting, timing, now)
-        return Turn(tuple(entries), Did.WAITING, waiting.key_id, ripe_at)
+        return RotationStep(tuple(entries), StepKind.WAITING, waiting.key_id, ripe_at)
     if timing.most is not None and len(entries) >= timing.most:
         left = retire(entries, timing, now)
         oldest = min((entry for entry in entries if entry.state is State.PASSIVE), key=lambda entry: entry.since)
         if len(left) == len(entries):
-            return Turn(tuple(entries), Did.WAITING, oldest.key_id, oldest.since + timing.keep_s)
-        return Turn(left, Did.RETIRED, oldest.key_id, None)
+            return RotationStep(tuple(entries), StepKind.WAITING, oldest.key_id, oldest.since + timing.keep_s)
+        return RotationStep(left, StepKind.RETIRED, oldest.key_id, None)
     made = make()
     if at_once:
         return _activate_next([*entries, made], made, timing, now)
-    return Turn(ordered([*entries, made]), Did.PUBLISHED, made.key_id, made.since + timing.publish_s)
+    return RotationStep(ordered([*entries, made]), StepKind.PUBLISHED, made.key_id, made.since + timing.publish_s)
 
 
 def retire(entries: Sequence[Entry], timing: Timing, now: float) -> tuple[Entry, ...]:
@@ -169,7 +169,7 @@ def _newest_of(entries: Sequence[Entry], state: State) -> Entry | None:
     return max((entry for entry in entries if entry.state is state), key=lambda entry: entry.since, default=None)
 
 
-def _activate_next(entries: Sequence[Entry], chosen: Entry, timing: Timing, now: float) -> Turn:
+def _activate_next(entries: Sequence[Entry], chosen: Entry, timing: Timing, now: float) -> RotationStep:
     changed = []
     for entry in entries:
         if entry is chosen:
@@ -178,7 +178,7 @@ def _activate_next(entries: Sequence[Entry], chosen: Entry, timing: Timing, now:
             changed.append(_in_state(entry, State.PASSIVE, now))
         else:
             changed.append(entry)
-    return Turn(ordered(changed), Did.ACTIVATED, chosen.key_id, now + timing.keep_s)
+    return RotationStep(ordered(changed), StepKind.ACTIVATED, chosen.key_id, now + timing.keep_s)
 
 
 def _in_state(entry: Entry, state: State, now: float) -> Entry:

@@ -18,7 +18,7 @@ from lockgate.errors import ConfigurationError, quoted
 from lockgate.keys import files, keyring, states
 from lockgate.keys.changes import KeyChange, changes
 from lockgate.keys.files import LINKS_FOLDER, REFRESH_FILE, RING_FILE, SIGNING_FOLDER
-from lockgate.keys.states import Entry, State, Timing, Turn
+from lockgate.keys.states import Entry, RotationStep, State, Timing
 from lockgate.settings import Settings
 from lockgate_trust import LIFETIME_S
 from lockgate_trust.keys import MAX_KEYS_PER_LINK
@@ -134,7 +134,7 @@ class KeyStore:
             for entry in self.read(group)
         ]
 
-    def rotate(self, group: Group, now: float, *, alg: str | None = None, at_once: bool = False) -> Turn:
+    def rotate(self, group: Group, now: float, *, alg: str | None = None, at_once: bool = False) -> RotationStep:
         """Make the next step of a group's rotation, where it may be made already.
 
         Args:

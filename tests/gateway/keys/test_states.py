@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.keys import states
-from lockgate.keys.states import Did, Entry, State, Timing
+from lockgate.keys.states import Entry, State, StepKind, Timing
 
 NOW = 1_800_000_000.0
 SIGNING = Timing(publish_s=300, keep_s=600)
@@ -33,7 +33,7 @@ FIRST: tuple[Entry, ...] = (key("a", State.ACTIVE, NOW - 10_000),)
 
 def test_a_new_key_is_published_before_it_signs() -> None:
     turn = states.rotate(FIRST, SIGNING, NOW, fresh)
-    assert (turn.did, turn.key_id, turn.next_at) == (Did.PUBLISHED, "new", NOW + 300)
+    assert (turn.did, turn.key_id, turn.next_at) == (StepKind.PUBLISHED, "new", NOW + 300)
     assert states_of(turn.entries) == {"a": "active", "new": "next"}
 
 
@@ -41,13 +41,13 @@ def test_a_new_key_is_published_before_it_signs() -> None:
 def test_a_published_key_waits_until_everybody_knows_it(passed: float) -> None:
     published = (*FIRST, fresh())
     turn = states.rotate(published, SIGNING, NOW + passed, fresh)
-    assert (turn.did, turn.next_at) == (Did.WAITING, NOW + 300)
+    assert (turn.did, turn.next_at) == (StepKind.WAITING, NOW + 300)
     assert turn.entries == published
 
 
 def test_after_that_it_signs_and_the_one_before_it_only_verifies() -> None:
     turn = states.rotate((*FIRST, fresh()), SIGNING, NOW + 300, fresh)
-    assert (turn.did, turn.key_id, turn.next_at) == (Did.ACTIVATED, "new", NOW + 300 + 600)
+    assert (turn.did, turn.key_id, turn.next_at) == (StepKind.ACTIVATED, "new", NOW + 300 + 600)
     assert states_of(turn.entries) == {"new": "active", "a": "passive"}
     assert turn.entries[0].key_id == "new"
     assert {entry.since for entry in turn.entries} == {NOW + 300}
@@ -56,7 +56,7 @@ def test_after_that_it_signs_and_the_one_before_it_only_verifies() -> None:
 @pytest.mark.parametrize("entries", [FIRST, (*FIRST, fresh("other"))])
 def test_in_an_emergency_nobody_waits(entries: tuple[Entry, ...]) -> None:
     turn = states.rotate(entries, SIGNING, NOW, fresh, at_once=True)
-    assert turn.did is Did.ACTIVATED
+    assert turn.did is StepKind.ACTIVATED
     assert states_of(turn.entries)["a"] == "passive"
 
 
@@ -74,9 +74,9 @@ def test_an_active_or_published_key_never_gets_too_old_to_keep() -> None:
 def test_a_link_drops_its_old_key_before_it_gets_a_third() -> None:
     full = (key("b", State.ACTIVE), key("a", State.PASSIVE))
     early = states.rotate(full, LINK, NOW + 399, fresh)
-    assert (early.did, early.entries, early.next_at) == (Did.WAITING, full, NOW + 400)
+    assert (early.did, early.entries, early.next_at) == (StepKind.WAITING, full, NOW + 400)
     late = states.rotate(full, LINK, NOW + 400, fresh)
-    assert (late.did, late.key_id, states_of(late.entries)) == (Did.RETIRED, "a", {"b": "active"})
+    assert (late.did, late.key_id, states_of(late.entries)) == (StepKind.RETIRED, "a", {"b": "active"})
 
 
 def test_when_the_active_key_is_removed_the_next_one_signs() -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from lockgate.cli import keys
 from lockgate.errors import ConfigurationError
 from lockgate.keys import check, keyring
-from lockgate.keys.states import Did, State, active
+from lockgate.keys.states import State, StepKind, active
 from lockgate.keys.store import Group, KeyStore
 from lockgate.settings import Settings
 from lockgate_trust import LinkKeys
@@ -78,9 +78,9 @@ def test_every_kind_of_key_goes_through_its_states_and_is_gone_at_the_end(store:
     (old,) = ids(store, group)
     new = store.rotate(group, NOW).key_id
     assert ids(store, group) == {old: State.ACTIVE, new: State.NEXT}
-    assert store.rotate(group, NOW + PUBLISH_S - 1).did is Did.WAITING
+    assert store.rotate(group, NOW + PUBLISH_S - 1).did is StepKind.WAITING
     switched = NOW + PUBLISH_S
-    assert store.rotate(group, switched).did is Did.ACTIVATED
+    assert store.rotate(group, switched).did is StepKind.ACTIVATED
     assert ids(store, group) == {new: State.ACTIVE, old: State.PASSIVE}
     assert store.retire(group, switched + KEPT_S[name] - 1) == []
     assert store.retire(group, switched + KEPT_S[name]) == [old]
@@ -118,7 +118,7 @@ def test_both_ends_of_a_link_read_what_each_step_has_written(store: KeyStore, fo
     assert ends() == (old, {old, new})
     store.rotate(group, NOW + PUBLISH_S)
     assert ends() == (new, {old, new})
-    assert store.rotate(group, NOW + PUBLISH_S + KEPT_S[group.name]).did is Did.RETIRED
+    assert store.rotate(group, NOW + PUBLISH_S + KEPT_S[group.name]).did is StepKind.RETIRED
     assert ends() == (new, {new})
 
 
@@ -207,7 +207,7 @@ def test_of_many_who_rotate_at_once_one_publishes_a_key_and_the_others_wait(stor
     signing = store.signing()
     with ThreadPoolExecutor(8) as threads:
         turns = list(threads.map(lambda _: store.rotate(signing, NOW), range(8)))
-    assert sorted(turn.did for turn in turns) == [Did.PUBLISHED] + [Did.WAITING] * 7
+    assert sorted(turn.did for turn in turns) == [StepKind.PUBLISHED] + [StepKind.WAITING] * 7
     assert len(ids(store, signing)) == 2
 
 
