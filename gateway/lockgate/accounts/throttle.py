@@ -132,7 +132,7 @@ class Throttle:
         return code, wait_ms
 
 
-class Allowance:
+class CostBucket:
     """How much work an address may ask for that costs us more than it costs them.
 
     Args:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from lockgate.accounts.captcha import Captchas
 from lockgate.accounts.clients import Clients
 from lockgate.accounts.password_guard import PasswordGuard
-from lockgate.accounts.throttle import REFRESH_WINDOW_S, Allowance, Throttle
+from lockgate.accounts.throttle import REFRESH_WINDOW_S, CostBucket, Throttle
 from lockgate.accounts.users import Accounts
 from lockgate.admission.gate import Admission
 from lockgate.admission.open_tokens import OpenTokens, RevocationListener
@@ -128,9 +128,9 @@ class Auth:
     administration: Administration
     key_administration: KeyAdministration
     key_lock: TryLock
-    drawing: Allowance
-    refreshing: Allowance
-    revoking: Allowance
+    drawing: CostBucket
+    refreshing: CostBucket
+    revoking: CostBucket
 
 
 def build_auth(base: Foundation) -> Auth:
@@ -154,7 +154,7 @@ def build_auth(base: Foundation) -> Auth:
     cookies = CookieSessions(
         parts, tokens, mode=settings.server.session_cookie, link=base.link, keys=base.secrets, clock=clock
     )
-    per_address = partial(Allowance, redis, limit=settings.login.refresh_limit, window_s=REFRESH_WINDOW_S)
+    per_address = partial(CostBucket, redis, limit=settings.login.refresh_limit, window_s=REFRESH_WINDOW_S)
     key_lock = partial(try_lock, redis, KEYS_LOCK, KEYS_LOCK_MS)
     return Auth(
         verifier=tokens.verifier,
@@ -170,7 +170,7 @@ def build_auth(base: Foundation) -> Auth:
         administration=Administration(parts),
         key_administration=KeyAdministration(settings, key_lock, parts.audit, clock),
         key_lock=key_lock,
-        drawing=Allowance(redis, name="captcha", limit=captcha.ALLOWANCE, window_s=captcha.ALLOWANCE_S),
+        drawing=CostBucket(redis, name="captcha", limit=captcha.ALLOWANCE, window_s=captcha.ALLOWANCE_S),
         refreshing=per_address(name="refresh"),
         revoking=per_address(name="revoke"),
     )

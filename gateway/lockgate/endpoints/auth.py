@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from lockgate.accounts.throttle import Allowance
+from lockgate.accounts.throttle import CostBucket
 from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints.bodies import FORM, JSON, body_of, document_body
 from lockgate.endpoints.browser import Browser
@@ -35,7 +35,9 @@ class Revoke(OAuthBody):
     token_type_hint: str | None = None
 
 
-def build_router(sessions: Sessions, grants: Grants, judge: Judge, browser: Browser, allowance: Allowance) -> APIRouter:
+def build_router(
+    sessions: Sessions, grants: Grants, judge: Judge, browser: Browser, allowance: CostBucket
+) -> APIRouter:
     """The calls of `/auth`; how often an address may revoke is its `allowance`."""
     api = APIRouter(prefix="/auth", tags=["auth"])
     caller = Annotated[Identity, Depends(identity_of(judge))]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from lockgate.accounts.captcha import LIFE_S, Captchas, Kind
-from lockgate.accounts.throttle import Allowance
+from lockgate.accounts.throttle import CostBucket
 from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints.dependencies import call_origin_of
 from lockgate.endpoints.problems import RefusedError
@@ -20,7 +20,7 @@ COST: Final[dict[str, int]] = {"new": 1, "png": 2, "wav": 9}
 MEDIA: Final[dict[Kind, str]] = {"png": "image/png", "wav": "audio/wav"}
 
 
-def build_router(captchas: Captchas, allowance: Allowance) -> APIRouter:
+def build_router(captchas: Captchas, allowance: CostBucket) -> APIRouter:
     """The calls of `/auth/captcha`."""
     api = APIRouter(prefix=PATH, tags=["auth"])
 

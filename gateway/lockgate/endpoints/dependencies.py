@@ -12,7 +12,7 @@ from fastapi import Request
 from pydantic import ConfigDict, Field, model_validator
 
 from lockgate.accounts.clients import Client
-from lockgate.accounts.throttle import Allowance
+from lockgate.accounts.throttle import CostBucket
 from lockgate.endpoints.bodies import Body
 from lockgate.endpoints.problems import BASIC, RefusedError, inbound_request
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
@@ -84,7 +84,7 @@ def store_of(reachable: Callable[[], bool]) -> Callable[[], Awaitable[None]]:
     return check_store
 
 
-def within_allowance(allowance: Allowance) -> Callable[[Request], Awaitable[None]]:
+def within_allowance(allowance: CostBucket) -> Callable[[Request], Awaitable[None]]:
     """A dependency of calls that are limited by address.
 
     The dependency raises `RefusedError`: 429 where the allowance is used up.

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from lockgate.accounts.throttle import Allowance
+from lockgate.accounts.throttle import CostBucket
 from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints.bodies import FORM, JSON, Body, body_of, document_body
 from lockgate.endpoints.browser import Browser
@@ -19,7 +19,7 @@ from lockgate.endpoints.sessions import Solved
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import bearer
 from lockgate.identity.session_cookie import SessionCookie
-from lockgate.sessions.cookie_sessions import Held
+from lockgate.sessions.cookie_sessions import CookieSession
 from lockgate.sessions.lifecycle import Sessions, Tokens
 from lockgate.sessions.oauth_clients import Grants
 
@@ -43,7 +43,7 @@ class Refresh(OAuthBody):
     scope: Annotated[str, Field(max_length=1024)] = ""
 
 
-def build_router(sessions: Sessions, grants: Grants, browser: Browser, allowance: Allowance) -> APIRouter:
+def build_router(sessions: Sessions, grants: Grants, browser: Browser, allowance: CostBucket) -> APIRouter:
     """The calls; how often an address may refresh is its `allowance`."""
     api = APIRouter(prefix="/auth", tags=["auth"])
     read_refresh = body_of(Refresh, media=_EITHER)
@@ -86,7 +86,7 @@ def build_router(sessions: Sessions, grants: Grants, browser: Browser, allowance
         outcome = await sessions.refresh(body.refresh_token, call_origin_of(request), client=client, scope=body.scope)
         return problem_response(request, outcome) if isinstance(outcome, Refusal) else _build_token_response(outcome)
 
-    async def refresh_by(request: Request, cookie: SessionCookie | Refusal) -> Held:
+    async def refresh_by(request: Request, cookie: SessionCookie | Refusal) -> CookieSession:
         source = inbound_request(request)
         # A well-formed Bearer is ignored here; a malformed one never leads to the cookie.
         if source.has_body or isinstance(bearer(source.headers.authorization), Refusal):
@@ -100,6 +100,6 @@ def build_router(sessions: Sessions, grants: Grants, browser: Browser, allowance
     return api
 
 
-def _build_token_response(outcome: Tokens | Held) -> Response:
+def _build_token_response(outcome: Tokens | CookieSession) -> Response:
     kind = {"token_type": "Bearer"} if isinstance(outcome, Tokens) else {}
     return JSONResponse({**kind, **dataclasses.asdict(outcome)}, headers=SECURITY_HEADERS)

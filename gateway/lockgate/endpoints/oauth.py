@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from lockgate.accounts.throttle import Allowance
+from lockgate.accounts.throttle import CostBucket
 from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints.bodies import FORM, JSON, body_of, document_body
 from lockgate.endpoints.dependencies import (
@@ -44,7 +44,7 @@ class Introspection(OAuthBody):
     token_type_hint: str | None = None
 
 
-def build_router(grants: Grants, sessions: Sessions, allowance: Allowance) -> APIRouter:
+def build_router(grants: Grants, sessions: Sessions, allowance: CostBucket) -> APIRouter:
     """The calls of an OAuth authorization server; how often an address may have tokens is its `allowance`."""
     api = APIRouter(prefix="/auth", tags=["oauth"])
 

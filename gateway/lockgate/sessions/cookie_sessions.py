@@ -48,7 +48,7 @@ _log = logging.getLogger("lockgate.sessions")
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class CookieSession:
     """What a browser is told of the session it holds.
 
     Attributes:
@@ -63,7 +63,7 @@ class Held:
 
 
 @dataclass(slots=True)
-class _Known:
+class _CachedToken:
     """The token of a cookie, as this worker met it.
 
     Attributes:
@@ -75,9 +75,9 @@ class _Known:
     renew_at: float
 
 
-class _Renewed(NamedTuple):
+class _RenewedToken(NamedTuple):
     token: UnverifiedToken
-    held: Held
+    held: CookieSession
 
 
 class CookieSessions:
@@ -118,8 +118,8 @@ class CookieSessions:
         self._known_by = keys()
         self._clock = clock
         self._audit = parts.audit
-        self._known: dict[bytes, _Known] = {}
-        self._renewals: dict[bytes, asyncio.Task[_Renewed | Refusal]] = {}
+        self._known: dict[bytes, _CachedToken] = {}
+        self._renewals: dict[bytes, asyncio.Task[_RenewedToken | Refusal]] = {}
         self._tasks = BackgroundTasks()
 
     async def close(self) -> None:
@@ -165,7 +165,7 @@ class CookieSessions:
 
     # --- with Redis --------------------------------------------------------------------------------------------------
 
-    async def begin(self, session: Session, account: Account) -> tuple[SessionCookie, Held]:
+    async def begin(self, session: Session, account: Account) -> tuple[SessionCookie, CookieSession]:
         """The cookie of a session that has just begun.
 
         Raises:
@@ -197,7 +197,7 @@ class CookieSessions:
         renewed = await self._go_on(cookie, request_id)
         return renewed if isinstance(renewed, Refusal) else renewed.token
 
-    async def refresh(self, cookie: SessionCookie, request_id: str) -> Held | Refusal:
+    async def refresh(self, cookie: SessionCookie, request_id: str) -> CookieSession | Refusal:
         """Read the account again and make the next token, however old this one is.
 
         Raises:
@@ -220,7 +220,7 @@ class CookieSessions:
         except (StoreUnavailableError, AccountsUnavailableError) as error:
             _log.debug("a session was not renewed ahead of time (%s)", type(error).__name__)
 
-    async def _go_on(self, cookie: SessionCookie, request_id: str) -> _Renewed | Refusal:
+    async def _go_on(self, cookie: SessionCookie, request_id: str) -> _RenewedToken | Refusal:
         """Go on with a session: one attempt of this worker at a time, however many wait for it."""
         task = self._renewals.get(cookie.value)
         if task is None:
@@ -230,7 +230,7 @@ class CookieSessions:
         # A caller that gives up does not take the attempt away from the others.
         return await asyncio.shield(task)
 
-    async def _renew_session(self, cookie: SessionCookie, request_id: str) -> _Renewed | Refusal:
+    async def _renew_session(self, cookie: SessionCookie, request_id: str) -> _RenewedToken | Refusal:
         sub, sid = cookie.sub, cookie.sid
         # Before the users service is asked: a cookie whose session has ended costs the users service nothing.
         if not await self._session_store.lives(sub, sid):
@@ -253,13 +253,15 @@ class CookieSessions:
         )
         return Refusal(reason)
 
-    async def _issue_token(self, cookie: SessionCookie, session: Session, account: Account) -> _Renewed:
+    async def _issue_token(self, cookie: SessionCookie, session: Session, account: Account) -> _RenewedToken:
         text, scope = self._access.issue(session, account)
         sealed = seal(_sealing_key(cookie), text.encode("ascii"))
         await self._ask_redis((b"SET", UserKeys.of(cookie.sub).held(cookie.sid), sealed, b"EX", self._access.life_s))
         token = UnverifiedToken(text)
         self._cache_token(cookie, token)
-        return _Renewed(token, Held(session.sid, self._access.life_s, self._access.rest_s(session), scope))
+        return _RenewedToken(
+            token, CookieSession(session.sid, self._access.life_s, self._access.rest_s(session), scope)
+        )
 
     async def _read_sealed_token(self, cookie: SessionCookie) -> UnverifiedToken | None:
         """The token that Redis holds for a cookie, if it is still good."""
@@ -292,7 +294,7 @@ class CookieSessions:
         if cookie.value not in known and len(known) >= MAX_KNOWN:
             del known[next(iter(known))]
         credentials = hashlib.sha256(b"Bearer " + token.encode("ascii")).digest()
-        known[cookie.value] = _Known(credentials, self._renew_at(claims.exp))
+        known[cookie.value] = _CachedToken(credentials, self._renew_at(claims.exp))
         return True
 
     def _renew_at(self, exp: float) -> float:

@@ -16,7 +16,7 @@ from lockgate.identity.model import Identity
 from lockgate.identity.session_cookie import SessionCookie
 from lockgate.observe.audit import Event
 from lockgate.sessions.call_origin import CallOrigin
-from lockgate.sessions.cookie_sessions import CookieSessions, Held
+from lockgate.sessions.cookie_sessions import CookieSession, CookieSessions
 from lockgate.sessions.parts import SessionParts, TokenParts
 from lockgate.sessions.refresh_token import RefreshClaim, new_sid
 from lockgate.sessions.session_store import Outcome, Session
@@ -31,11 +31,11 @@ _REFUSED = {
     Outcome.UNKNOWN: Reason.REFRESH_UNKNOWN,
     Outcome.EXPIRED: Reason.REFRESH_EXPIRED,
     Outcome.REUSED: Reason.REFRESH_REUSED,
-    Outcome.CROWDED: Reason.REFRESH_CROWDED,
-    Outcome.FOREIGN: Reason.REFRESH_FOREIGN,
+    Outcome.TOO_MANY_REPEATS: Reason.REFRESH_CROWDED,
+    Outcome.OTHER_CLIENT: Reason.REFRESH_FOREIGN,
     Outcome.SCOPE: Reason.SCOPE_INVALID,
 }
-_KNOCKED = frozenset(
+_UNAUTHENTICATED = frozenset(
     {Reason.CAPTCHA_REQUIRED, Reason.LOGIN_THROTTLED, Reason.REFRESH_MALFORMED, Reason.REFRESH_UNKNOWN}
 )
 """Refusals made before any credential was checked. They are unlimited, so they are logged but not kept in the audit
@@ -116,7 +116,7 @@ class Sessions:
         *,
         captcha: CaptchaAnswer | None = None,
         client: Client | None = None,
-    ) -> tuple[SessionCookie, Held] | Refusal:
+    ) -> tuple[SessionCookie, CookieSession] | Refusal:
         """The same for a browser, which gets a cookie and no token."""
         begun = await self._begin(username, password, call, captcha, client, by_cookie=True)
         return begun if isinstance(begun, Refusal) else await self._cookies.begin(*begun)
@@ -255,7 +255,7 @@ class Sessions:
         self._audit.record(Event.LOGOUT_ALL, sub=identity.sub, sid=identity.sid, **call.audit_fields)
 
     def _login_refused(self, refusal: Refusal, username: str, call: CallOrigin) -> Refusal:
-        note = self._audit.log if refusal.reason in _KNOCKED else self._audit.record
+        note = self._audit.log if refusal.reason in _UNAUTHENTICATED else self._audit.record
         reason = refusal.reason.name.lower()
         note(Event.LOGIN_REFUSED, reason=reason, account=account_digest(username), **call.audit_fields)
         return refusal
@@ -264,7 +264,7 @@ class Sessions:
         event = Event.REFRESH_REUSED if reason is Reason.REFRESH_REUSED else Event.REFRESH_REFUSED
         whose = {"sub": claim.sub, "sid": claim.sid} if claim else {}
         words: dict[str, str | None] = {"reason": reason.name.lower(), **whose, **call.audit_fields}
-        if reason in _KNOCKED:
+        if reason in _UNAUTHENTICATED:
             self._audit.log(event, **words)
         elif claim is not None and reason in _REPEATABLE:
             self._audit.record_some(event, claim.sub, words)

@@ -84,8 +84,8 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
     EXPIRED = "expired"
     REUSED = "reused"
-    CROWDED = "crowded"
-    FOREIGN = "foreign"
+    TOO_MANY_REPEATS = "crowded"
+    OTHER_CLIENT = "foreign"
     SCOPE = "scope"
 
 

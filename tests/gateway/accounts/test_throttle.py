@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from lockgate.accounts.call_limiter import FULL, LATE, CallLimiter
 from lockgate.accounts.captcha import CaptchaAnswer, CaptchaCheck
 from lockgate.accounts.password_guard import PasswordGuard
-from lockgate.accounts.throttle import Allowance, Throttle, account_digest
+from lockgate.accounts.throttle import CostBucket, Throttle, account_digest
 from lockgate.edge.client_address import counted_network
 from lockgate.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
 from lockgate.settings import LoginSettings
@@ -236,7 +236,7 @@ async def test_who_hangs_up_in_the_middle_of_a_right_attempt_gets_it_back(thrott
 
 
 async def test_an_allowance_is_spent_by_cost_and_comes_back(redis: Redis) -> None:
-    allowance = Allowance(redis, name="drawing", limit=10, window_s=100)
+    allowance = CostBucket(redis, name="drawing", limit=10, window_s=100)
     assert await allowance.spend("192.0.2.1", 9) is None
     refusal = await allowance.spend("192.0.2.1", 2)
     assert refusal is not None

@@ -73,9 +73,9 @@ async def test_of_more_simultaneous_uses_than_are_allowed_none_makes_a_second_br
     given = [outcome for outcome in outcomes if isinstance(outcome, Pair)]
     assert len({pair.refresh for pair in given}) == 1
     assert len(given) == MAX_REPEATS + 1
-    assert {outcome for outcome in outcomes if isinstance(outcome, Outcome)} == {Outcome.CROWDED}
+    assert {outcome for outcome in outcomes if isinstance(outcome, Outcome)} == {Outcome.TOO_MANY_REPEATS}
     before = await _stored(redis, first)
-    assert await node.refresh(first.refresh) is Outcome.CROWDED
+    assert await node.refresh(first.refresh) is Outcome.TOO_MANY_REPEATS
     assert await _stored(redis, first) == before
     for pair in given:
         assert await node.welcome(pair.access)
@@ -242,7 +242,9 @@ async def test_a_foreign_client_changes_nothing(redis: RedisClient, node: Node) 
     pair = await node.login("alice")
     before = await _stored(redis, pair)
     claim = RefreshClaim("alice", pair.session.sid, 0)
-    assert await node.session_store.rotate(claim, client_id=CLIENT.upper(), address="", agent="") is Outcome.FOREIGN
+    assert (
+        await node.session_store.rotate(claim, client_id=CLIENT.upper(), address="", agent="") is Outcome.OTHER_CLIENT
+    )
     assert await _stored(redis, pair) == before
     paired(await node.refresh(pair.refresh))
 

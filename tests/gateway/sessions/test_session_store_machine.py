@@ -241,7 +241,7 @@ class Machine(RuleBasedStateMachine):
         elif generation == len(session.refresh) - 1:
             self._rotate(session, paired(outcome))
         elif self._in_grace(session, generation, now) and session.repeats >= MAX_REPEATS:
-            assert outcome is Outcome.CROWDED
+            assert outcome is Outcome.TOO_MANY_REPEATS
         elif self._in_grace(session, generation, now):
             pair = paired(outcome)
             assert self._claim(pair.refresh) == self._claim(session.refresh[-1])
