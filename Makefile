@@ -42,7 +42,7 @@ run: $(VENV)/.installed  ## start the whole stack with demo data (options: make 
 
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
-quick: $(VENV)/.installed-dev  ## run the tests that need no other process: a minute
+quick: $(VENV)/.installed-dev  ## run the tests that need no other process
 	$(PYTEST) -m "not process" $(ARGS)
 
 test: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the tests (options: make test ARGS="-k refresh")
