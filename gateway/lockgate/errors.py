@@ -200,7 +200,8 @@ class Refusal:
         reason: the response, and the name in log and metrics.
         headers: further header fields of the response, such as `Allow` or `Retry-After`.
         scope: the scopes that would have been enough (RFC 6750 section 3), for `SCOPE_MISSING`.
-        note: for the log only, never for the client. Holds no token, claim, key or password.
+        note: what `lockgate tokens inspect` shows beside the reason; never for a client or a log. Holds no token,
+            claim, key or password.
         members: further members of the problem, for the client: JSON values, none from the request.
     """
 

@@ -54,7 +54,8 @@ class Admission:
 
     Nothing is remembered of a token from one question to the next: one that is revoked now is refused in the next
     tick, on every node. Where Redis is away no token is let in (fail closed): 503, never 401 and never a silent 200;
-    the rate limits of requests without a token are then kept by each worker for itself.
+    the rate limits of requests without a token are then kept by each worker for itself. Where only a counter cannot be
+    had (its Cluster node is away, or Redis is full), each worker counts requests with a token, too.
 
     Args:
         link: to Redis.
@@ -143,7 +144,7 @@ class Admission:
             if claims is not None:
                 blocked, ended, epoch = values[place : place + KEYS_OF_A_QUESTION]
                 place += KEYS_OF_A_QUESTION
-                refusal = judge(claims, blocked, ended, epoch)
+                refusal = check_revocation(claims, blocked, ended, epoch)
             call_back(decide, refusal or self._within_limits(claims, windows, tallies, now))
         self._give_back(tallies)
 
@@ -177,7 +178,7 @@ class Admission:
 Value = bytes | Away | None
 
 
-def judge(claims: VerifiedClaims, blocked: Value, ended: Value, epoch: Value) -> Refusal | None:
+def check_revocation(claims: VerifiedClaims, blocked: Value, ended: Value, epoch: Value) -> Refusal | None:
     """Decide from what Redis holds about a token; nothing can be decided where any of it is `AWAY`.
 
     Args:

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from redis.asyncio.client import PubSub
 
-from lockgate.admission.gate import STORE_AWAY, Admission, Verdict
+from lockgate.admission.gate import Admission, Verdict
 from lockgate.admission.overtime import NO_OVERTIME, Overtime, OvertimeBounds
 from lockgate.clock import Clock
 from lockgate.edge.ticker import Ticker
@@ -184,7 +184,7 @@ class OpenTokens:
     def _on_verdict(self, watch: OpenToken, claims: VerifiedClaims, verdict: Verdict) -> None:
         if watch not in self._open or watch.claims is not claims:
             return
-        if verdict is STORE_AWAY:
+        if isinstance(verdict, Refusal) and verdict.reason is Reason.STORE_AWAY:
             # It was welcome when it was opened. It lives on, but is asked about until there is an answer.
             self._unanswered.add(watch)
             return

@@ -105,7 +105,7 @@ class Tally:
 
     Attributes:
         asked: how many.
-        first: the window's count before them, once Redis told; `None` where the node that counts is away.
+        first: the window's count before them, once Redis told; `None` where the node that counts is away, or full.
         passed: how many of them were let through so far.
     """
 

@@ -59,7 +59,10 @@ def make_application(
 
 
 def _include_auth(app: FastAPI, base: Foundation, parts: Auth, path: DataPath) -> None:
-    """Add the calls that need Redis: while Redis is known to be away, they are refused at once."""
+    """Add the calls that are refused at once while Redis is known to be away.
+
+    Tickets and forward-auth need Redis, too; the judge refuses them.
+    """
 
     def routes_with_state() -> list[dict[str, Any]]:
         states = path.services.upstream_states()

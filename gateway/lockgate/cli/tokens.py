@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import typer
 
-from lockgate.admission.gate import judge
+from lockgate.admission.gate import check_revocation
 from lockgate.cli.operating import show_result
 from lockgate.clock import SystemClock
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
@@ -37,7 +37,7 @@ UNREACHABLE: Final = "signed by us; whether it was revoked only Redis can tell, 
 _VERDICTS: Final = {
     Reason.TOKEN_REVOKED: "revoked",
     Reason.SESSION_ENDED: "its session has ended",
-    Reason.EPOCH_RAISED: "its user was logged out everywhere",
+    Reason.EPOCH_RAISED: "its user was logged out everywhere, blocked, or lost a role",
     Reason.STORE_AWAY: "signed by us; what Redis holds of its user is not a counter",
 }
 
@@ -107,7 +107,7 @@ async def _ask_store(settings: Settings, claims: VerifiedClaims) -> str:
         return f"{UNREACHABLE} ({error})"
     finally:
         await redis.aclose()
-    refusal = judge(claims, blocked, ended, epoch)
+    refusal = check_revocation(claims, blocked, ended, epoch)
     return _VERDICTS[refusal.reason] if refusal else VALID
 
 

@@ -1,4 +1,7 @@
-"""`/auth`: end a token or a session, and show the caller's identity."""
+"""`/auth`: end a token or a session, and show the caller's identity.
+
+Login and refresh are in `endpoints.login`, the token endpoint of OAuth in `endpoints.oauth`.
+"""
 
 # Without `from __future__ import annotations`: FastAPI could not look up `caller`, which is local, by its name, and
 # would take the identity from the query.
@@ -74,13 +77,13 @@ def build_router(
 
     @api.get("/me")
     async def me(identity: caller) -> Response:
-        """The identity as the services see it."""
-        return JSONResponse(_as_services_see(identity), headers=SECURITY_HEADERS)
+        """The identity of the caller, and the client of its token, which services do not see."""
+        return JSONResponse(_describe_identity(identity), headers=SECURITY_HEADERS)
 
     return api
 
 
-def _as_services_see(identity: Identity) -> dict[str, Any]:
+def _describe_identity(identity: Identity) -> dict[str, Any]:
     return {
         "user_id": identity.sub,
         "roles": sorted(identity.roles),

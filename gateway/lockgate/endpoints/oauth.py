@@ -23,7 +23,7 @@ from lockgate.errors import Reason, Refusal
 from lockgate.sessions.lifecycle import Sessions
 from lockgate.sessions.oauth_clients import Grants
 
-TOKEN_HEADERS: Final = {**SECURITY_HEADERS, "Pragma": "no-cache"}
+NOT_CACHED: Final = {**SECURITY_HEADERS, "Pragma": "no-cache"}
 """Of responses with tokens (RFC 6749 section 5.1)."""
 _FORM = (FORM,)
 _EITHER = (JSON, FORM)
@@ -62,7 +62,7 @@ def build_router(grants: Grants, sessions: Sessions, allowance: CostBucket) -> A
             granted = await grants.client_credentials(client, body.scope, call_origin_of(request))
             if isinstance(granted, Refusal):
                 return problem_response(request, granted)
-            return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(granted)}, headers=TOKEN_HEADERS)
+            return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(granted)}, headers=NOT_CACHED)
         if body.grant_type != "refresh_token":
             return problem_response(request, Refusal(Reason.GRANT_UNSUPPORTED))
         if body.refresh_token is None:
@@ -73,7 +73,7 @@ def build_router(grants: Grants, sessions: Sessions, allowance: CostBucket) -> A
         )
         if isinstance(outcome, Refusal):
             return problem_response(request, outcome)
-        return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(outcome)}, headers=TOKEN_HEADERS)
+        return JSONResponse({"token_type": "Bearer", **dataclasses.asdict(outcome)}, headers=NOT_CACHED)
 
     @api.post("/introspect", openapi_extra=document_body(Introspection, media=_EITHER))
     async def introspect(
@@ -81,6 +81,6 @@ def build_router(grants: Grants, sessions: Sessions, allowance: CostBucket) -> A
     ) -> Response:
         """What a token is good for now, told to a client that has authenticated (RFC 7662)."""
         client = await introspecting_client_of(request, body, grants)
-        return JSONResponse(await grants.introspect(body.token, client, call_origin_of(request)), headers=TOKEN_HEADERS)
+        return JSONResponse(await grants.introspect(body.token, client, call_origin_of(request)), headers=NOT_CACHED)
 
     return api

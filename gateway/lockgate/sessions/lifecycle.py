@@ -174,7 +174,7 @@ class Sessions:
         claim = self._refresh_tokens.read(token)
         if claim is None:
             return self._refresh_refused(Reason.REFRESH_MALFORMED, None, call)
-        account = await self._account_of(claim, call)
+        account = await self._find_account_or_end(claim, call)
         if isinstance(account, Reason):
             return self._refresh_refused(account, claim, call)
         wanted = set(scope.split())
@@ -202,7 +202,7 @@ class Sessions:
         )
         return self._issue_tokens(session, account)
 
-    async def _account_of(self, claim: RefreshClaim, call: CallOrigin) -> Account | Reason:
+    async def _find_account_or_end(self, claim: RefreshClaim, call: CallOrigin) -> Account | Reason:
         """The account of a session, or why it cannot go on."""
         # Before the users service is asked: the token of a session that has ended costs the users service nothing.
         if not await self._session_store.lives(claim.sub, claim.sid):

@@ -149,7 +149,7 @@ class Grants:
         """
         claim = self._refresh_tokens.read(token)
         if claim is not None:
-            return await self._refresh_token(claim, client, call)
+            return await self._introspect_refresh_token(claim, client, call)
         unverified = format_gate(token.encode("utf-8", "replace"))
         claims = unverified if isinstance(unverified, Refusal) else self._verifier.verify(unverified)
         if isinstance(claims, Refusal):
@@ -172,7 +172,7 @@ class Grants:
             "token_type": "Bearer",
         }
 
-    async def _refresh_token(self, claim: RefreshClaim, client: Client, call: CallOrigin) -> dict[str, Any]:
+    async def _introspect_refresh_token(self, claim: RefreshClaim, client: Client, call: CallOrigin) -> dict[str, Any]:
         """What a refresh with this token would find and give, without doing it.
 
         It is for the gateway alone (`aud`), and of another type than what resources take.

@@ -17,7 +17,7 @@ together. The tag is the user's id in base64url, because braces in an id would m
 | lg:{user}:blocked        | the user was blocked a moment ago                       | longer than a login takes       |
 | lg:login:{login}:<what>  | hash: attempts at passwords; account, address, all      | until drained, minutes          |
 | lg:login:{login}:attempt:<name> | one that can be taken back                       | 2 minutes                       |
-| lg:allowance:{…}         | hash: what an address has used of something costly      | one window                      |
+| lg:allowance:<name>:<net>| hash: what an address has used of something costly      | one window                      |
 | lg:captcha:<id>          | a captcha that was not used yet                         | 5 minutes                       |
 | lg:ticket:<digest>       | an access token, sealed with what only the ticket tells | 30 seconds                      |
 | lg:clients               | hash of OAuth clients by id                             | kept                            |

@@ -11,7 +11,7 @@ from lockgate.stores.layout import NAMES
 from lockgate_common.redis import client, faults
 
 TIMEOUT_S: Final = 0.5
-"""How long one command may take. Logging in and out can wait that long; forwarded requests use `admission.link`."""
+"""How long one command may take. Logging in and out can wait that long; forwarded requests use `stores.link`."""
 
 
 def connect(url: str) -> client.RedisClient:

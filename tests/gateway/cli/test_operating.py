@@ -142,7 +142,8 @@ def test_a_token_is_inspected_and_its_end_is_seen(http: httpx.Client, lockgate: 
 
 
 @pytest.mark.parametrize(
-    ("end", "verdict"), [("revoke", "revoked"), ("logout-all", "its user was logged out everywhere")]
+    ("end", "verdict"),
+    [("revoke", "revoked"), ("logout-all", "its user was logged out everywhere, blocked, or lost a role")],
 )
 def test_the_end_of_a_token_is_told_apart(http: httpx.Client, lockgate: Lockgate, end: str, verdict: str) -> None:
     tokens = login(http)

@@ -21,7 +21,6 @@ from typing import Final
 from websockets.frames import CloseCode
 from websockets.protocol import Side
 
-from lockgate.admission.gate import STORE_AWAY
 from lockgate.admission.open_tokens import OpenToken, OpenTokens
 from lockgate.clock import Clock
 from lockgate.codec import strict_json
@@ -261,7 +260,7 @@ class Socket:
         outcome = await self._sockets.entrance.renew_token(token, self._route, watch.claims)
         if self._state is not _State.OPEN:
             return
-        if outcome is STORE_AWAY:
+        if isinstance(outcome, Refusal) and outcome.reason is Reason.STORE_AWAY:
             self._send_to_client({"lockgate": "unavailable"})
         elif isinstance(outcome, Refusal):
             self._close_both_sides(TOKEN_EXPIRED, "renewal refused")
