@@ -178,6 +178,10 @@ _FAMILIES: Final = (
     b"ssl-client-",  # client certificates in Apache and the nginx ingress
     b"x-envoy-",  # Envoy and Istio: addresses, retries, time-outs, original path
     b"x-webauth-",  # Grafana's auth proxy
+    b"x-authentik-",  # authentik's outpost
+    b"x-authelia-",  # names of Authelia's users in its examples
+    b"x-pomerium-",  # Pomerium: claims and a signed assertion
+    b"tailscale-",  # Tailscale Serve: login, name, picture
     b"remote-user",  # CGI's REMOTE_USER where a server folds names; Authelia
 )
 # The union that `is_forwardable` asks. The bare family names are in it because a family needs its separator.

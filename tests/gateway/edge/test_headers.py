@@ -100,7 +100,10 @@ async def test_a_name_that_only_begins_like_a_reserved_one_reaches_the_client(re
     assert [got.values(name.lower()) for name in NOBODYS] == [["kept"]] * len(NOBODYS)
 
 
-FAMILIES = ("X-Auth-Request-", "X-Forwarded-", "X-Original-", "X-SSL-Client-", "X-Envoy-", "X-WebAuth-", "Remote-User")
+FAMILIES = (
+    *("X-Auth-Request-", "X-Forwarded-", "X-Original-", "X-SSL-Client-", "X-Envoy-", "X-WebAuth-", "Remote-User"),
+    *("X-Authentik-", "X-Authelia-", "X-Pomerium-", "Tailscale-"),
+)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
