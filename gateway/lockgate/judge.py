@@ -10,7 +10,6 @@ as callbacks, because a forwarded request must not cost a coroutine; `judge_late
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -21,7 +20,7 @@ from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.policy.authorize import Demand, authorize
 from lockgate.sessions.authenticator import Authenticator, Pending
-from lockgate.stores.link import call_back
+from lockgate.stores.link import await_callback, call_back
 from lockgate_common.background import BackgroundTasks
 
 OWN_CALL: Final = Demand("required", frozenset(), ())
@@ -58,9 +57,7 @@ class Judge:
 
     async def judge_later(self, request: InboundRequest, demand: Demand) -> Verdict:
         """The verdict of `judge`, for callers that can wait."""
-        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self.judge(request, demand, partial(_set_verdict, verdict))
-        return await verdict
+        return await await_callback(partial(self.judge, request, demand))
 
     async def identify(self, request: InboundRequest) -> Identity | Refusal:
         """The identity that makes one of the gateway's own calls."""
@@ -82,10 +79,9 @@ class Judge:
             return claims
         if (claims.principal.sub, claims.principal.sid) != (current.principal.sub, current.principal.sid):
             return Refusal(Reason.TOKEN_BAD_CLAIMS, note="of another session")
-        verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._admit_claims("", demand._replace(limits=()), partial(_set_verdict, verdict), claims)
-        outcome = await verdict
-        return outcome if isinstance(outcome, Refusal) else claims
+        demand = demand._replace(limits=())
+        verdict: Verdict = await await_callback(lambda decide: self._admit_claims("", demand, decide, claims))
+        return verdict if isinstance(verdict, Refusal) else claims
 
     async def close(self) -> None:
         """Give up the lookups that have not ended."""
@@ -113,8 +109,3 @@ def _authorize_verdict(demand: Demand, decide: Decide, verdict: Verdict) -> None
         decide(verdict)
     else:
         decide(authorize(demand, verdict.identity) or verdict)
-
-
-def _set_verdict(future: asyncio.Future[Verdict], verdict: Verdict) -> None:
-    if not future.done():
-        future.set_result(verdict)

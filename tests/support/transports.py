@@ -49,3 +49,19 @@ class Transport(asyncio.Transport):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Nothing is ever buffered here."""
+
+
+class SilentObserver:
+    """An observer that keeps nothing."""
+
+    def on_response(self, *_: object) -> None:
+        """A response ended."""
+
+    def on_refused_bytes(self, *_: object) -> None:
+        """No request."""
+
+
+async def settled() -> None:
+    """Every callback that is due has run."""
+    for _ in range(5):
+        await asyncio.sleep(0)

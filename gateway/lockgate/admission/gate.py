@@ -13,7 +13,7 @@ from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.policy.limits import Limit
 from lockgate.stores.layout import KEYS_OF_A_QUESTION
-from lockgate.stores.link import AWAY, Away, call_back
+from lockgate.stores.link import AWAY, Away, await_callback, call_back
 
 STORE_AWAY = Refusal(Reason.STORE_AWAY, headers=(("Retry-After", "1"),))
 
@@ -91,9 +91,7 @@ class Admission:
 
     async def judge_token(self, claims: VerifiedClaims) -> Identity | Refusal:
         """Whether a token is still good, without regard to rate limits, for callers that can wait."""
-        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self.ask(claims, (), "", partial(_set_unless_cancelled, future))
-        verdict = await future
+        verdict = await await_callback(partial(self.ask, claims, (), ""))
         return verdict if isinstance(verdict, Refusal) else Identity(claims.principal)
 
     def _ask_for_all(self) -> None:
@@ -211,11 +209,6 @@ def _judge_by_worker(windows: Sequence[Window], now: float) -> Verdict:
         if tightest is None or left < lowest:
             tightest, lowest = window, left
     return Admitted(None, "" if tightest is None else tightest.lines(lowest, now))
-
-
-def _set_unless_cancelled(future: asyncio.Future[Verdict], verdict: Verdict) -> None:
-    if not future.done():
-        future.set_result(verdict)
 
 
 def _ignore_reply(replies: list[Any] | None) -> None:

@@ -32,7 +32,7 @@ from lockgate.observe.audit import Event
 from lockgate.sessions.parts import SessionParts, TokenParts
 from lockgate.sessions.session_store import Outcome, Session
 from lockgate.stores.layout import UserKeys
-from lockgate.stores.link import AWAY
+from lockgate.stores.link import AWAY, await_callback
 from lockgate_common.background import BackgroundTasks
 
 MAX_KNOWN: Final = 10_000
@@ -278,9 +278,7 @@ class CookieSessions:
         Raises:
             StoreUnavailableError: there was no answer in time, or an error.
         """
-        answered: asyncio.Future[list[Any] | None] = asyncio.get_running_loop().create_future()
-        self._link.ask([command], partial(_settle, answered))
-        replies = await answered
+        replies = await await_callback(partial(self._link.ask, [command]))
         if replies is None or replies[0] is AWAY:
             raise StoreUnavailableError("no answer")
         return replies[0]
@@ -299,11 +297,6 @@ class CookieSessions:
 
     def _renew_at(self, exp: float) -> float:
         return exp - (1 - FRESH_SHARE) * self._access.life_s
-
-
-def _settle(answered: asyncio.Future[list[Any] | None], replies: list[Any] | None) -> None:
-    if not answered.done():
-        answered.set_result(replies)
 
 
 def _sealing_key(cookie: SessionCookie) -> bytes:

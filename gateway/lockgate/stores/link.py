@@ -60,6 +60,18 @@ def call_back(callback: Callable[[T], None], value: T) -> None:
         asyncio.get_running_loop().call_exception_handler(context)
 
 
+async def await_callback(begin: Callable[[Callable[[T], None]], None]) -> T:
+    """The value that `begin` calls back with, for callers that can wait; one that was cancelled is not called back."""
+    outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def settle(value: T) -> None:
+        if not outcome.done():
+            outcome.set_result(value)
+
+    begin(settle)
+    return await outcome
+
+
 class RedisLink(asyncio.Protocol):
     """Asks Redis, and knows at once when Redis is away.
 

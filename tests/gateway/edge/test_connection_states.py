@@ -21,7 +21,7 @@ from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal
 from lockgate.settings import LimitSettings, ServerSettings
 from tests.support.clock import ManualClock
-from tests.support.transports import Transport
+from tests.support.transports import SilentObserver, Transport
 
 MOVES: Final[dict[Phase, set[Phase]]] = {
     HEAD: {RESPONDING, BODY, LINGERING, CLOSED},
@@ -75,16 +75,6 @@ class Waiting:
         """A deadline of the handler's own."""
 
 
-class Observed:
-    """An observer without an opinion."""
-
-    def on_response(self, *_: object) -> None:
-        """A response ended."""
-
-    def on_refused_bytes(self, *_: object) -> None:
-        """No request."""
-
-
 class Rig:
     """One connection, and the ways in which the world can act on it."""
 
@@ -98,7 +88,7 @@ class Rig:
             begin_request=self._begin,
             body_bounds=lambda _: BodyBounds(1000, 1000, 0, 60),
             speaks_oauth=lambda _: False,
-            observer=Observed(),
+            observer=SilentObserver(),
         )
         self.transport = Transport()
         self.connection = Recorded(Config("not:used"), ServerState(), {STATE_KEY: self.edge})

@@ -33,7 +33,7 @@ from lockgate_trust import LinkKeys
 from tests.support.clock import ManualClock
 from tests.support.links import GATEWAY_TO_ORDERS
 from tests.support.memory_pool import MemoryPool
-from tests.support.transports import Transport
+from tests.support.transports import SilentObserver, Transport, settled
 
 GET: Final = b"GET /orders HTTP/1.1\r\nHost: shop.example\r\n\r\n"
 POST: Final = b"POST /orders HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 4\r\n\r\n"
@@ -60,16 +60,6 @@ class SilentLink:
 
     def ask(self, commands: object, callback: object) -> None:
         """Asked."""
-
-
-class Observed:
-    """An observer that keeps nothing."""
-
-    def on_response(self, *_: object) -> None:
-        """A response ended."""
-
-    def on_refused_bytes(self, *_: object) -> None:
-        """No request."""
 
 
 class Rig:
@@ -99,7 +89,7 @@ class Rig:
             begin_request=self._begin,
             body_bounds=lambda _: BodyBounds(1_000_000, 1_000_000, 0, 60),
             speaks_oauth=lambda _: False,
-            observer=Observed(),
+            observer=SilentObserver(),
         )
         self.client = Transport()
         self.connection = EdgeProtocol(Config("not:used"), ServerState(), {STATE_KEY: edge})
@@ -173,12 +163,6 @@ SCENARIOS: Final[dict[str, list[Act]]] = {
 }
 IN_ONE_TURN: Final[list[Act]] = [lambda rig: rig.send(GET), Rig.let_in, Rig.too_late]
 """Without a turn of the event loop between them, so that there is no connection yet."""
-
-
-async def settled() -> None:
-    """Every callback that is due has run."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def played(acts: list[Act], *, in_one_turn: bool = False) -> Rig:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from lockgate.edge.ticker import Ticker
@@ -11,6 +9,7 @@ from lockgate.errors import Reason
 from lockgate.forward.pool import UpstreamConnection
 from tests.support.clock import ManualClock
 from tests.support.memory_pool import MemoryPool
+from tests.support.transports import settled
 
 
 class Waiter:
@@ -31,12 +30,6 @@ class Waiter:
 @pytest.fixture
 def ticker() -> Ticker:
     return Ticker(ManualClock())
-
-
-async def settled() -> None:
-    """Every callback that is due has run."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def acquired(pool: MemoryPool, count: int = 1) -> list[Waiter]:

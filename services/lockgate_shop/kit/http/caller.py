@@ -1,21 +1,13 @@
 """The caller of a request, as endpoints receive it: a frozen `Caller`, never the request."""
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 from fastapi import Depends, Request
 
 from lockgate_shop.kit.http.problems import RefusedError, refuse_request
 from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE
 from lockgate_trust import Caller, caller_of
-
-
-def known_caller(scope: Mapping[str, Any]) -> Caller | None:
-    """The verified caller of a request; None on an open path."""
-    try:
-        return caller_of(scope)
-    except RuntimeError:
-        return None
 
 
 def read_caller(request: Request) -> Caller:

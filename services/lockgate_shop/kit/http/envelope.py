@@ -11,9 +11,9 @@ from starlette.websockets import WebSocket
 
 from lockgate_common.problem import NO_STORE
 from lockgate_shop.kit.errors import BusyError, OutboundError, StoreUnavailableError
-from lockgate_shop.kit.http.caller import known_caller
 from lockgate_shop.kit.http.problems import RETRY_AFTER_S, RefusedError, problem_response
 from lockgate_shop.kit.problem import BUSY, INTERNAL, STORE_AWAY, UPSTREAM_AWAY
+from lockgate_trust import known_caller
 
 if TYPE_CHECKING:
     from starlette.responses import Response
