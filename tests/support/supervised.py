@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from lockgate.cli.devstack import redis_server
-from lockgate.cli.process import child_environment, python_module
+from lockgate.cli.process import child_environment
 from lockgate.cli.supervisor import Child, Supervisor
 
 # One write, because two children share the pipe.
@@ -29,7 +29,8 @@ def _children(kind: str, argument: str) -> list[Child]:
             redis_server.redis_child(Path(argument), Path(argument) / "redis.sock", env=env, log=Path(argument) / "log")
         ]
     if kind == "nested":
-        argv = python_module("tests.support.supervised", "idle", argument)
+        # Not `python_module`, which shuts out the working folder: tests are found there, they are not installed.
+        argv = (sys.executable, "-m", "tests.support.supervised", "idle", argument)
         return [Child("nested", argv, env, always)]
     argv = (sys.executable, "-c", IDLE)
     return [Child(f"idle-{number}", argv, env, always) for number in range(int(argument))]
