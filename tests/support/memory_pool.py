@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lockgate.edge.ticker import Ticker
-from lockgate.forward.own_addresses import OwnAddresses
-from lockgate.forward.pool import SomeProtocol, UpstreamPool
-from lockgate.forward.response import ResponseHeadReader
 from lockgate.settings import UpstreamSettings
+from lockgate.upstream.own_addresses import OwnAddresses
+from lockgate.upstream.pool import SomeProtocol, UpstreamPool
+from lockgate.upstream.response import ResponseHeadReader
 from tests.support.transports import Transport
 
 URL = "http://192.0.2.1:80"

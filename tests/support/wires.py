@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lockgate.forward.pool import UpstreamPool
+from lockgate.upstream.pool import UpstreamPool
 from tests.support.node import HOST, Node
 from tests.support.raw import Message
 from tests.support.upstream import Upstream

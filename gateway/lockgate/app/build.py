@@ -20,7 +20,6 @@ from lockgate.edge.ticker import Ticker
 from lockgate.endpoints import captcha
 from lockgate.errors import ConfigurationError
 from lockgate.forward.services import Services
-from lockgate.forward.tls import build_tls_context
 from lockgate.forward.websocket.entry import Entrance
 from lockgate.forward.websocket.leases import Leases
 from lockgate.forward.websocket.socket import Sockets
@@ -53,6 +52,7 @@ from lockgate.stores.links import StoreLink, link_to
 from lockgate.stores.lock import try_lock
 from lockgate.stores.redis import connect
 from lockgate.stores.trail import AuditTrail
+from lockgate.upstream.tls import build_tls_context
 from lockgate_common.redis.client import RedisClient
 
 

@@ -15,7 +15,6 @@ from lockgate.accounts.users import Accounts
 from lockgate.cli.trail import flush_audit
 from lockgate.clock import SystemClock
 from lockgate.errors import ConfigurationError, LockgateError, quoted
-from lockgate.forward.tls import build_tls_context
 from lockgate.keys.files import LINKS_FOLDER, join_readers
 from lockgate.keys.reload import link_source
 from lockgate.observe.audit import Audit
@@ -25,6 +24,7 @@ from lockgate.sessions.parts import SessionParts
 from lockgate.sessions.session_store import SessionStore
 from lockgate.stores.redis import connect
 from lockgate.stores.trail import AuditTrail
+from lockgate.upstream.tls import build_tls_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,10 +9,10 @@ import typer
 
 from lockgate.cli.table import format_table
 from lockgate.errors import ConfigurationError
-from lockgate.forward.tls import build_tls_context
 from lockgate.policy.routes import RouteTable
 from lockgate.settings import RouteSettings
 from lockgate.stores.checked_address import read_checked_address
+from lockgate.upstream.tls import build_tls_context
 
 if TYPE_CHECKING:
     from lockgate.settings import Settings

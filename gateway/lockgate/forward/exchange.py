@@ -23,9 +23,9 @@ from lockgate.edge.request import InboundRequest
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal
 from lockgate.forward.outbound import BUFFERED_BODY
-from lockgate.forward.pool import UpstreamConnection, UpstreamPool
-from lockgate.forward.response import ResponseHead
 from lockgate.forward.service import Service
+from lockgate.upstream.pool import UpstreamConnection, UpstreamPool
+from lockgate.upstream.response import ResponseHead
 
 ANONYMOUS: Final = Admitted(None, "")
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})

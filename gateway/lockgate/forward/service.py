@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lockgate.edge.request import InboundRequest
 from lockgate.errors import Reason, Refusal
 from lockgate.forward.outbound import OutboundRequests
-from lockgate.forward.pool import UpstreamPool
+from lockgate.upstream.pool import UpstreamPool
 
 
 class Service:

@@ -8,15 +8,15 @@ from types import MappingProxyType
 
 from lockgate.edge.ticker import Ticker
 from lockgate.forward.outbound import OutboundRequests
-from lockgate.forward.own_addresses import OwnAddresses
-from lockgate.forward.pool import UpstreamPool
-from lockgate.forward.response import ResponseHeadReader
 from lockgate.forward.service import Service
-from lockgate.forward.tls import build_tls_context
 from lockgate.keys.current import Current
 from lockgate.observe.tracing import Sampler
 from lockgate.policy.routes import Route, RouteTable
 from lockgate.settings import UpstreamSettings
+from lockgate.upstream.own_addresses import OwnAddresses
+from lockgate.upstream.pool import UpstreamPool
+from lockgate.upstream.response import ResponseHeadReader
+from lockgate.upstream.tls import build_tls_context
 from lockgate_trust import LinkKeys
 
 

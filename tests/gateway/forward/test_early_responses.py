@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lockgate.forward.health import FAILURES
+from lockgate.upstream.health import FAILURES
 from tests.support.node import Node
 from tests.support.upstream import Upstream
 from tests.support.wires import MIB, pool_of, request

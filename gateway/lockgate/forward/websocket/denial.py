@@ -6,8 +6,8 @@ import asyncio
 from typing import Final, NamedTuple
 
 from lockgate.edge.wire import WireError
-from lockgate.forward.response import ResponseHead, ResponseHeadReader, ResponseReader
 from lockgate.forward.websocket.upstream import ServiceSide, UpgradeResponse
+from lockgate.upstream.response import ResponseHead, ResponseHeadReader, ResponseReader
 
 MAX_BODY_BYTES: Final = 16 * 1024
 _CLIENTS_FAULT: Final = range(400, 500)

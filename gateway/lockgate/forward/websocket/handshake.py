@@ -17,10 +17,10 @@ from lockgate.edge.headers import WEBSOCKET
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import Field, WireError
 from lockgate.errors import Reason, Refusal
-from lockgate.forward.response import MAX_FIELDS, MAX_HEAD_BYTES, parse_response_head
 from lockgate.identity.bearer import bearer
 from lockgate.identity.ticket import without_tickets
 from lockgate.policy.routes import Route
+from lockgate.upstream.response import MAX_FIELDS, MAX_HEAD_BYTES, parse_response_head
 
 NEUTRAL_PROTOCOL: Final = b"lockgate"
 """Offered beside a token by a client without a subprotocol, because browsers require the server's choice."""

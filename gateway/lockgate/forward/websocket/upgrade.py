@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from lockgate.edge.wire import WireError
 from lockgate.errors import Reason, Refusal
-from lockgate.forward.pool import UpstreamPool
 from lockgate.forward.websocket.denial import Denial, read_denial
 from lockgate.forward.websocket.entry import Entry
 from lockgate.forward.websocket.handshake import Declined, parse_upgrade_response
 from lockgate.forward.websocket.upstream import ServiceSide, UpgradeResponse
+from lockgate.upstream.pool import UpstreamPool
 
 
 class Accepted(NamedTuple):

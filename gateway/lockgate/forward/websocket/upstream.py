@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 from lockgate.edge import wire
 from lockgate.edge.wire import END_OF_HEAD, WireError
 from lockgate.errors import Reason
-from lockgate.forward.response import MAX_HEAD_BYTES
+from lockgate.upstream.response import MAX_HEAD_BYTES
 
 CLOSE_S: Final = 5.0
 """How long the service may take to close after the end."""

@@ -6,7 +6,7 @@ import pytest
 
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason
-from lockgate.forward.pool import UpstreamConnection
+from lockgate.upstream.pool import UpstreamConnection
 from tests.support.clock import ManualClock
 from tests.support.memory_pool import MemoryPool
 from tests.support.transports import settled

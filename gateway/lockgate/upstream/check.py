@@ -10,7 +10,7 @@ from typing import Final
 
 from lockgate.edge import wire
 from lockgate.edge.wire import WireError
-from lockgate.forward.health import Breaker
+from lockgate.upstream.health import Breaker
 
 PERIOD_S: Final = 5.0
 TIMEOUT_S: Final = 2.0

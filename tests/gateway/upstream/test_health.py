@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from lockgate.edge.ticker import Ticker
-from lockgate.forward.check import is_healthy
-from lockgate.forward.health import EJECTED_MAX_S, EJECTED_S, FAILURES, Breaker
+from lockgate.upstream.check import is_healthy
+from lockgate.upstream.health import EJECTED_MAX_S, EJECTED_S, FAILURES, Breaker
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.clock import ManualClock

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lockgate.forward.own_addresses import OwnAddresses
+from lockgate.upstream.own_addresses import OwnAddresses
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Node

@@ -13,11 +13,11 @@ from typing import Final, Protocol, TypeVar
 from lockgate.edge.ticker import Ticker
 from lockgate.edge.wire import WireError
 from lockgate.errors import Reason
-from lockgate.forward.arrived import read_arrived
-from lockgate.forward.check import checking_upstream
-from lockgate.forward.health import Breaker
-from lockgate.forward.response import ResponseHeadReader, ResponseReader, ResponseSink
 from lockgate.settings import UpstreamSettings, upstream_address
+from lockgate.upstream.arrived import read_arrived
+from lockgate.upstream.check import checking_upstream
+from lockgate.upstream.health import Breaker
+from lockgate.upstream.response import ResponseHeadReader, ResponseReader, ResponseSink
 from lockgate_common.background import BackgroundTasks
 
 SEND_AHEAD: Final = 256 * 1024

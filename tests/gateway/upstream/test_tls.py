@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from lockgate.errors import AccountsUnavailableError, ConfigurationError
-from lockgate.forward.tls import build_tls_context
 from lockgate.settings import UpstreamSettings
+from lockgate.upstream.tls import build_tls_context
 from tests.support import node as nodes
 from tests.support.certificate import make_certificate
 from tests.support.raw import Wire

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from lockgate.edge.ticker import Ticker
-from lockgate.forward.health import EJECTED_MAX_S, FAILURES, Breaker
+from lockgate.upstream.health import EJECTED_MAX_S, FAILURES, Breaker
 from tests.support.clock import ManualClock
 
 
