@@ -30,7 +30,7 @@ def _children(kind: str, argument: str) -> list[Child]:
         ]
     if kind == "nested":
         # Not `python_module`, which shuts out the working folder: tests are found there, they are not installed.
-        argv = (sys.executable, "-m", "tests.support.supervised", "idle", argument)
+        argv: tuple[str, ...] = (sys.executable, "-m", "tests.support.supervised", "idle", argument)
         return [Child("nested", argv, env, always)]
     argv = (sys.executable, "-c", IDLE)
     return [Child(f"idle-{number}", argv, env, always) for number in range(int(argument))]
