@@ -73,7 +73,14 @@ def test_a_refusal_says_which_kind_of_credential_is_missing(notes: Notes) -> Non
         assert answer.headers["cache-control"] == "no-store"
         problem = answer.json()
         assert problem.pop("code") in {"signature_required", "signature_invalid"}
-        assert problem == {"type": "about:blank", "title": "A valid identity signature is required", "status": 401}
+        title = "A valid identity signature is required"
+        assert problem == {
+            "type": "about:blank",
+            "title": title,
+            "status": 401,
+            "detail": title,
+            "request_id": None,
+        }
 
 
 @pytest.mark.parametrize("seconds", [9, -9, -15])

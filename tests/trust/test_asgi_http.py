@@ -51,7 +51,9 @@ async def test_r62_an_unsigned_request_is_answered_401_and_reaches_nobody(world:
         "type": "about:blank",
         "title": "A valid identity signature is required",
         "status": 401,
+        "detail": "A valid identity signature is required",
         "code": "signature_required",
+        "request_id": None,
     }
     world.assert_untouched()
     assert world.refusals == [SignatureRefused(Refused.MISSING, "signature-input")]

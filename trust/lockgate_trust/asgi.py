@@ -252,7 +252,15 @@ async def _send_problem(send: Send, refused: SignatureRefused, kind: str) -> Non
         code = "signature_required" if refused.reason is Refused.MISSING else "signature_invalid"
         # RFC 9110 section 15.5.2 asks for a challenge with each 401.
         hint = (b"www-authenticate", b"Signature")
-    problem = {"type": "about:blank", "title": title, "status": status.value, "code": code}
+    # The id of a request whose signature does not hold is anything that its sender wrote, so none is told.
+    problem = {
+        "type": "about:blank",
+        "title": title,
+        "status": status.value,
+        "detail": title,
+        "code": code,
+        "request_id": None,
+    }
     body = json.dumps(problem).encode()
     headers = [
         (b"content-type", b"application/problem+json"),

@@ -20,7 +20,9 @@ async function bodyOf(request) {
 }
 
 // RFC 9457. Why is for the log; a client is told nothing that helps to guess.
-const problem = (status, title, code) => ({ type: 'about:blank', title, status, code })
+const problem = (status, title, code) => ({
+  type: 'about:blank', title, status, detail: title, code, request_id: null
+})
 const UNSIGNED = problem(401, 'A valid identity signature is required', 'signature_invalid')
 const BROKEN = problem(500, 'Internal error', 'internal_error')
 
