@@ -454,7 +454,7 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
     try:
         settings = Settings(**_merge_tables(content, from_environment.content))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
+        first = _telling_error(error)
         place = tuple(str(part) for part in first["loc"])
         message = str(first["msg"]).removeprefix("Value error, ")
         wrong = _unknown_setting(place) if first["type"] == "extra_forbidden" else message
@@ -486,6 +486,14 @@ def _route_called(content: Mapping[str, Any], index: int) -> str:
     """A route for an error's text: by its name, or counted from one."""
     name = content["route"][index].get("name") if isinstance(content["route"][index], Mapping) else None
     return f"route {name!r}" if isinstance(name, str) else f"route number {index + 1}"
+
+
+def _telling_error(error: ValidationError) -> Any:  # noqa: ANN401 - pydantic's class is not public
+    """The first error, or the unknown setting of the same table: a misspelt name is also a missing one."""
+    errors = error.errors(include_input=False, include_url=False)
+    table = errors[0]["loc"][:-1]
+    misspelt = (one for one in errors if one["type"] == "extra_forbidden" and one["loc"][:-1] == table)
+    return next(misspelt, errors[0])
 
 
 def _unknown_setting(place: tuple[str, ...]) -> str:

@@ -184,6 +184,10 @@ def test_an_upstream_is_nothing_more_than_that(url: str) -> None:
             '[[route]]\nname = "a"\nprefix = "/a"\nupstreams = ["http://h:1"]\nscope = 1\n',
             "route.0.scope: route 'a': there is no such setting; did you mean scopes?",
         ),
+        (
+            '[[route]]\nname = "a"\nprefx = "/a"\nupstreams = ["http://h:1"]\n',  # codespell:ignore prefx
+            "route.0.prefx: route 'a': there is no such setting; did you mean prefix?",  # codespell:ignore prefx
+        ),
         ("[log]\nlevel = 1\n", "log.level: there is no such setting; there are access"),
         ('[upstreams]\nuser = ["http://h:1"]\n', "no route leads to a service user; did you mean users?"),
     ],
