@@ -28,6 +28,7 @@ from pydantic import (
 
 from lockgate import environment
 from lockgate.clock import DEFAULT_LEEWAY_S, MAX_LEEWAY_S
+from lockgate.cpus import count_usable_cpus
 from lockgate.errors import ConfigurationError
 from lockgate.origin import normalize_origin
 
@@ -112,6 +113,7 @@ Origin = Annotated[str, AfterValidator(normalize_origin)]
 Origins = tuple[Origin, ...]
 ExposedName = Annotated[str, AfterValidator(_exposed_name)]
 PREFLIGHT_AGE_S: Final = 600
+MAX_WORKERS: Final = 64
 
 
 class _Section(BaseModel):
@@ -133,12 +135,17 @@ def _parse_network(text: object) -> object:
     raise ValueError(f"it has bits beyond its network, which would be '{meant}'")
 
 
+def _count_workers(given: object) -> object:
+    return min(count_usable_cpus(), MAX_WORKERS) if given == "auto" else given
+
+
 class ServerSettings(_Section):
     """Where the gateway listens, and for which hosts, proxies and pages."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=MAX_PORT)] = 8080
-    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS), BeforeValidator(_count_workers)] = 1
+    """How many processes serve; `auto`: one for each CPU that the gateway may use (`cpus`)."""
     allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
     """Host names served here, without port; empty: every valid host."""
     public_url: Annotated[str, Field(pattern=_ISSUER, max_length=256)] | None = None

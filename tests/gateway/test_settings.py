@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from lockgate import settings
+from lockgate.cpus import count_usable_cpus
 from lockgate.errors import ConfigurationError
 from lockgate.settings import ServerSettings, upstream_address
 
@@ -69,6 +70,7 @@ def test_a_secret_does_not_show_when_settings_are_printed(tmp_path: Path) -> Non
         ("[server]\nport = 65536\n", "server.port"),
         ('[server]\nport = "hunter2"\n', "server.port"),
         ("[server]\nworkers = 0\n", "server.workers"),
+        ('[server]\nworkers = "hunter2"\n', "server.workers"),
         ('[server]\ntrusted_proxies = ["hunter2"]\n', "server.trusted_proxies"),
         ("[token]\nleeway_s = 61\n", "token.leeway_s"),
         ("[token]\naccess_life_s = 29\n", "token.access_life_s"),
@@ -98,6 +100,12 @@ def test_a_wrong_setting_is_one_line_that_names_it_and_not_its_value(tmp_path: P
     assert "lockgate.toml" in line
     assert "\n" not in line
     assert "hunter2" not in line
+
+
+def test_auto_stands_for_a_worker_on_each_usable_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(tmp_path, '[server]\nworkers = "auto"\n').server.workers == count_usable_cpus()
+    monkeypatch.setenv("LOCKGATE_SERVER__WORKERS", "auto")
+    assert load(tmp_path, "").server.workers == count_usable_cpus()
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def load_of_deployment(file: Path | None, data: Path) -> Settings:
 
 
 def load_configuration(
-    file: Path | None, *, host: str | None = None, port: int | None = None, workers: int | None = None
+    file: Path | None, *, host: str | None = None, port: int | None = None, workers: str | None = None
 ) -> Settings:
     """Read and check the configuration of a program to start, route table included; options replace its settings.
 
@@ -48,5 +48,7 @@ def load_configuration(
         # Checked again: a setting that fits one host need not fit another.
         server = ServerSettings(**{**settings.server.model_dump(), **told})
     except ValidationError as error:
-        raise ConfigurationError(f"server: {error.errors(include_input=False, include_url=False)[0]['msg']}") from error
+        problem = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(("server", *map(str, problem["loc"])))
+        raise ConfigurationError(f"{place}: {problem['msg']}") from error
     return settings.model_copy(update={"server": server})

@@ -83,7 +83,10 @@ Port = Annotated[
 ]
 User = Annotated[str, typer.Argument(metavar="USER", help="The name or the id of the user.")]
 Role = Annotated[str, typer.Argument(metavar="ROLE", help="For example admin.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, max=64, help="Instead of server.workers.")]
+Workers = Annotated[
+    str | None,
+    typer.Option("--workers", metavar="NUMBER|auto", help="Instead of server.workers; auto: one for each usable CPU."),
+]
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - a callback of the library's
