@@ -12,6 +12,7 @@ from lockgate.clock import SystemClock
 from lockgate.errors import Refusal
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.issuer import Issuer, Subject
+from lockgate.identity.marks import SharedMarks
 from lockgate.identity.model import UnverifiedToken
 from lockgate.identity.verifier import AccessTokenRules, Verifier
 from lockgate.keys import keyring
@@ -57,7 +58,8 @@ def _cost(alg: str) -> Cost:
     issuer = Issuer(Current(ring), issuer=_NAME, audience=_NAME, life_s=_LIFE_S, clock=clock)
     token = _unverified(issuer.issue(_subject()))
     forgetful, remembering = (
-        Verifier(Current(ring), rules, clock, cache_size=size, keys_of=admission_keys) for size in (0, _REMEMBERED)
+        Verifier(Current(ring), rules, clock, marks=SharedMarks(), cache_size=size, keys_of=admission_keys)
+        for size in (0, _REMEMBERED)
     )
     for verifier in (forgetful, remembering):
         if isinstance(verifier.verify(token), Refusal):

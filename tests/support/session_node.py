@@ -9,6 +9,7 @@ from lockgate.admission.gate import Admission
 from lockgate.errors import Refusal
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.issuer import Issuer, Subject
+from lockgate.identity.marks import SharedMarks
 from lockgate.identity.verifier import AccessTokenRules, Verifier
 from lockgate.keys import keyring
 from lockgate.keys.current import Current
@@ -59,7 +60,7 @@ class Node:
             self._keys, issuer=token.issuer, audience=token.audience, life_s=token.access_life_s, clock=clock
         )
         rules = AccessTokenRules(token.issuer, token.audience, token.leeway_s, token.access_life_s)
-        self.verifier = Verifier(self._keys, rules, clock, cache_size=100, keys_of=admission_keys)
+        self.verifier = Verifier(self._keys, rules, clock, marks=SharedMarks(), cache_size=100, keys_of=admission_keys)
 
     async def login(self, sub: str, client_id: str = CLIENT) -> Pair:
         """Begin a session."""

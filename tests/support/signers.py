@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from lockgate.clock import Clock
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import format_gate
+from lockgate.identity.marks import SharedMarks
 from lockgate.identity.model import VerifiedClaims
 from lockgate.identity.verifier import AccessTokenRules, Verifier
 from lockgate.keys import keyring
@@ -140,9 +141,18 @@ class Signer:
 class Gate:
     """The whole way of a credential: format gate, then verifier; both as the pipeline calls them."""
 
-    def __init__(self, ring: KeyRing, clock: Clock, rules: AccessTokenRules = RULES, *, cache_size: int = 100) -> None:
+    def __init__(
+        self,
+        ring: KeyRing,
+        clock: Clock,
+        rules: AccessTokenRules = RULES,
+        *,
+        cache_size: int = 100,
+        marks: SharedMarks | None = None,
+    ) -> None:
         self.keys = Current(ring)
-        self.verifier = Verifier(self.keys, rules, clock, cache_size=cache_size, keys_of=admission_keys)
+        shared = marks or SharedMarks()
+        self.verifier = Verifier(self.keys, rules, clock, marks=shared, cache_size=cache_size, keys_of=admission_keys)
 
     def judge(self, token: str | bytes) -> VerifiedClaims | Refusal:
         unverified = format_gate(token if isinstance(token, bytes) else token.encode())

@@ -24,6 +24,7 @@ from lockgate.forward.websocket.entry import Entrance
 from lockgate.forward.websocket.leases import Leases
 from lockgate.forward.websocket.socket import Sockets
 from lockgate.identity.issuer import Issuer
+from lockgate.identity.marks import SharedMarks
 from lockgate.identity.verifier import AccessTokenRules, Verifier
 from lockgate.judge import Judge
 from lockgate.keys.administration import KeyAdministration, TryLock
@@ -61,6 +62,7 @@ class Foundation:
     """Configuration, keys, stores and tables, on which everything else stands.
 
     Attributes:
+        marks: of verified signatures, shared by the workers of the node.
         link: admission's connection to Redis; `redis` serves the gateway's own calls.
         admission: asks Redis about tokens and rate limits.
     """
@@ -69,6 +71,7 @@ class Foundation:
     clock: Clock
     ticker: Ticker
     keys: LiveKeys
+    marks: SharedMarks
     redis: RedisClient
     link: StoreLink
     admission: Admission
@@ -81,7 +84,7 @@ class Foundation:
         return self.keys.ring.value.refresh_secrets
 
 
-def build_foundation(settings: Settings, clock: Clock, admission_timeout_s: float) -> Foundation:
+def build_foundation(settings: Settings, clock: Clock, admission_timeout_s: float, marks: SharedMarks) -> Foundation:
     """Read keys and tables, and make the connections to Redis.
 
     Raises:
@@ -97,6 +100,7 @@ def build_foundation(settings: Settings, clock: Clock, admission_timeout_s: floa
         clock=clock,
         ticker=Ticker(clock),
         keys=live_keys(settings, clock),
+        marks=marks,
         redis=redis,
         link=link,
         admission=Admission(link, clock),
@@ -251,6 +255,7 @@ def _build_tokens(base: Foundation) -> TokenParts:
         ring,
         AccessTokenRules(token.issuer, token.audience, token.leeway_s, token.access_life_s),
         clock,
+        marks=base.marks,
         cache_size=token.signature_cache,
         keys_of=admission_keys,
         on_unknown_key=base.keys.hurry,

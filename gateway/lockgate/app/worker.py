@@ -23,6 +23,7 @@ from lockgate.edge.path import ROOT, SERVER_WIDE
 from lockgate.edge.request import InboundRequest
 from lockgate.endpoints import health, problems
 from lockgate.errors import LockgateError
+from lockgate.identity.marks import SharedMarks
 from lockgate.keys.auto_rotation import AutoRotation
 from lockgate.observe.audit import Event
 from lockgate.observe.metrics import Gauges
@@ -48,13 +49,21 @@ class Worker:
         clock: the time.
         admission_timeout_s: how long a request waits for Redis before it is answered 503. Not a setting: no operator
             has a use for another one; where client, worker and service share one event loop, Redis is not to blame.
+        marks: of verified signatures, which all workers of the node share; a worker that is alone makes its own.
 
     Raises:
         ConfigurationError: something it cannot start without is missing or wrong.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, admission_timeout_s: float = ADMISSION_TIMEOUT_S) -> None:
-        base = self.base = build_foundation(settings, clock, admission_timeout_s)
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        admission_timeout_s: float = ADMISSION_TIMEOUT_S,
+        *,
+        marks: SharedMarks | None = None,
+    ) -> None:
+        base = self.base = build_foundation(settings, clock, admission_timeout_s, marks or SharedMarks())
         auth = self.auth = build_auth(base)
         path = self.path = build_data_path(base, auth)
         self.pipeline = Pipeline(

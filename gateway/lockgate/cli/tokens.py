@@ -16,6 +16,7 @@ from lockgate.cli.operating import show_result
 from lockgate.clock import SystemClock
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import format_gate
+from lockgate.identity.marks import SharedMarks
 from lockgate.identity.verifier import AccessTokenRules, Verifier
 from lockgate.keys.current import Current
 from lockgate.keys.files import join_readers
@@ -82,6 +83,7 @@ async def _access_token(settings: Settings, ring: KeyRing, text: str) -> dict[st
         Current(ring),
         AccessTokenRules(rules.issuer, rules.audience, rules.leeway_s, rules.access_life_s),
         SystemClock(),
+        marks=SharedMarks(),
         cache_size=0,
         keys_of=admission_keys,
     )

@@ -17,6 +17,7 @@ from jwt.exceptions import PyJWTError
 from lockgate.clock import Clock
 from lockgate.codec import base64url, strict_json
 from lockgate.errors import Reason, Refusal
+from lockgate.identity.marks import SharedMarks
 from lockgate.identity.model import Principal, UnverifiedToken, VerifiedClaims
 from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing, VerificationKey
@@ -64,9 +65,13 @@ class Verifier:
     signature does not change its mind. The times are checked on every call, and the cache belongs to the ring it was
     filled with: with another ring it starts empty, so an entry cannot outlive its key.
 
+    Behind the cache stand marks that all workers of the node share: where a worker has verified the signature of a
+    token, none verifies that signature again. All else about the token is read again (`identity.marks`).
+
     Args:
         rules: what a token must say.
         clock: the time.
+        marks: of the node.
         cache_size: how many verified tokens are remembered at most; 0 for none.
         keys_of: the Redis keys that tell whether a token was revoked, from `sub`, `jti` and `sid`.
         on_unknown_key: told of each token whose `kid` is not in the ring.
@@ -78,6 +83,7 @@ class Verifier:
         rules: AccessTokenRules,
         clock: Clock,
         *,
+        marks: SharedMarks,
         cache_size: int,
         keys_of: Callable[[str, str, str], tuple[bytes, bytes, bytes]],
         on_unknown_key: Callable[[], None] = lambda: None,
@@ -89,8 +95,8 @@ class Verifier:
         self._keys_of = keys_of
         self._jws = PyJWS(algorithms=list(ALGORITHMS))
         self._keys = keys
-        self._ring = keys.value
-        self._cache: dict[bytes, VerifiedClaims] = {}
+        self._shared_marks = marks
+        self._take_ring(keys.value)
 
     def verify(self, token: UnverifiedToken) -> VerifiedClaims | Refusal:
         """Check signature, type, issuer, audience and times (RFC 9068 section 4).
@@ -121,8 +127,7 @@ class Verifier:
             The claims; a refusal where the token has died since; `None` where nothing is known.
         """
         if self._keys.value is not self._ring:
-            self._ring = self._keys.value
-            self._cache = {}
+            self._take_ring(self._keys.value)
         claims = self._cache.get(credentials)
         if claims is None:
             return None
@@ -142,20 +147,37 @@ class Verifier:
         except _Refused as refused:
             return refused.refusal
 
+    def _take_ring(self, ring: KeyRing) -> None:
+        self._ring = ring
+        self._marks = self._shared_marks.for_keys(ring.verifying)
+        self._cache: dict[bytes, VerifiedClaims] = {}
+
     def _verify_token(self, token: UnverifiedToken) -> VerifiedClaims:
+        if self._keys.value is not self._ring:
+            self._take_ring(self._keys.value)
         head, body, signature = token.split(".")
         header = _json_object(head)
+        # Before the mark: a key that is no longer in the ring ends its tokens, marked or not.
         key = self._key_for(header)
-        for part in (body, signature):
-            _decode_part(part)
-        try:
-            payload = self._jws.decode(token, key.public, algorithms=[key.alg])
-        except PyJWTError as error:
-            raise _Refused(Reason.TOKEN_BAD_SIGNATURE, type(error).__name__) from error
+        payload = _decode_part(body)
+        _decode_part(signature)
+        mark = self._marks.digest(token.encode("ascii"))
+        is_marked = self._marks.has(mark)
+        if not is_marked:
+            self._check_signature(token, key)
         kind = header.get("typ")
         if not isinstance(kind, str) or kind.lower() not in _TYPES:
             raise _Refused(Reason.TOKEN_WRONG_TYPE, "typ is not at+jwt")
-        return self._check_claims(_parse_object(payload), key.kid)
+        claims = self._check_claims(_parse_object(payload), key.kid)
+        if not is_marked and self._still_valid(claims) is None:
+            self._marks.add(mark)
+        return claims
+
+    def _check_signature(self, token: UnverifiedToken, key: VerificationKey) -> None:
+        try:
+            self._jws.decode(token, key.public, algorithms=[key.alg])
+        except PyJWTError as error:
+            raise _Refused(Reason.TOKEN_BAD_SIGNATURE, type(error).__name__) from error
 
     def _key_for(self, header: Mapping[str, Any]) -> VerificationKey:
         if not _FORBIDDEN_HEADERS.isdisjoint(header):
@@ -163,7 +185,7 @@ class Verifier:
         kid = header.get("kid")
         if not isinstance(kid, str) or len(kid) > MAX_KID:
             raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "no kid")
-        key = self._keys.value.verifying.get(kid)
+        key = self._ring.verifying.get(kid)
         if key is None:
             self._on_unknown_key()
             raise _Refused(Reason.TOKEN_UNKNOWN_KEY, "kid is not in the ring")

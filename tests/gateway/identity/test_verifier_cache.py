@@ -10,6 +10,7 @@ import pytest
 
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import format_gate
+from lockgate.identity.marks import SharedMarks
 from lockgate.identity.model import VerifiedClaims
 from lockgate.identity.verifier import Verifier
 from lockgate.keys import keyring
@@ -102,7 +103,7 @@ def test_reading_for_revocation_looks_at_everything_but_the_time(
     ring: KeyRing, signer: Signer, clock: ManualClock
 ) -> None:
     """R-149: a node with a clock that runs ahead still revokes what its neighbours accept."""
-    verifier = Verifier(Current(ring), RULES, clock, cache_size=10, keys_of=admission_keys)
+    verifier = Verifier(Current(ring), RULES, clock, marks=SharedMarks(), cache_size=10, keys_of=admission_keys)
     text = signer.token()
     head, body, _ = text.split(".")
     token, forged = format_gate(text.encode()), format_gate(f"{head}.{body}.AAAA".encode())
