@@ -33,7 +33,9 @@ def loads(data: bytes, *, max_depth: int) -> Any:  # noqa: ANN401 - JSON is any 
         value = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise StrictJsonError("not strict JSON") from error
-    _refuse_deep_nesting(value, max_depth)
+    # Each level takes a bracket, so most texts cannot be too deep.
+    if text.count("{") + text.count("[") > max_depth:
+        _refuse_deep_nesting(value, max_depth)
     if "\\u" in text:
         _refuse_lone_surrogates(value)
     return value
@@ -47,7 +49,7 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parse_integer(digits: str) -> int:
-    if len(digits.lstrip("-")) > MAX_INTEGER_DIGITS:
+    if len(digits) > MAX_INTEGER_DIGITS and len(digits.lstrip("-")) > MAX_INTEGER_DIGITS:
         raise StrictJsonError("integer out of range")
     return int(digits)
 
