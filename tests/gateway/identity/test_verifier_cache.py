@@ -12,7 +12,7 @@ from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import format_gate
 from lockgate.identity.marks import SharedMarks
 from lockgate.identity.model import VerifiedClaims
-from lockgate.identity.verifier import Verifier
+from lockgate.identity.verifier import MAX_HEADERS, Verifier
 from lockgate.keys import keyring
 from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing, PrivateKey
@@ -97,6 +97,38 @@ def test_what_is_remembered_dies_with_its_key(
     later = keyring.load(write_ring(tmp_path, {"EdDSA": generate("EdDSA"), "ES256": private_keys["ES256"]}))
     gate.keys.value = later
     refused(gate.judge(token), Reason.TOKEN_UNKNOWN_KEY)
+
+
+def test_a_remembered_header_is_held_against_the_ring_in_use(
+    private_keys: Mapping[str, PrivateKey], clock: ManualClock, tmp_path: Path, ring: KeyRing
+) -> None:
+    """R-06, R-164: the key id is looked up for each token, however often its header was read."""
+    signer = Signer(ring, private_keys["EdDSA"], "EdDSA", clock)
+    gate = Gate(ring, clock)
+    accepted(gate.judge(signer.token(jti="before")))
+    gate.keys.value = keyring.load(write_ring(tmp_path, {"ES256": private_keys["ES256"]}, active="ES256"))
+    refused(gate.judge(signer.token(jti="after")), Reason.TOKEN_UNKNOWN_KEY)
+    gate.keys.value = ring
+    accepted(gate.judge(signer.token(jti="later")))
+
+
+def test_a_remembered_header_lets_no_other_signature_in(gate: Gate, signer: Signer) -> None:
+    """R-12: and what was refused leaves no header behind that is taken for a good one."""
+    odd = signer.header(typ="JWT")
+    for _ in range(2):
+        refused(gate.judge(signer.token(odd)), Reason.TOKEN_WRONG_TYPE)
+    good = signer.token()
+    accepted(gate.judge(good))
+    head, _, sign = good.split(".")
+    _, body, _ = signer.token(sub="mallory").split(".")
+    refused(gate.judge(f"{head}.{body}.{sign}"), Reason.TOKEN_BAD_SIGNATURE)
+
+
+def test_many_headers_are_read_as_well_as_one(gate: Gate, signer: Signer) -> None:
+    """R-13: what is remembered of headers is bounded."""
+    for _ in range(2):
+        for number in range(2 * MAX_HEADERS + 1):
+            accepted(gate.judge(signer.token(signer.header(cty=f"{number}"), jti=f"{number}")))
 
 
 def test_reading_for_revocation_looks_at_everything_but_the_time(

@@ -1,4 +1,4 @@
-"""The public JWS and JWK vectors of Wycheproof, run against `Verifier.verify`.
+"""The public vectors of Wycheproof for JWS, JWK, Ed25519 and ES256, run against `Verifier.verify` and `is_signed`.
 
 The vectors are not part of this project. They are read from the folder that WYCHEPROOF names, or else from
 `../shared/wycheproof` beside the project.
@@ -16,11 +16,15 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import pytest
-from jwt import PyJWK
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from jwt import PyJWK, get_unverified_header
+from jwt.algorithms import get_default_algorithms
+from jwt.api_jws import PyJWS
 from jwt.exceptions import PyJWTError
 
 from lockgate.errors import Reason, Refusal
-from lockgate.keys.keyring import KeyRing, SigningKey, VerificationKey, algorithm_of
+from lockgate.identity.signature import is_signed
+from lockgate.keys.keyring import KeyRing, PublicKey, SigningKey, VerificationKey, algorithm_of
 from tests.support.clock import ManualClock
 from tests.support.signers import Gate, generate
 
@@ -74,6 +78,8 @@ OTHER_VERDICTS: Final[dict[str, dict[int, str]]] = {
     "json_web_crypto_test.json": {1: SYMMETRIC, 48: SYMMETRIC, 50: A_JWE, 67: A_JWE},
 }
 """Vectors on which we differ from Wycheproof, with the reason: it calls all of them valid, but for `NO_USE`."""
+SIGNATURES: Final = {"ed25519_test.json": "EdDSA", "ecdsa_secp256r1_sha256_p1363_test.json": "ES256"}
+"""Vectors of bare signatures, in the form that JWS has, by their algorithm."""
 
 
 @pytest.mark.foreign_data
@@ -92,11 +98,42 @@ def test_each_vector_is_judged_as_wycheproof_does_but_for_the_listed_ones(name: 
     assert different == set(OTHER_VERDICTS[name])
 
 
+@pytest.mark.foreign_data
+@pytest.mark.skipif(not FOLDER.is_dir(), reason=f"the Wycheproof vectors are not there: {FOLDER}")
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_each_signature_is_judged_as_wycheproof_and_pyjwt_do(name: str) -> None:
+    content = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    alg, judged = SIGNATURES[name], 0
+    by_pyjwt = get_default_algorithms()[alg]
+    for group in content["testGroups"]:
+        public = load_pem_public_key(group["publicKeyPem"].encode())
+        assert isinstance(public, PublicKey)
+        key = VerificationKey("unused", alg, public)
+        for vector in group["tests"]:
+            judged += 1
+            message, signature = bytes.fromhex(vector["msg"]), bytes.fromhex(vector["sig"])
+            verdict = is_signed(key, message, signature)
+            assert verdict == (vector["result"] == "valid") == by_pyjwt.verify(message, key.public, signature), vector
+    assert judged == content["numberOfTests"]
+
+
 def _signature_holds(gate: Gate, vector: dict[str, Any]) -> bool:
     text = vector["jws"] if "jws" in vector else vector["jwe"]
     outcome = gate.judge(text if isinstance(text, str) else json.dumps(text))
     assert isinstance(outcome, Refusal), "no vector is an access token"
-    return outcome.reason is Reason.TOKEN_WRONG_TYPE
+    holds = outcome.reason is Reason.TOKEN_WRONG_TYPE
+    if holds or outcome.reason is Reason.TOKEN_BAD_SIGNATURE:
+        assert holds == _holds_for_pyjwt(gate, text), vector
+    return holds
+
+
+def _holds_for_pyjwt(gate: Gate, text: str) -> bool:
+    key = gate.keys.value.verifying[get_unverified_header(text)["kid"]]
+    try:
+        PyJWS(algorithms=[key.alg]).decode(text, key.public, algorithms=[key.alg])
+    except PyJWTError:
+        return False
+    return True
 
 
 def _ring(jwk: dict[str, Any]) -> KeyRing:
