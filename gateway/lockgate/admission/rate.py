@@ -62,7 +62,7 @@ class Window:
             now: Unix seconds.
         """
         limit = self.limit
-        estimate: float = count
+        estimate: float = float(count)
         if self.previous:
             estimate += self.previous * min(1.0, max(0.0, (self.ends - now) / limit.window_s))
         return math.floor(limit.requests - estimate)

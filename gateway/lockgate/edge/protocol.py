@@ -148,7 +148,7 @@ class EdgeProtocol(ClientConnection):
         if not length and not facts.chunked:
             self._phase = RESPONDING
             handler = edge.begin_request(request, self)
-            if handler is not None and self._request is request:  # otherwise the response was written at once
+            if handler is not None and self._is_current(request):  # otherwise the response was written at once
                 self._handler = handler
                 handler.body_complete()
             return
@@ -165,8 +165,16 @@ class EdgeProtocol(ClientConnection):
         self._begin_window()
         self._progress_deadline()
         handler = edge.begin_request(request, self)
-        if handler is not None and self._request is request:
+        if handler is not None and self._is_current(request):
             self._handler = handler
+
+    def _is_current(self, request: InboundRequest) -> bool:
+        """Whether the request still waits for its response.
+
+        In a method of its own, because mypy takes an attribute for what was assigned to it until the method ends, also
+        across calls that assign `None`. Compiled code checks that assumption and raises.
+        """
+        return self._request is request
 
     def _read_body(self, data: bytes) -> bytes:
         body = self._body
