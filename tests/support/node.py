@@ -168,7 +168,7 @@ async def running(
             for connection in list(worker.edge.connections):
                 connection.abort_response(Reason.DRAINING)
     # After any test, nothing may have gone wrong inside.
-    assert not faults
+    assert not faults, faults
 
 
 @contextlib.contextmanager

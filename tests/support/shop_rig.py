@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from tests.support.node import Node
 from tests.support.raw import Message, Wire
-from tests.support.upstream import OK, Script, Upstream
+from tests.support.upstream import OK, Script, Upstream, next_request
 
 PASSWORD: Final = "correct-horse-battery"
 JSON_TYPE: Final = "application/json"
@@ -35,19 +35,30 @@ class Users:
     """The accounts of the users service; a test may change them at any time.
 
     Attributes:
-        status: of each account, by user id.
+        status: of each account, by user id; `away`: the service fails when it is asked for the account.
+        changed: when the passwords were changed last.
+        silent: the service takes requests and responds to none.
     """
 
     status: dict[str, str] = field(default_factory=lambda: {"id-alice": "active", "id-bob": "active"})
+    changed: str = "2026-01-01T00:00:00Z"
+    silent: bool = False
+
+    def say(self, state: str) -> None:
+        """From now on the account of alice is `active`, `blocked`, `away`, or has `another password`."""
+        is_changed = state == "another password"
+        self.changed = "2026-02-02T00:00:00Z" if is_changed else "2026-01-01T00:00:00Z"
+        self.status["id-alice"] = "active" if is_changed else state
 
     def script(self) -> Script:
         """The service: the internal calls for accounts, and 200 for anything else."""
 
         async def serve(upstream: Upstream, wire: Wire) -> None:
             while True:
-                request = await wire.message()
+                request = await next_request(wire)
                 upstream.record(request)
-                await wire.send(self._answer(request))
+                if not self.silent:
+                    await wire.send(self._answer(request))
 
         return serve
 
@@ -61,6 +72,8 @@ class Users:
             return _json(200, {"valid": False})
         if path.startswith("/internal/accounts/"):
             sub = path.rpartition("/")[2]
+            if self.status.get(sub) == "away":
+                return _json(500, {})
             return _json(200, self._account(sub)) if sub in self.status else _json(404, {})
         return OK
 
@@ -70,7 +83,7 @@ class Users:
             "username": sub.removeprefix("id-"),
             "roles": ["customer"],
             "status": self.status[sub],
-            "password_changed_at": "2026-01-01T00:00:00Z",
+            "password_changed_at": self.changed,
         }
 
 

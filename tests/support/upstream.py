@@ -88,7 +88,7 @@ def recorder(answer: bytes = OK) -> Script:
 
     async def script(upstream: Upstream, wire: Wire) -> None:
         while True:
-            upstream.record(await _request(wire))
+            upstream.record(await next_request(wire))
             await wire.send(answer)
 
     return script
@@ -123,8 +123,8 @@ def nobody() -> Iterator[str]:
         yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
-async def _request(wire: Wire) -> Message:
-    # A service may wait for its next request as long as the test lasts.
+async def next_request(wire: Wire) -> Message:
+    """The next request on a connection; a service may wait for it as long as the test lasts."""
     while True:
         with contextlib.suppress(TimeoutError):
             return await wire.message()
