@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from lockgate.edge.ticker import Ticker
@@ -20,6 +21,7 @@ class MemoryPool(UpstreamPool):
     Attributes:
         opened: the other ends, in the order in which they were opened.
         refuses: whether the address refuses connections.
+        opening: connections come about when this is set.
     """
 
     def __init__(self, ticker: Ticker, **settings: float) -> None:
@@ -27,8 +29,11 @@ class MemoryPool(UpstreamPool):
         super().__init__(URL, configured, ticker, ResponseHeadReader(OwnAddresses([URL], "")))
         self.opened: list[Transport] = []
         self.refuses = False
+        self.opening = asyncio.Event()
+        self.opening.set()
 
     async def open_connection(self, make: Callable[[], SomeProtocol]) -> SomeProtocol:
+        await self.opening.wait()
         if self.refuses:
             raise ConnectionRefusedError
         connection, transport = make(), Transport()

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import httpx
 
+from lockgate.accounts.users import AT_ONCE
+from lockgate.upstream.client import build_pools
 from lockgate_shop.users.accounts import Accounts, Registration
 from lockgate_shop.users.app import create_app
 from lockgate_shop.users.models import Account, Role
@@ -64,6 +66,14 @@ class Shop:
         await self.node.worker.auth.audit.flush()
         found = reversed(await self.node.worker.auth.trail.latest(500))
         return [event for event in found if not names or event["event"] in names]
+
+    async def move_accounts(self, url: str) -> None:
+        """Let the node ask for accounts at another address."""
+        node = self.node
+        client = node.worker.auth.accounts._client  # noqa: SLF001 - a running gateway does not change its addresses
+        for pool in client._pools:  # noqa: SLF001 - as above
+            await pool.close()
+        client._pools = tuple(build_pools([url], node.settings.upstream, node.worker.base.ticker, at_once=AT_ONCE))  # noqa: SLF001 - as above
 
 
 @contextlib.asynccontextmanager

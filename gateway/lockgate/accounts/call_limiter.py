@@ -1,4 +1,4 @@
-"""The queue in front of the users service.
+"""The queue of attempts at passwords in front of the users service.
 
 docs/decisions/0089 says why it is short.
 """

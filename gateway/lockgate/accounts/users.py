@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import json
-import random
-import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
-import httpx
-
-from lockgate.accounts.call_limiter import CallLimiter
-from lockgate.clock import Clock
-from lockgate.errors import AccountsUnavailableError
-from lockgate_trust import LinkKey, headers, signed_headers
+from lockgate.accounts.call_limiter import FULL, LATE, CallLimiter
+from lockgate.errors import AccountsUnavailableError, Reason
+from lockgate.upstream.client import UpstreamCall, UpstreamClient, UpstreamFailedError, UpstreamResponse
+from lockgate_common.call_limiter import BoundedQueue, QueueFullError
 
 T = TypeVar("T")
 
-_NO_SUCH_CREDENTIALS: Final = frozenset({httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE})
+_NO_SUCH_CREDENTIALS: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
 """What the users service says of a name or password that no account can have. It counts as a wrong one: were it taken
 for a service that is away, it would count as no attempt at all."""
 PASSWORDS_AT_ONCE: Final = 16
 """Of one worker. A hash takes some 25 ms of a core: this keeps several cores busy, and yet the queue is here, where it
 is bounded, and not at the users service, where other calls would wait in it too."""
 LOOKUPS_AT_ONCE: Final = 16
+AT_ONCE: Final = PASSWORDS_AT_ONCE + LOOKUPS_AT_ONCE
 MAX_WAITING: Final = 64
 """About what two hashing threads get through in a second: one more is refused at once, when it comes. In a longer queue
 calls that came together would also give up together, and the event loop would answer all of them in one go."""
 QUEUE_WAIT_S: Final = 2.0
-KEEP_ALIVE_S: Final = 30
-"""Less than the users service keeps an idle connection, so that it is this side that closes it."""
+_TROUBLES: Final = {
+    Reason.UPSTREAM_REFUSED: "ConnectError",
+    Reason.UPSTREAM_TIMEOUT: LATE,
+    Reason.UPSTREAM_BUSY: FULL,
+    Reason.LINK_REFUSED: f"answered {HTTPStatus.UNAUTHORIZED}",
+    Reason.DRAINING: "the gateway stops",
+}
+"""What operators are told of a call without a response; of any other reason, that the response is none."""
+_NO_RESPONSE: Final = "RemoteProtocolError"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,42 +80,21 @@ class Accounts:
     to those that go on with a session.
 
     Args:
-        addresses: base URLs; one after the other is tried where the first cannot be reached.
-        key: the link key to the service that is in use.
+        client: calls the service, at most `AT_ONCE` times at a time.
         timeout_s: for one call.
-        clock: the time.
-        tls: for addresses that are https; without it no certificate is accepted.
 
     Attributes:
         timeout_s: for one call; no answer is older than that.
         trouble: what was wrong with the latest call; `None` where nothing was, and before the first.
     """
 
-    def __init__(
-        self,
-        addresses: Sequence[str],
-        key: Callable[[], LinkKey],
-        *,
-        timeout_s: float,
-        clock: Clock,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
+    def __init__(self, client: UpstreamClient, *, timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        self._addresses = tuple(addresses)
-        self._key = key
-        self._clock = clock
-        verify = tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        # The queues bound it. Its own bound costs the event loop waiting requests times connections, again and again.
-        limits = httpx.Limits(
-            max_connections=None,
-            max_keepalive_connections=PASSWORDS_AT_ONCE + LOOKUPS_AT_ONCE,
-            keepalive_expiry=KEEP_ALIVE_S,
+        self._client = client
+        self._passwords = CallLimiter(
+            at_once=PASSWORDS_AT_ONCE, waiting=MAX_WAITING, wait_s=QUEUE_WAIT_S, outcome_s=timeout_s
         )
-        self._client = httpx.AsyncClient(
-            timeout=timeout_s, limits=limits, follow_redirects=False, trust_env=False, verify=verify
-        )
-        limiter = partial(CallLimiter, waiting=MAX_WAITING, wait_s=QUEUE_WAIT_S, outcome_s=timeout_s)
-        self._passwords, self._lookups = limiter(at_once=PASSWORDS_AT_ONCE), limiter(at_once=LOOKUPS_AT_ONCE)
+        self._lookups = BoundedQueue(at_once=LOOKUPS_AT_ONCE, waiting=MAX_WAITING, wait_s=QUEUE_WAIT_S)
         self.trouble: str | None = None
 
     def room_for_passwords(self) -> int:
@@ -121,8 +104,7 @@ class Accounts:
     async def close(self) -> None:
         """Give up what is under way, and close the connections."""
         await self._passwords.close()
-        await self._lookups.close()
-        await self._client.aclose()
+        await self._client.close()
 
     async def with_password(self, attempt: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The outcome of an attempt at a password, which is made when it is its turn, and to its end.
@@ -146,11 +128,12 @@ class Accounts:
             AccountsUnavailableError: the service did not give an answer.
         """
         content = {"username": username, "password": password}
-        answer = await self._call_service(None, "POST", "/internal/credentials/verify", request_id, content)
-        if answer.status_code in _NO_SUCH_CREDENTIALS:
+        # Repeatable: the gateway counts attempts, so both are one attempt, and a check changes no account.
+        answer = await self._send(UpstreamCall("POST", "/internal/credentials/verify", request_id, _to_json(content)))
+        if answer.status in _NO_SUCH_CREDENTIALS:
             return None
-        if answer.status_code != httpx.codes.OK:
-            raise AccountsUnavailableError(f"answered {answer.status_code}")
+        if answer.status != HTTPStatus.OK:
+            raise AccountsUnavailableError(f"answered {answer.status}")
         outcome = _parse_object(answer)
         return _parse_account(outcome.get("account")) if outcome.get("valid") is True else None
 
@@ -160,11 +143,11 @@ class Accounts:
         Raises:
             AccountsUnavailableError: the service did not give an answer.
         """
-        answer = await self._call_service(self._lookups, "GET", f"/internal/accounts/{quote(sub, safe='')}", request_id)
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        answer = await self._look_up(UpstreamCall("GET", _account_path(sub), request_id))
+        if answer.status == HTTPStatus.NOT_FOUND:
             return None
-        if answer.status_code != httpx.codes.OK:
-            raise AccountsUnavailableError(f"answered {answer.status_code}")
+        if answer.status != HTTPStatus.OK:
+            raise AccountsUnavailableError(f"answered {answer.status}")
         content = _parse_object(answer)
         return _parse_account(content) if content.get("status") == "active" else None
 
@@ -175,11 +158,14 @@ class Accounts:
             AccountsUnavailableError: the service did not give an answer; the password may have been changed.
         """
         content = {"sub": sub, "current_password": current, "new_password": new}
-        answer = await self._call_service(None, "POST", "/internal/credentials/change", request_id, content)
-        if answer.status_code == httpx.codes.BAD_REQUEST:
+        # Not repeatable: where the first one took effect, the second one would find the current password wrong.
+        answer = await self._send(
+            UpstreamCall("POST", "/internal/credentials/change", request_id, _to_json(content), repeatable=False)
+        )
+        if answer.status == HTTPStatus.BAD_REQUEST:
             return Unacceptable()
-        if answer.status_code != httpx.codes.OK:
-            raise AccountsUnavailableError(f"answered {answer.status_code}")
+        if answer.status != HTTPStatus.OK:
+            raise AccountsUnavailableError(f"answered {answer.status}")
         outcome = _parse_object(answer)
         return _parse_account(outcome.get("account")) if outcome.get("valid") is True else None
 
@@ -189,16 +175,14 @@ class Accounts:
         Raises:
             AccountsUnavailableError: the service did not give an answer.
         """
-        answer = await self._call_service(
-            self._lookups, "GET", f"/internal/accounts/{quote(user, safe='')}", request_id
-        )
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            content = {"username": user}
-            answer = await self._call_service(self._lookups, "POST", "/internal/accounts/lookup", request_id, content)
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        answer = await self._look_up(UpstreamCall("GET", _account_path(user), request_id))
+        if answer.status == HTTPStatus.NOT_FOUND:
+            body = _to_json({"username": user})
+            answer = await self._look_up(UpstreamCall("POST", "/internal/accounts/lookup", request_id, body))
+        if answer.status == HTTPStatus.NOT_FOUND:
             return None
-        if answer.status_code != httpx.codes.OK:
-            raise AccountsUnavailableError(f"answered {answer.status_code}")
+        if answer.status != HTTPStatus.OK:
+            raise AccountsUnavailableError(f"answered {answer.status}")
         found = _parse_object(answer)
         account = _parse_account(found)
         return AccountRecord(account.sub, account.username, account.roles, str(found.get("status")))
@@ -209,11 +193,11 @@ class Accounts:
         Raises:
             AccountsUnavailableError: the service did not give an answer.
         """
-        path = f"/internal/accounts/{quote(sub, safe='')}/status"
-        answer = await self._call_service(self._lookups, "PUT", path, request_id, {"status": status})
-        if answer.status_code not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
-            raise AccountsUnavailableError(f"answered {answer.status_code}")
-        return answer.status_code == httpx.codes.OK
+        body = _to_json({"status": status})
+        answer = await self._look_up(UpstreamCall("PUT", f"{_account_path(sub)}/status", request_id, body))
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
+            raise AccountsUnavailableError(f"answered {answer.status}")
+        return answer.status == HTTPStatus.OK
 
     async def set_roles(self, sub: str, roles: Sequence[str], request_id: str) -> bool | Unacceptable:
         """Say what a user is; whether there is such a user.
@@ -229,61 +213,46 @@ class Accounts:
         Raises:
             AccountsUnavailableError: the service did not give an answer.
         """
-        path = f"/internal/accounts/{quote(sub, safe='')}/roles"
-        answer = await self._call_service(self._lookups, "PUT", path, request_id, {"roles": list(roles)})
-        if answer.status_code == httpx.codes.BAD_REQUEST:
+        body = _to_json({"roles": list(roles)})
+        answer = await self._look_up(UpstreamCall("PUT", f"{_account_path(sub)}/roles", request_id, body))
+        if answer.status == HTTPStatus.BAD_REQUEST:
             return Unacceptable()
-        if answer.status_code not in (httpx.codes.OK, httpx.codes.NOT_FOUND):
-            raise AccountsUnavailableError(f"answered {answer.status_code}")
-        return answer.status_code == httpx.codes.OK
+        if answer.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
+            raise AccountsUnavailableError(f"answered {answer.status}")
+        return answer.status == HTTPStatus.OK
 
-    async def _call_service(
-        self,
-        limiter: CallLimiter | None,
-        method: str,
-        path: str,
-        request_id: str,
-        content: Mapping[str, str | list[str]] | None = None,
-    ) -> httpx.Response:
+    async def _look_up(self, call: UpstreamCall) -> UpstreamResponse:
+        """The response to a call without a password. Its turn belongs to the call, and not to a caller that may go."""
         try:
-            send = partial(self._send_signed, method, path, request_id, content)
-            answer = await (limiter.run(send) if limiter is not None else send())
-        except AccountsUnavailableError as error:
-            self.trouble = str(error)
-            raise
-        failed = answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
-        self.trouble = f"answered {answer.status_code}" if failed else None
+            await self._lookups.take()
+        except QueueFullError:
+            self.trouble = FULL
+            raise AccountsUnavailableError(FULL) from None
+        return await self._send(call, self._lookups.give_back)
+
+    async def _send(self, call: UpstreamCall, on_end: Callable[[], object] | None = None) -> UpstreamResponse:
+        try:
+            answer = await self._client.send(call, timeout_s=self.timeout_s, on_end=on_end)
+        except UpstreamFailedError as error:
+            self.trouble = _TROUBLES.get(error.reason, _NO_RESPONSE)
+            raise AccountsUnavailableError(self.trouble) from error
+        failed = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        self.trouble = f"answered {answer.status}" if failed else None
         return answer
 
-    async def _send_signed(
-        self, method: str, path: str, request_id: str, content: Mapping[str, str | list[str]] | None
-    ) -> httpx.Response:
-        body = b"" if content is None else json.dumps(content).encode("ascii")
-        signed = signed_headers(
-            self._key(),
-            method=method,
-            path=path,
-            headers=[(headers.REQUEST_ID, request_id)],
-            body=body,
-            now=self._clock.now(),
-        )
-        fields = [*signed, ("content-type", "application/json")] if body else signed
-        fault: httpx.HTTPError | None = None
-        for address in random.sample(self._addresses, len(self._addresses)):
-            try:
-                return await self._client.request(method, address + path, content=body, headers=fields)
-            except httpx.ConnectError as error:
-                fault = error
-            except httpx.HTTPError as error:
-                fault = error
-                break
-        raise AccountsUnavailableError(type(fault).__name__) from fault
+
+def _account_path(user: str) -> str:
+    return f"/internal/accounts/{quote(user, safe='')}"
 
 
-def _parse_object(answer: httpx.Response) -> dict[str, Any]:
+def _to_json(content: Mapping[str, str | list[str]]) -> bytes:
+    return json.dumps(content).encode("ascii")
+
+
+def _parse_object(answer: UpstreamResponse) -> dict[str, Any]:
     try:
-        content = answer.json()
-    except ValueError as error:
+        content = json.loads(answer.body)
+    except (ValueError, RecursionError) as error:
         raise AccountsUnavailableError("answered something that is not JSON") from error
     if not isinstance(content, dict):
         raise AccountsUnavailableError("answered something that is not an object")

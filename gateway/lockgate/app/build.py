@@ -11,7 +11,7 @@ from lockgate.accounts.captcha import Captchas
 from lockgate.accounts.clients import Clients
 from lockgate.accounts.password_guard import PasswordGuard
 from lockgate.accounts.throttle import REFRESH_WINDOW_S, CostBucket, Throttle
-from lockgate.accounts.users import Accounts
+from lockgate.accounts.users import AT_ONCE, Accounts
 from lockgate.admission.gate import Admission
 from lockgate.admission.open_tokens import OpenTokens, RevocationListener
 from lockgate.admission.overtime import OvertimeBounds
@@ -53,7 +53,7 @@ from lockgate.stores.links import StoreLink, link_to
 from lockgate.stores.lock import try_lock
 from lockgate.stores.redis import connect
 from lockgate.stores.trail import AuditTrail
-from lockgate.upstream.tls import build_tls_context
+from lockgate.upstream.client import UpstreamClient, build_pools
 from lockgate_common.redis.client import RedisClient
 
 
@@ -265,10 +265,6 @@ def _build_tokens(base: Foundation) -> TokenParts:
 
 def _build_accounts(base: Foundation) -> Accounts:
     settings, service = base.settings, base.settings.accounts.service
-    return Accounts(
-        settings.upstream_urls(service),
-        lambda: base.keys.links.value.outbound(service),
-        timeout_s=settings.accounts.timeout_s,
-        clock=base.clock,
-        tls=build_tls_context(settings.upstream_urls(service), settings.upstream),
-    )
+    pools = build_pools(settings.upstream_urls(service), settings.upstream, base.ticker, at_once=AT_ONCE)
+    client = UpstreamClient(pools, lambda: base.keys.links.value.outbound(service), base.clock)
+    return Accounts(client, timeout_s=settings.accounts.timeout_s)

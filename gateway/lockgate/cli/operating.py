@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lockgate.accounts.clients import Clients
-from lockgate.accounts.users import Accounts
+from lockgate.accounts.users import AT_ONCE, Accounts
 from lockgate.cli.trail import flush_audit
 from lockgate.clock import SystemClock
+from lockgate.edge.ticker import Ticker
 from lockgate.errors import ConfigurationError, LockgateError, quoted
 from lockgate.keys.files import LINKS_FOLDER, join_readers
 from lockgate.keys.reload import link_source
@@ -24,7 +25,7 @@ from lockgate.sessions.parts import SessionParts
 from lockgate.sessions.session_store import SessionStore
 from lockgate.stores.redis import connect
 from lockgate.stores.trail import AuditTrail
-from lockgate.upstream.tls import build_tls_context
+from lockgate.upstream.client import UpstreamClient, build_pools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,14 +57,11 @@ async def open_administration(settings: Settings) -> AsyncIterator[Administratio
     # out.
     links = link_source(settings.keys.directory / LINKS_FOLDER, [settings.accounts.service]).read()
     redis = connect(settings.redis_url.get_secret_value())
-    addresses = settings.upstream_urls(settings.accounts.service)
-    accounts = Accounts(
-        addresses,
-        lambda: links.outbound(settings.accounts.service),
-        timeout_s=settings.accounts.timeout_s,
-        clock=clock,
-        tls=build_tls_context(addresses, settings.upstream),
-    )
+    service = settings.accounts.service
+    # The ticker stands still: no command lasts until a connection is too old.
+    pools = build_pools(settings.upstream_urls(service), settings.upstream, Ticker(clock), at_once=AT_ONCE)
+    client = UpstreamClient(pools, lambda: links.outbound(service), clock)
+    accounts = Accounts(client, timeout_s=settings.accounts.timeout_s)
     audit = Audit(AuditTrail(redis, settings.audit.length), clock, sys.stderr)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(redis.aclose)

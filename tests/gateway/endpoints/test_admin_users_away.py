@@ -28,10 +28,6 @@ def dead() -> Iterator[str]:
         yield url
 
 
-def goes_away(shop: Shop, url: str) -> None:
-    shop.node.worker.auth.accounts._addresses = (url,)  # noqa: SLF001 - where nobody answers
-
-
 async def sub_of(shop: Shop, user: str) -> str:
     found: str = (await shop.http.get(f"/admin/users/{user}", headers=await ada(shop))).json()["sub"]
     return found
@@ -42,7 +38,7 @@ async def test_who_is_named_by_id_is_shut_out_and_the_answer_says_so(
     shop: Shop, redis: Redis, dead: str, method: str, what: str
 ) -> None:
     alice, admin, sub = await shop.tokens("alice"), await ada(shop), await sub_of(shop, "alice")
-    goes_away(shop, dead)
+    await shop.move_accounts(dead)
     async with shops.another_node(shop) as other:
         answer = await shop.http.request(method, f"/admin/users/{sub}/{what}", headers=admin)
         assert code(answer) == AWAY
@@ -56,7 +52,7 @@ async def test_who_is_named_by_id_is_shut_out_and_the_answer_says_so(
 async def test_a_frozen_users_service_keeps_nobody_in_while_it_is_waited_for(shop: Shop) -> None:
     alice, admin, sub = await shop.tokens("alice"), await ada(shop), await sub_of(shop, "alice")
     with socket.create_server(("127.0.0.1", 0)) as listener:  # never accepts: a caller waits
-        goes_away(shop, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        await shop.move_accounts(f"http://127.0.0.1:{listener.getsockname()[1]}")
         block = asyncio.create_task(shop.http.post(f"/admin/users/{sub}/block", headers=admin))
         async with asyncio.timeout(WITHIN_S):
             while await status(shop, alice) == 200:
@@ -70,7 +66,7 @@ async def test_a_frozen_users_service_keeps_nobody_in_while_it_is_waited_for(sho
 async def test_sessions_of_an_id_are_listed_and_ended_by_redis_alone(shop: Shop, dead: str) -> None:
     first, second, admin = await shop.tokens("alice"), await shop.tokens("alice"), await ada(shop)
     path = f"/admin/users/{await sub_of(shop, 'alice')}/sessions"
-    goes_away(shop, dead)
+    await shop.move_accounts(dead)
     found = (await shop.http.get(path, headers=admin)).json()["sessions"]
     assert {one["session_id"] for one in found} == {first["session_id"], second["session_id"]}
     assert (await shop.http.delete(f"{path}/{first['session_id']}", headers=admin)).status_code == 204
@@ -88,7 +84,7 @@ async def test_a_name_cannot_be_found_and_the_answer_asks_for_the_id(
     shop: Shop, dead: str, method: str, what: str
 ) -> None:
     alice, admin = await shop.tokens("alice"), await ada(shop)
-    goes_away(shop, dead)
+    await shop.move_accounts(dead)
     answer = await shop.http.request(method, f"/admin/users/alice/{what}", headers=admin)
     assert code(answer) == AWAY
     assert "name the user by id" in answer.json()["detail"]
@@ -98,7 +94,7 @@ async def test_a_name_cannot_be_found_and_the_answer_asks_for_the_id(
 
 async def test_who_is_not_logged_in_is_barred_by_id_all_the_same(shop: Shop, redis: Redis, dead: str) -> None:
     sub, admin = await sub_of(shop, "alice"), await ada(shop)
-    goes_away(shop, dead)
+    await shop.move_accounts(dead)
     answer = await shop.http.post(f"/admin/users/{sub}/block", headers=admin)
     assert code(answer) == AWAY
     assert SHUT_OUT in answer.json()["detail"]
@@ -107,10 +103,9 @@ async def test_who_is_not_logged_in_is_barred_by_id_all_the_same(shop: Shop, red
 
 async def test_done_again_when_the_service_is_back_the_account_is_blocked(shop: Shop, dead: str) -> None:
     alice, admin, sub = await shop.tokens("alice"), await ada(shop), await sub_of(shop, "alice")
-    addresses = shop.node.worker.auth.accounts._addresses  # noqa: SLF001 - as above
-    goes_away(shop, dead)
+    await shop.move_accounts(dead)
     await shop.http.post(f"/admin/users/{sub}/block", headers=admin)
-    goes_away(shop, addresses[0])
+    await shop.move_accounts(shop.node.settings.upstream_urls("users")[0])
     assert (await shop.http.post(f"/admin/users/{sub}/block", headers=admin)).status_code == 204
     account = (await shop.http.get(f"/admin/users/{sub}", headers=admin)).json()
     assert account["status"] == "blocked"

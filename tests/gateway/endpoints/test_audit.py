@@ -209,7 +209,7 @@ async def test_a_user_who_was_logged_out_but_not_blocked_is_in_the_trail(shop: S
     # Not over HTTP, which asks for the account before.
     administration = shop.node.worker.auth.administration
     with upstreams.nobody() as url:
-        shop.node.worker.auth.accounts._addresses = (url,)  # noqa: SLF001 - where nobody listens
+        await shop.move_accounts(url)
         with pytest.raises(AccountsUnavailableError):
             await administration.block(sub, "ada", call)
     assert (await shop.http.get("/auth/me", headers=alice)).status_code == 401

@@ -12,7 +12,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from starlette.types import Receive, Scope, Send
 
-from lockgate.accounts.users import MAX_WAITING, PASSWORDS_AT_ONCE
+from lockgate.accounts.users import LOOKUPS_AT_ONCE, MAX_WAITING, PASSWORDS_AT_ONCE
 from lockgate.settings import Settings
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
@@ -29,20 +29,29 @@ UNGUARDED = {
     "all_attempts": PLENTY,
     "address_limit": PLENTY,
 }
+LOOK_UP = "GET /internal/accounts/"
 FLOOD = 120
-"""More than httpx has connections, and than may be under way."""
+"""More than may be under way and wait."""
 
 
 class SlowUsers(Users):
-    """A users service that looks at no password before it is let go."""
+    """A users service that looks at no password and for no account before it is let go.
+
+    Attributes:
+        let_go: it looks at passwords.
+        let_find: it looks for accounts.
+        verifying: how many passwords it was asked about.
+        finding: how many accounts it was asked for.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.let_go = asyncio.Event()
-        self.verifying = 0
+        self.let_go, self.let_find = asyncio.Event(), asyncio.Event()
+        self.let_find.set()
+        self.verifying = self.finding = 0
 
     def script(self) -> upstreams.Script:
-        """As ever, but for passwords."""
+        """As ever, but slower."""
 
         async def serve(upstream: Upstream, wire: Wire) -> None:
             while True:
@@ -51,6 +60,9 @@ class SlowUsers(Users):
                 if request.line == VERIFY:
                     self.verifying += 1
                     await self.let_go.wait()
+                elif request.line.startswith(LOOK_UP):
+                    self.finding += 1
+                    await self.let_find.wait()
                 await wire.send(self._answer(request))
 
         return serve
@@ -105,6 +117,32 @@ async def test_clients_that_hang_up_make_no_room_for_more_and_leave_nothing_behi
     users.let_go.set()
     assert (await caller.login())["access_token"]
     assert service.accepted <= PASSWORDS_AT_ONCE
+
+
+async def test_refreshes_of_clients_that_hang_up_make_no_room_for_more_and_leave_nothing_behind(
+    caller: Caller, users: SlowUsers, service: Upstream
+) -> None:
+    """R-122: the place of a look-up belongs to the look-up, however often its client comes back."""
+    sessions = [await caller.login() for _ in range(2 * LOOKUPS_AT_ONCE)]
+    users.let_find.clear()
+    users.finding = 0
+    connections = service.accepted
+    for _ in range(2):
+        wires = [await caller.node.connect() for _ in sessions]
+        for wire, tokens in zip(wires, sessions, strict=True):
+            await wire.send(raw("/auth/refresh", {"refresh_token": tokens["refresh_token"]}))
+        await until(lambda: users.finding == LOOKUPS_AT_ONCE)
+        for wire in wires:
+            wire.reset()
+        await until(lambda: not caller.node.worker.edge.connections)
+        assert users.finding == LOOKUPS_AT_ONCE
+    users.let_find.set()
+    for tokens in sessions:
+        answer = await caller.json("/auth/refresh", {"refresh_token": tokens["refresh_token"]})
+        assert answer.status == 200
+        assert await caller.welcome(answer.json["access_token"]) == 200
+    # Each connection came back with its response, so none was opened for the refreshes after the flood.
+    assert service.accepted <= connections + LOOKUPS_AT_ONCE + 1  # one of them for the forwarded requests
 
 
 async def test_logins_that_wait_do_not_keep_anybody_from_going_on(caller: Caller, users: SlowUsers) -> None:
