@@ -27,6 +27,8 @@ from lockgate.endpoints.browser import Browser
 from lockgate.endpoints.dependencies import store_of
 from lockgate.identity.session_cookie import NAMES
 from lockgate.pipeline import Pipeline
+from lockgate.policy.routes import Route
+from lockgate.upstream.client import UpstreamClient
 from lockgate.views import route_json
 
 
@@ -52,10 +54,20 @@ def make_application(
     app.include_router(well_known.build_router(well_known.PublishedKeys(base.keys.ring, settings.keys.publish_delay_s)))
     app.include_router(health.build_router(checks))
     cookie = NAMES[settings.server.session_cookie].decode("ascii")
-    descriptions = openapi.Descriptions(base.routes, base.keys.links, base.clock, cookie)
+    descriptions = openapi.Descriptions(base.routes, _build_clients(base, path), cookie)
     is_public = settings.server.openapi == "everybody"
     app.include_router(openapi.build_router(app, descriptions, judge, is_public=is_public))
     return app
+
+
+def _build_clients(base: Foundation, path: DataPath) -> dict[str, UpstreamClient]:
+    """A client of each service, over the connections of forwarded requests."""
+
+    def build_client(route: Route) -> UpstreamClient:
+        pools = [path.services.pools[url] for url in route.upstreams]
+        return UpstreamClient(pools, lambda: base.keys.links.value.outbound(route.service), base.clock)
+
+    return {route.service: build_client(route) for route in base.routes.routes}
 
 
 def _include_auth(app: FastAPI, base: Foundation, parts: Auth, path: DataPath) -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import warnings
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
-import httpx
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from lockgate.clock import Clock
 from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
 from lockgate.judge import Judge
-from lockgate.keys.current import Current
 from lockgate.policy.routes import Route, RouteTable
-from lockgate_trust import LinkKeys, headers, signed_headers
+from lockgate.upstream.client import UpstreamCall, UpstreamClient, UpstreamFailedError
 
 PATH: Final = "/openapi.json"
 SERVICE_PATH: Final = "/internal/openapi.json"
@@ -33,46 +32,24 @@ class Descriptions:
     """The description of each service, fetched when a client asks for it.
 
     Args:
-        routes: the upstreams of each service, and the paths and methods that clients may call.
-        links: sign the request for a description.
-        clock: gives the time of the signature.
+        routes: the paths and methods that clients may call.
+        clients: call each service, by its name.
         cookie: the name of the session cookie; empty where cookies are off.
     """
 
-    def __init__(self, routes: RouteTable, links: Current[LinkKeys], clock: Clock, cookie: str = "") -> None:
-        self._cookie = cookie
+    def __init__(self, routes: RouteTable, clients: Mapping[str, UpstreamClient], cookie: str = "") -> None:
         self._routes = routes
-        self._links = links
-        self._clock = clock
+        self._clients = clients
+        self._cookie = cookie
 
     async def merged_document(self, own: Document, request_id: str) -> Document:
         """The gateway's own document and those of its services; services that do not respond are in `x-unavailable`."""
-        places = {route.service: route.upstreams[0] for route in self._routes.routes if route.upstreams}
-        async with httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as client:
-            asked = [self._fetch_document(client, service, place, request_id) for service, place in places.items()]
-            documents = dict(zip(places, await asyncio.gather(*asked), strict=True))
+        asked = [_fetch_document(client, request_id) for client in self._clients.values()]
+        documents = dict(zip(self._clients, await asyncio.gather(*asked), strict=True))
         found = {service: document for service, document in documents.items() if document is not None}
         return merge_documents(own, found, self._routes, self._cookie) | {
             "x-unavailable": sorted(documents.keys() - found.keys())
         }
-
-    async def _fetch_document(
-        self, client: httpx.AsyncClient, service: str, place: str, request_id: str
-    ) -> Document | None:
-        signed = signed_headers(
-            self._links.value.outbound(service),
-            method="GET",
-            path=SERVICE_PATH,
-            headers=[(headers.REQUEST_ID, request_id)],
-            now=self._clock.now(),
-        )
-        try:
-            response = await client.get(place + SERVICE_PATH, headers=signed)
-            document = response.json() if response.status_code == httpx.codes.OK else None
-        except (httpx.HTTPError, ValueError):
-            return None
-        # A service of another make may describe itself in another way, or not at all.
-        return document if isinstance(document, dict) and isinstance(document.get("paths"), dict) else None
 
 
 def merge_documents(own: Document, services: Mapping[str, Document], routes: RouteTable, cookie: str = "") -> Document:
@@ -114,6 +91,16 @@ def build_router(app: FastAPI, descriptions: Descriptions, judge: Judge, *, is_p
         return JSONResponse(merged, headers=SECURITY_HEADERS)
 
     return api
+
+
+async def _fetch_document(client: UpstreamClient, request_id: str) -> Document | None:
+    try:
+        response = await client.send(UpstreamCall("GET", SERVICE_PATH, request_id), timeout_s=WITHIN_S)
+        document = json.loads(response.body) if response.status == HTTPStatus.OK else None
+    except (UpstreamFailedError, ValueError, RecursionError):
+        return None
+    # A service of another make may describe itself in another way, or not at all.
+    return document if isinstance(document, dict) and isinstance(document.get("paths"), dict) else None
 
 
 def _own_document(app: FastAPI) -> Document:
