@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from lockgate.clock import Clock
 from lockgate.errors import Reason, Refusal
@@ -21,7 +20,7 @@ from lockgate.keys import keyring
 from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing, PrivateKey
 from lockgate.stores.layout import admission_keys
-from tests.support.tokens import ABSENT, base64url, encoded
+from tests.support.tokens import ABSENT, base64url, encoded, signature
 
 ISSUER: Final = "https://gateway.example"
 AUDIENCE: Final = "shop"
@@ -69,16 +68,6 @@ def pem(key: PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-
-
-def signature(key: PrivateKey, text: bytes) -> bytes:
-    """The JWS signature of a text (RFC 7518 section 3, RFC 8037 section 3.1)."""
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key.sign(text)
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        r, s = decode_dss_signature(key.sign(text, ec.ECDSA(hashes.SHA256())))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
-    return key.sign(text, padding.PKCS1v15(), hashes.SHA256())
 
 
 class Signer:

@@ -8,10 +8,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from lockgate.clock import Clock
-from lockgate.keys.keyring import SigningKey
+from lockgate.keys.keyring import PrivateKey, SigningKey
 from lockgate.settings import TokenSettings
 
 ABSENT: Final = object()
@@ -24,7 +26,7 @@ class Tokens:
     """Makes access tokens as the node's issuer would, member by member changeable.
 
     Args:
-        key: signs; an Ed25519 one, as `keys.create_missing` makes.
+        key: signs.
         settings: say issuer, audience and life.
         clock: the time.
     """
@@ -65,14 +67,22 @@ class Tokens:
 
     def sign(self, header: str, payload: str) -> str:
         """Sign two parts that are base64url already, with any content."""
-        private = self.key.private
-        assert isinstance(private, Ed25519PrivateKey)
         text = f"{header}.{payload}"
-        return f"{text}.{base64url(private.sign(text.encode()))}"
+        return f"{text}.{base64url(signature(self.key.private, text.encode()))}"
 
     def bearer(self, **claims: Any) -> str:  # noqa: ANN401 - any JSON value
         """The line of a request head that carries a valid token."""
         return f"Authorization: Bearer {self.token(**claims)}\r\n"
+
+
+def signature(key: PrivateKey, text: bytes) -> bytes:
+    """The JWS signature of a text (RFC 7518 section 3, RFC 8037 section 3.1)."""
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign(text)
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        r, s = decode_dss_signature(key.sign(text, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    return key.sign(text, padding.PKCS1v15(), hashes.SHA256())
 
 
 def encoded(value: object) -> str:

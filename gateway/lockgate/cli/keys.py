@@ -76,7 +76,9 @@ def links_directory(settings: Settings) -> Path:
     return settings.keys.directory / LINKS_FOLDER
 
 
-def create_missing(settings: Settings, more_links: Collection[tuple[str, str]] = (), alg: str = "EdDSA") -> list[str]:
+def create_missing(
+    settings: Settings, more_links: Collection[tuple[str, str]] = (), alg: str = keyring.NEW_RING
+) -> list[str]:
     """Make the missing keys: the key ring, and a link key from the gateway to each service that it calls.
 
     Args:

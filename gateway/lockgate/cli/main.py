@@ -75,7 +75,7 @@ Data = Annotated[
         "keys count before the file; variables count before both.",
     ),
 ]
-Algorithm = Literal["EdDSA", "ES256", "RS256"]
+Algorithm = Literal["ES256", "EdDSA", "RS256"]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs to read.")]
 Host = Annotated[str | None, typer.Option("--host", help="Where to listen, instead of server.host.")]
 Port = Annotated[
@@ -156,7 +156,7 @@ def keys_init(
         list[str] | None,
         typer.Option("--link", metavar="ORIGIN--TARGET", help="One more link, between two services; may be repeated."),
     ] = None,
-    alg: Annotated[Algorithm, typer.Option("--alg", help="Of the signing key.")] = "EdDSA",
+    alg: Annotated[Algorithm, typer.Option("--alg", help="Of the signing key.")] = "ES256",
     as_json: AsJson = False,
 ) -> None:
     """Make the missing keys: the ring, the links of the gateway."""

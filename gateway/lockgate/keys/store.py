@@ -250,7 +250,7 @@ class KeyStore:
             group.forget(key_id)
 
     def _make_signing_key(self, now: float, alg: str | None) -> Entry:
-        key = keyring.generate(alg or keyring.ALGORITHMS[0])
+        key = keyring.generate(alg or keyring.NEW_RING)
         keyring.write_signing_key(self.directory, key)
         return Entry(key.kid, State.NEXT, now, {"alg": key.alg})
 

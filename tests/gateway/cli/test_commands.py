@@ -206,7 +206,7 @@ def test_the_list_of_keys_shows_no_secret(config: Path, tmp_path: Path) -> None:
     link = json.loads((tmp_path / "keys" / "links" / "gateway--users.json").read_text())
     refresh = json.loads((tmp_path / "keys" / "refresh.json").read_text())
     assert "gateway -> users" in result.stdout
-    assert "EdDSA  active" in result.stdout
+    assert "ES256  active" in result.stdout
     for key in [*link["keys"], *refresh["keys"]]:
         assert key["secret"] not in result.stdout
 

@@ -47,7 +47,7 @@ async def test_keys_are_listed_with_public_facts_only(shop: Shop) -> None:
     assert {key["group"] for key in keys} == {"signing", "refresh", "gateway -> users", "gateway -> orders"}
     assert {frozenset(key) for key in keys} == {frozenset({"group", "kid", "alg", "state", "since"})}
     (signing,) = [key for key in keys if key["group"] == "signing"]
-    assert (signing["kid"], signing["alg"], signing["state"]) == (shop.node.tokens.key.kid, "EdDSA", "active")
+    assert (signing["kid"], signing["alg"], signing["state"]) == (shop.node.tokens.key.kid, "ES256", "active")
     secrets = [key["secret"] for name in ("refresh.json", "links/gateway--users.json") for key in _keys(shop, name)]
     assert not any(secret in answer.text for secret in secrets)
 
@@ -89,7 +89,7 @@ async def test_each_change_is_audited_once_with_who_asked_and_without_a_secret(s
     answer = await rotate(shop)
     await rotate(shop)
     (event,) = await shop.events("key.published")
-    assert (event["group"], event["kid"], event["alg"]) == ("signing", answer.json()["kid"], "EdDSA")
+    assert (event["group"], event["kid"], event["alg"]) == ("signing", answer.json()["kid"], "ES256")
     admin = (await shop.http.get("/admin/users/ada", headers=await ada(shop))).json()["sub"]
     assert (event["actor"], event["address"]) == (admin, "127.0.0.1")
     assert event["request_id"] == answer.headers["x-request-id"]

@@ -17,7 +17,7 @@ async def test_the_key_set_has_the_public_half_of_each_key(node: Node) -> None:
     assert answer.status == 200
     assert answer.value("content-type") == "application/jwk-set+json"
     (key,) = answer.json["keys"]
-    assert set(key) == {"kty", "crv", "x", "kid", "alg", "use"}
+    assert set(key) == {"kty", "crv", "x", "y", "kid", "alg", "use"}
     assert key["kid"] == node.tokens.key.kid
 
 

@@ -73,7 +73,7 @@ def test_every_kind_of_key_is_told_with_its_group_and_algorithm_and_without_a_se
 ) -> None:
     group = next(one for one in store.groups() if one.name == name)
     store.rotate(group, NOW)
-    assert [(change.group, change.alg) for change in seen] == [(name, "EdDSA" if name == "signing" else "HMAC")]
+    assert [(change.group, change.alg) for change in seen] == [(name, "ES256" if name == "signing" else "HMAC")]
     secrets = [entry.members["secret"] for entry in store.read(group) if "secret" in entry.members]
     assert not any(secret in repr(seen) for secret in secrets)
 

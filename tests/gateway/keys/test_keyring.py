@@ -60,7 +60,18 @@ def test_a_new_ring_can_be_read_by_its_owner_alone(tmp_path: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) >= 3
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
-    assert keyring.load(folder).active.alg == "EdDSA"
+
+
+def test_a_new_ring_is_for_the_algorithm_that_every_library_knows(tmp_path: Path) -> None:
+    assert keyring.create(tmp_path)
+    assert keyring.load(tmp_path).active.alg == "ES256"
+
+
+@pytest.mark.parametrize("alg", ["ES256", "EdDSA", "RS256"])
+def test_a_ring_stays_what_it_is(tmp_path: Path, alg: str) -> None:
+    assert keyring.create(tmp_path, alg)
+    assert not keyring.create(tmp_path)
+    assert keyring.load(tmp_path).active.alg == alg
 
 
 def test_a_ring_that_is_there_is_kept(tmp_path: Path) -> None:

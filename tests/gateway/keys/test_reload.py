@@ -92,7 +92,7 @@ async def test_the_key_set_shows_the_next_the_active_and_the_passive_key(node: N
     answer = await node.get("/.well-known/jwks.json")
     assert {key["kid"] for key in answer.json["keys"]} == {old, active, following}
     #
-    assert {frozenset(key) for key in answer.json["keys"]} == {frozenset({"kty", "crv", "x", "kid", "alg", "use"})}
+    assert {frozenset(key) for key in answer.json["keys"]} == {frozenset({"kty", "crv", "x", "y", "kid", "alg", "use"})}
 
 
 async def test_the_key_set_has_a_tag_that_changes_with_it(node: Node, store: KeyStore) -> None:
