@@ -90,12 +90,18 @@ class Judge:
     def _admit_claims(
         self, client: str, demand: Demand, decide: Decide, claims: VerifiedClaims | Refusal | None
     ) -> None:
+        if isinstance(claims, Refusal):
+            decide(claims)
+            return
+        # The claims alone decide about rights. A client learns of missing rights after admission, so that a revoked
+        # token gets 401. Micro-optimisation: so the usual request takes the caller's callback to admission as it is.
+        missing = authorize(demand, None if claims is None else claims.principal)
         if claims is None and demand.auth == "required":
             decide(Refusal(Reason.NO_CREDENTIALS))
-        elif isinstance(claims, Refusal):
-            decide(claims)
+        elif missing is None:
+            self._admission.ask(claims, demand.limits, client, decide)
         else:
-            self._admission.ask(claims, demand.limits, client, partial(_authorize_verdict, demand, decide))
+            self._admission.ask(claims, demand.limits, client, partial(_refuse_admitted, missing, decide))
 
     def _look_up(self, pending: Pending, then: Callable[[VerifiedClaims | Refusal], None]) -> None:
         async def find() -> None:
@@ -104,8 +110,5 @@ class Judge:
         self._lookups.start(find())
 
 
-def _authorize_verdict(demand: Demand, decide: Decide, verdict: Verdict) -> None:
-    if isinstance(verdict, Refusal):
-        decide(verdict)
-    else:
-        decide(authorize(demand, verdict.identity) or verdict)
+def _refuse_admitted(missing: Refusal, decide: Decide, verdict: Verdict) -> None:
+    decide(verdict if isinstance(verdict, Refusal) else missing)

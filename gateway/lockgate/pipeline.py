@@ -9,10 +9,8 @@ forward     sign, send, stream back                    502 503 504
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from http import HTTPStatus
 
-from lockgate.admission.gate import Verdict
 from lockgate.admission.open_tokens import OpenTokens
 from lockgate.clock import Clock
 from lockgate.edge.connection import ClientConnection
@@ -29,7 +27,7 @@ from lockgate.forward.websocket.socket import Socket, Sockets
 from lockgate.identity.ticket import taken_from_stream
 from lockgate.judge import Judge
 from lockgate.policy.origins import Origins
-from lockgate.policy.routes import Route, RouteTable, find_route, is_options_probe, is_own_path
+from lockgate.policy.routes import RouteTable, find_route, is_options_probe, is_own_path
 
 AnswerHere = Callable[[InboundRequest, ClientConnection], Handler]
 
@@ -95,10 +93,9 @@ class Pipeline:
         tickets: list[str] = []
         if request.query is not None:
             request, tickets = taken_from_stream(request)
-        exchange = Exchange(request, client, self._ticker, self._clock, self._open_tokens)
-        self._judge.judge(
-            request, route.demands[request.method], partial(self._forward_admitted, exchange, route), tickets
-        )
+        service = self._services[route.name]
+        exchange = Exchange(request, client, service, route.timeout_s, self._ticker, self._clock, self._open_tokens)
+        self._judge.judge(request, route.demands[request.method], exchange.take_verdict, tickets)
         return exchange
 
     async def sign_for_proxy(self, request: InboundRequest, path: str) -> list[Field] | Refusal:
@@ -120,12 +117,6 @@ class Pipeline:
             return verdict
         requests = self._services[route.name].requests
         return requests.identity_fields(request, verdict.identity, path=path, now=self._clock.now())
-
-    def _forward_admitted(self, exchange: Exchange, route: Route, verdict: Verdict) -> None:
-        if isinstance(verdict, Refusal):
-            exchange.refuse_request(verdict)
-        else:
-            exchange.forward_request(self._services[route.name], verdict, route.timeout_s)
 
     def _answer_preflight(self, request: InboundRequest, client: ClientConnection, preflight: str | Refusal) -> None:
         if isinstance(preflight, Refusal):

@@ -14,7 +14,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-from lockgate.admission.gate import Admitted
+from lockgate.admission.gate import Admitted, Verdict
 from lockgate.admission.open_tokens import OpenToken, OpenTokens
 from lockgate.admission.overtime import Overtime
 from lockgate.clock import Clock
@@ -65,6 +65,10 @@ class Exchange:
     """Carries a request to a service and its response back.
 
     Args:
+        request: the client's request.
+        client: the client's connection.
+        service: the service of the route.
+        timeout_s: how long the service may be silent.
         ticker: the worker's coarse clock, for deadlines.
         clock: the exact time, for signatures.
         open_tokens: ends responses that outlive their token.
@@ -79,6 +83,7 @@ class Exchange:
         "_clock",
         "_connection",
         "_event_stream",
+        "_is_admitted",
         "_open_tokens",
         "_overtime",
         "_pool",
@@ -97,17 +102,25 @@ class Exchange:
         "_watch",
     )
 
-    def __init__(
-        self, request: InboundRequest, client: ClientConnection, ticker: Ticker, clock: Clock, open_tokens: OpenTokens
+    def __init__(  # noqa: PLR0913, PLR0917 - by position: a call with seven names costs 0.2 µs more
+        self,
+        request: InboundRequest,
+        client: ClientConnection,
+        service: Service,
+        timeout_s: float,
+        ticker: Ticker,
+        clock: Clock,
+        open_tokens: OpenTokens,
     ) -> None:
         self._request = request
         self._client = client
         self._ticker = ticker
         self._clock = clock
         self._state = READING
+        self._is_admitted = False
         self._admitted = ANONYMOUS
-        self._service: Service | None = None
-        self._timeout_s = 0.0
+        self._service = service
+        self._timeout_s = timeout_s
         self._pool: UpstreamPool | None = None
         self._connection: UpstreamConnection | None = None
         self._body: list[bytes] = []
@@ -139,17 +152,15 @@ class Exchange:
             self._release_connection()
             self._client.refuse_request(refusal)
 
-    def forward_request(self, service: Service, admitted: Admitted, timeout_s: float) -> None:
-        """Send the request to a service, as soon as its body is at hand or too large to wait for.
-
-        Args:
-            service: the service of the route.
-            admitted: the admitted identity, and the header lines of its rate limits.
-            timeout_s: how long the service may be silent.
-        """
+    def take_verdict(self, verdict: Verdict) -> None:
+        """Refuse the request; or send it to the service, as soon as its body is at hand or too large to wait for."""
+        if isinstance(verdict, Refusal):
+            self.refuse_request(verdict)
+            return
         if self._state is DONE:
             return
-        self._service, self._admitted, self._timeout_s = service, admitted, timeout_s
+        self._is_admitted = True
+        self._admitted = verdict
         if not self._body_read:
             self._client.send_continue()
         self._send_when_ready()
@@ -175,7 +186,7 @@ class Exchange:
                 self._connection.send_body(_LAST_CHUNK)
             self._connection.complete_request()
             self._await_service()
-        elif self._service is not None:
+        elif self._is_admitted:
             self._send_when_ready()
 
     def client_gone(self) -> None:
@@ -206,7 +217,7 @@ class Exchange:
     def connection_ready(self, connection: UpstreamConnection) -> None:
         """Send the request over the connection."""
         service, pool = self._service, self._pool
-        if service is None or pool is None:
+        if pool is None:
             raise RuntimeError("a connection for an exchange that acquired none")
         self._move_to(SENDING)
         self._connection = connection
@@ -347,8 +358,7 @@ class Exchange:
         the token has merely expired.
         """
         if self._event_stream or self._admitted.claims is not None:
-            service = self._service
-            if not self._event_stream and (self._sized or (service is not None and service.finish_unsized)):
+            if not self._event_stream and (self._sized or self._service.finish_unsized):
                 self._overtime = self._open_tokens.overtime()
             self._watch = self._open_tokens.watch(self._admitted.claims, self._token_ended, self._overtime)
 
@@ -371,7 +381,7 @@ class Exchange:
     # -----------------------------------------------------------------------------------------------------------
 
     def _send_when_ready(self) -> None:
-        if self._state is not READING or self._service is None:
+        if self._state is not READING or not self._is_admitted:
             return
         if self._body_read or self._buffered > BUFFERED_BODY or self._declared_large():
             pool = self._service.choose_pool()

@@ -1,11 +1,11 @@
-"""Compares the demand of a route with an identity."""
+"""Compares the demand of a route with the claims of a token."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
 from lockgate.errors import Reason, Refusal
-from lockgate.identity.model import Identity
+from lockgate.identity.model import Principal
 from lockgate.policy.limits import Limit
 
 
@@ -14,7 +14,7 @@ class Demand(NamedTuple):
 
     Attributes:
         auth: whether credentials are needed; a `public` route ignores credentials.
-        scopes: the scopes that the identity must have, all of them.
+        scopes: the scopes that the token must have, all of them.
         limits: the rate limits that the request counts for.
     """
 
@@ -23,20 +23,20 @@ class Demand(NamedTuple):
     limits: tuple[Limit, ...]
 
 
-def authorize(demand: Demand, identity: Identity | None) -> Refusal | None:
-    """Compare a demand with an identity's scopes.
+def authorize(demand: Demand, principal: Principal | None) -> Refusal | None:
+    """Compare a demand with the scopes of a token. Whether the token still holds is decided by admission.
 
     Args:
         demand: the demand of the requested method.
-        identity: `None` for a request without credentials.
+        principal: of the request's token; `None` for a request without credentials.
 
     Returns:
-        `None` where the request is allowed; otherwise a refusal: 401 without an identity, 403 for a missing scope
+        `None` where the request is allowed; otherwise a refusal: 401 without a token, 403 for a missing scope
         (RFC 6750 section 3.1).
     """
     scopes = demand.scopes
-    if identity is None:
+    if principal is None:
         return Refusal(Reason.NO_CREDENTIALS) if scopes or demand.auth == "required" else None
-    if scopes <= identity.scopes:
+    if scopes <= principal.scopes:
         return None
     return Refusal(Reason.SCOPE_MISSING, scope=" ".join(sorted(scopes)))

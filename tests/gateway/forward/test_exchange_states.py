@@ -97,7 +97,7 @@ class Rig:
         self.connection.connection_made(self.client)
 
     def _begin(self, request: InboundRequest, client: ClientConnection) -> Handler:
-        self.exchange = Recorded(request, client, self.ticker, self.clock, self.open_tokens)
+        self.exchange = Recorded(request, client, self.service, 10, self.ticker, self.clock, self.open_tokens)
         self.exchange.seen = set()
         return self.exchange
 
@@ -111,11 +111,11 @@ class Rig:
 
     def let_in(self) -> None:
         if self.exchange is not None:
-            self.exchange.forward_request(self.service, Admitted(None, ""), 10)
+            self.exchange.take_verdict(Admitted(None, ""))
 
     def refuse(self) -> None:
         if self.exchange is not None:
-            self.exchange.refuse_request(Refusal(Reason.NO_CREDENTIALS))
+            self.exchange.take_verdict(Refusal(Reason.NO_CREDENTIALS))
 
     def respond(self, data: bytes) -> None:
         for transport in self.pool.opened[-1:]:
