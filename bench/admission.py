@@ -38,7 +38,7 @@ Round = Callable[[], Awaitable[None]]
 
 def _claims(number: int) -> VerifiedClaims:
     sub, jti, sid = f"user-{number}", f"token-{number}", f"session-{number}"
-    principal = Principal(sub, sid, jti, "bench", (), frozenset(), 0, (), cover(()), "")
+    principal = Principal(sub, sid, jti, "bench", (), frozenset(), 0, (), cover(()))
     return VerifiedClaims(exp=2e9, not_before=0, epoch=0, principal=principal, question=admission_keys(sub, jti, sid))
 
 

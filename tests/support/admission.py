@@ -35,7 +35,6 @@ def claims(sub: str = "alice", jti: str = "token-1", sid: str = "session-1", epo
         auth_time=0,
         amr=(),
         covered=cover(()),
-        header_lines="",
     )
     return VerifiedClaims(
         exp=2e9, not_before=0, epoch=epoch, principal=principal, question=admission_keys(sub, jti, sid)

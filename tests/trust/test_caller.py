@@ -1,7 +1,11 @@
-import pytest
+from typing import Any
 
-from lockgate_trust import Caller, Refused, token_headers
-from lockgate_trust.caller import IdentityError, caller_from
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lockgate_trust import Caller, Refused, cover, cover_token, token_headers
+from lockgate_trust.caller import MAX_SECONDS, IdentityError, caller_from
 from lockgate_trust.headers import REQUEST_ID
 from tests.support.links import (
     ALICE,
@@ -139,3 +143,53 @@ def test_the_headers_of_a_token_come_in_the_covered_order() -> None:
         "x-token-id",
         "x-auth-time",
     ]
+
+
+@given(
+    user=st.text(st.characters(codec="utf-8"), min_size=1, max_size=20),
+    ids=st.tuples(*[st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)] * 2),
+    words=st.tuples(*[st.frozensets(st.text(st.characters(codec="utf-8"), min_size=1, max_size=9), max_size=3)] * 2),
+    auth_time=st.none() | st.integers(0, MAX_SECONDS),
+)
+def test_a_token_is_covered_in_one_go_as_header_by_header(
+    user: str, ids: tuple[str, str], words: tuple[frozenset[str], frozenset[str]], auth_time: int | None
+) -> None:
+    said: dict[str, Any] = {
+        "user_id": user,
+        "roles": words[0],
+        "scopes": words[1],
+        "session_id": ids[0],
+        "token_id": ids[1],
+        "auth_time": auth_time,
+    }
+    covered, headers = cover_token(**said), token_headers(**said)
+    assert covered == cover(headers)
+    assert covered.headers == headers
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user_id": ""},
+        {"session_id": ""},
+        {"token_id": ""},
+        {"roles": frozenset({""})},
+        {"scopes": frozenset({"a", "\ud800"})},
+        {"user_id": "\ud800"},
+        {"auth_time": -1},
+        {"auth_time": MAX_SECONDS + 1},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_a_header_cannot_be_covered_in_one_go(change: dict[str, Any]) -> None:
+    said: dict[str, Any] = {
+        "user_id": "alice",
+        "roles": frozenset(),
+        "scopes": frozenset(),
+        "session_id": "s",
+        "token_id": "t",
+        "auth_time": 0,
+    }
+    for make in (cover_token, token_headers):
+        with pytest.raises(ValueError):  # noqa: PT011 - of the encoder, too
+            make(**{**said, **change})

@@ -120,11 +120,17 @@ def test_a_service_signs_no_control_characters(path: str) -> None:
 
 
 def test_cover_puts_the_headers_of_a_token_into_the_covered_order() -> None:
-    assert cover((("x-user-roles", "a b"), ("x-user-id", "alice"))) == Covered(
-        headers=(("x-user-id", "alice"), ("x-user-roles", "a b")),
-        names=' "x-user-id" "x-user-roles"',
-        lines='"x-user-id": alice\n"x-user-roles": a b\n',
+    covered = cover((("x-user-roles", "a b"), ("x-user-id", "alice"), ("x-caller", "")))
+    assert covered == Covered(
+        names=' "x-caller" "x-user-id" "x-user-roles"',
+        lines='"x-caller": \n"x-user-id": alice\n"x-user-roles": a b\n',
+        head="x-caller: \r\nx-user-id: alice\r\nx-user-roles: a b\r\n",
     )
+    assert covered.headers == (("x-caller", ""), ("x-user-id", "alice"), ("x-user-roles", "a b"))
+
+
+def test_cover_keeps_a_percent_sign() -> None:
+    assert cover((("x-user-id", "100%25%s"),)).lines == '"x-user-id": 100%25%s\n'
 
 
 @pytest.mark.parametrize(

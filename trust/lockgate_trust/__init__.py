@@ -5,7 +5,7 @@ another service; `Signer` and `cover` are the same for programs that sign a lot.
 """
 
 from lockgate_trust.asgi import IdentityMiddleware, caller_of, known_caller, log_refusal
-from lockgate_trust.caller import Caller, token_headers
+from lockgate_trust.caller import Caller, cover_token, token_headers
 from lockgate_trust.headers import (
     IDENTITY_HEADERS,
     TOKEN_HEADERS,
@@ -54,6 +54,7 @@ __all__ = [
     "caller_of",
     "content_digest",
     "cover",
+    "cover_token",
     "create_link",
     "decode_value",
     "decode_words",

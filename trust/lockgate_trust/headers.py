@@ -7,6 +7,7 @@ read the same on both sides. Each text has exactly one encoded spelling, and dec
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 REQUEST_ID: Final = "x-request-id"
@@ -70,6 +71,7 @@ def decode_value(value: str) -> str:
     return text
 
 
+@lru_cache(maxsize=256)  # users have few different sets of roles and scopes, and each new token has one of them
 def encode_words(words: frozenset[str]) -> str:
     """Spell roles or scopes as one value: sorted, separated by single spaces, empty for none.
 

@@ -12,8 +12,7 @@ import os
 import secrets
 from binascii import b2a_base64
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from lockgate_trust.headers import (
     CALLER,
@@ -31,19 +30,23 @@ from lockgate_trust.profile import LABEL, LIFETIME_S, LINE, MAX_DIGEST_BODY, TAG
 _DIGEST, _NONE = Body.DIGEST, Body.NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Covered:
-    """The part of a signature base that depends on the token only; made by `cover`, once for each token.
+class Covered(NamedTuple):
+    """The headers of a token, prepared for signing many requests; made by `cover` or `cover_token`.
 
     Attributes:
-        headers: the headers themselves, to be sent as they are.
         names: their share of the list of components.
         lines: their lines of the signature base.
+        head: the headers themselves as lines of a request head, each ended by CRLF, to be sent as they are.
     """
 
-    headers: tuple[tuple[str, str], ...]
     names: str
     lines: str
+    head: str
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers themselves, as names and values."""
+        return tuple(_split_line(line) for line in self.head.splitlines())
 
 
 def cover(headers: Iterable[tuple[str, str]]) -> Covered:
@@ -59,12 +62,36 @@ def cover(headers: Iterable[tuple[str, str]]) -> Covered:
         if not LINE.fullmatch(value):
             raise ValueError(f"the value of {name} is not one line of printable ASCII")
         values[name] = value
-    ordered = tuple((name, values[name]) for name in TOKEN_HEADERS if name in values)
-    return Covered(
-        headers=ordered,
-        names="".join(f' "{name}"' for name, _ in ordered),
-        lines="".join(f'"{name}": {value}\n' for name, value in ordered),
-    )
+    names = [name for name in TOKEN_HEADERS if name in values]
+    templates = CoveredTemplate.of(names)
+    return templates.fill(tuple(values[name] for name in names))
+
+
+class CoveredTemplate(NamedTuple):
+    """The texts of `Covered` for some names, with `%s` where the values go."""
+
+    names: str
+    lines: str
+    head: str
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "CoveredTemplate":
+        """The texts for these headers, in the covered order."""
+        said = tuple(names)
+        return cls(
+            names="".join(f' "{name}"' for name in said),
+            lines="".join(f'"{name}": %s\n' for name in said),
+            head="".join(f"{name}: %s\r\n" for name in said),
+        )
+
+    def fill(self, values: tuple[str, ...]) -> Covered:
+        """The headers with these values. Each value must be one line of printable ASCII (`profile.LINE`)."""
+        return Covered(self.names, self.lines % values, self.head % values)
+
+
+def _split_line(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(": ")
+    return name, value
 
 
 class Signer:

@@ -77,7 +77,7 @@ class OutboundRequests:
             f"{host_line}X-Forwarded-For: {request.client}\r\n"
             f"X-Forwarded-Proto: {request.scheme}\r\n{_framing_line(request, body)}"
             f"x-request-id: {request.request_id}\r\n"
-            f"traceparent: {traceparent}\r\n{state}{'' if identity is None else identity.header_lines}{digest_line}"
+            f"traceparent: {traceparent}\r\n{state}{'' if identity is None else identity.covered.head}{digest_line}"
             f"Signature-Input: {signature_input}\r\nSignature: {signature}\r\n\r\n"
         ).encode("latin-1")
 

@@ -6,8 +6,7 @@ but may have been revoked since. `Identity` is a principal that admission let in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from lockgate_trust import Covered
 
@@ -15,8 +14,7 @@ UnverifiedToken = NewType("UnverifiedToken", str)
 """Passed the format gate; nothing in it may be believed, looked up or logged (RFC 8725 section 3.3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(NamedTuple):
     """The user, session and grants that the claims of a token name (RFC 7519).
 
     Attributes:
@@ -26,8 +24,7 @@ class Principal:
         roles: what the user is.
         scopes: what the token allows.
         auth_time: when the user authenticated (Unix seconds); `None` where no user did.
-        covered: the signed part of the identity headers that depends on the token alone, computed once.
-        header_lines: the same as lines of a request head, each ended by CRLF.
+        covered: the identity headers that depend on the token alone, prepared for signing.
     """
 
     sub: str
@@ -38,8 +35,7 @@ class Principal:
     scopes: frozenset[str]
     auth_time: int | None
     amr: tuple[str, ...]
-    covered: Covered = field(repr=False)
-    header_lines: str = field(repr=False)
+    covered: Covered
 
     @property
     def is_limited(self) -> bool:
@@ -54,8 +50,7 @@ Identity = NewType("Identity", Principal)
 """A principal that was admitted. Only `lockgate.admission.gate` makes one, after Redis was asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedClaims:
+class VerifiedClaims(NamedTuple):
     """The claims of an access token whose signature, issuer, audience and times were checked (RFC 9068 section 4).
 
     Attributes:

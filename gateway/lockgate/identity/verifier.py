@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from lockgate.clock import Clock
@@ -20,7 +21,7 @@ from lockgate.identity.model import Principal, UnverifiedToken, VerifiedClaims
 from lockgate.identity.signature import is_signed
 from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing, VerificationKey
-from lockgate_trust import cover, token_headers
+from lockgate_trust import cover_token
 from lockgate_trust.caller import MAX_SECONDS
 
 MAX_JSON_DEPTH: Final = 16
@@ -34,6 +35,7 @@ MAX_HEADERS: Final = 64
 _FORBIDDEN_HEADERS: Final = frozenset({"crit", "b64", "zip", "enc", "jwk", "jku", "x5u", "x5c"})
 _TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
 _LATEST: Final = 2.0**53
+_NUMBERS: Final = (int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,24 +224,23 @@ class Verifier:
         epoch = payload.get("epoch")
         if type(epoch) is not int or not 0 <= epoch < _LATEST:
             raise _Refused(Reason.TOKEN_BAD_CLAIMS, "epoch is not a counter")
-        principal = _build_principal(
-            sub=sub,
-            sid=sid,
-            jti=jti,
-            client_id=_short_text(payload, "client_id"),
-            roles=_words_of_list(payload.get("roles")),
-            scopes=_words_of_string(payload.get("scope")),
-            auth_time=int(_numeric_date(payload, "auth_time", MAX_SECONDS)) if "auth_time" in payload else None,
-            amr=_words_of_list(payload.get("amr")),
+        roles, scopes = _words_of_list(payload.get("roles")), _words_of_string(payload.get("scope"))
+        auth_time = int(_numeric_date(payload, "auth_time", MAX_SECONDS)) if "auth_time" in payload else None
+        covered = cover_token(
+            user_id=sub, roles=frozenset(roles), scopes=scopes, session_id=sid, token_id=jti, auth_time=auth_time
         )
-        return VerifiedClaims(
-            exp=exp,
-            not_before=max(iat, nbf),
-            epoch=epoch,
-            principal=principal,
-            question=self._keys_of(sub, jti, sid),
-            kid=kid,
+        principal = Principal(
+            sub,
+            sid,
+            jti,
+            _short_text(payload, "client_id"),
+            roles,
+            scopes,
+            auth_time,
+            _words_of_list(payload.get("amr")),
+            covered,
         )
+        return VerifiedClaims(exp, max(iat, nbf), epoch, principal, self._keys_of(sub, jti, sid), kid)
 
     def _still_valid(self, claims: VerifiedClaims) -> Refusal | None:
         now, leeway = self._clock.now(), self._rules.leeway_s
@@ -292,8 +293,8 @@ def _has_audience(claim: object, audience: str) -> bool:
 
 def _numeric_date(payload: Mapping[str, Any], name: str, latest: float = _LATEST) -> float:
     """A NumericDate (RFC 7519 section 2): a JSON number, so neither text nor `true`."""
-    value = payload.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= latest:
+    value: Any = payload.get(name)
+    if type(value) not in _NUMBERS or not 0 <= value <= latest:
         raise _Refused(Reason.TOKEN_BAD_CLAIMS, f"{name} is not a date")
     return float(value)
 
@@ -308,45 +309,23 @@ def _short_text(payload: Mapping[str, Any], name: str) -> str:
 
 def _words_of_string(claim: object) -> frozenset[str]:
     """The scopes of a space-separated string (RFC 8693 section 4.2); of anything else, none."""
-    if not isinstance(claim, str):
-        return frozenset()
-    return frozenset(word for word in claim.split(" ") if _is_word(word))
+    return _split_words(claim) if isinstance(claim, str) else frozenset()
+
+
+@lru_cache(maxsize=256)  # clients have few different sets of scopes, and each new token has one of them
+def _split_words(text: str) -> frozenset[str]:
+    return frozenset(word for word in text.split(" ") if _is_word(word))
 
 
 def _words_of_list(claim: object) -> tuple[str, ...]:
     """The members of a list of words; of anything else, none: what is malformed grants nothing."""
-    if not isinstance(claim, list) or not all(isinstance(word, str) and _is_word(word) for word in claim):
+    if not isinstance(claim, list):
         return ()
+    for word in claim:
+        if not isinstance(word, str) or not _is_word(word):
+            return ()
     return tuple(claim)
 
 
 def _is_word(text: str) -> bool:
     return 0 < len(text) <= MAX_TEXT and text.isascii() and text.isprintable() and " " not in text
-
-
-def _build_principal(  # noqa: PLR0913 - the claims of one token, by name
-    *,
-    sub: str,
-    sid: str,
-    jti: str,
-    client_id: str,
-    roles: tuple[str, ...],
-    scopes: frozenset[str],
-    auth_time: int | None,
-    amr: tuple[str, ...],
-) -> Principal:
-    present = token_headers(
-        user_id=sub, roles=frozenset(roles), scopes=scopes, session_id=sid, token_id=jti, auth_time=auth_time
-    )
-    return Principal(
-        sub=sub,
-        sid=sid,
-        jti=jti,
-        client_id=client_id,
-        roles=roles,
-        scopes=scopes,
-        auth_time=auth_time,
-        amr=amr,
-        covered=cover(present),
-        header_lines="".join(f"{name}: {value}\r\n" for name, value in present),
-    )

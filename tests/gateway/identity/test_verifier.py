@@ -344,6 +344,6 @@ def test_whatever_a_signed_token_says_there_is_a_verdict(
     if isinstance(outcome, Refusal):
         assert outcome.reason.code == ("token_expired" if outcome.reason is Reason.TOKEN_EXPIRED else "invalid_token")
     else:
-        lines = outcome.principal.header_lines.split("\r\n")
+        lines = outcome.principal.covered.head.split("\r\n")
         assert all(line.isprintable() for line in lines)
         assert len(lines) <= 8

@@ -164,7 +164,7 @@ def test_what_anybody_may_write_takes_an_explicit_word(route: dict[str, Any]) ->
 
 
 def _somebody(*scopes: str) -> Identity:
-    return Identity(Principal("alice", "s", "j", "web", (), frozenset(scopes), 0, (), cover(()), ""))
+    return Identity(Principal("alice", "s", "j", "web", (), frozenset(scopes), 0, (), cover(())))
 
 
 def _route(**changes: Any) -> Route:  # noqa: ANN401 - as in the configuration file
