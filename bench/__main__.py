@@ -11,17 +11,16 @@ import time
 from pathlib import Path
 from typing import Final
 
-from bench import report, sweeps, systems, table
+from bench import page, parts, trees
 from bench.machine import Cores
 from bench.page import DOCUMENT
-from bench.report import Findings
+from bench.parts import PARTS, Run
 from bench.site import opened
-from bench.systems import REFERENCE, System
 from bench.table import Plan
 
 NEEDED: Final = ("nginx", "wrk")
 OPEN_FILES: Final = 20_000
-_QUICK: Final = Plan(rounds=1, seconds=1)
+MOST_MINUTES: Final = 20
 
 
 def main() -> None:
@@ -31,55 +30,35 @@ def main() -> None:
         if shutil.which(program) is None:
             sys.exit(f"{program} is not installed; see bench/install_peers.sh")
     _allow_open_files()
-    plan = _QUICK if options.quick else Plan(rounds=options.rounds, seconds=options.seconds)
-    chosen, left_out = _choose(options.only)
-    start = time.monotonic()
+    chosen = ["table"] if options.only else options.parts or list(PARTS)
+    begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lockgate-bench-") as name, opened(Path(name), Cores.take()) as site:
-        rows, failed = table.compare(site, chosen, plan, _say)
-        _say(report.table(rows))
-        found_sweeps: list[sweeps.Sweep] = []
-        idle: dict[str, float] = {}
-        if not options.no_sweeps and not options.only:
-            idle = sweeps.idle_connections(site)
-            found_sweeps = sweeps.run(site, _sweep_plan(plan), _say)
-    minutes = (time.monotonic() - start) / 60
-    findings = Findings(plan, rows, left_out + failed, found_sweeps, idle, minutes)
-    print(report.text(findings))
-    if options.quick or options.only or options.no_sweeps:
-        print(f"Not written to {DOCUMENT.name}: that takes a whole run.", file=sys.stderr)
-    else:
-        report.write(findings, DOCUMENT)
+        grove = trees.find(Path(name), options.baseline, options.python)
+        plan = Plan(rounds=1, seconds=1) if options.quick else Plan(rounds=3, seconds=3)
+        run = Run(site, grove, plan, _say, is_quick=options.quick, only=options.only or ())
+        for part in chosen:
+            start = time.monotonic()
+            text, plots = PARTS[part](run)
+            written = f"{page.measured((time.monotonic() - start) / 60)}.\n\n{text}"
+            print(f"{written}\n", flush=True)
+            if options.quick or options.only:
+                _say(f"Not written to {DOCUMENT.name}: that takes a whole run.")
+            else:
+                parts.write(part, written, plots)
+    minutes = (time.monotonic() - begin) / 60
+    _say(f"{minutes:.1f} minutes")
+    if minutes > MOST_MINUTES:
+        _say(f"longer than {MOST_MINUTES} minutes: the machine had other work, or the bench has grown")
 
 
 def _options() -> argparse.Namespace:
-    names = [system.name for system in systems.ALL]
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Lockgate and other gateways.")
     parser.add_argument("--quick", action="store_true", help="one short round of everything: does it work?")
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help=f"some of: {', '.join(names)}")
-    parser.add_argument("--no-sweeps", action="store_true", help="the table alone")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each system is measured")
-    parser.add_argument("--seconds", type=int, default=4, help="how long each time")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="some of them; each rewrites its part of the page")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="some rows of the table; writes nothing")
+    parser.add_argument("--baseline", type=Path, help="an earlier checkout of Lockgate, to measure beside this one")
+    parser.add_argument("--python", type=Path, help="of a venv on an interpreter built with PGO")
     return parser.parse_args()
-
-
-def _choose(only: list[str] | None) -> tuple[list[System], list[tuple[System, str]]]:
-    """The systems to measure, and those that are left out with the reason."""
-    # Shares need the reference.
-    wanted = {REFERENCE, *only} if only else {system.name for system in systems.ALL}
-    chosen, left_out = [], []
-    for system in systems.ALL:
-        if system.name in wanted:
-            missing = system.missing()
-            if missing:
-                left_out.append((system, missing))
-            else:
-                chosen.append(system)
-    return chosen, left_out
-
-
-def _sweep_plan(plan: Plan) -> Plan:
-    """Shorter: there are many points."""
-    return Plan(rounds=min(3, plan.rounds), seconds=min(2, plan.seconds), tokens=plan.tokens)
 
 
 def _allow_open_files() -> None:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from bench import lockgate, tokens
 from bench.client import Client, request
-from bench.machine import HOST, Command, Running, free_port, started
+from bench.machine import HOST, Running, free_port, started
 from bench.site import PATH, Site, wait_for_port
-from lockgate import settings as gateway_settings
-from lockgate.cli import keys
+from bench.trees import OWN, Tree
 
-ROOT: Final = Path(__file__).parents[1]
 PASSWORD: Final = "correct-horse-battery"  # noqa: S105 - of accounts that live as long as the measurement
 PEOPLE: Final = 64
 _PLENTY: Final = 1_000_000
@@ -30,11 +27,13 @@ class Place:
     Attributes:
         port: of the gateway, which is one worker.
         keys: its key ring.
+        configuration: its file.
         names: of the accounts, which all have `PASSWORD`.
     """
 
     port: int
     keys: Path
+    configuration: Path
     gateway: Running
     users: Running
     names: tuple[str, ...]
@@ -44,37 +43,57 @@ class Place:
         return tokens.write(folder / f"{self.port}-{count}.tokens", tokens.own(count, self.keys))
 
 
+# Starts the users service with the cheapest hash that Argon2 has, where logins are to be measured without it.
+_WITHOUT_HASH: Final = """
+import runpy
+from lockgate_shop.users import passwords
+passwords.MEMORY_KIB, passwords.TIME_COST = 8, 1
+runpy.run_module("lockgate_shop.users", run_name="__main__", alter_sys=True)
+"""
+
+
 @contextlib.contextmanager
-def opened(site: Site, name: str, threads: int, *, gateway: int | None, users: int | None) -> Iterator[Place]:
+def opened(  # noqa: PLR0913 - what differs between measurements
+    site: Site,
+    name: str,
+    *,
+    tree: Tree = OWN,
+    threads: int = 1,
+    gateway: int | None = None,
+    users: int | None = None,
+    hashed: bool = True,
+) -> Iterator[Place]:
     """Start a users service and a gateway, and register users.
 
     Args:
         site: has Redis, and the service that the gateway forwards to.
         name: of a folder for the files of both.
+        tree: the sources of both.
         threads: of the users service, to hash passwords with.
         gateway: the core that the gateway runs on; `None` for any.
         users: the core that the users service runs on; `None` for any.
+        hashed: whether a password costs what it does in practice, rather than next to nothing.
     """
     folder = site.folder / name
     folder.mkdir()
     port, users_port = free_port(), free_port()
     file = folder / "lockgate.toml"
     file.write_text(lockgate.toml(_configuration(site, folder, port, users_port)))
-    keys.create_missing(gateway_settings.load_settings(file))
-    env = {"PYTHONPATH": str(ROOT), "LOCKGATE_SERVER__WORKERS": "1"}
-    python = [sys.executable, "-P", "-m"]
+    tree.make_keys(file)
     service = {
-        **env,
         "USERS_LINK_KEYS": str(folder / "keys" / "links"),
         "USERS_DATABASE_URL": f"sqlite:///{folder}/users.db",
         "USERS_HASHING_THREADS": str(threads),
         "USERS_LOG_LEVEL": "warning",
     }
-    users_argv = [*python, "lockgate_shop.users", "--port", str(users_port)]
-    argv = [*python, "lockgate.cli", "serve", "--config", str(file)]
+    users_command = tree.command("lockgate_shop.users", "--port", str(users_port), env=service, folder=folder)
+    if not hashed:
+        argv = [str(tree.python), "-P", "-c", _WITHOUT_HASH, "--port", str(users_port)]
+        users_command = replace(users_command, argv=argv)
+    command = tree.command("lockgate.cli", "serve", "--workers", "1", "--config", str(file), folder=folder)
     with (
-        started(Command(users_argv, service, folder), users, folder / "users.log") as users_service,
-        started(Command(argv, env, folder), gateway, folder / "gateway.log") as worker,
+        started(users_command, users, folder / "users.log") as users_service,
+        started(command, gateway, folder / "gateway.log") as worker,
     ):
         wait_for_port(users_service, "users", users_port)
         try:
@@ -83,7 +102,7 @@ def opened(site: Site, name: str, threads: int, *, gateway: int | None, users: i
             print((folder / "gateway.log").read_text())
             raise
         names = asyncio.run(_register(port))
-        yield Place(port, folder / "keys", worker, users_service, names)
+        yield Place(port, folder / "keys", file, worker, users_service, names)
 
 
 async def _register(port: int) -> tuple[str, ...]:

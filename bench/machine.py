@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ HOST: Final = "127.0.0.1"
 _PR_SET_PDEATHSIG: Final = 1
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _STOP_S: Final = 5
+_LISTENING: Final = "0A"
+"""The state of a listening socket in /proc/net/tcp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def ports_in_a_row(number: int) -> int:
+    """The first of several ports in a row on which no program listens at this moment."""
+    # Below the ports that the kernel gives to a program that asks for any.
+    for first in range(20_000 + os.getpid() % 500 * number, 32_000, number):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in range(first, first + number):
+                stack.enter_context(socket.create_server((HOST, port)))
+            return first
+    raise RuntimeError("no free ports")
+
+
+def listener_of(pids: Sequence[int], port: int) -> int | None:
+    """The last of some processes that has a listening socket on a port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    own = f"{port:04X}"
+    wanted = {f"socket:[{row[9]}]" for row in rows if row[3] == _LISTENING and row[1].endswith(f":{own}")}
+    for pid in reversed(pids):
+        with contextlib.suppress(OSError):
+            if any(str(path.readlink()) in wanted for path in Path(f"/proc/{pid}/fd").iterdir()):
+                return pid
+    return None
+
+
 def _on_core(core: int | None) -> Callable[[], None]:
     prctl = ctypes.CDLL(None).prctl
 
@@ -176,11 +202,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _cpu_s(pid: int) -> float:
     try:
-        # The second field is the name in parentheses, which may hold spaces; utime and stime are fields 14 and 15.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # The clock of another process's time, in nanoseconds (clock_getcpuclockid); /proc has hundredths of a second.
+        return time.clock_gettime(~pid << 3 | 2)
     except OSError:
         return 0
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def _pss(pid: int) -> int:

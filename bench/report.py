@@ -4,110 +4,78 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from bench import charts, page
+from bench import charts
 from bench.sweeps import IDLE_CONNECTIONS, Sweep
-from bench.systems import REFERENCE, SUBJECT, System
+from bench.systems import NGINX, Credential
 from bench.table import Plan, Row
 from bench.wrk import CONNECTIONS
 
 _MB: Final = 1_000_000
 _NOISY: Final = 0.03
-_LABELS: Final = {REFERENCE: "nginx, plain", SUBJECT: "Lockgate"}
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """The figures of one run.
+def comparison(rows: Sequence[Row], left_out: Sequence[tuple[str, str]], plan: Plan) -> str:
+    """The comparison of systems as Markdown.
 
-    Attributes:
-        left_out: systems that are not in the table, with the reason.
-        idle_bytes: for each idle connection, by system; empty where not measured.
-        minutes: how long the run took.
+    Args:
+        rows: what was measured.
+        left_out: labels of systems that are not in the table, with the reason.
+        plan: how it was measured.
     """
-
-    plan: Plan
-    rows: Sequence[Row]
-    left_out: Sequence[tuple[System, str]]
-    sweeps: Sequence[Sweep]
-    idle_bytes: Mapping[str, float]
-    minutes: float
-
-
-def text(findings: Findings) -> str:
-    """The measured part of the document, without its markers."""
-    parts = [_preamble(findings), table(findings.rows)]
-    if findings.left_out:
-        parts.append("\n\n".join(f"Left out: {system.label}: {reason}." for system, reason in findings.left_out))
-    parts += [_warnings(findings.rows), _idle(findings.idle_bytes)]
-    parts += [_sweep(sweep) for sweep in findings.sweeps]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def write(findings: Findings, document: Path) -> None:
-    """Put the measured part into the document, and the plots into the folder of the same name.
-
-    Raises:
-        ValueError: the document has no markers.
-    """
-    folder = document.with_suffix("")
-    folder.mkdir(exist_ok=True)
-    for name, drawing in plots(findings).items():
-        (folder / f"{name}.svg").write_text(drawing)
-    pictures = "![share of plain nginx](performance/share.svg)"
-    page.write(document, "bench", "make bench", f"{pictures}\n\n{text(findings)}")
-
-
-def plots(findings: Findings) -> dict[str, str]:
-    """SVG by file name."""
-    reference = _reference(findings.rows)
-    ordered = sorted(findings.rows, key=lambda row: -row.rate)
-    shares = {_plain(row.system.label): row.rate / reference.rate for row in ordered}
-    own = [_plain(row.system.label) for row in ordered if row.system.name.startswith(SUBJECT)]
-    found = {"share": charts.bars("Requests per second as a share of plain nginx", "share", shares, own)}
-    for sweep in findings.sweeps:
-        series = {_LABELS[name]: [(p.x, max(p.cpu_us, 0.1)) for p in points] for name, points in sweep.points.items()}
-        title = f"Processor time per request by {sweep.title}"
-        found[sweep.name] = charts.lines(title, sweep.title, "microseconds", series)
-    return found
-
-
-def _preamble(findings: Findings) -> str:
-    plan = findings.plan
-    return (
-        f"{page.measured(findings.minutes)}; {CONNECTIONS} connections, "
-        f"{plan.tokens:,} distinct tokens, medians of interleaved rounds ({plan.rounds}) of {plan.seconds} s."
+    how = (
+        f"{CONNECTIONS} connections, {plan.tokens:,} distinct tokens, "
+        f"medians of interleaved rounds ({plan.rounds}) of {plan.seconds} s."
     )
+    parts = [
+        "![share of plain nginx](performance/share.svg)",
+        how,
+        _table(rows),
+        *(f"Left out: {label}: {reason}." for label, reason in left_out),
+        _warnings(rows),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def shares(rows: Sequence[Row]) -> str:
+    """The bars of the comparison, as SVG."""
+    reference = _reference(rows)
+    ordered = sorted(rows, key=lambda row: -row.rate)
+    found = {_plain(row.system.label): row.rate / reference.rate for row in ordered}
+    own = [_plain(row.system.label) for row in ordered if row.system.credential is Credential.OWN]
+    return charts.bars("Requests per second as a share of plain nginx", "share", found, own)
+
+
+def plots(found: Sequence[Sweep]) -> dict[str, str]:
+    """A chart for each sweep, as SVG by file name."""
+    drawn = {}
+    for one in found:
+        series = {label: [(x, max(p.cpu_us, 0.1)) for x, p in points.items()] for label, points in one.points.items()}
+        title = f"Processor time per request by {one.title}"
+        drawn[one.name] = charts.lines(title, one.title, "microseconds", series)
+    return drawn
 
 
 def _reference(rows: Sequence[Row]) -> Row:
-    return next((row for row in rows if row.system.name == REFERENCE), rows[0])
+    return next((row for row in rows if row.system == NGINX), rows[0])
 
 
-def table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[Row]) -> str:
     """The comparison as Markdown, the fastest first."""
     reference = _reference(rows)
     lines = [
-        "| system | does | requests/s | share | µs of CPU | p50, ms | p99, ms | MB idle | MB loaded | failed |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| system | does | requests/s | share | µs of CPU | MB idle | MB loaded | failed |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for row in sorted(rows, key=lambda row: -row.rate):
-        p50 = statistics.median(latency.p50_ms for latency in row.latencies)
-        p99 = statistics.median(latency.p99_ms for latency in row.latencies)
-        failed = sum(result.refused + result.broken for result in row.results) + sum(
-            latency.failed for latency in row.latencies
-        )
+        failed = sum(result.refused + result.broken for result in row.results)
         cells = [
             row.system.label,
             row.system.does,
             f"{row.rate:,.0f}",
             f"{row.rate / reference.rate:.2f}",
             f"{row.median(lambda result: result.cpu_us):,.1f}",
-            f"{p50:.2f}",
-            f"{p99:.2f}",
             f"{row.idle / _MB:.1f}",
             f"{max(result.memory for result in row.results) / _MB:.1f}",
             f"{failed}",
@@ -131,32 +99,37 @@ def _warnings(rows: Sequence[Row]) -> str:
     return "\n".join(found)
 
 
-def _idle(idle_bytes: Mapping[str, float]) -> str:
-    if not idle_bytes:
-        return ""
-    cells = ", ".join(f"{_LABELS[name]} {count / 1000:.1f} KB" for name, count in idle_bytes.items())
+def idle(idle_bytes: Mapping[str, float]) -> str:
+    """The memory of idle connections, as a sentence."""
+    cells = ", ".join(f"{label} {count / 1000:.1f} KB" for label, count in idle_bytes.items())
     return f"One idle keep-alive connection, over {IDLE_CONNECTIONS:,} that had a request each, kernel aside: {cells}."
 
 
-def _sweep(sweep: Sweep) -> str:
+def sweep(found: Sweep) -> str:
+    """A sweep as Markdown."""
+    shown = [label for label in found.points if label != NGINX.label]
     lines = [
-        f"### By {sweep.title}",
+        f"### By {found.title}",
         "",
-        f"![{sweep.title}](performance/{sweep.name}.svg)",
+        f"![{found.title}](performance/{found.name}.svg)",
         "",
-        f"| {sweep.title} | "
-        + " | ".join(f"{_LABELS[name]}: requests/s | µs of CPU | MB" for name in sweep.points)
-        + " | share | failed |",
-        "|--:|" + "--:|--:|--:|" * len(sweep.points) + "--:|--:|",
+        f"| {found.title} | {NGINX.label}: requests/s | µs of CPU | MB | "
+        + " | ".join(f"{label}: requests/s | share | µs of CPU | MB" for label in shown)
+        + " | failed |",
+        "|--:|--:|--:|--:|" + "--:|--:|--:|--:|" * len(shown) + "--:|",
     ]
-    for row in zip(*sweep.points.values(), strict=True):
-        by_name = dict(zip(sweep.points, row, strict=True))
-        cells = [f"{row[0].x:,}"]
-        for point in row:
-            cells += [f"{point.rate:,.0f}", f"{point.cpu_us:,.1f}", f"{point.memory / _MB:.1f}"]
-        cells += [f"{by_name[SUBJECT].rate / by_name[REFERENCE].rate:.2f}", f"{sum(point.failed for point in row)}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    for x, reference in found.points[NGINX.label].items():
+        cells = [f"{x:,}", f"{reference.rate:,.0f}", f"{reference.cpu_us:,.1f}", f"{reference.memory / _MB:.1f}"]
+        for label in shown:
+            point = found.points[label].get(x)
+            if point is None:
+                cells += [""] * 4
+                continue
+            share = point.rate / reference.rate
+            cells += [f"{point.rate:,.0f}", f"{share:.2f}", f"{point.cpu_us:,.1f}", f"{point.memory / _MB:.1f}"]
+        failed = sum(points[x].failed for points in found.points.values() if x in points)
+        lines.append(f"| {' | '.join([*cells, str(failed)])} |")
+    return "\n".join([*lines, *(f"\n{note}" for note in found.notes)])
 
 
 def _plain(label: str) -> str:

@@ -25,7 +25,7 @@ PEERS: Final = HERE / ".peers"
 PATH: Final = "/orders/1"
 ANSWER: Final = json.dumps({"id": 1, "state": "paid", "lines": [{"product": "p-1", "count": 2}], "note": "n" * 109})
 """190 bytes."""
-BODY_SIZES: Final = (0, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+BODY_SIZES: Final = (1_000, 100_000, 10_000_000)
 _READY_S: Final = 20
 _PAUSE_S: Final = 0.02
 
@@ -99,7 +99,7 @@ def opened(folder: Path, cores: Cores) -> Iterator[Site]:
         started(Command(child.argv), cores.load, folder / "redis.log") as redis,
         started(Command(["nginx", "-c", str(configuration)]), cores.load, folder / "service.out") as service,
     ):
-        _wait(redis, "redis", site.redis.is_socket)
+        wait_for(redis, "redis", site.redis.is_socket)
         wait_for_port(service, "service", site.service_port)
         yield site
 
@@ -110,7 +110,7 @@ def wait_for_port(running: Running, name: str, port: int) -> None:
     Raises:
         RuntimeError: the system ended or took too long.
     """
-    _wait(running, name, lambda: _listens(port))
+    wait_for(running, name, lambda: _listens(port))
 
 
 def get(port: int, path: str = PATH, token: str | None = None, body: bytes | None = None) -> tuple[int, bytes]:
@@ -129,7 +129,12 @@ def get(port: int, path: str = PATH, token: str | None = None, body: bytes | Non
         connection.close()
 
 
-def _wait(running: Running, name: str, ready: Callable[[], bool]) -> None:
+def wait_for(running: Running, name: str, ready: Callable[[], bool]) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        RuntimeError: the system ended or took too long.
+    """
     end = time.monotonic() + _READY_S
     while not ready():
         if not running.alive() or time.monotonic() > end:

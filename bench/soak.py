@@ -13,7 +13,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import statistics
 import sys
 import tempfile
@@ -29,12 +28,10 @@ import uvloop
 from bench import lockgate, page, tokens
 from bench.client import Client, request
 from bench.crowd import Crowd, Person, Seen
-from bench.machine import HOST, Command, Cores, Running, free_port, started
+from bench.machine import HOST, Command, Cores, Running, free_port, listener_of, ports_in_a_row, started
 from bench.site import Site, opened, wait_for_port
-from lockgate import settings as gateway_settings
-from lockgate.cli import keys
+from bench.trees import HERE, OWN, is_compiled
 
-ROOT: Final = Path(__file__).parents[1]
 SERVICES: Final = 3
 USERS: Final = 2_000
 LEAVERS: Final = 20_000
@@ -157,7 +154,7 @@ class Service:
     def start(self) -> None:
         """Start the service; it listens a moment later."""
         argv = [sys.executable, "-m", "bench.echo", "--port", f"{self.port}", "--sockets-port", f"{self.sockets_port}"]
-        command = Command(argv, folder=ROOT)
+        command = Command(argv, folder=HERE)
         self.process = self.running.enter_context(started(command, None, self.folder / f"echo-{self.port}.log"))
 
     def kill(self) -> None:
@@ -187,12 +184,11 @@ def staged(site: Site, workers: int) -> Iterator[Stage]:
     folder = site.folder / "soak"
     folder.mkdir()
     services = [Service(free_port(), free_port(), folder) for _ in range(SERVICES)]
-    port, operations = free_port(), _ports_in_a_row(workers)
+    port, operations = free_port(), ports_in_a_row(workers)
     file = folder / "lockgate.toml"
     file.write_text(lockgate.toml(_configuration(site, folder, port, operations, services, workers)))
-    keys.create_missing(gateway_settings.load_settings(file))
-    argv = [sys.executable, "-P", "-m", "lockgate.cli", "serve", "--config", str(file)]
-    command = Command(argv, env={"PYTHONPATH": str(ROOT)}, folder=folder)
+    OWN.make_keys(file)
+    command = OWN.command("lockgate.cli", "serve", "--config", str(file), folder=folder)
     with contextlib.ExitStack() as stack:
         for service in services:
             stack.callback(service.running.close)
@@ -200,7 +196,9 @@ def staged(site: Site, workers: int) -> Iterator[Stage]:
         gateway = stack.enter_context(started(command, None, folder / "gateway.log"))
         for listens in (port, *(operations + number for number in range(workers))):
             wait_for_port(gateway, "lockgate", listens)
-        watched = [Worker(pid, operations + number) for number, pid in enumerate(gateway.pids[1:])]
+        watched = [
+            Worker(pid, operations + number) for number, pid in enumerate(_workers_of(gateway, operations, workers))
+        ]
         people = [
             Person(f"user-{number}", token) for number, token in enumerate(tokens.own(USERS + LEAVERS, folder / "keys"))
         ]
@@ -254,12 +252,18 @@ async def _settled(stage: Stage) -> None:
         await asyncio.sleep(0.5)
 
 
+def _workers_of(gateway: Running, operations: int, count: int) -> list[int]:
+    """Their process ids, in the order of their operations listeners; 0 for a worker that is not there."""
+    return [listener_of(gateway.pids, operations + number) or 0 for number in range(count)]
+
+
 def faults(stage: Stage, seen: Seen) -> list[str]:
     """The faults that were found, in words."""
+    operations = stage.workers[0].operations
     said = [f"an answer for another client: {text}" for text in seen.crossed[:5]]
     said += [f"wrong answer, {count} times: {text}" for text, count in seen.wrong.items()]
     said += [f"no right answer for {kind!r}" for kind, counted in seen.statuses.items() if not counted[200]]
-    if [worker.pid for worker in stage.workers] != stage.gateway.pids[1:]:
+    if [worker.pid for worker in stage.workers] != _workers_of(stage.gateway, operations, len(stage.workers)):
         said.append("a worker has died")
     for number, worker in enumerate(stage.workers, start=1):
         if worker.grows:
@@ -274,8 +278,10 @@ def text(stage: Stage, seen: Seen, seconds: float, minutes: float) -> str:
     """The measured part of the page."""
     answers = sum(counted.total() for counted in seen.statuses.values())
     kills = sum(service.killed for service in stage.services)
+    built = "compiled" if is_compiled(HERE) else "not compiled"
     summary = (
-        f"{page.measured(minutes)}; {len(stage.workers)} workers, {sum(MEMBERS.values())} clients of {USERS:,} users, "
+        f"{page.measured(minutes)}, {built}; {len(stage.workers)} workers, {sum(MEMBERS.values())} clients of "
+        f"{USERS:,} users, "
         f"{seconds:g} s: {answers:,} answers, {len(seen.crossed)} of them another client's; a service was killed "
         f"{kills} times; clients hung up {seen.hung_up.total():,} times. Of what was away: "
         f"{', '.join(f'{count:,} {code}' for code, count in seen.away.most_common()) or 'nothing'}."
@@ -340,17 +346,6 @@ def _configuration(  # noqa: PLR0913, PLR0917 - what is known of the stage
             },
         ],
     }
-
-
-def _ports_in_a_row(number: int) -> int:
-    """The first of several ports in a row on which no program listens at this moment."""
-    # Below the ports that the kernel gives to a program that asks for any.
-    for first in range(20_000 + os.getpid() % 500 * number, 32_000, number):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for port in range(first, first + number):
-                stack.enter_context(socket.create_server((HOST, port)))
-            return first
-    raise RuntimeError("no free ports")
 
 
 def main() -> None:

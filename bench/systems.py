@@ -10,12 +10,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bench import lockgate, tokens
+from bench.lockgate import Setup
 from bench.machine import Command, Running, free_port, started
 from bench.site import PEERS, Site, get, wait_for_port
+from bench.trees import Grove, Tree
 
 VENV: Final = PEERS / "venv" / "bin"
 NODE_MODULES: Final = PEERS / "node" / "node_modules"
@@ -253,8 +256,21 @@ def _relay_that_asks(site: Site, port: int) -> list[Command]:
     return [replace(relay, env={"REDIS_SOCKET": str(site.redis)})]
 
 
-def _lockgate_with_log(site: Site, port: int) -> list[Command]:
-    return lockgate.commands(site, port, access_log=True)
+def lockgate_of(tree: Tree, *, label: str = "", access_log: bool = False, workers: int = 1) -> System:
+    """A tree of Lockgate with everything on, as a system to measure."""
+    does = "verify, live revocation in Redis, rate limit, signed identity, metrics"
+    if access_log:
+        does = "the same, and a JSON line for each request, into a file"
+    setup = Setup(tree, workers=workers, access_log=access_log)
+    name = tree.name + "-log" * access_log + f"-{workers}" * (workers > 1)
+    shown = label or f"**{tree.label}**" + ", access log on" * access_log
+    return System(name, shown, does, partial(lockgate.commands, setup=setup), Credential.OWN, lambda: None)
+
+
+def compared(grove: Grove) -> list[System]:
+    """All rows of the table."""
+    own = [lockgate_of(tree) for tree in grove.all if tree is not grove.before]
+    return [NGINX, *own, lockgate_of(grove.now, access_log=True), *_PEERS]
 
 
 def _nginx(configuration: Path) -> Command:
@@ -273,24 +289,9 @@ def _both(*checks: Callable[[], str | None]) -> Callable[[], str | None]:
     return lambda: next((missing for check in checks if (missing := check())), None)
 
 
-ALL: Final = (
-    System("nginx", "nginx, plain", "nothing: the reference", nginx, Credential.NONE, _program("nginx")),
-    System(
-        "lockgate",
-        "**Lockgate**",
-        "verify, live revocation in Redis, rate limit, signed identity, metrics",
-        lockgate.commands,
-        Credential.OWN,
-        lambda: None,
-    ),
-    System(
-        "lockgate-log",
-        "**Lockgate**, access log on",
-        "the same, and a JSON line for each request, into a file",
-        _lockgate_with_log,
-        Credential.OWN,
-        lambda: None,
-    ),
+NGINX: Final = System("nginx", "nginx, plain", "nothing: the reference", nginx, Credential.NONE, _program("nginx"))
+"""The reference: shares are of its rate."""
+_PEERS: Final = (
     System(
         "haproxy-hs256",
         "HAProxy `jwt_verify`, HS256",
@@ -361,5 +362,3 @@ ALL: Final = (
         lambda: None,
     ),
 )
-REFERENCE: Final = "nginx"
-SUBJECT: Final = "lockgate"

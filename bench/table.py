@@ -1,4 +1,4 @@
-"""The comparison: every system under the same load, interleaved, and its latency at half of its full rate."""
+"""The comparison: every system under the same load, interleaved."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench import lockgate, steady, tokens, wrk
+from bench import lockgate, tokens, wrk
 from bench.site import PATH, Site
-from bench.steady import Latency
 from bench.systems import Credential, Deployed, System, check, deploy
 from bench.wrk import Load, Result
 
@@ -26,13 +25,11 @@ class Row:
     Attributes:
         idle: proportional set size before the first load, in bytes.
         results: of each round.
-        latencies: of each round at half the rate.
     """
 
     system: System
     idle: int = 0
     results: list[Result] = field(default_factory=list)
-    latencies: list[Latency] = field(default_factory=list)
 
     def median(self, of: Callable[[Result], float]) -> float:
         """The median over the rounds."""
@@ -99,11 +96,6 @@ def compare(
             for row, found, load in zip(rows, deployed, loads, strict=True):
                 row.results.append(wrk.run(load, plan.seconds, site.cores, found))
                 say(f"round {number + 1}: {row.system.name} {row.results[-1].rate:,.0f}/s")
-        for number in range(max(1, plan.rounds // 2)):
-            for row, load in zip(rows, loads, strict=True):
-                rate = row.rate / 2
-                row.latencies.append(steady.measure(load, PATH, rate, plan.seconds, site.cores.load))
-                say(f"round {number + 1}: {row.system.name} p99 {row.latencies[-1].p99_ms:.2f} ms at {rate:,.0f}/s")
     return rows, left_out
 
 

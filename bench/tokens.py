@@ -7,6 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,8 @@ LIFE_S: Final = 3600
 """Longer than any run."""
 ROLES: Final = ("customer",)
 SCOPES: Final = ("orders:read", "orders:write")
+_MANY: Final = 10_000
+"""Tokens that one process signs in one piece."""
 RSA_BITS: Final = 2048
 HEADER: Final = {"typ": "at+jwt", "kid": "bench"}
 
@@ -59,11 +62,27 @@ class PeerKeys:
         return cls(private, pem, json.dumps({"keys": [key]}), secrets.token_hex(32))
 
 
-def own(count: int, keys: Path) -> list[str]:
-    """Access tokens as Lockgate issues them: one user, session and token each."""
+def own(count: int, keys: Path, start: int = 0) -> list[str]:
+    """Access tokens as Lockgate issues them: one user, session and token each; users count from `start`."""
     ring = keyring.load(keys)
     issuer = Issuer(Current(ring), issuer=ISSUER, audience=AUDIENCE, life_s=LIFE_S, clock=SystemClock())
-    return [issuer.issue(_subject(number)) for number in range(count)]
+    return [issuer.issue(_subject(number)) for number in range(start, start + count)]
+
+
+def write_own(path: Path, count: int, keys: Path) -> None:
+    """Save access tokens as Lockgate issues them, one a line, all of one length; signed on all cores."""
+    if count < _MANY:
+        write(path, own(count, keys))
+        return
+    with ProcessPoolExecutor() as pool, path.open("w") as file:
+        parts = pool.map(_own_part, [(start, min(start + _MANY, count), keys) for start in range(0, count, _MANY)])
+        for part in parts:
+            file.write(part)
+
+
+def _own_part(part: tuple[int, int, Path]) -> str:
+    start, end, keys = part
+    return "".join(f"{token}\n" for token in own(end - start, keys, start))
 
 
 def rs256(count: int, keys: PeerKeys) -> list[str]:
@@ -84,8 +103,8 @@ def write(path: Path, tokens: list[str]) -> Path:
 
 def _subject(number: int) -> Subject:
     return Subject(
-        sub=f"user-{number}",
-        sid=f"session-{number}",
+        sub=f"user-{number:07}",
+        sid=f"session-{number:07}",
         client_id="lockgate-login",
         epoch=0,
         roles=ROLES,
@@ -102,12 +121,12 @@ def _signed(count: int, sign: Callable[[dict[str, object]], str]) -> list[str]:
             {
                 "iss": ISSUER,
                 "aud": AUDIENCE,
-                "sub": f"user-{number}",
+                "sub": f"user-{number:07}",
                 "client_id": "lockgate-login",
                 "iat": now,
                 "exp": now + LIFE_S,
                 "jti": secrets.token_urlsafe(16),
-                "sid": f"session-{number}",
+                "sid": f"session-{number:07}",
                 "scope": " ".join(SCOPES),
                 "roles": list(ROLES),
                 "epoch": 0,

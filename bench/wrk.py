@@ -70,13 +70,6 @@ class Result:
 
 def run(load: Load, seconds: int, cores: Cores, measured: Measured) -> Result:
     """Load a system for some seconds; wrk takes whole ones."""
-    # fmt: off
-    argv = [
-        "wrk", "--threads", "1", "--connections", str(load.connections), "--duration", str(seconds),
-        "--timeout", "20", "--script", str(HERE / "load.lua"), f"http://127.0.0.1:{load.port}/",
-        "--", str(load.tokens), str(load.paths), str(load.body),
-    ]
-    # fmt: on
     memory = 0
 
     def halfway() -> None:
@@ -86,7 +79,7 @@ def run(load: Load, seconds: int, cores: Cores, measured: Measured) -> Result:
 
     before = measured.cpu_s()
     busy_before = busy_s(cores.gateway)
-    output = run_on(cores.load, argv, seconds + _BEYOND_S, halfway=halfway)
+    output = run_on(cores.load, command(load, seconds), seconds + _BEYOND_S, halfway=halfway)
     used = measured.cpu_s() - before
     foreign = busy_s(cores.gateway) - busy_before - used
     found = json.loads(output.splitlines()[-1])
@@ -101,3 +94,29 @@ def run(load: Load, seconds: int, cores: Cores, measured: Measured) -> Result:
         refused=found["refused"],
         broken=found["broken"],
     )
+
+
+def send_each_once(load: Load, most_s: int, cores: Cores) -> int:
+    """Send each token of a load once, in order.
+
+    Args:
+        load: what is sent, and where.
+        most_s: when to give up, in seconds.
+        cores: those of the run.
+
+    Returns:
+        How many were sent.
+    """
+    output = run_on(cores.load, [*command(load, most_s), "once"], most_s + _BEYOND_S)
+    return int(json.loads(output.splitlines()[-1])["requests"])
+
+
+def command(load: Load, seconds: int) -> list[str]:
+    """Wrk with a load, for some seconds."""
+    # fmt: off
+    return [
+        "wrk", "--threads", "1", "--connections", str(load.connections), "--duration", str(seconds),
+        "--timeout", "20", "--script", str(HERE / "load.lua"), f"http://127.0.0.1:{load.port}/",
+        "--", str(load.tokens), str(load.paths), str(load.body),
+    ]
+    # fmt: on

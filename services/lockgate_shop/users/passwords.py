@@ -12,7 +12,7 @@ for its turn. On Linux, where a priority is a thread's own, the threads run at a
 process, by 5. Where other work keeps all cores busy, logins get less of them than everything else; that is meant. On
 other systems all threads have one priority.
 
-Measured on two cores that other work was using as well, so only the comparison counts; `python -m bench.identity`, p99
+Measured on two cores that other work was using as well, so only the comparison counts; `make bench`, p99
 of a forwarded request and of one that the gateway responds to itself, 200/s, while logins use up the pool:
 
     threads                                          permits      queue
