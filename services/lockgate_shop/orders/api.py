@@ -25,11 +25,11 @@ LINKS: Final = LinkTable({"/orders": frozenset({"gateway"})})
 router: Final = APIRouter(prefix="/orders")
 
 
-def _get_orders(request: Request) -> Orders:
+async def _get_orders(request: Request) -> Orders:
     return from_state(Orders, "orders", request)
 
 
-def _get_checkouts(request: Request) -> Checkouts:
+async def _get_checkouts(request: Request) -> Checkouts:
     return from_state(Checkouts, "checkouts", request)
 
 

@@ -19,11 +19,11 @@ REFUSALS: Final = document_problems(CREDENTIALS_REQUIRED, STORE_AWAY)
 CHANGE_REFUSALS: Final = document_problems(CREDENTIALS_REQUIRED, CART_FULL, CART_CHANGED, STORE_AWAY)
 
 
-def _get_carts(request: Request) -> Carts:
+async def _get_carts(request: Request) -> Carts:
     return from_state(Carts, "carts", request)
 
 
-def _get_stock(request: Request) -> Stock:
+async def _get_stock(request: Request) -> Stock:
     return from_state(Stock, "stock", request)
 
 

@@ -41,7 +41,7 @@ async def follow_events(connection: HTTPConnection) -> AsyncIterator[AsyncIterat
     Raises:
         RefusedError: the caller is anonymous, `Last-Event-ID` was never given out, or there are too many connections.
     """
-    user = require_user(caller_of(connection.scope))
+    user = await require_user(caller_of(connection.scope))
     seen = connection.headers.get("last-event-id") or connection.query_params.get("last_event_id")
     async with from_state(Feed, "feed", connection).follow_user(user, seen) as events:
         yield require_granted(events)

@@ -18,7 +18,7 @@ router: Final = APIRouter(prefix="/orders/exports")
 LOOK_AGAIN_S: Final = "1"
 
 
-def _get_exports(request: Request) -> Exports:
+async def _get_exports(request: Request) -> Exports:
     return from_state(Exports, "exports", request)
 
 

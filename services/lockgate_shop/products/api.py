@@ -24,7 +24,7 @@ MAX_STOCK: Final = 10**9
 CURRENCY_REQUIRED: Final = Problem(400, "currency_required", "Prices are compared in one currency; say which")
 
 
-def _get_catalogue(request: Request) -> Catalogue:
+async def _get_catalogue(request: Request) -> Catalogue:
     return from_state(Catalogue, "catalogue", request)
 
 

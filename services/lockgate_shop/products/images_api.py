@@ -17,7 +17,7 @@ from lockgate_shop.products.images import Images
 router: Final = APIRouter(prefix="/products/{product_id}/image", responses=document_problems(NOT_FOUND))
 
 
-def _get_images(request: Request) -> Images:
+async def _get_images(request: Request) -> Images:
     return from_state(Images, "images", request)
 
 

@@ -24,7 +24,7 @@ MAX_QUANTITY: Final = 1_000
 router: Final = APIRouter(prefix="/internal", responses=document_problems(LINK_REFUSED))
 
 
-def _get_reservations(request: Request) -> Reservations:
+async def _get_reservations(request: Request) -> Reservations:
     return from_state(Reservations, "reservations", request)
 
 

@@ -24,7 +24,7 @@ router: Final = APIRouter()
 _ADDRESS: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 
 
-def _get_accounts(request: Request) -> Accounts:
+async def _get_accounts(request: Request) -> Accounts:
     return from_state(Accounts, "accounts", request)
 
 

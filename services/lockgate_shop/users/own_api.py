@@ -37,11 +37,11 @@ async def _own_account(user: UserId, request: Request) -> Account:
     return require_granted(await from_state(Accounts, "accounts", request).read_account(user))
 
 
-def _get_addresses(request: Request) -> Addresses:
+async def _get_addresses(request: Request) -> Addresses:
     return from_state(Addresses, "addresses", request)
 
 
-def _get_files(request: Request) -> Files:
+async def _get_files(request: Request) -> Files:
     return from_state(Files, "files", request)
 
 

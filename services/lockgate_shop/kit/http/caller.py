@@ -1,6 +1,6 @@
 """The caller of a request, as endpoints receive it: a frozen `Caller`, never the request."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,7 +10,7 @@ from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, INSUFFICIENT_SCOPE
 from lockgate_trust import Caller, caller_of
 
 
-def read_caller(request: Request) -> Caller:
+async def read_caller(request: Request) -> Caller:
     """The caller that the signature vouches for; its `user_id` is None for an anonymous request."""
     return caller_of(request.scope)
 
@@ -18,7 +18,7 @@ def read_caller(request: Request) -> Caller:
 CallerDep = Annotated[Caller, Depends(read_caller)]
 
 
-def require_user(asking: CallerDep) -> str:
+async def require_user(asking: CallerDep) -> str:
     """The id of the user that makes the request.
 
     Raises:
@@ -32,11 +32,11 @@ def require_user(asking: CallerDep) -> str:
 UserId = Annotated[str, Depends(require_user)]
 
 
-def require_scope(scope: str) -> Callable[[Caller], None]:
+def require_scope(scope: str) -> Callable[[Caller], Awaitable[None]]:
     """A dependency that refuses a user without `scope` in the token."""
 
-    def check_scope(asking: CallerDep) -> None:
-        require_user(asking)
+    async def check_scope(asking: CallerDep) -> None:
+        await require_user(asking)
         if scope not in asking.scopes:
             raise RefusedError(INSUFFICIENT_SCOPE, note=f"needs {scope}")
 

@@ -38,7 +38,7 @@ def read_key(value: str) -> str | None:
     return key if len(key) <= MAX_KEY else None
 
 
-def idempotency_key(values: Annotated[list[str] | None, Header(alias="Idempotency-Key")] = None) -> str | None:
+async def idempotency_key(values: Annotated[list[str] | None, Header(alias="Idempotency-Key")] = None) -> str | None:
     """The key of a request; None when it has none.
 
     Raises:
