@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 JSON: Final = "application/json"
+PARSED_BODY: Final = "lockgate.body"
+"""Where the value of a body stands in the scope; absent without a body."""
 MAX_BODY: Final = 64 * 1024
 """Bytes; also the size up to which the gateway signs a body's digest."""
 MAX_DEPTH: Final = 32
@@ -40,8 +42,8 @@ _UNSTORABLE: Final = re.compile("[\\0\\ud800-\\udfff]")
 class BodyGate:
     """ASGI middleware: what is behind it sees no body, or one whole body of strict JSON.
 
-    Refused are, with the problem answers 413, 415 and 400: more than `MAX_BODY` bytes; another content type or a
-    content coding; and what `strict_json` refuses.
+    The value of the JSON stands in the scope under `PARSED_BODY`. Refused are, with the problem answers 413, 415 and
+    400: more than `MAX_BODY` bytes; another content type or a content coding; and what `parse_strict_json` refuses.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -92,9 +94,10 @@ def _check_body(scope: Scope, body: bytes) -> None:
         raise _media_refusal(UNSUPPORTED_CHARSET)
     if any(name == b"content-encoding" for name, _ in scope["headers"]):
         raise _media_refusal(UNSUPPORTED_CODING, {"Accept-Encoding": "identity"})
-    problem = strict_json(body)
-    if problem:
-        raise RefusedError(UNREADABLE_BODY, note=problem)
+    try:
+        scope[PARSED_BODY] = parse_strict_json(body)
+    except NotStrictError as error:
+        raise RefusedError(UNREADABLE_BODY, note=str(error)) from None
 
 
 def _media_refusal(problem: Problem, fields: Mapping[str, str] | None = None) -> RefusedError:
@@ -123,69 +126,76 @@ def _media_type(field: str) -> tuple[str, bool]:
     return kind.strip(" \t").lower(), is_utf8
 
 
-def strict_json(body: bytes) -> str | None:
-    """What is wrong with a JSON text, in words that hold nothing of it; None when nothing is.
+class NotStrictError(ValueError):
+    """The text is not JSON, or JSON that parsers may read differently; says why in words that hold nothing of it."""
+
+
+def parse_strict_json(body: bytes) -> object:
+    """The value of a JSON text.
 
     Stricter than RFC 8259 asks: UTF-8 without a byte order mark, no repeated member names, no NaN or infinity, no
     lone surrogates, no U+0000 (PostgreSQL stores none), bounded depth and digits.
+
+    Raises:
+        NotStrictError: something is wrong with the text.
     """
     try:
-        value = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_unique_members,
-            parse_constant=_refuse_constant,
-            parse_int=_bounded_integer,
-            parse_float=_finite_float,
-        )
-    except _NotStrictError as error:
-        return str(error)
+        value = _DECODER.decode(body.decode("utf-8"))
+    except NotStrictError:
+        raise
     except (ValueError, RecursionError):
-        return "not JSON in UTF-8"
-    return _check_values(value)
-
-
-class _NotStrictError(ValueError):
-    """The text is JSON that parsers may read differently."""
+        raise NotStrictError("not JSON in UTF-8") from None
+    _check_values(value)
+    return value
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _NotStrictError("repeated member name")
+        raise NotStrictError("repeated member name")
     return members
 
 
 def _refuse_constant(_: str) -> float:
-    raise _NotStrictError("not a JSON number")
+    raise NotStrictError("not a JSON number")
 
 
 def _bounded_integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise _NotStrictError("number out of bounds")
+        raise NotStrictError("number out of bounds")
     return int(digits)
 
 
 def _finite_float(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise _NotStrictError("number out of bounds")
+        raise NotStrictError("number out of bounds")
     return number
 
 
-def _check_values(value: object) -> str | None:
+def _check_values(value: object) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
         below: list[object] = []
         for item in level:
             if isinstance(item, str):
                 if _UNSTORABLE.search(item):
-                    return "text that cannot be stored"
+                    raise NotStrictError("text that cannot be stored")
             elif isinstance(item, dict):
                 below.extend(item)
                 below.extend(item.values())
             elif isinstance(item, list):
                 below.extend(item)
         if not below:
-            return None
+            return
         level = below
-    return "nested too deeply"
+    raise NotStrictError("nested too deeply")
+
+
+# Made once: `json.loads` makes one for each text.
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique_members,
+    parse_constant=_refuse_constant,
+    parse_int=_bounded_integer,
+    parse_float=_finite_float,
+)

@@ -79,7 +79,7 @@ def main(program: Program[S], arguments: list[str] | None = None) -> int:
                 try:
                     runner.run(_serve_app(app, settings, listener, seed))
                 finally:
-                    _let_database_threads_end()
+                    let_database_threads_end()
     except (ConfigurationError, LinkKeyError) as error:
         return _report_failure(program.name, str(error))
     except (StoreUnavailableError, SQLAlchemyError) as error:
@@ -90,7 +90,7 @@ def main(program: Program[S], arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _let_database_threads_end() -> None:
+def let_database_threads_end() -> None:
     """Wait for aiosqlite's threads while there still is a loop.
 
     They tell it how a connection ended; one that finds it closed would put a traceback in front of our one line.
