@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from lockgate_shop.kit.clock import Clock, utc_now
 from lockgate_shop.kit.problem import NOT_FOUND, Problem
-from lockgate_shop.users.models import Account, Role, Status, normal_username
+from lockgate_shop.users.models import AccountRecord, Role, Status, normal_username
 from lockgate_shop.users.passwords import Fit, Passwords, is_acceptable, password_spellings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Accounts:
 
     async def register_account(
         self, wanted: Registration, roles: tuple[Role, ...] = (Role.CUSTOMER,)
-    ) -> Account | Problem:
+    ) -> AccountRecord | Problem:
         """Make an account.
 
         Raises:
@@ -62,7 +62,7 @@ class Accounts:
         if await self._store.by_username(username):
             return USERNAME_TAKEN
         now = utc_now(self._clock)
-        account = Account(
+        account = AccountRecord(
             id=uuid4(),
             username=username,
             password_hash=await self._passwords.hash_password(wanted.password),
@@ -72,22 +72,23 @@ class Accounts:
             status=Status.ACTIVE,
             created_at=now,
             password_changed_at=now,
+            avatar_id=None,
         )
         return account if await self._store.add_account(account) else USERNAME_TAKEN
 
-    async def read_account(self, sub: str) -> Account | Problem:
+    async def read_account(self, sub: str) -> AccountRecord | Problem:
         """The account that a token's `sub` means."""
         account_id = _account_id(sub)
         account = await self._store.by_id(account_id) if account_id else None
         return account or NOT_FOUND
 
-    async def change_profile(self, sub: str, values: Mapping[str, str | None]) -> Account | Problem:
+    async def change_profile(self, sub: str, values: Mapping[str, str | None]) -> AccountRecord | Problem:
         """Change the display name or the email of the account that `sub` means."""
         account_id = _account_id(sub)
         account = await self._store.change_account(account_id, values) if account_id else None
         return account or NOT_FOUND
 
-    async def verify_password(self, spelling: str, password: str) -> Account | None:
+    async def verify_password(self, spelling: str, password: str) -> AccountRecord | None:
         """The account, if it exists, is active and has this password; which of these failed is not told.
 
         What a call costs depends on the password that was typed alone: one full verification for each of its
@@ -108,7 +109,7 @@ class Accounts:
             await self._store.replace_hash(account.id, account.password_hash, renewed)
         return account
 
-    async def change_password(self, sub: str, current: str, new: str) -> Account | Problem | None:
+    async def change_password(self, sub: str, current: str, new: str) -> AccountRecord | Problem | None:
         """Give the account that `sub` means another password; None when `current` is not its password.
 
         Raises:
@@ -127,19 +128,19 @@ class Accounts:
         hashed = await self._passwords.hash_password(new)
         return await self._store.replace_password(account.id, account.password_hash, hashed, utc_now(self._clock))
 
-    async def look_up(self, spelling: str) -> Account | Problem:
+    async def look_up(self, spelling: str) -> AccountRecord | Problem:
         """The account with this name, however it is spelt."""
         username = normal_username(spelling)
         account = await self._store.by_username(username) if username else None
         return account or NOT_FOUND
 
-    async def set_status(self, sub: str, status: Status) -> Account | Problem:
+    async def set_status(self, sub: str, status: Status) -> AccountRecord | Problem:
         """Block the account that `sub` means, or let it log in again."""
         account_id = _account_id(sub)
         account = await self._store.change_account(account_id, {"status": status}) if account_id else None
         return account or NOT_FOUND
 
-    async def set_roles(self, sub: str, roles: Sequence[Role]) -> Account | Problem:
+    async def set_roles(self, sub: str, roles: Sequence[Role]) -> AccountRecord | Problem:
         """Say what the account that `sub` means is for; its tokens tell from the next refresh on."""
         account_id = _account_id(sub)
         values = {"roles": sorted(set(roles))}

@@ -14,7 +14,7 @@ from lockgate_shop.kit.http.links import LinkTable
 from lockgate_shop.kit.http.problems import document_problems, require_granted
 from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, NOT_FOUND
 from lockgate_shop.users.accounts import BAD_PASSWORD, USERNAME_TAKEN, Accounts, Registration
-from lockgate_shop.users.models import Account, Role, Status
+from lockgate_shop.users.models import AccountRecord, Role, Status
 
 GATEWAY: Final = frozenset({"gateway"})
 LINKS: Final = LinkTable({"/users": GATEWAY, "/internal/credentials": GATEWAY, "/internal/accounts": GATEWAY})
@@ -71,10 +71,18 @@ class ProfileResponse(ResponseBody):
     """Where the picture is; another address when it is another picture."""
 
     @classmethod
-    def from_account(cls, account: Account) -> Self:
+    def from_account(cls, account: AccountRecord) -> Self:
         """What the owner of `account` sees."""
         avatar = f"/users/me/avatar?v={account.avatar_id}" if account.avatar_id else None
-        return cls.model_validate({**vars(account), "avatar": avatar})
+        return cls(
+            id=account.id,
+            username=account.username,
+            display_name=account.display_name,
+            email=account.email,
+            roles=account.roles,
+            created_at=account.created_at,
+            avatar=avatar,
+        )
 
 
 class CredentialsBody(Body):
@@ -122,9 +130,17 @@ class AccountResponse(ResponseBody):
     password_changed_at: datetime
 
     @classmethod
-    def from_account(cls, account: Account) -> Self:
+    def from_account(cls, account: AccountRecord) -> Self:
         """What the gateway is told of `account`."""
-        return cls.model_validate({**vars(account), "sub": account.id}, from_attributes=True)
+        return cls(
+            sub=account.id,
+            username=account.username,
+            display_name=account.display_name,
+            email=account.email,
+            roles=account.roles,
+            status=Status(account.status).value,
+            password_changed_at=account.password_changed_at,
+        )
 
 
 class ValidResponse(ResponseBody):

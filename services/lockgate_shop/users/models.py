@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -63,6 +64,22 @@ class Account(Base):
     password_changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     avatar_id: Mapped[UUID | None] = mapped_column(Uuid)
     """The confirmed upload that shows the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """An account as it was read: the columns of `Account`, in their order."""
+
+    id: UUID
+    username: str
+    password_hash: str = field(repr=False)
+    display_name: str
+    email: str | None
+    roles: list[str]
+    status: str
+    created_at: datetime
+    password_changed_at: datetime
+    avatar_id: UUID | None
 
 
 class Address(Base):

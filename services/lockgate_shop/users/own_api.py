@@ -26,14 +26,14 @@ from lockgate_shop.kit.problem import CREDENTIALS_REQUIRED, NOT_FOUND
 from lockgate_shop.users.accounts import Accounts
 from lockgate_shop.users.addresses import TOO_MANY, Addresses
 from lockgate_shop.users.files import Files, Purpose
-from lockgate_shop.users.models import Account, Address
+from lockgate_shop.users.models import AccountRecord, Address
 
 MINE: Final = document_problems(CREDENTIALS_REQUIRED, NOT_FOUND)
 
 router: Final = APIRouter(prefix="/users/me", responses=MINE)
 
 
-async def _own_account(user: UserId, request: Request) -> Account:
+async def _own_account(user: UserId, request: Request) -> AccountRecord:
     return require_granted(await from_state(Accounts, "accounts", request).read_account(user))
 
 
@@ -45,7 +45,7 @@ async def _get_files(request: Request) -> Files:
     return from_state(Files, "files", request)
 
 
-OwnAccount = Annotated[Account, Depends(_own_account)]
+OwnAccount = Annotated[AccountRecord, Depends(_own_account)]
 AddressesDep = Annotated[Addresses, Depends(_get_addresses)]
 FilesDep = Annotated[Files, Depends(_get_files)]
 Text = Annotated[Line, Field(max_length=120)]

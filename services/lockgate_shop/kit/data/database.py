@@ -100,7 +100,7 @@ class Database:
         Raises:
             StoreUnavailableError: the database is away, or no connection became free in time.
         """
-        with self._translate_faults():
+        with self.translate_faults():
             async with AsyncSession(self._engine, expire_on_commit=False) as session:
                 yield session
 
@@ -132,7 +132,7 @@ class Database:
         Raises:
             StoreUnavailableError: as `read_session`.
         """
-        with self._translate_faults():
+        with self.translate_faults():
             async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
                 yield session
 
@@ -145,7 +145,7 @@ class Database:
         """
         engine = _create_engine(self._settings, self._settings.database_url, patience_s=MIGRATION_PATIENCE_S)
         try:
-            with self._translate_faults():
+            with self.translate_faults():
                 async with engine.execution_options(writes=True).begin() as connection:
                     yield connection
         finally:
@@ -172,7 +172,8 @@ class Database:
             await self._replica.dispose()
 
     @contextmanager
-    def _translate_faults(self) -> Iterator[None]:
+    def translate_faults(self) -> Iterator[None]:
+        """Let the faults of a database that is away leave the block as `StoreUnavailableError`."""
         try:
             yield
         except self._faults as error:
@@ -182,8 +183,9 @@ class Database:
 def _faults_of(postgres: bool) -> tuple[type[Exception], ...]:  # noqa: FBT001 - which engine, not a switch
     """The exceptions that mean "the database is away", as opposed to "this statement is wrong"."""
     common = (OperationalError, InterfaceError, DisconnectionError, PoolTimeoutError, OSError)
+    # Those of the drivers themselves come from a `RowQuery`.
     if not postgres:
-        return common
+        return (*common, sqlite3.OperationalError, sqlite3.InterfaceError)
     # 0.1 s at start that a service on SQLite does not pay.
     import asyncpg  # type: ignore[import-untyped] # noqa: PLC0415 - as said
 
