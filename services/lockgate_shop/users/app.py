@@ -35,6 +35,7 @@ def create_app(settings: UsersSettings, keys: LinkKeys, clock: Clock = time.time
         database=database,
         routers=[api.router, own_api.router],
         links=api.LINKS,
+        direct=[api.read_account, api.verify_credentials],
         state={
             "accounts": Accounts(AccountStore(database), passwords, clock),
             "addresses": Addresses(database, clock),

@@ -16,6 +16,7 @@ from lockgate_shop.kit.data.database import Database
 from lockgate_shop.kit.data.migrations import Schema, migrate_database
 from lockgate_shop.kit.http import openapi
 from lockgate_shop.kit.http.body import BodyGate
+from lockgate_shop.kit.http.direct import DirectCalls
 from lockgate_shop.kit.http.envelope import Envelope, refusal_response, request_id_of
 from lockgate_shop.kit.http.head import HeadAsGet
 from lockgate_shop.kit.http.links import OPEN_PATHS, LinkGate, LinkTable
@@ -32,6 +33,7 @@ class Parts:
         schema: its tables; also tells its name.
         database: opened (and brought up to date) when the app starts, closed when it stops.
         routers: its routes.
+        direct: the endpoints of those that are served without the framework; see `DirectCalls`.
         links: the origins that may call each route. Each route must be covered.
         state: what its dependencies find on `app.state`.
         draining: told, in this order, that the process is to stop: what would go on for ever ends now.
@@ -43,6 +45,7 @@ class Parts:
     routers: Sequence[APIRouter]
     links: LinkTable
     state: dict[str, object]
+    direct: Sequence[Callable[..., Any]] = ()
     draining: Sequence[Callable[[], None]] = ()
     closing: Sequence[Callable[[], Awaitable[None]]] = ()
 
@@ -51,7 +54,7 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock, leeway_s: floa
     """A service as an ASGI app; its lifespan migrates the database.
 
     From the outside in: the signature; one answer and one log line for each request; the link table; the body; HEAD
-    as GET; and only then the routes.
+    as GET; and only then the routes, those without the framework first.
 
     Args:
         parts: what it is made of.
@@ -88,6 +91,7 @@ def create_service(parts: Parts, *, keys: LinkKeys, clock: Clock, leeway_s: floa
     app.include_router(_health_router(parts.database, keys))
     _check_covered(routers, links)
     # The last one added is the outermost.
+    app.add_middleware(DirectCalls, routers=parts.routers, endpoints=parts.direct)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyGate)
     app.add_middleware(LinkGate, table=links)
