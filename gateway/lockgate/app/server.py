@@ -14,6 +14,8 @@ from typing import Final
 import uvicorn
 from uvicorn.server import ServerState
 
+from lockgate.app.acceptor import Acceptor
+from lockgate.app.node import Node
 from lockgate.app.worker import ADMISSION_TIMEOUT_S, Worker
 from lockgate.clock import SystemClock
 from lockgate.edge.asgi import AsgiCall
@@ -33,19 +35,26 @@ IN_FLIGHT_OBJECTS: Final = 10_000
 _log = logging.getLogger("lockgate")
 
 
-def serve(settings: Settings, listener: socket.socket, *, admission_timeout_s: float = ADMISSION_TIMEOUT_S) -> None:
+def serve(
+    settings: Settings,
+    listener: socket.socket,
+    node: Node | None = None,
+    *,
+    admission_timeout_s: float = ADMISSION_TIMEOUT_S,
+) -> None:
     """Run one worker on a listening socket until SIGTERM, SIGINT or SIGQUIT, then drain; main thread only.
 
     Args:
         settings: the configuration.
         listener: listens already.
+        node: the worker's part in its node; `None`: it shares nothing with another worker.
         admission_timeout_s: as the worker takes it.
 
     Raises:
         ConfigurationError: it cannot start as it is configured.
     """
     logs.configure_gateway_logging()
-    worker = Worker(settings, SystemClock(), admission_timeout_s)
+    worker = Worker(settings, SystemClock(), admission_timeout_s, marks=node.marks if node else None)
     config = uvicorn.Config(
         _no_application,
         http=EdgeProtocol,
@@ -61,7 +70,7 @@ def serve(settings: Settings, listener: socket.socket, *, admission_timeout_s: f
         timeout_graceful_shutdown=int(settings.server.drain_s),
         backlog=BACKLOG,
     )
-    _Server(config, worker, settings).run(sockets=[listener])
+    _Server(config, worker, settings, node).run(sockets=[listener])
 
 
 @contextlib.asynccontextmanager
@@ -101,10 +110,12 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
 class _Server(uvicorn.Server):
     """uvicorn's server, with a worker that is open while it serves, and is told first that it is going to stop."""
 
-    def __init__(self, config: uvicorn.Config, worker: Worker, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, worker: Worker, settings: Settings, node: Node | None) -> None:
         super().__init__(config)
         self._worker = worker
         self._settings = settings
+        self._node = node
+        self._acceptor: Acceptor | None = None
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         # Within uvicorn's handling of signals: one that comes while the worker opens stops it in order, too.
@@ -129,9 +140,29 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.lifespan.state[STATE_KEY] = self._worker.edge
         _spare_the_collector()
-        await super().startup(sockets)
+        if self._node is None or not sockets:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            self._share_connections(sockets[0], self._node)
+
+    def _share_connections(self, listener: socket.socket, node: Node) -> None:
+        """Accept on a socket that other workers accept on, too."""
+        edge, ticker = self._worker.edge, self._worker.base.ticker
+        state = self.lifespan.state
+        acceptor = self._acceptor = Acceptor(
+            listener,
+            lambda: EdgeProtocol(self.config, self.server_state, state),
+            lambda: len(edge.connections),
+            counts=node.counts,
+            worker=node.worker,
+            clock=self._worker.base.clock.monotonic,
+        )
+        ticker.add_listener(lambda _: acceptor.publish_count())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._acceptor is not None:
+            self._acceptor.close()
         self._worker.drain()
         await super().shutdown(sockets)
 

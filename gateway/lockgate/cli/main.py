@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -20,6 +20,11 @@ from lockgate.errors import (
     StoreUnavailableError,
     without_secrets,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lockgate.app.node import Node
 
 
 class _Commands(TyperGroup):
@@ -113,7 +118,8 @@ def lockgate(
 
 
 @app.command()
-def serve(
+def serve(  # noqa: PLR0913 - one parameter for each option
+    context: typer.Context,
     *,
     config: Config = None,
     host: Host = None,
@@ -126,7 +132,7 @@ def serve(
     from lockgate.cli import serve as command
 
     settings = configuration.load_configuration(config, host=host, port=port, workers=workers)
-    command.run(settings, config=config, descriptor=fd)
+    command.run(settings, config=config, descriptor=fd, node=context.obj)
 
 
 @app.command()
@@ -351,10 +357,15 @@ def clients_remove(
     clients.remove_client(configuration.load_of_deployment(config, data), client_id, as_json=as_json)
 
 
-def run() -> None:
-    """The entry point. What is wrong with the configuration is said in one line, with exit code 2."""
+def run(arguments: Sequence[str] | None = None, node: Node | None = None) -> None:
+    """The entry point. What is wrong with the configuration is said in one line, with exit code 2.
+
+    Args:
+        arguments: of the command line; `None`: those of this process.
+        node: what a worker of `lockgate serve` shares with others, where it was forked.
+    """
     try:
-        app(prog_name="lockgate")
+        app(None if arguments is None else list(arguments), prog_name="lockgate", obj=node)
     except AlreadyReportedError:
         raise SystemExit(2) from None
     except ConfigurationError as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NAME: Final = 15
 _LAST_LINES: Final = 10
 _LAST_BYTES: Final = 16 * 1024
 
@@ -23,49 +24,27 @@ _LAST_BYTES: Final = 16 * 1024
 class Process:
     """A running child, in a session of its own so that a terminal's Ctrl-C reaches only the parent.
 
-    When the parent dies, by any signal, the child gets SIGTERM. The kernel ties it to the *thread* that started
-    it, so children are started from the main thread only. Must be made inside a running event loop.
+    When the parent dies, by any signal, the child gets SIGTERM. Must be made inside a running event loop.
 
     Args:
-        argv: the program and its arguments.
-        env: the environment of the child, with nothing inherited besides.
-        fds: descriptors that the child inherits besides the standard ones.
+        pid: a child of this process that is not reaped yet.
+        wait: reaps the child when it has ended, and returns its return code.
         log: the file that its output is appended to; `None`: the output of the parent.
+        log_start: the size of that file before the child was started.
 
     Attributes:
+        pid: process id, which is also that of its process group.
         ended: done when the child is gone; its result is the return code, negative for the signal that killed it.
-
-    Raises:
-        OSError: the program cannot be started, or the log cannot be written.
     """
 
-    def __init__(
-        self, argv: Sequence[str], *, env: Mapping[str, str], fds: Sequence[int] = (), log: Path | None = None
-    ) -> None:
+    def __init__(self, pid: int, wait: Callable[[], int], *, log: Path | None = None, log_start: int = 0) -> None:
         self._loop = asyncio.get_running_loop()
+        self.pid = pid
         self.ended: asyncio.Future[int] = self._loop.create_future()
+        self._wait = wait
         self._log = log
-        self._log_start = 0
-        with contextlib.ExitStack() as stack:
-            output = stack.enter_context(log.open("ab")) if log else None
-            if output:
-                self._log_start = output.tell()
-            self._popen = subprocess.Popen(  # noqa: S603 - callers choose the program, never a request
-                argv,
-                env=env,
-                pass_fds=tuple(fds),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT if output else None,
-                start_new_session=True,
-                preexec_fn=_tied_to(os.getpid()),  # noqa: PLW1509 - two system calls, no lock is taken
-            )
+        self._log_start = log_start
         self._watch_child()
-
-    @property
-    def pid(self) -> int:
-        """Process id, which is also that of its process group."""
-        return self._popen.pid
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the child; to an ended child, nothing is sent."""
@@ -97,7 +76,7 @@ class Process:
             descriptor = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
             # Not Linux, or one older than 5.3: a thread waits instead.
-            self._loop.run_in_executor(None, self._popen.wait).add_done_callback(lambda _: self._reap_child())
+            self._loop.run_in_executor(None, self._wait).add_done_callback(lambda _: self._reap_child())
         else:
             self._loop.add_reader(descriptor, self._reap_child, descriptor)
 
@@ -108,7 +87,37 @@ class Process:
         # Processes left in its group are killed, too; before the reaping, until which no other process can get the
         # child's id.
         self.kill()
-        self.ended.set_result(self._popen.wait())
+        self.ended.set_result(self._wait())
+
+
+def run_program(
+    argv: Sequence[str], *, env: Mapping[str, str], fds: Sequence[int] = (), log: Path | None = None
+) -> Process:
+    """Start a program as a child. The kernel ties the child to the *thread* that started it: main thread only.
+
+    Args:
+        argv: the program and its arguments.
+        env: the environment of the child, with nothing inherited besides.
+        fds: descriptors that the child inherits besides the standard ones.
+        log: the file that its output is appended to; `None`: the output of the parent.
+
+    Raises:
+        OSError: the program cannot be started, or the log cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(log.open("ab")) if log else None
+        log_start = output.tell() if output else 0
+        popen = subprocess.Popen(  # noqa: S603 - callers choose the program, never a request
+            argv,
+            env=env,
+            pass_fds=tuple(fds),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            start_new_session=True,
+            preexec_fn=tied_to(os.getpid()),  # noqa: PLW1509 - two system calls, no lock is taken
+        )
+    return Process(popen.pid, popen.wait, log=log, log_start=log_start)
 
 
 def python_module(name: str, *arguments: str) -> tuple[str, ...]:
@@ -127,7 +136,17 @@ def describe_exit(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def _tied_to(parent: int) -> Callable[[], None] | None:
+def name_process(name: str) -> None:
+    """Show this process by a name of at most 15 characters in the list of processes; Linux."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def tied_to(parent: int) -> Callable[[], None] | None:
+    """What a child calls first, to get SIGTERM when its parent dies; `None` where the system has no such thing.
+
+    Args:
+        parent: the process id of the parent that it is to have.
+    """
     if sys.platform != "linux":
         # Elsewhere children outlive a parent that is killed with SIGKILL; every other end of it stops them in order.
         return None

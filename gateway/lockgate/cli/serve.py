@@ -10,27 +10,33 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from lockgate.cli import addresses, probes, signals
+from lockgate.cli.forks import NAME as FORKS
+from lockgate.cli.forks import Forks, is_possible
 from lockgate.cli.process import child_environment, python_module
-from lockgate.cli.supervisor import Child, Probe, Supervisor
+from lockgate.cli.supervisor import Child, Probe, Supervisor, execute
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
     from pathlib import Path
 
+    from lockgate.app.node import Node
     from lockgate.settings import Settings
 
+_MODULES: Final = ("lockgate.app.server",)
+"""The modules of a worker that a fork server imports."""
 _BEYOND_DRAIN_S: Final = 5
 """How much longer than its own drain time-out a worker may take before it is killed."""
 
 
-def run(settings: Settings, *, config: Path | None, descriptor: int | None) -> None:
+def run(settings: Settings, *, config: Path | None, descriptor: int | None, node: Node | None = None) -> None:
     """Serve until SIGTERM, SIGINT or SIGQUIT, then let requests in flight finish.
 
     Args:
         settings: of the gateway, for a single worker.
         config: the file of the settings, for workers to read again.
         descriptor: a listening socket that the parent bound; `None`: a socket is bound here.
+        node: what this worker shares with the others that were forked; `None`: it is alone.
 
     Raises:
         ConfigurationError: the address cannot be listened on, or a worker cannot start as it is configured.
@@ -45,10 +51,10 @@ def run(settings: Settings, *, config: Path | None, descriptor: int | None) -> N
     )
     with listener:
         if server.workers == 1:
-            _run_worker(settings, listener)
+            _run_worker(settings, listener, node)
         else:
             children = workers(settings, listener, config=config, env=child_environment(), probe=_is_alive(listener))
-            asyncio.run(_supervise(children))
+            asyncio.run(_supervise(children, server.workers))
 
 
 def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
@@ -62,7 +68,7 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
     needs: frozenset[str] = frozenset(),
     uses: frozenset[str] = frozenset(),
 ) -> list[Child]:
-    """The gateway's workers as children to supervise, all on one listening socket.
+    """The gateway's workers as children to supervise, all on one listening socket; several with their fork server.
 
     A connection waits in that socket's queue until a worker accepts it, so no connection is refused while a worker is
     restarted. For the same reason `probe` tells that some worker responds, not which.
@@ -73,15 +79,18 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
         arguments += ["--config", str(config)]
     count = settings.server.workers
     names = ["gateway"] if count == 1 else [f"gateway-{number}" for number in range(1, count + 1)]
-    return [
+    forks = Forks(_MODULES) if count > 1 and is_possible() else None
+    servers = [] if forks is None else [forks.server(env, (listener.fileno(),), logs)]
+    return servers + [
         Child(
             name=name,
             argv=python_module("lockgate.cli", *arguments),
             env={**env, **_check_operations(settings, index)},
             probe=probe,
             needs=needs,
+            launch=execute if forks is None else forks.launch(index),
             # A fault that keeps one worker from starting keeps all: the first alone reports it.
-            after=frozenset(names[:index][:1]),
+            after=frozenset([*(child.name for child in servers), *names[:index][:1]]),
             uses=uses,
             fds=(listener.fileno(),),
             log=logs / f"{name}.log" if logs else None,
@@ -97,10 +106,10 @@ def _check_operations(settings: Settings, index: int) -> dict[str, str]:
     return {} if first is None else {"LOCKGATE_OPERATIONS__PORT": str(first + index)}
 
 
-def _run_worker(settings: Settings, listener: socket.socket) -> None:
+def _run_worker(settings: Settings, listener: socket.socket, node: Node | None) -> None:
     from lockgate.app.server import serve  # noqa: PLC0415 - half a second of imports that a supervisor does not need
 
-    serve(settings, listener)
+    serve(settings, listener, node)
 
 
 def _is_alive(listener: socket.socket) -> Probe:
@@ -109,12 +118,15 @@ def _is_alive(listener: socket.socket) -> Probe:
     return probes.http_probe(addresses.reachable_host(str(host)), int(port), "/healthz")
 
 
-async def _supervise(children: list[Child]) -> None:
+async def _supervise(children: list[Child], workers: int) -> None:
     def announce() -> None:
-        typer.echo(f"lockgate: {len(children)} workers, supervised by {os.getpid()}", err=True)
+        typer.echo(f"lockgate: {workers} workers, supervised by {os.getpid()}", err=True)
 
     await Supervisor(children, say=_say, hands_on_hangup=True).run(announce)
 
 
 def _say(name: str, text: str) -> None:
+    # A start that is refused is told in one line, by the worker. The fork server is no news while it is well.
+    if (name, text) in {(FORKS, "ready"), (FORKS, "stopped")}:
+        return
     typer.echo(f"lockgate: {name}: {text}", err=True)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from lockgate.cli.process import Process, describe_exit
+from lockgate.cli.process import Process, describe_exit, run_program
 from lockgate.errors import AlreadyReportedError, ConfigurationError, LockgateError
 
 if TYPE_CHECKING:
@@ -31,6 +31,15 @@ _PROBE_PAUSE_S: Final = 0.03
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
+Launch = Callable[["Child"], Awaitable[Process]]
+"""Starts a child."""
+
+
+async def execute(child: Child) -> Process:
+    """Start a child as a program of its own."""
+    return run_program(child.argv, env=child.env, fds=child.fds, log=child.log)
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
     """A program to run, and its relations to other children.
@@ -45,6 +54,7 @@ class Child:
         uses: names of children that stop only after this child has ended.
         essential: whether the start of the whole fails when this child cannot be started.
         fds: descriptors that the child inherits.
+        launch: starts the child; OSError where it cannot be started.
         log: the file for its output; `None`: the output of the supervisor.
         start_s: how long the child may take to become ready.
         grace_s: how long the child may take to stop after SIGTERM.
@@ -59,6 +69,7 @@ class Child:
     uses: frozenset[str] = frozenset()
     essential: bool = True
     fds: tuple[int, ...] = ()
+    launch: Launch = execute
     log: Path | None = None
     start_s: float = 30
     grace_s: float = 10
@@ -189,7 +200,7 @@ class Supervisor:
         """Start the child once, and wait until it ends or everything is to stop."""
         child = kept.child
         try:
-            process = kept.process = Process(child.argv, env=child.env, fds=child.fds, log=child.log)
+            process = kept.process = await child.launch(child)
         except OSError as error:
             return self._on_failure(kept, _End(f"cannot be run ({error.strerror})"))
         if not await self._becomes_ready(child, process):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lockgate.cli.process import Process, child_environment, describe_exit, python_module
+from lockgate.cli.process import Process, child_environment, describe_exit, python_module, run_program
 from tests.support.commands import WITHIN_S, Ending
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ LEAVES_ONE_BEHIND = f"import subprocess, sys; subprocess.Popen([sys.executable, 
 
 
 def python(code: str, log: Path | None = None) -> Process:
-    return Process((sys.executable, "-c", code), env=child_environment(), log=log)
+    return run_program((sys.executable, "-c", code), env=child_environment(), log=log)
 
 
 async def ended(process: Process) -> int:
@@ -90,5 +90,5 @@ async def test_a_module_is_that_of_this_installation_whatever_lies_in_the_workin
     (tmp_path / "lockgate").mkdir()
     (tmp_path / "lockgate" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(tmp_path)
-    process = Process(python_module("lockgate.cli", "--help"), env=child_environment(), log=tmp_path / "log")
+    process = run_program(python_module("lockgate.cli", "--help"), env=child_environment(), log=tmp_path / "log")
     assert await ended(process) == 0

@@ -44,7 +44,12 @@ def serving(
 
 
 def workers_of(supervisor: subprocess.Popen[str]) -> set[int]:
-    return {int(pid) for pid in Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()}
+    return children_of(supervisor, "gateway-")
+
+
+def children_of(supervisor: subprocess.Popen[str], name: str) -> set[int]:
+    children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children").read_text().split()
+    return {int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().startswith(name)}
 
 
 def is_alive(listener: socket.socket) -> bool:
@@ -65,6 +70,35 @@ def test_a_killed_worker_is_replaced_and_the_others_serve_on(
         after = workers_of(supervisor)
         assert len(after) == 2
         assert after & before == before - {min(before)}
+
+
+@pytest.mark.fault
+def test_workers_serve_on_when_their_fork_server_is_killed_and_the_next_one_replaces_workers(
+    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-247: the fork server is no parent of theirs."""
+    with serving(listener, tmp_path, monkeypatch) as (supervisor, workers):
+        (server,) = children_of(supervisor, "forks")
+        os.kill(server, signal.SIGKILL)
+        heard(supervisor, "forks: killed by SIGKILL, restarting in 0.2 s")
+        assert is_alive(listener)
+        heard(supervisor, "forks: is back")
+        assert workers_of(supervisor) == workers
+        os.kill(min(workers), signal.SIGKILL)
+        heard(supervisor, "gateway-1: is back")
+        assert len(workers_of(supervisor) & workers) == 1
+        assert len(workers_of(supervisor)) == 2
+
+
+@pytest.mark.fault
+def test_a_worker_that_dies_with_its_fork_server_comes_back_after_it(
+    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(listener, tmp_path, monkeypatch) as (supervisor, workers):
+        for pid in (*children_of(supervisor, "forks"), *workers):
+            os.kill(pid, signal.SIGKILL)
+        heard(supervisor, "gateway-1: is back", "gateway-2: is back")
+        assert is_alive(listener)
 
 
 @pytest.mark.fault
