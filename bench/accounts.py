@@ -62,6 +62,7 @@ def opened(  # noqa: PLR0913 - what differs between measurements
     gateway: int | None = None,
     users: int | None = None,
     hashed: bool = True,
+    people: int = PEOPLE,
 ) -> Iterator[Place]:
     """Start a users service and a gateway, and register users.
 
@@ -72,6 +73,7 @@ def opened(  # noqa: PLR0913 - what differs between measurements
         threads: of the users service, to hash passwords with.
         gateway: the core that the gateway runs on; `None` for any.
         users: the core that the users service runs on; `None` for any.
+        people: how many users are registered.
         hashed: whether a password costs what it does in practice, rather than next to nothing.
     """
     folder = site.folder / name
@@ -101,12 +103,12 @@ def opened(  # noqa: PLR0913 - what differs between measurements
         except RuntimeError:
             print((folder / "gateway.log").read_text())
             raise
-        names = asyncio.run(_register(port))
+        names = asyncio.run(_register(port, people))
         yield Place(port, folder / "keys", file, worker, users_service, names)
 
 
-async def _register(port: int) -> tuple[str, ...]:
-    names = tuple(f"person-{number:03}" for number in range(PEOPLE))
+async def _register(port: int, people: int) -> tuple[str, ...]:
+    names = tuple(f"person-{number:03}" for number in range(people))
     client = await Client.connect(port)
     for name in names:
         content = {"username": name, "password": PASSWORD}

@@ -31,6 +31,7 @@ class Measured:
         tokens: the sweep over distinct tokens.
         starts: seconds until the demo stack is ready.
         sockets: microseconds for each WebSocket.
+        sessions: bytes of Redis' memory for each session.
     """
 
     full: Sequence[Full]
@@ -42,6 +43,7 @@ class Measured:
     memories: Mapping[Tree, Memory]
     starts: Mapping[Tree, float]
     sockets: Mapping[Tree, float]
+    sessions: Mapping[Tree, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def _against_nginx(measured: Measured, grove: Grove) -> Iterator[Goal]:
     yield Goal("10,000 tokens, as a part of the figure for 2,000", _known(parts), 0.95, at_least=True, form=".2f")
     yield Goal("100,000 tokens, share of plain nginx", _known(many), 0.30, at_least=True, form=".2f")
     alone = {one.tree.root: one.alone for one in measured.full if one.tree.python == grove.now.python}
-    yield Goal("one connection alone, CPU per request against nginx", alone, 2.2, form=".1f")
+    yield Goal("one connection alone, CPU per request against nginx", _known(alone), 2.2, form=".1f")
     yield Goal("p99 at half load, ms", {one.tree.root: one.p99_ms for one in measured.tails}, 1.5, form=".2f")
     yield Goal("the same, times nginx", {one.tree.root: one.ratio for one in measured.tails}, TAIL_RATIO, form=".1f")
 
@@ -139,6 +141,8 @@ def _node(measured: Measured) -> Iterator[Goal]:
     yield Goal("opening a WebSocket and closing it, µs of CPU", sockets, 300)
     starts = {tree.root: seconds for tree, seconds in measured.starts.items()}
     yield Goal("`lockgate dev` to ready, with its data there, s", starts, 2.5, form=".1f")
+    sessions = {tree.root: size for tree, size in measured.sessions.items()}
+    yield Goal("Redis memory for a session, bytes", sessions, 700)
 
 
 def _known(figures: Mapping[Path, float | None]) -> dict[Path, float]:
@@ -160,7 +164,7 @@ def _full_load(full: Sequence[Full], grove: Grove) -> list[str]:
             f"{one.rate:,.0f}",
             f"{one.share:.2f}",
             f"{one.cpu_us:.1f}",
-            f"{one.alone:.1f}",
+            "" if one.alone is None else f"{one.alone:.1f}",
             f"{one.failed}",
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -29,7 +29,8 @@ class Full:
     Attributes:
         share: of the requests per second of nginx in the same round.
         cpu_us: processor time per request, in microseconds.
-        alone: with one connection, the processor time per request divided by that of nginx in the same round.
+        alone: with one connection, the processor time per request divided by that of nginx in the same round; `None`
+            where not measured.
         foreign: the share of the core that other programs used.
         failed: responses that were not 2xx, and broken connections.
     """
@@ -38,7 +39,7 @@ class Full:
     rate: float
     share: float
     cpu_us: float
-    alone: float
+    alone: float | None
     foreign: float
     failed: int
 
@@ -75,7 +76,9 @@ def full_load(site: Site, grove: Grove, rounds: int, seconds: int, say: Say) -> 
                 load = replace(nginx, connections=connections)
                 beside = wrk.run(load, seconds, site.cores, reference)
                 for run in runs:
-                    run.measure(beside, connections, seconds)
+                    # One connection is measured on the interpreter of this program alone, to save time.
+                    if connections > 1 or run.tree in grove.all:
+                        run.measure(beside, connections, seconds)
             say(f"round {number + 1}: " + ", ".join(f"{run.tree.name} {run.shares[-1]:.2f}" for run in runs))
     return [run.full() for run in runs]
 
@@ -106,7 +109,7 @@ class _Run:
             rate=statistics.median(one.rate for one in self._results),
             share=statistics.median(self.shares),
             cpu_us=statistics.median(one.cpu_us for one in self._results),
-            alone=statistics.median(self._alone),
+            alone=statistics.median(self._alone) if self._alone else None,
             foreign=statistics.median(one.foreign for one in self._results),
             failed=sum(one.refused + one.broken for one in self._results),
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bench import calls, goals, logins, node, page, paired, report, sweeps, systems, table, verifying
+from bench import calls, goals, logins, node, page, paired, report, sessions, sweeps, systems, table, verifying
 from bench.goals import Measured
 from bench.site import Site
 from bench.systems import NGINX, System
@@ -60,7 +60,7 @@ def measure_goals(run: Run) -> Part:
     full = paired.full_load(site, grove, 1 if run.is_quick else 5, min(2, plan.seconds), say)
     tails = paired.tails(site, grove.pair, 1 if run.is_quick else paired.TAIL_PAIRS, say)
     tokens = sweeps.by_tokens(site, grove, run.short, say, sweeps.FEW if run.is_quick else sweeps.TOKENS[-1])
-    called = calls.measure(site, grove.pair, plan.rounds, plan.seconds, say)
+    called = calls.measure(site, grove.pair, plan.rounds, run.short.seconds, say)
     say("workers, memory, start, WebSockets")
     measured = Measured(
         full,
@@ -72,6 +72,7 @@ def measure_goals(run: Run) -> Part:
         memories={tree: node.memory(site, tree) for tree in grove.pair},
         starts={tree: node.start_s(tree, site.folder) for tree in grove.pair},
         sockets={tree: node.socket_us(site, tree, plan.seconds) for tree in grove.pair},
+        sessions={tree: sessions.session_bytes(site, tree) for tree in grove.pair},
     )
     texts = [
         "" if grove.compiled else f"Not compiled: {NOT_COMPILED}.",

@@ -32,7 +32,7 @@ FEW: Final = 10_000
 _BODY_CONNECTIONS: Final = 8
 _UPLOAD_TOKENS: Final = 8
 _WARM_S: Final = 1
-_SEEN_S: Final = 150
+_SEEN_S: Final = 120
 """How long a pass over all tokens may take before it is cut off."""
 Say = Callable[[str], None]
 
@@ -173,8 +173,9 @@ def _ask(port: int, request: bytes, stack: ExitStack) -> None:
     connection = stack.enter_context(socket.create_connection((HOST, port)))
     connection.settimeout(10)
     connection.sendall(request)
-    if not connection.recv(65_536).startswith(b"HTTP/1.1 200"):
-        raise RuntimeError("an idle connection could not be opened")
+    head = connection.recv(65_536)
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"an idle connection could not be opened: {head[:200]!r}")
 
 
 def _answers(site: Site, usual: Load) -> dict[int, Load]:
