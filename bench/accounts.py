@@ -12,7 +12,7 @@ from typing import Final
 from bench import lockgate, tokens
 from bench.client import Client, request
 from bench.machine import HOST, Running, free_port, started
-from bench.site import PATH, Site, wait_for_port
+from bench.site import PATH, Site, wait_for_port, wait_for_response
 from bench.trees import OWN, Tree
 
 PASSWORD: Final = "correct-horse-battery"  # noqa: S105 - of accounts that live as long as the measurement
@@ -99,7 +99,7 @@ def opened(  # noqa: PLR0913 - what differs between measurements
     ):
         wait_for_port(users_service, "users", users_port)
         try:
-            wait_for_port(worker, "lockgate", port)
+            wait_for_response(worker, "lockgate", port)
         except RuntimeError:
             print((folder / "gateway.log").read_text())
             raise

@@ -24,7 +24,7 @@ from bench import lockgate, wrk
 from bench.client import Client, request
 from bench.lockgate import Setup
 from bench.machine import Running, free_port, listener_of, ports_in_a_row, run_on, started
-from bench.site import PATH, Site, get, wait_for, wait_for_port
+from bench.site import PATH, Site, get, wait_for, wait_for_port, wait_for_response
 from bench.trees import HERE, Tree
 from bench.wrk import Load
 
@@ -123,7 +123,7 @@ def socket_us(site: Site, tree: Tree, seconds: float) -> float:
         service = stack.enter_context(started(echo, cores.load, log))
         wait_for_port(service, "echo", sockets_port)
         gateway = stack.enter_context(started(command, cores.gateway, log))
-        wait_for_port(gateway, "lockgate", port)
+        wait_for_response(gateway, "lockgate", port)
         tokens = lockgate.token_file(site, port, _OPENERS).read_text().split()
         uvloop.run(_open_sockets(port, tokens, 1))
         before = gateway.cpu_s()
@@ -165,7 +165,7 @@ def _gateway(site: Site, tree: Tree, workers: int) -> Iterator[tuple[Running, in
     command = lockgate.commands(site, port, Setup(tree, workers=workers, operations=operations))[0]
     with started(command, None, site.folder / f"node-{port}.log") as running:
         for listens in (port, *range(operations, operations + workers)):
-            wait_for_port(running, tree.name, listens)
+            wait_for_response(running, tree.name, listens)
         yield running, port, operations
 
 

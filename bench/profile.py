@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from bench import lockgate, wrk
 from bench.machine import Cores, free_port, started
-from bench.site import PATH, opened, wait_for_port
+from bench.site import PATH, opened, wait_for_response
 
 SAMPLES_PER_S: Final = 250
 _LINE_NUMBER: Final = re.compile(r":\d+\)$")
@@ -108,7 +108,7 @@ def record(seconds: int) -> tuple[wrk.Result, Profile]:
         port = free_port()
         command = lockgate.commands(site, port)[0]
         worker = stack.enter_context(started(command, cores.gateway, folder / "lockgate.out"))
-        wait_for_port(worker, "lockgate", port)
+        wait_for_response(worker, "lockgate", port)
         paths = folder / "paths"
         paths.write_text(f"{PATH}\n")
         load = wrk.Load(port, paths, lockgate.token_file(site, port, 2_000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -125,7 +126,7 @@ def sweep(found: Sweep) -> str:
             if point is None:
                 cells += [""] * 4
                 continue
-            share = point.rate / reference.rate
+            share = point.rate / (reference.rate or math.inf)
             cells += [f"{point.rate:,.0f}", f"{share:.2f}", f"{point.cpu_us:,.1f}", f"{point.memory / _MB:.1f}"]
         failed = sum(points[x].failed for points in found.points.values() if x in points)
         lines.append(f"| {' | '.join([*cells, str(failed)])} |")

@@ -113,6 +113,15 @@ def wait_for_port(running: Running, name: str, port: int) -> None:
     wait_for(running, name, lambda: _listens(port))
 
 
+def wait_for_response(running: Running, name: str, port: int) -> None:
+    """Wait until a system responds, which may be later than it listens; with any status.
+
+    Raises:
+        RuntimeError: the system ended or took too long.
+    """
+    wait_for(running, name, lambda: _responds(port))
+
+
 def get(port: int, path: str = PATH, token: str | None = None, body: bytes | None = None) -> tuple[int, bytes]:
     """Send one request.
 
@@ -140,6 +149,12 @@ def wait_for(running: Running, name: str, ready: Callable[[], bool]) -> None:
         if not running.alive() or time.monotonic() > end:
             raise RuntimeError(f"{name} did not start; see its log")
         time.sleep(_PAUSE_S)
+
+
+def _responds(port: int) -> bool:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return get(port)[0] > 0
+    return False
 
 
 def _listens(port: int) -> bool:

@@ -29,7 +29,7 @@ from bench import lockgate, page, tokens
 from bench.client import Client, request
 from bench.crowd import Crowd, Person, Seen
 from bench.machine import HOST, Command, Cores, Running, free_port, listener_of, ports_in_a_row, started
-from bench.site import Site, opened, wait_for_port
+from bench.site import Site, opened, wait_for_response
 from bench.trees import HERE, OWN, is_compiled
 
 SERVICES: Final = 3
@@ -195,7 +195,7 @@ def staged(site: Site, workers: int) -> Iterator[Stage]:
             service.start()
         gateway = stack.enter_context(started(command, None, folder / "gateway.log"))
         for listens in (port, *(operations + number for number in range(workers))):
-            wait_for_port(gateway, "lockgate", listens)
+            wait_for_response(gateway, "lockgate", listens)
         watched = [
             Worker(pid, operations + number) for number, pid in enumerate(_workers_of(gateway, operations, workers))
         ]

@@ -17,7 +17,7 @@ from typing import Final
 from bench import lockgate, tokens
 from bench.lockgate import Setup
 from bench.machine import Command, Running, free_port, started
-from bench.site import PEERS, Site, get, wait_for_port
+from bench.site import PEERS, Site, get, wait_for_response
 from bench.trees import Grove, Tree
 
 VENV: Final = PEERS / "venv" / "bin"
@@ -92,7 +92,7 @@ def deploy(system: System, site: Site, stack: ExitStack) -> Deployed:
     try:
         for command in system.commands(site, port):
             process = stack.enter_context(started(command, site.cores.gateway, log))
-            wait_for_port(process, system.name, command.port or port)
+            wait_for_response(process, system.name, command.port or port)
             processes.append(process)
     except RuntimeError as error:
         raise RuntimeError(f"{error}\n{log.read_text()[-_LOG_TAIL:]}") from None
