@@ -19,6 +19,7 @@ from lockgate_trust.headers import (
     decode_words,
     encode_value,
     encode_words,
+    is_plain,
 )
 from lockgate_trust.signature import Covered, CoveredTemplate
 
@@ -141,13 +142,11 @@ def cover_token(  # noqa: PLR0913 - one argument for each header, all by name
     Raises:
         ValueError: as `token_headers`.
     """
-    values = (
-        _encode_nonempty(user_id),
-        encode_words(roles),
-        encode_words(scopes),
-        _encode_nonempty(session_id),
-        _encode_nonempty(token_id),
-    )
+    if not (user_id and session_id and token_id):
+        raise ValueError("an identity value is empty")
+    if not is_plain(f"{user_id}{session_id}{token_id}"):
+        user_id, session_id, token_id = encode_value(user_id), encode_value(session_id), encode_value(token_id)
+    values = (user_id, encode_words(roles), encode_words(scopes), session_id, token_id)
     if auth_time is None:
         return _WITHOUT_AUTH_TIME.fill(values)
     return _WITH_AUTH_TIME.fill((*values, _encode_seconds(auth_time)))

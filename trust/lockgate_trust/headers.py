@@ -44,6 +44,11 @@ _ENCODED: Final = re.compile(r"(?:[!-$&-+\--~]|%[0-9A-F]{2})*")
 _ESCAPED_RUN: Final = re.compile(r"(?:%[0-9A-F]{2})+")
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text is its own spelling, and so is each part of it."""
+    return _PLAIN.fullmatch(text) is not None
+
+
 def encode_value(text: str) -> str:
     """Spell any text as a header value without white space; `decode_value` is the inverse.
 

@@ -6,10 +6,10 @@ one value several spellings, so a blocklist, a cache or a log that compares text
 
 from __future__ import annotations
 
-import base64
 import binascii
 from typing import Final
 
+_FROM_STANDARD: Final = bytes.maketrans(b"+/", b"-_")
 _TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/\0\0\0")
 """The alphabet of the standard decoder; what is of that one only, or is padding, becomes what is of none."""
 _PADDING: Final = (b"", b"", b"==", b"=")
@@ -23,7 +23,7 @@ class Base64UrlError(ValueError):
 
 def encode(data: bytes) -> str:
     """The text for some bytes."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(data, newline=False).translate(_FROM_STANDARD, b"=").decode("ascii")
 
 
 def decode(text: str | bytes) -> bytes:

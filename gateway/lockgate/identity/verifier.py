@@ -114,30 +114,38 @@ class Verifier:
         self._shared_marks = marks
         self._take_ring(keys.value)
 
-    def verify(self, token: UnverifiedToken) -> VerifiedClaims | Refusal:
+    def verify(self, token: UnverifiedToken, credentials: bytes = b"") -> VerifiedClaims | Refusal:
         """Check signature, type, issuer, audience and times (RFC 9068 section 4).
+
+        Args:
+            token: that passed the format gate.
+            credentials: what `recall` was asked for in vain, of the field that carried the token; empty where it was
+                not asked.
 
         Returns:
             The claims, or a refusal. Its reason is for the log: clients are told `token_expired` of a token that has no
             other fault, and `invalid_token` of all others.
         """
-        digest = hashlib.sha256(b"Bearer " + token.encode("ascii")).digest()
-        remembered = self.recall(digest)
-        if remembered is not None:
-            return remembered
+        if not credentials:
+            credentials = hashlib.sha256(b"Bearer " + token.encode("ascii")).digest()
+            remembered = self.recall(credentials)
+            if remembered is not None:
+                return remembered
         claims = self.read(token)
         if isinstance(claims, Refusal):
             return claims
         refusal = self._still_valid(claims)
-        if refusal is None:
-            self._cache_claims(digest, claims)
-        return refusal or claims
+        if refusal is not None:
+            return refusal
+        self._cache_claims(credentials, claims)
+        return claims
 
     def recall(self, credentials: bytes) -> VerifiedClaims | Refusal | None:
         """What is known of a token that was verified before; its times are checked again.
 
         Args:
-            credentials: the SHA-256 of `Bearer <token>`, which the edge has of each request.
+            credentials: the SHA-256 of `Bearer <token>`, in the case that the client chose for the scheme; the edge has
+                it of each request.
 
         Returns:
             The claims; a refusal where the token has died since; `None` where nothing is known.

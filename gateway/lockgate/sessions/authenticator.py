@@ -83,7 +83,7 @@ class Authenticator:
         token = bearer(facts.authorization)
         if token is None or isinstance(token, Refusal):
             return token
-        return self._verifier.verify(token)
+        return self._verifier.verify(token, facts.credentials)
 
     def verify(self, token: bytes) -> VerifiedClaims | Refusal:
         """The claims of a token that came outside of the request's header fields."""
