@@ -200,7 +200,8 @@ def staged(site: Site, workers: int) -> Iterator[Stage]:
             Worker(pid, operations + number) for number, pid in enumerate(_workers_of(gateway, operations, workers))
         ]
         people = [
-            Person(f"user-{number}", token) for number, token in enumerate(tokens.own(USERS + LEAVERS, folder / "keys"))
+            Person(tokens.name_user(number), token)
+            for number, token in enumerate(tokens.own(USERS + LEAVERS, folder / "keys"))
         ]
         yield Stage(port, gateway, watched, services, people[:USERS], people[USERS:])
 

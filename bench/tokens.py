@@ -101,9 +101,14 @@ def write(path: Path, tokens: list[str]) -> Path:
     return path
 
 
+def name_user(number: int) -> str:
+    """The user of a token; all names have one length, and so have all tokens."""
+    return f"user-{number:07}"
+
+
 def _subject(number: int) -> Subject:
     return Subject(
-        sub=f"user-{number:07}",
+        sub=name_user(number),
         sid=f"session-{number:07}",
         client_id="lockgate-login",
         epoch=0,
@@ -121,7 +126,7 @@ def _signed(count: int, sign: Callable[[dict[str, object]], str]) -> list[str]:
             {
                 "iss": ISSUER,
                 "aud": AUDIENCE,
-                "sub": f"user-{number:07}",
+                "sub": name_user(number),
                 "client_id": "lockgate-login",
                 "iat": now,
                 "exp": now + LIFE_S,
