@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -33,46 +33,53 @@ MOVES: Final[dict[Phase, set[Phase]]] = {
 }
 """Each phase, and those that may follow it."""
 
-GET: Final = b"GET /a HTTP/1.1\r\nHost: shop.example\r\n\r\n"
-POST: Final = b"POST /a HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 4\r\n\r\n"
+GET: Final = b"GET /a HTTP/1.1\r\nHost: shop.example\r\nOrigin: https://shop.example\r\n\r\n"
+POST: Final = b"POST /a HTTP/1.1\r\nHost: shop.example\r\nOrigin: https://shop.example\r\nContent-Length: 4\r\n\r\n"
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
-class Recorded(EdgeProtocol):
-    """A connection that notes each change of its phase."""
-
-    seen: set[tuple[Phase, Phase]]
-
-    def __setattr__(self, name: str, value: object) -> None:
-        before = self.__dict__.get("_phase")
-        super().__setattr__(name, value)
-        if name == "_phase" and isinstance(value, Phase) and before is not None and before is not value:
-            self.__dict__.setdefault("seen", set()).add((before, value))
-
-
 class Waiting:
-    """A handler that does nothing by itself."""
+    """A handler that does nothing by itself, but for a look at the connection."""
 
-    def __init__(self) -> None:
-        self.gone = False
+    def __init__(self, look: Callable[[], None]) -> None:
+        self._look = look
 
-    def body_received(self, data: bytes) -> None:
-        """Bytes of the body."""
+    def body_received(self, _data: bytes) -> None:
+        self._look()
 
     def body_complete(self) -> None:
-        """All of it."""
+        self._look()
 
     def client_gone(self) -> None:
-        self.gone = True
+        self._look()
 
     def pause_sending(self) -> None:
-        """The client is slow."""
+        self._look()
 
     def resume_sending(self) -> None:
-        """It caught up."""
+        self._look()
 
     def timed_out(self) -> None:
-        """A deadline of the handler's own."""
+        self._look()
+
+
+class Watched(Transport):
+    """A transport by which each write and each end is a look at the connection, too."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        super().__init__()
+        self._look = look
+
+    def write(self, data: Any) -> None:  # noqa: ANN401 - as its base class
+        self._look()
+        super().write(data)
+
+    def write_eof(self) -> None:
+        self._look()
+
+    def close(self) -> None:
+        self._look()
+        super().close()
 
 
 class Rig:
@@ -80,6 +87,8 @@ class Rig:
 
     def __init__(self) -> None:
         self.handlers: list[Waiting] = []
+        self.seen: set[tuple[Phase, Phase]] = set()
+        self.last = HEAD
         clock = ManualClock()
         self.edge = Edge(
             ServerSettings(),
@@ -89,24 +98,31 @@ class Rig:
             body_bounds=lambda _: BodyBounds(1000, 1000, 0, 60),
             speaks_oauth=lambda _: False,
             observer=SilentObserver(),
+            cors_lines=self._read_cors_lines,
         )
-        self.transport = Transport()
-        self.connection = Recorded(Config("not:used"), ServerState(), {STATE_KEY: self.edge})
+        self.transport = Watched(self.look)
+        self.connection = EdgeProtocol(Config("not:used"), ServerState(), {STATE_KEY: self.edge})
         self.transport.protocol = self.connection
         self.connection.connection_made(self.transport)
 
     def _begin(self, _request: InboundRequest, _client: ClientConnection) -> Handler:
-        self.handlers.append(Waiting())
+        self.look()
+        self.handlers.append(Waiting(self.look))
         return self.handlers[-1]
+
+    def _read_cors_lines(self, _request: InboundRequest) -> str:
+        self.look()
+        return ""
+
+    def look(self) -> None:
+        """Note the move that the connection made since the last look; everything that it calls is one."""
+        before, self.last = self.last, self.phase
+        if self.last is not before:
+            self.seen.add((before, self.last))
 
     @property
     def phase(self) -> Phase:
         return self.connection._phase  # noqa: SLF001 - what this file is about
-
-    @property
-    def seen(self) -> set[tuple[Phase, Phase]]:
-        found: set[tuple[Phase, Phase]] = self.connection.__dict__.get("seen", set())
-        return found
 
     def send(self, data: bytes) -> None:
         if not self.transport.closed:
@@ -175,7 +191,9 @@ async def played(acts: list[Act]) -> Rig:
     rig = Rig()
     for act in acts:
         act(rig)
+        rig.look()
         await asyncio.sleep(0)
+        rig.look()
     return rig
 
 

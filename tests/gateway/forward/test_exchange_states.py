@@ -32,7 +32,7 @@ from lockgate.settings import LimitSettings, ServerSettings
 from lockgate_trust import LinkKeys
 from tests.support.clock import ManualClock
 from tests.support.links import GATEWAY_TO_ORDERS
-from tests.support.memory_pool import MemoryPool
+from tests.support.memory_pool import memory_pool
 from tests.support.transports import SilentObserver, Transport, settled
 
 GET: Final = b"GET /orders HTTP/1.1\r\nHost: shop.example\r\n\r\n"
@@ -41,18 +41,6 @@ LARGE: Final = b"POST /orders HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 
 EMPTY: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 WHOLE: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HALF: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok"
-
-
-class Recorded(Exchange):
-    """An exchange that notes each change of its state."""
-
-    __slots__ = ("seen",)
-
-    seen: set[tuple[State, State]]
-
-    def _move_to(self, state: State) -> None:
-        self.seen.add((self._state, state))
-        super()._move_to(state)
 
 
 class SilentLink:
@@ -68,7 +56,7 @@ class Rig:
     def __init__(self) -> None:
         clock = ManualClock()
         self.ticker = Ticker(clock)
-        self.pool = MemoryPool(self.ticker)
+        self.pool, self.network = memory_pool(self.ticker)
         links = Current(LinkKeys.from_keys("gateway", [GATEWAY_TO_ORDERS]))
         requests = OutboundRequests(links, "orders", NOTHING_SAMPLED)
         self.service = Service([self.pool], requests, forward_authorization=False)
@@ -81,7 +69,9 @@ class Rig:
             stream_idle_s=60,
         )
         self.clock: Clock = clock
-        self.exchange: Recorded | None = None
+        self.exchange: Exchange | None = None
+        self.state = State.READING
+        self.seen: set[tuple[State, State]] = set()
         edge = Edge(
             ServerSettings(),
             LimitSettings(),
@@ -97,13 +87,16 @@ class Rig:
         self.connection.connection_made(self.client)
 
     def _begin(self, request: InboundRequest, client: ClientConnection) -> Handler:
-        self.exchange = Recorded(request, client, self.service, 10, self.ticker, self.clock, self.open_tokens)
-        self.exchange.seen = set()
+        self.exchange = Exchange(request, client, self.service, 10, self.ticker, self.clock, self.open_tokens)
+        self.state = State.READING
         return self.exchange
 
-    @property
-    def seen(self) -> set[tuple[State, State]]:
-        return self.exchange.seen if self.exchange is not None else set()
+    def look(self) -> None:
+        """Note the move that the exchange made since the last look."""
+        if self.exchange is not None:
+            before, self.state = self.state, self.exchange._state  # noqa: SLF001 - what this file is about
+            if self.state is not before:
+                self.seen.add((before, self.state))
 
     def send(self, data: bytes) -> None:
         if not self.client.closed:
@@ -118,12 +111,12 @@ class Rig:
             self.exchange.take_verdict(Refusal(Reason.NO_CREDENTIALS))
 
     def respond(self, data: bytes) -> None:
-        for transport in self.pool.opened[-1:]:
+        for transport in self.network.opened[-1:]:
             if not transport.closed and transport.protocol is not None:
                 transport.protocol.data_received(data)
 
     def break_off(self) -> None:
-        for transport in self.pool.opened[-1:]:
+        for transport in self.network.opened[-1:]:
             if not transport.closed and transport.protocol is not None:
                 transport.protocol.eof_received()
 
@@ -138,6 +131,11 @@ class Rig:
         """A request is answered, so that the pool keeps a connection."""
         self.send(GET)
         self.let_in()
+
+
+MOVES: Final = {(before, after) for before, afters in _MOVES.items() for after in afters}
+WAYS: Final = MOVES | {(before, after) for before, over in MOVES for again, after in MOVES if again is over}
+"""What lies between two looks: a move, or two of them. A move that is not in the table raises by itself."""
 
 
 Act = Callable[[Rig], None]
@@ -170,9 +168,12 @@ async def played(acts: list[Act], *, in_one_turn: bool = False) -> Rig:
     rig = Rig()
     for act in acts:
         act(rig)
+        rig.look()
         if not in_one_turn:
             await settled()
+            rig.look()
     await settled()
+    rig.look()
     return rig
 
 
@@ -181,15 +182,13 @@ async def test_an_exchange_ends_as_its_table_says(name: str) -> None:
     rig = await played(SCENARIOS[name])
     assert rig.exchange is not None
     assert rig.exchange.is_done
-    assert all(after in _MOVES[before] for before, after in rig.seen)
+    assert rig.seen <= WAYS
 
 
 async def test_every_move_of_the_table_happens() -> None:
     rigs = [await played(acts) for acts in SCENARIOS.values()]
     rigs.append(await played(IN_ONE_TURN, in_one_turn=True))
-    assert set().union(*(rig.seen for rig in rigs)) == {
-        (before, after) for before, afters in _MOVES.items() for after in afters
-    }
+    assert set().union(*(rig.seen for rig in rigs)) >= MOVES
 
 
 ACTS: Final[list[Act]] = [
@@ -204,6 +203,6 @@ ACTS: Final[list[Act]] = [
 @given(st.lists(st.sampled_from(ACTS), max_size=12), st.booleans())
 def test_no_order_of_events_makes_another_move(acts: list[Act], in_one_turn: bool) -> None:  # noqa: FBT001 - drawn
     rig = asyncio.run(played(acts, in_one_turn=in_one_turn))
-    assert all(after in _MOVES[before] for before, after in rig.seen)
+    assert rig.seen <= WAYS
     if rig.exchange is not None and rig.exchange.is_done:
         assert rig.pool.load == 0

@@ -13,7 +13,7 @@ from lockgate.upstream.client import MAX_BODY, UpstreamCall, UpstreamClient, Ups
 from lockgate.upstream.health import FAILURES
 from tests.support.clock import ManualClock
 from tests.support.links import GATEWAY_TO_ORDERS
-from tests.support.memory_pool import MemoryPool
+from tests.support.memory_pool import memory_pool
 from tests.support.raw import WITHIN_S
 from tests.support.transports import Transport, settled
 
@@ -30,14 +30,15 @@ class Rig:
 
     def __init__(self, addresses: int = 1) -> None:
         ticker = Ticker(ManualClock())
-        self.pools = [MemoryPool(ticker) for _ in range(addresses)]
+        made = [memory_pool(ticker, f"192.0.2.{number}") for number in range(addresses)]
+        self.pools, self.networks = [pool for pool, _ in made], [network for _, network in made]
         self.client = UpstreamClient(self.pools, lambda: GATEWAY_TO_ORDERS, ManualClock())
         self.turns: dict[str, int] = {}
 
     @property
     def service(self) -> list[Transport]:
         """The service's ends of all connections, in the order in which they were opened."""
-        return [transport for pool in self.pools for transport in pool.opened]
+        return [transport for network in self.networks for transport in network.opened]
 
     def ask(
         self, path: str, *, method: str = "GET", timeout_s: float = WITHIN_S, repeatable: bool = True
@@ -73,7 +74,7 @@ def paths(transport: Transport) -> list[bytes]:
 
 
 @pytest.fixture
-def rig() -> Rig:
+async def rig() -> Rig:
     return Rig()
 
 
@@ -182,10 +183,10 @@ async def test_a_call_that_is_late_is_told_and_its_connection_is_never_used_agai
 
 
 async def test_a_call_that_is_late_while_its_connection_is_opened_leaves_the_connection_to_the_next(rig: Rig) -> None:
-    rig.pools[0].opening = asyncio.Event()
+    rig.networks[0].opening = asyncio.Event()
     with pytest.raises(UpstreamFailedError, match="UPSTREAM_TIMEOUT"):
         await rig.ask("/a", timeout_s=0)
-    rig.pools[0].opening.set()
+    rig.networks[0].opening.set()
     await settled()
     caller = rig.ask("/b")
     await settled()
@@ -237,11 +238,11 @@ async def test_a_call_after_the_stop_opens_no_connection(rig: Rig) -> None:
 
 async def test_another_address_is_tried_where_no_connection_came_about() -> None:
     rig = Rig(addresses=3)
-    for pool in rig.pools[:2]:
-        pool.refuses = True
+    for network in rig.networks[:2]:
+        network.refuses = True
     callers = [rig.ask(f"/{number}") for number in range(20)]
     await settled()
-    assert len(rig.pools[2].opened) == 20
+    assert len(rig.networks[2].opened) == 20
     for transport in rig.service:
         respond(transport, whole(b"ok"))
     assert {(await caller).status for caller in callers} == {200}
@@ -249,8 +250,8 @@ async def test_another_address_is_tried_where_no_connection_came_about() -> None
 
 async def test_where_no_address_is_left_the_call_fails_and_says_that_no_connection_came_about() -> None:
     rig = Rig(addresses=2)
-    for pool in rig.pools:
-        pool.refuses = True
+    for network in rig.networks:
+        network.refuses = True
     with pytest.raises(UpstreamFailedError, match="UPSTREAM_REFUSED"):
         await rig.ask("/a")
     assert rig.turns == {"/a": 1}
@@ -268,9 +269,9 @@ async def test_an_address_that_has_the_request_is_the_only_one_that_gets_it() ->
 
 async def test_an_address_that_failed_lately_is_asked_last_and_is_asked_all_the_same() -> None:
     rig = Rig(addresses=2)
-    failed, well = rig.pools
+    failed, well = rig.networks
     for _ in range(FAILURES):
-        failed.breaker.record_failure()
+        rig.pools[0].breaker.record_failure()
     callers = [rig.ask(f"/{number}") for number in range(20)]
     await settled()
     assert (len(failed.opened), len(well.opened)) == (0, 20)
