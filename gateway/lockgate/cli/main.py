@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from lockgate import SERVING
 from lockgate.errors import (
     AccountsUnavailableError,
     AlreadyReportedError,
@@ -98,7 +99,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - a callback of the lib
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"lockgate {version('lockgate')}")
+        typer.echo(f"lockgate {version('lockgate')} ({SERVING})")
         raise typer.Exit
 
 
@@ -106,7 +107,10 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - a callback of the lib
 def lockgate(
     *,
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+        bool,
+        typer.Option(
+            "--version", help="Show the version, and which modules serve.", is_eager=True, callback=_show_version
+        ),
     ] = False,
 ) -> None:
     """A JWT gateway: issues tokens, validates each once at the edge, forwards signed identity to services.

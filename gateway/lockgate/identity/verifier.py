@@ -70,7 +70,7 @@ class _Header(NamedTuple):
     """
 
     kid: str
-    alg: object
+    alg: Any
     is_access_token: bool
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lockgate import SERVING
 from lockgate.cli import addresses
 from lockgate.settings import RouteSettings
 from tests.support.commands import CONFIG, ROOT, called, lockgate
@@ -160,7 +161,7 @@ def test_help_is_had_by_either_spelling(arguments: list[str]) -> None:
 
 def test_the_version_is_that_of_the_package() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert called("--version").stdout == f"lockgate {version}\n"
+    assert called("--version").stdout == f"lockgate {version} ({SERVING})\n"
 
 
 def test_a_command_named_version_leads_to_the_option() -> None:

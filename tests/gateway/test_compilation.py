@@ -1,0 +1,116 @@
+"""The compiled modules serve only where they are made from these sources for this Python, and otherwise it is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lockgate import compilation
+from lockgate.compilation import MANIFEST, PURE_VARIABLE, Serving, choose_modules, digest_sources, name_python
+from tests.habits.files import ROOT
+
+
+@pytest.fixture(autouse=True)
+def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these tests choose holds for them alone."""
+    monkeypatch.delenv(PURE_VARIABLE, raising=False)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+
+
+def compiled(folder: Path, **changed: object) -> Path:
+    """A folder as a compilation of the sources here for this Python leaves it, but for what is changed."""
+    fitting = {"python": name_python(), "sources": digest_sources(compilation.find_packages()), "modules": []}
+    (folder / MANIFEST).write_text(json.dumps({**fitting, **changed}))
+    return folder
+
+
+def test_compiled_modules_that_fit_serve(tmp_path: Path) -> None:
+    assert choose_modules(compiled(tmp_path)) == Serving(compiled=True)
+    assert str(Serving(compiled=True)) == "compiled"
+
+
+def test_without_compiled_modules_the_sources_serve_and_nothing_is_wrong(tmp_path: Path) -> None:
+    before = list(sys.meta_path)
+    assert choose_modules(tmp_path) == Serving(compiled=False)
+    assert str(Serving(compiled=False)) == "pure Python"
+    assert sys.meta_path == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"python": "cpython-399-riscv"}, "compiled for cpython-399-riscv"),
+        ({"sources": "of another day"}, "a source has changed"),
+    ],
+)
+def test_compiled_modules_that_do_not_fit_are_not_served(tmp_path: Path, changed: dict[str, str], said: str) -> None:
+    before = list(sys.meta_path)
+    serving = choose_modules(compiled(tmp_path, **changed))
+    assert not serving.compiled
+    assert said in str(serving)
+    assert "\n" not in str(serving)
+    assert sys.meta_path == before
+
+
+def test_the_sources_serve_where_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PURE_VARIABLE, "1")
+    assert str(choose_modules(compiled(tmp_path))) == "pure Python: PURE_PYTHON is set"
+
+
+@pytest.mark.parametrize("change", ["an edit", "another file", "another name", "another package"])
+def test_every_change_of_the_sources_is_noticed(tmp_path: Path, change: str) -> None:
+    (tmp_path / "deep").mkdir()
+    source = tmp_path / "deep" / "one.py"
+    source.write_text("LIMIT = 1\n")
+    packages = {"package": str(tmp_path)}
+    before = digest_sources(packages)
+    (tmp_path / "deep" / "notes.txt").write_text("of no account")
+    assert digest_sources(packages) == before
+    match change:
+        case "an edit":
+            source.write_text("LIMIT = 2\n")
+        case "another file":
+            (tmp_path / "two.py").write_text("")
+        case "another name":
+            source.rename(tmp_path / "deep" / "won.py")
+        case _:
+            packages["other"] = str(tmp_path)
+    assert digest_sources(packages) != before
+
+
+def tree(folder: Path, listed: str) -> Path:
+    """As much of the project as a compilation needs to fail."""
+    for name in ("gateway/lockgate", "common/lockgate_common", "trust/lockgate_trust"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(ROOT / "gateway/lockgate/compilation.py", folder / "gateway/lockgate")
+    shutil.copy(ROOT / "hatch_build.py", folder)
+    (folder / "pyproject.toml").write_text(f'[tool.lockgate]\ncompiled = ["{listed}"]\n')
+    return folder
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("compiler", "said"),
+    [("no-such-compiler", "there is no C compiler (no-such-compiler)"), ("true", "the compilation failed (")],
+)
+def test_what_hinders_a_compilation_is_one_line(tmp_path: Path, compiler: str, said: str) -> None:
+    folder = tree(tmp_path, "lockgate.no_such_module")
+    env = {name: value for name, value in os.environ.items() if name != PURE_VARIABLE}
+    ran = subprocess.run(
+        [sys.executable, "hatch_build.py"],
+        cwd=folder,
+        env={**env, "CC": compiler},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert said in ran.stderr
+    assert ran.stderr.count("\n") == 1
+    assert not (folder / "gateway/lockgate/_compiled").exists()
