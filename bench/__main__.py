@@ -33,7 +33,7 @@ def main() -> None:
     chosen = ["table"] if options.only else options.parts or list(PARTS)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lockgate-bench-") as name, opened(Path(name), Cores.take()) as site:
-        grove = trees.find(Path(name), options.baseline, options.python)
+        grove = trees.find(options.baseline, options.python)
         plan = Plan(rounds=1, seconds=1) if options.quick else Plan(rounds=3, seconds=3)
         run = Run(site, grove, plan, _say, is_quick=options.quick, only=options.only or ())
         for part in chosen:

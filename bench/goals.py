@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from bench.calls import HEALTH, LOGIN, REFRESH, REVOKE, Calls
@@ -51,22 +50,22 @@ class Goal:
     """One line of the table.
 
     Attributes:
-        figures: what was measured, by the root of a tree.
+        figures: what was measured, by the label of a tree.
         limit: what is to be reached.
         at_least: whether more is better.
         form: of the figures, as a format specification.
     """
 
     what: str
-    figures: Mapping[Path, float]
+    figures: Mapping[str, float]
     limit: float
     at_least: bool = False
     form: str = ",.0f"
 
     def row(self, before: Tree | None, now: Tree) -> str:
         """The line as Markdown."""
-        then = None if before is None else self.figures.get(before.root)
-        reached = self.figures.get(now.root)
+        then = None if before is None else self.figures.get(before.label)
+        reached = self.figures.get(now.label)
         is_met = reached is not None and (reached >= self.limit if self.at_least else reached <= self.limit)
         sign = "≥" if self.at_least else "≤"
         verdict = "" if reached is None else "yes" if is_met else "**no**"
@@ -91,37 +90,37 @@ def _against_nginx(measured: Measured, grove: Grove) -> Iterator[Goal]:
         is_optimised = python == grove.optimised
         yield Goal(
             f"share of plain nginx, {describe(python)}" + ", built with PGO" * is_optimised,
-            {one.tree.root: one.share for one in measured.full if one.tree.python == python},
+            {one.tree.label: one.share for one in measured.full if one.tree.python == python},
             SHARE_OPTIMISED if is_optimised else SHARE,
             at_least=True,
             form=".2f",
         )
-    many = {tree.root: measured.tokens.share(tree.label, 100_000) for tree in grove.pair}
+    many = {tree.label: measured.tokens.share(tree.label, 100_000) for tree in grove.pair}
     parts = {}
     for tree in grove.pair:
         some, usual = (measured.tokens.share(tree.label, count) for count in (10_000, TOKENS))
-        parts[tree.root] = some / usual if some and usual else None
+        parts[tree.label] = some / usual if some and usual else None
     yield Goal("10,000 tokens, as a part of the figure for 2,000", _known(parts), 0.95, at_least=True, form=".2f")
     yield Goal("100,000 tokens, share of plain nginx", _known(many), 0.30, at_least=True, form=".2f")
-    alone = {one.tree.root: one.alone for one in measured.full if one.tree.python == grove.now.python}
+    alone = {one.tree.label: one.alone for one in measured.full if one.tree.python == grove.now.python}
     yield Goal("one connection alone, CPU per request against nginx", _known(alone), 2.2, form=".1f")
-    yield Goal("p99 at half load, ms", {one.tree.root: one.p99_ms for one in measured.tails}, 1.5, form=".2f")
-    yield Goal("the same, times nginx", {one.tree.root: one.ratio for one in measured.tails}, TAIL_RATIO, form=".1f")
+    yield Goal("p99 at half load, ms", {one.tree.label: one.p99_ms for one in measured.tails}, 1.5, form=".2f")
+    yield Goal("the same, times nginx", {one.tree.label: one.ratio for one in measured.tails}, TAIL_RATIO, form=".1f")
 
 
 def _checks(measured: Measured) -> Iterator[Goal]:
-    costs = [(tree.root, cost) for tree, found in measured.checks.items() for cost in found]
+    costs = [(tree.label, cost) for tree, found in measured.checks.items() for cost in found]
     for alg, limit in (("ES256", 75), ("EdDSA", 85)):
-        first = {root: cost.first for root, cost in costs if cost.alg == alg}
+        first = {label: cost.first for label, cost in costs if cost.alg == alg}
         yield Goal(f"first check of a token by a node, {alg}, µs", first, limit)
-    elsewhere = {root: cost.by_another for root, cost in costs if cost.alg == "ES256"}
+    elsewhere = {label: cost.by_another for label, cost in costs if cost.alg == "ES256"}
     yield Goal("check by another worker of the same node, ES256, µs", elsewhere, 22)
 
 
 def _calls(measured: Measured) -> Iterator[Goal]:
-    refreshes = {one.tree.root: one.both_us for one in measured.calls if one.name == REFRESH}
+    refreshes = {one.tree.label: one.both_us for one in measured.calls if one.name == REFRESH}
     for name, limit in ((REFRESH, 450), (LOGIN, 500), (REVOKE, 300), (HEALTH, 60)):
-        found = {one.tree.root: one.gateway_us for one in measured.calls if one.name == name}
+        found = {one.tree.label: one.gateway_us for one in measured.calls if one.name == name}
         yield Goal(f"{name}, gateway, µs of CPU", found, limit)
         if name == REFRESH:
             yield Goal(f"{name}, gateway and users service, µs of CPU", refreshes, 1000)
@@ -129,24 +128,24 @@ def _calls(measured: Measured) -> Iterator[Goal]:
 
 def _node(measured: Measured) -> Iterator[Goal]:
     for count, limit in ((64, 1.5), (256, 1.3)):
-        fresh = {tree.root: one.fresh[count] for tree, one in measured.balances.items()}
-        restarted = {tree.root: one.restarted[count] for tree, one in measured.balances.items()}
+        fresh = {tree.label: one.fresh[count] for tree, one in measured.balances.items()}
+        restarted = {tree.label: one.restarted[count] for tree, one in measured.balances.items()}
         yield Goal(f"{count} connections of two workers, most to least", fresh, limit, form=".1f")
         yield Goal("the same after one worker was killed", restarted, limit, form=".1f")
-    memories = {tree.root: one for tree, one in measured.memories.items()}
-    first = {root: one.first / _MB for root, one in memories.items()}
+    memories = {tree.label: one for tree, one in measured.memories.items()}
+    first = {label: one.first / _MB for label, one in memories.items()}
     yield Goal("memory of a node with one worker after its start, MB", first, 65)
-    yield Goal("of each further worker, MB", {root: one.further / _MB for root, one in memories.items()}, 20)
-    sockets = {tree.root: cost for tree, cost in measured.sockets.items()}
+    yield Goal("of each further worker, MB", {label: one.further / _MB for label, one in memories.items()}, 20)
+    sockets = {tree.label: cost for tree, cost in measured.sockets.items()}
     yield Goal("opening a WebSocket and closing it, µs of CPU", sockets, 300)
-    starts = {tree.root: seconds for tree, seconds in measured.starts.items()}
+    starts = {tree.label: seconds for tree, seconds in measured.starts.items()}
     yield Goal("`lockgate dev` to ready, with its data there, s", starts, 2.5, form=".1f")
-    sessions = {tree.root: size for tree, size in measured.sessions.items()}
+    sessions = {tree.label: size for tree, size in measured.sessions.items()}
     yield Goal("Redis memory for a session, bytes", sessions, 700)
 
 
-def _known(figures: Mapping[Path, float | None]) -> dict[Path, float]:
-    return {root: figure for root, figure in figures.items() if figure is not None}
+def _known(figures: Mapping[str, float | None]) -> dict[str, float]:
+    return {label: figure for label, figure in figures.items() if figure is not None}
 
 
 def _full_load(full: Sequence[Full], grove: Grove) -> list[str]:

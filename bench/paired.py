@@ -12,7 +12,7 @@ from bench import lockgate, steady, wrk
 from bench.site import PATH, Site
 from bench.systems import NGINX, Deployed, deploy, lockgate_of
 from bench.table import TOKENS
-from bench.trees import Grove, Tree, distinct
+from bench.trees import Grove, Tree
 from bench.wrk import Load, Result
 
 TAIL_PAIRS: Final = 7
@@ -64,10 +64,9 @@ class Tail:
 
 def full_load(site: Site, grove: Grove, rounds: int, seconds: int, say: Say) -> list[Full]:
     """All trees by all interpreters, one core, 64 connections, and then one connection."""
-    trees = [*grove.all, *(distinct(grove.all, grove.optimised) if grove.optimised else [])]
     with ExitStack() as stack:
         reference = deploy(NGINX, site, stack)
-        runs = [_Run(site, tree, stack) for tree in trees]
+        runs = [_Run(site, tree, stack) for tree in [*grove.all, *grove.all_optimised]]
         nginx = replace(runs[0].load, port=reference.port)
         for run in runs:
             wrk.run(run.load, _WARM_S, site.cores, run.deployed)

@@ -279,7 +279,7 @@ def text(stage: Stage, seen: Seen, seconds: float, minutes: float) -> str:
     """The measured part of the page."""
     answers = sum(counted.total() for counted in seen.statuses.values())
     kills = sum(service.killed for service in stage.services)
-    built = "compiled" if is_compiled(HERE) else "not compiled"
+    built = "compiled" if is_compiled(OWN) else "not compiled"
     summary = (
         f"{page.measured(minutes)}, {built}; {len(stage.workers)} workers, {sum(MEMBERS.values())} clients of "
         f"{USERS:,} users, "

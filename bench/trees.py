@@ -1,17 +1,16 @@
 """The sources of Lockgate that are measured, and the interpreters that run them.
 
-Three of them stand side by side in one run: this checkout without extension modules, this checkout compiled, and an
+Three of them stand side by side in one run: this checkout without compiled modules, this checkout with them, and an
 earlier checkout. Figures of different runs on a virtual machine cannot be compared; those of one run can.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +28,7 @@ from lockgate import settings
 from lockgate.cli import keys
 keys.create_missing(settings.load_settings(Path(sys.argv[1])))
 """
+_SERVING: Final = "import lockgate; print(getattr(lockgate, 'SERVING', ''))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +40,21 @@ class Tree:
         label: for the page.
         root: the checkout.
         python: the interpreter, of a venv with what Lockgate needs.
+        pure: whether compiled modules are left aside.
     """
 
     name: str
     label: str
     root: Path
     python: Path = field(default=Path(sys.executable))
+    pure: bool = False
 
     @property
     def env(self) -> dict[str, str]:
         """Where the interpreter finds the tree; `bench` is that of the tree, too."""
         paths = [str(self.root / name) for name in _SOURCES]
-        return {"PYTHONPATH": os.pathsep.join([*paths, str(self.root)])}
+        found = {"PYTHONPATH": os.pathsep.join([*paths, str(self.root)])}
+        return {**found, "PURE_PYTHON": "1"} if self.pure else found
 
     def command(
         self, *argv: str, env: Mapping[str, str] | None = None, folder: Path | None = None, port: int | None = None
@@ -83,6 +86,7 @@ class Tree:
         self.run("-c", _MAKE_KEYS, str(configuration))
 
 
+COMPILED: Final = "Lockgate, compiled"
 OWN: Final = Tree("lockgate", "Lockgate", HERE)
 """This checkout as it is, compiled or not."""
 
@@ -92,7 +96,7 @@ class Grove:
     """The trees of a run.
 
     Attributes:
-        pure: this checkout without extension modules.
+        pure: this checkout without compiled modules.
         compiled: this checkout with them; `None` where `make compile` has not been run.
         before: an earlier checkout; `None` where none was given.
         optimised: an interpreter built with profile-guided optimisation; `None` where there is none.
@@ -118,43 +122,37 @@ class Grove:
         """Each once."""
         return [tree for tree in (self.before, self.pure, self.compiled) if tree is not None]
 
+    @property
+    def all_optimised(self) -> list[Tree]:
+        """The same by the optimised interpreter, without a tree whose compiled modules do not fit that interpreter."""
+        python = self.optimised
+        if python is None:
+            return []
+        found = [replace(tree, name=f"{tree.name}-optimised", python=python) for tree in self.all]
+        return [tree for tree in found if tree.label != COMPILED or is_compiled(tree)]
 
-def find(folder: Path, before: Path | None, python: Path | None) -> Grove:
+
+def find(before: Path | None, python: Path | None) -> Grove:
     """The trees that there are.
 
     Args:
-        folder: of the run, for a copy of the sources where this checkout is compiled in place.
         before: the root of an earlier checkout.
         python: of a venv whose interpreter is built with profile-guided optimisation; `None` for that of the bench.
     """
-    compiled = is_compiled(HERE)
-    pure = _copied(folder / "pure") if compiled else HERE
     return Grove(
-        pure=Tree("lockgate", "Lockgate", pure),
-        compiled=Tree("lockgate-compiled", "Lockgate, compiled", HERE) if compiled else None,
+        pure=Tree("lockgate", "Lockgate", HERE, pure=True),
+        compiled=Tree("lockgate-compiled", COMPILED, HERE) if is_compiled(OWN) else None,
         before=None if before is None else Tree("lockgate-before", "Lockgate, before", before.resolve()),
         optimised=python or (OPTIMISED if OPTIMISED.exists() else None),
     )
 
 
-def is_compiled(root: Path) -> bool:
-    """Whether a checkout has extension modules in it."""
-    return any(root.glob("gateway/**/*.so"))
+def is_compiled(tree: Tree) -> bool:
+    """Whether compiled modules serve: they are there, and were made of these sources for this interpreter."""
+    return tree.run("-c", _SERVING).startswith("compiled")
 
 
 def describe(python: Path) -> str:
     """The version of an interpreter, as the page names it."""
     found = subprocess.run([python, "-V"], stdout=subprocess.PIPE, text=True, check=True)
     return found.stdout.strip()
-
-
-def _copied(root: Path) -> Path:
-    for name in _SOURCES:
-        shutil.copytree(HERE / name, root / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    shutil.copytree(HERE / "bench", root / "bench", ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    return root
-
-
-def distinct(trees: Sequence[Tree], python: Path) -> list[Tree]:
-    """The same trees, run by another interpreter."""
-    return [Tree(f"{tree.name}-optimised", tree.label, tree.root, python) for tree in trees]
