@@ -153,7 +153,7 @@ def started(program: Path, folder: Path, *arguments: str, **variables: str) -> s
 
 @pytest.mark.process
 def test_a_wheel_says_which_modules_serve(wheels: list[Path], everything: Path, tmp_path: Path) -> None:
-    """A wheel with compiled modules is one of this Python and this platform, any other is for all of them."""
+    """R-251: a wheel with compiled modules is one of this Python and this platform, any other is for all of them."""
     ran = subprocess.run(  # noqa: S603 - of the environment that the test made
         [everything / "lockgate", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
     )

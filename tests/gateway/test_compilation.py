@@ -50,6 +50,7 @@ def test_without_compiled_modules_the_sources_serve_and_nothing_is_wrong(tmp_pat
     ],
 )
 def test_compiled_modules_that_do_not_fit_are_not_served(tmp_path: Path, changed: dict[str, str], said: str) -> None:
+    """R-250."""
     before = list(sys.meta_path)
     serving = choose_modules(compiled(tmp_path, **changed))
     assert not serving.compiled
@@ -100,6 +101,7 @@ def tree(folder: Path, listed: str) -> Path:
     [("no-such-compiler", "there is no C compiler (no-such-compiler)"), ("true", "the compilation failed (")],
 )
 def test_what_hinders_a_compilation_is_one_line(tmp_path: Path, compiler: str, said: str) -> None:
+    """R-251."""
     folder = tree(tmp_path, "lockgate.no_such_module")
     env = {name: value for name, value in os.environ.items() if name != PURE_VARIABLE}
     ran = subprocess.run(
