@@ -148,7 +148,7 @@ async def _open_sockets(port: int, tokens: list[str], seconds: float) -> int:
             client.writer.write(request("GET", "/sockets", token=token, fields=fields))
             head = await client.reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 101"):
-                raise RuntimeError(f"a WebSocket was refused: {head[:80]!r}")
+                raise RuntimeError(f"a WebSocket was refused: {head!r}")
             client.writer.write(b"\x88\x80\x00\x00\x00\x00")  # a close frame without a code, masked with zeros
             await client.reader.read()
             client.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
@@ -114,12 +114,8 @@ class _Run:
         )
 
 
-def tails(site: Site, trees: Sequence[Tree], pairs: int, say: Say) -> list[Tail]:
-    """The tail of each tree, one tree after the other."""
-    return [_tail(site, tree, pairs, say) for tree in trees]
-
-
-def _tail(site: Site, tree: Tree, pairs: int, say: Say) -> Tail:
+def tail(site: Site, tree: Tree, pairs: int, say: Say) -> Tail:
+    """The tail of one tree beside that of nginx."""
     with ExitStack() as stack:
         reference = deploy(NGINX, site, stack)
         own = deploy(lockgate_of(tree), site, stack)

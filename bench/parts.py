@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from bench import calls, goals, logins, node, page, paired, report, sessions, sweeps, systems, table, verifying
 from bench.goals import Measured
 from bench.site import Site
 from bench.systems import NGINX, System
 from bench.table import Plan
-from bench.trees import Grove
+from bench.trees import Grove, Tree
+
+T = TypeVar("T")
 
 Part = tuple[str, dict[str, str]]
 """Markdown, and plots as SVG by file name."""
@@ -43,6 +46,16 @@ class Run:
         """For sweeps, which have many points."""
         return Plan(rounds=min(2, self.plan.rounds), seconds=min(2, self.plan.seconds))
 
+    def each(self, measure: Callable[[Tree], T]) -> dict[Tree, T]:
+        """Measure the earlier checkout and this one; what fails is said and left out, and the rest goes on."""
+        found = {}
+        for tree in self.grove.pair:
+            try:
+                found[tree] = measure(tree)
+            except (RuntimeError, OSError, EOFError, subprocess.SubprocessError) as error:
+                self.say(f"{tree.name} is left out: {error!r}")
+        return found
+
 
 def write(name: str, text: str, plots: Mapping[str, str]) -> None:
     """Put a part into the page, and its plots into the folder beside the page."""
@@ -56,23 +69,23 @@ def write(name: str, text: str, plots: Mapping[str, str]) -> None:
 def measure_goals(run: Run) -> Part:
     """The goals: an earlier checkout and this one in turns, where one was given."""
     site, grove, plan, say = run.site, run.grove, run.plan, run.say
-    checks = {tree: verifying.costs_of(tree, site.cores.gateway) for tree in grove.pair}
+    checks = run.each(lambda tree: verifying.costs_of(tree, site.cores.gateway))
     full = paired.full_load(site, grove, 1 if run.is_quick else 5, min(2, plan.seconds), say)
-    tails = paired.tails(site, grove.pair, 1 if run.is_quick else paired.TAIL_PAIRS, say)
+    tails = run.each(lambda tree: paired.tail(site, tree, 1 if run.is_quick else paired.TAIL_PAIRS, say))
     tokens = sweeps.by_tokens(site, grove, run.short, say, sweeps.FEW if run.is_quick else sweeps.TOKENS[-1])
     called = calls.measure(site, grove.pair, plan.rounds, run.short.seconds, say)
-    say("workers, memory, start, WebSockets")
+    say("workers, memory, start, WebSockets, sessions")
     measured = Measured(
         full,
-        tails,
+        list(tails.values()),
         tokens,
         called,
         checks,
-        balances={tree: node.balance(site, tree) for tree in grove.pair},
-        memories={tree: node.memory(site, tree) for tree in grove.pair},
-        starts={tree: node.start_s(tree, site.folder) for tree in grove.pair},
-        sockets={tree: node.socket_us(site, tree, plan.seconds) for tree in grove.pair},
-        sessions={tree: sessions.session_bytes(site, tree) for tree in grove.pair},
+        balances=run.each(lambda tree: node.balance(site, tree)),
+        memories=run.each(lambda tree: node.memory(site, tree)),
+        starts=run.each(lambda tree: node.start_s(tree, site.folder)),
+        sockets=run.each(lambda tree: node.socket_us(site, tree, plan.seconds)),
+        sessions=run.each(lambda tree: sessions.session_bytes(site, tree)),
     )
     texts = [
         "" if grove.compiled else f"Not compiled: {NOT_COMPILED}.",
