@@ -99,15 +99,8 @@ class UpstreamClient:
         Raises:
             UpstreamFailedError: there is no response.
         """
-        under_way = _CallUnderWay(call, self._build_request, self._pools_in_order())
-
-        def end() -> None:
-            self._under_way.discard(under_way)
-            if on_end is not None:
-                on_end()
-
-        self._under_way.add(under_way)
-        under_way.start(timeout_s, end)
+        under_way = _CallUnderWay(call, self._build_request, self._pools_in_order(), self._under_way, on_end)
+        under_way.start(timeout_s)
         return await under_way.outcome
 
     async def close(self) -> None:
@@ -120,10 +113,10 @@ class UpstreamClient:
 
     def _pools_in_order(self) -> Iterator[UpstreamPool]:
         """All addresses in random order, but those that failed lately last. Every address is tried before a failure."""
-        pools = random.sample(self._pools, len(self._pools))
-        if len(pools) > 1:
-            pools.sort(key=lambda pool: not pool.breaker.permits_request())
-        return iter(pools)
+        if len(self._pools) <= 1:
+            return iter(self._pools)
+        shuffled = random.sample(self._pools, len(self._pools))
+        return iter(sorted(shuffled, key=lambda pool: not pool.breaker.permits_request()))
 
     def _build_request(self, call: UpstreamCall, host: str) -> bytes:
         """A request as sent, signed anew for each try: a signature is good for one use."""
@@ -182,6 +175,7 @@ class _CallUnderWay:
         "_pool",
         "_repeated",
         "_request",
+        "_siblings",
         "_status",
         "_timer",
         "_untried",
@@ -190,20 +184,27 @@ class _CallUnderWay:
     )
 
     def __init__(
-        self, call: UpstreamCall, build: Callable[[UpstreamCall, str], bytes], pools: Iterator[UpstreamPool]
+        self,
+        call: UpstreamCall,
+        build: Callable[[UpstreamCall, str], bytes],
+        pools: Iterator[UpstreamPool],
+        siblings: set[_CallUnderWay],
+        on_end: Callable[[], object] | None,
     ) -> None:
         self.outcome: asyncio.Future[UpstreamResponse] = asyncio.get_running_loop().create_future()
         self.is_done = False
         self._call = call
         self._build = build
         self._untried = pools
+        self._siblings = siblings
+        self._on_end = on_end
         self._pool: UpstreamPool | None = None
         self._connection: UpstreamConnection | None = None
         self._repeated = False
 
-    def start(self, timeout_s: float, on_end: Callable[[], object]) -> None:
-        """Begin. `on_end` is called once, after `timeout_s` at the latest."""
-        self._on_end = on_end
+    def start(self, timeout_s: float) -> None:
+        """Begin. The call ends after `timeout_s` at the latest."""
+        self._siblings.add(self)
         self._timer = asyncio.get_running_loop().call_later(timeout_s, self._time_out)
         self._try_next(Reason.DRAINING)  # the reason where there is no address any more
 
@@ -296,9 +297,11 @@ class _CallUnderWay:
             return  # the rest of a response that was given up
         self.is_done = True
         self._timer.cancel()
+        self._siblings.discard(self)
         if not self.outcome.done():
             if isinstance(outcome, UpstreamResponse):
                 self.outcome.set_result(outcome)
             else:
                 self.outcome.set_exception(outcome)
-        self._on_end()
+        if self._on_end is not None:
+            self._on_end()

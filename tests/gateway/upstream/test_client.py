@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason
@@ -25,7 +28,8 @@ class Rig:
     """A client of a service with one address or more, in memory.
 
     Attributes:
-        turns: how often a call's end was told, by path.
+        begun: the paths of calls.
+        turns: how often the end of a call was told, by path.
     """
 
     def __init__(self, addresses: int = 1) -> None:
@@ -33,6 +37,7 @@ class Rig:
         made = [memory_pool(ticker, f"192.0.2.{number}") for number in range(addresses)]
         self.pools, self.networks = [pool for pool, _ in made], [network for _, network in made]
         self.client = UpstreamClient(self.pools, lambda: GATEWAY_TO_ORDERS, ManualClock())
+        self.begun: set[str] = set()
         self.turns: dict[str, int] = {}
 
     @property
@@ -49,7 +54,11 @@ class Rig:
         def end() -> None:
             self.turns[path] = self.turns.get(path, 0) + 1
 
-        return asyncio.create_task(self.client.send(call, timeout_s=timeout_s, on_end=end))
+        async def send() -> UpstreamResponse:
+            self.begun.add(path)
+            return await self.client.send(call, timeout_s=timeout_s, on_end=end)
+
+        return asyncio.create_task(send())
 
 
 def respond(transport: Transport, data: bytes) -> None:
@@ -186,6 +195,7 @@ async def test_a_call_that_is_late_while_its_connection_is_opened_leaves_the_con
     rig.networks[0].opening = asyncio.Event()
     with pytest.raises(UpstreamFailedError, match="UPSTREAM_TIMEOUT"):
         await rig.ask("/a", timeout_s=0)
+    assert rig.pools[0].load == 0
     rig.networks[0].opening.set()
     await settled()
     caller = rig.ask("/b")
@@ -319,6 +329,27 @@ async def test_a_call_is_sent_twice_at_most(rig: Rig) -> None:
     assert len(rig.service) == 2
 
 
+async def test_a_call_is_sent_twice_at_most_also_over_connections_that_were_all_used_before(rig: Rig) -> None:
+    for path in ("/a", "/b"):
+        rig.ask(path)
+    await settled()
+    for transport in rig.service:
+        respond(transport, whole(b"ok"))
+    caller, other = rig.ask("/c"), rig.ask("/d")
+    await settled()
+    rig.networks[0].opening = asyncio.Event()
+    (first,) = (transport for transport in rig.service if paths(transport)[-1] == b"/c")
+    (second,) = (transport for transport in rig.service if paths(transport)[-1] == b"/d")
+    hang_up(first)
+    respond(second, whole(b"ok"))
+    assert (await other).body == b"ok"
+    assert paths(second)[-1] == b"/c"
+    hang_up(second)
+    with pytest.raises(UpstreamFailedError, match="UPSTREAM_BROKE"):
+        await caller
+    await rig.client.close()
+
+
 @pytest.mark.parametrize(
     ("repeatable", "said"), [(False, b""), (True, b"H"), (True, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")]
 )
@@ -361,6 +392,17 @@ async def test_a_response_that_is_too_large_is_given_up_with_its_connection(rig:
         await caller
     assert rig.service[0].closed
     assert rig.turns == {"/a": 1}
+
+
+async def test_a_response_that_is_too_large_and_complete_ends_its_call_once(rig: Rig) -> None:
+    caller = rig.ask("/a")
+    await settled()
+    respond(rig.service[0], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    respond(rig.service[0], b"%x\r\n%b\r\n0\r\n\r\n" % (MAX_BODY + 1, b"x" * (MAX_BODY + 1)))
+    with pytest.raises(UpstreamFailedError, match="UPSTREAM_BROKE"):
+        await caller
+    assert rig.turns == {"/a": 1}
+    assert rig.service[0].closed
 
 
 async def test_bytes_that_belong_to_no_call_close_the_connection(rig: Rig) -> None:
@@ -414,3 +456,98 @@ async def test_a_call_that_cannot_be_signed_is_its_callers_fault_and_gives_its_t
     assert list(rig.turns.values()) == [1]
     assert rig.service == []
     assert rig.pools[0].load == 0
+
+
+# --- any order of events ---------------------------------------------------------------------------------------------
+
+EVENTS: Final = (
+    "ask",
+    "ask late",
+    "caller goes",
+    "whole response",
+    "first half",
+    "second half",
+    "hang up",
+    "lose",
+    "more than asked for",
+    "turn",
+)
+
+
+class Played(Rig):
+    """Calls and a service that does one thing or another with any of them.
+
+    Attributes:
+        callers: by path.
+        gone: paths of callers that went away.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callers: dict[str, asyncio.Task[UpstreamResponse]] = {}
+        self.gone: set[str] = set()
+
+    async def play(self, event: str, which: int) -> None:
+        """One event, at one of the callers or connections; nothing where there is none for it."""
+        if event in {"ask", "ask late"}:
+            path = f"/{len(self.callers)}"
+            self.callers[path] = self.ask(path, timeout_s=0 if event == "ask late" else WITHIN_S)
+        elif event == "turn":
+            await settled()
+        elif event == "caller goes" and self.callers:
+            path = list(self.callers)[which % len(self.callers)]
+            self.gone.add(path)
+            self.callers[path].cancel()
+        else:
+            open_ends = [transport for transport in self.service if not transport.closed]
+            if open_ends:
+                self.act(event, open_ends[which % len(open_ends)])
+
+    def act(self, event: str, transport: Transport) -> None:
+        """One event at a connection. A response names the path of its request."""
+        asked = paths(transport)
+        response = whole(asked[-1]) if asked else b""
+        half = response.find(b"\r\n\r\n")
+        if event == "hang up":
+            hang_up(transport)
+        elif event == "lose":
+            transport.close()
+        elif response and event == "whole response":
+            respond(transport, response)
+        elif response and event == "first half":
+            respond(transport, response[:half])
+        elif response and event == "second half":
+            respond(transport, response[half:])
+        elif response and event == "more than asked for":
+            respond(transport, response + whole(b"forged"))
+
+    async def end(self) -> None:
+        """All calls that are under way get their response, or the gateway stops."""
+        await settled()
+        await self.client.close()
+        await asyncio.wait(self.callers.values())
+        await settled()
+
+
+async def played(events: list[tuple[str, int]]) -> Played:
+    rig = Played()
+    for event, which in events:
+        await rig.play(event, which)
+    await rig.play("ask", 0)
+    await rig.end()
+    return rig
+
+
+@given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 3)), max_size=25))
+def test_no_order_of_events_mixes_responses_up_or_keeps_a_turn_or_a_connection(events: list[tuple[str, int]]) -> None:
+    rig = asyncio.run(played(events))
+    assert rig.turns == dict.fromkeys(rig.begun, 1)
+    for path, caller in rig.callers.items():
+        if caller.cancelled():
+            assert path in rig.gone
+        elif caller.exception() is None:
+            assert caller.result() == UpstreamResponse(200, path.encode())
+        else:
+            assert isinstance(caller.exception(), UpstreamFailedError)
+    assert rig.pools[0].load == 0
+    assert all(transport.closed for transport in rig.service)
