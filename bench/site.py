@@ -26,7 +26,7 @@ PATH: Final = "/orders/1"
 ANSWER: Final = json.dumps({"id": 1, "state": "paid", "lines": [{"product": "p-1", "count": 2}], "note": "n" * 109})
 """190 bytes."""
 BODY_SIZES: Final = (1_000, 100_000, 10_000_000)
-_READY_S: Final = 20
+_READY_S: Final = 60
 _PAUSE_S: Final = 0.02
 
 
