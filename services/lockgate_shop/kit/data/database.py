@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from sqlalchemy.engine import Connection, Dialect
+    from sqlalchemy.pool import PoolResetState
 
     from lockgate_shop.kit.settings import ServiceSettings
 
@@ -203,15 +204,25 @@ def _create_engine(settings: ServiceSettings, url: str, *, patience_s: float, re
         limits: dict[str, Any] = {"timeout": PATIENCE_S, "command_timeout": patience_s}
         if read_only:
             limits["server_settings"] = {"default_transaction_read_only": "on"}
-        return create_async_engine(url, pool_pre_ping=True, connect_args=limits, **common)
+        engine = create_async_engine(url, connect_args=limits, **common)
+        event.listen(engine.sync_engine, "checkout", _postgres_checked_out)
+        return engine
     if not read_only:
         _make_file(url)
-    engine = create_async_engine(url, connect_args={"timeout": patience_s}, **common)
+    engine = create_async_engine(url, connect_args={"timeout": patience_s}, pool_reset_on_return=None, **common)
     event.listen(engine.sync_engine, "connect", _sqlite_connected)
+    event.listen(engine.sync_engine, "reset", _sqlite_reset)
     event.listen(engine.sync_engine, "begin", _sqlite_begin)
     if read_only:
         event.listen(engine.sync_engine, "connect", _sqlite_read_only)
     return engine
+
+
+def _postgres_checked_out(connection: Any, _: object, __: object) -> None:  # noqa: ANN401 - as `_sqlite_connected`
+    # The driver has seen the end of the connection, or knows no more than a query of ours would find out: a connection
+    # that is cut off without an end lets that query wait as long as the statement itself.
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("the server has closed it")  # the pool makes another one
 
 
 def _make_file(url: str) -> None:
@@ -232,6 +243,13 @@ def _sqlite_connected(connection: Any, _: object) -> None:  # noqa: ANN401 - the
     _switch_to_wal(cursor)
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _sqlite_reset(connection: Any, _: object, state: PoolResetState) -> None:  # noqa: ANN401 - as `_sqlite_connected`
+    # The pool would roll back each connection that it gets back, which is a turn of its thread, though sessions have
+    # done so themselves and a `RowQuery` begins nothing.
+    if not state.terminate_only and connection.driver_connection.in_transaction:
+        connection.rollback()
 
 
 def _switch_to_wal(cursor: Any) -> None:  # noqa: ANN401 - as `_sqlite_connected`

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy.util import greenlet_spawn
+from sqlalchemy.util import await_only, greenlet_spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +33,7 @@ class RowQuery:
         dialect = database.engine.dialect
         compiled = statement.compile(dialect=dialect)
         self._database: Final = database
+        self._engine: Final = database.engine.sync_engine
         self._text: Final = compiled.string
         self._writers: Final = [_writer(compiled.binds[name].type, dialect) for name in compiled.positiontup or ()]
         self._readers: Final = [_reader(column.type, dialect) for column in statement.selected_columns]
@@ -48,20 +49,21 @@ class RowQuery:
         """
         bound = [write(value) if write else value for write, value in zip(self._writers, values, strict=True)]
         with self._database.translate_faults():
-            row = await self._fetch(bound)
+            # The pool is made for code that blocks, so what uses it runs in one of SQLAlchemy's coroutines.
+            row = await greenlet_spawn(self._fetch, bound)
         if row is None:
             return None
         return [read(value) if read else value for read, value in zip(self._readers, row, strict=True)]
 
-    async def _fetch(self, bound: list[Any]) -> Sequence[Any] | None:
-        connection = await self._database.engine.raw_connection()
+    def _fetch(self, bound: list[Any]) -> Sequence[Any] | None:
+        connection = self._engine.raw_connection()
         try:
-            row = await self._ask(connection.driver_connection, bound)
+            row = await_only(self._ask(connection.driver_connection, bound))
         except BaseException:
             # It may be broken, or in the middle of a reply.
-            await greenlet_spawn(connection.invalidate)
+            connection.invalidate()
             raise
-        await greenlet_spawn(connection.close)
+        connection.close()
         return row
 
     async def _ask(self, driver: Any, bound: list[Any]) -> Sequence[Any] | None:  # noqa: ANN401 - of either driver

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import bindparam, literal_column, select, text
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.util import greenlet_spawn
 
 from lockgate_shop.kit.data.database import Database
 from lockgate_shop.kit.data.rows import RowQuery
@@ -158,3 +159,17 @@ def _gone(database: Database, databases: Databases) -> str:
     if databases.is_postgres:
         return url.set(query={"host": "/nowhere"}).render_as_string(hide_password=False)
     return "sqlite:////dev/null"
+
+
+async def test_a_connection_comes_back_to_the_pool_without_a_transaction(database: Database) -> None:
+    """Whatever left one open on it: else the next request would read what nothing has committed."""
+    account_id = await stored(database)
+    connection = await database.engine.raw_connection()
+    cursor = await greenlet_spawn(connection.cursor)
+    if not database.is_postgres:
+        await greenlet_spawn(cursor.execute, "BEGIN")
+    await greenlet_spawn(cursor.execute, "UPDATE accounts SET status = 'blocked'")
+    await greenlet_spawn(connection.close)
+    row = await by_id(database).fetch_row(account_id)
+    assert row is not None
+    assert row[6] == "active"
