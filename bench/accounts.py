@@ -44,7 +44,7 @@ class Place:
 
 
 # Starts the users service with the cheapest hash that Argon2 has, where logins are to be measured without it.
-_WITHOUT_HASH: Final = """
+WITHOUT_HASH: Final = """
 import runpy
 from lockgate_shop.users import passwords
 passwords.MEMORY_KIB, passwords.TIME_COST = 8, 1
@@ -90,7 +90,7 @@ def opened(  # noqa: PLR0913 - what differs between measurements
     }
     users_command = tree.command("lockgate_shop.users", "--port", str(users_port), env=service, folder=folder)
     if not hashed:
-        argv = [str(tree.python), "-P", "-c", _WITHOUT_HASH, "--port", str(users_port)]
+        argv = [str(tree.python), "-P", "-c", WITHOUT_HASH, "--port", str(users_port)]
         users_command = replace(users_command, argv=argv)
     command = tree.command("lockgate.cli", "serve", "--workers", "1", "--config", str(file), folder=folder)
     with (
