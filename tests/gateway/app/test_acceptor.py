@@ -99,7 +99,7 @@ async def test_a_worker_that_was_replaced_catches_up(listener: socket.socket) ->
 
 
 async def test_no_connection_waits_for_a_worker_that_hangs(listener: socket.socket) -> None:
-    """Its number is fresh and the lowest, and it accepts nothing."""
+    """R-245: its number is fresh and the lowest, and it accepts nothing."""
     counts = ConnectionCounts(2)
     counts.write(1, 0, time.monotonic() + 10 * FRESH_S)
     async with Worker(listener, counts, 0) as worker, clients(listener, SLACK + 5):

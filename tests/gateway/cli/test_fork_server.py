@@ -43,7 +43,7 @@ def _keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.fault
 async def test_no_worker_repeats_a_nonce_a_jti_or_a_request_id_of_another(tmp_path: Path) -> None:
-    """Four workers forked from one process, one of them killed and replaced: 100,000 of each without a repeat."""
+    """R-246: four workers from one process, one of them killed and replaced: 100,000 of each without a repeat."""
     drawn = tmp_path / "drawn"
     drawn.mkdir()
     # Not `python_module`, which shuts out the working folder: tests are found there, they are not installed.

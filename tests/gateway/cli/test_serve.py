@@ -62,6 +62,7 @@ def is_alive(listener: socket.socket) -> bool:
 def test_a_killed_worker_is_replaced_and_the_others_serve_on(
     listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """R-245."""
     with serving(listener, tmp_path, monkeypatch) as (supervisor, before):
         os.kill(min(before), signal.SIGKILL)
         heard(supervisor, "killed by SIGKILL, restarting in 0.2 s")
