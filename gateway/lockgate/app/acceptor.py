@@ -2,9 +2,9 @@
 
 The kernel wakes every worker for a connection, and the first to come gets it. Left to themselves, the workers that are
 awake anyway take most (decision 0170). So a worker that has more connections than another worker leaves a new
-connection in the queue, and looks again each millisecond. After ten of them it takes the connection itself: the other
-worker hangs, and no connection must wait for it. A worker that has just been started takes new connections until it has
-as many as the others.
+connection in the queue, and looks again each millisecond. After twenty of them it takes the connection itself: the
+other worker hangs, and no connection must wait for it. A worker that has just been started takes new connections until
+it has as many as the others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 
 from lockgate.app.node import ConnectionCounts
 
-LEFT_TO_OTHERS_S: Final = 0.01
+LEFT_TO_OTHERS_S: Final = 0.02
 """How long a connection stays in the queue for a worker that has fewer, at most."""
 _LOOK_S: Final = 0.001
 OUT_OF_DESCRIPTORS_S: Final = 1.0

@@ -1,7 +1,7 @@
 """The process that a supervisor's children are forked from, after it has imported their modules. Linux.
 
-A supervisor starts `python -m lockgate.cli.fork_server FD MODULE…` and talks to it over the socket FD: a line of JSON
-asks for a child, a line of JSON tells its process id. A child runs a module like `python -m`, but has the imports
+A supervisor starts `python -m lockgate.cli.fork_server NAME FD MODULE…` and talks to it over the socket FD: a line of
+JSON asks for a child, a line of JSON tells its process id. A child runs a module like `python -m`, but has the imports
 behind it: it is ready sooner, and shares the memory of the modules with its siblings.
 
 All that is random or bound to one process is made after the fork, in the child. So this process has one thread and no
@@ -19,6 +19,7 @@ import contextlib
 import errno
 import gc
 import importlib
+import itertools
 import json
 import os
 import runpy
@@ -29,20 +30,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from lockgate.app.node import ConnectionCounts, Node
-from lockgate.cli import main as gateway
 from lockgate.cli import signals
 from lockgate.cli.process import name_process, tied_to
-from lockgate.identity.marks import SharedMarks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-NAME: Final = "forks"
+    from lockgate.app.node import Node
+
 READY: Final = b"ready\n"
+_MAX_DESCRIPTOR: Final = 1 << 16
 _THREADS: Final = Path("/proc/self/task")
 GATEWAY: Final = "lockgate.cli"
 """The module of the gateway. Its workers get what they share with each other, so they are not run by name alone."""
+_SERVER: Final = "lockgate.app.server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Order:
         module: the module that it runs.
         arguments: of the program.
         env: its environment, with nothing inherited besides.
+        fds: the descriptors that it keeps besides the standard ones.
         log: the file for its output; `None`: the output of the fork server.
         worker: the number of a gateway's worker.
     """
@@ -62,23 +64,47 @@ class Order:
     module: str
     arguments: Sequence[str]
     env: Mapping[str, str]
+    fds: Sequence[int] = ()
     log: str | None = None
     worker: int = 0
 
 
 def main(channel: int, modules: Sequence[str]) -> None:
     """Import the modules and fork children until the supervisor closes the channel; in a child, run its program."""
-    name_process(NAME)
     signals.hold_signals(signal.SIGHUP, *signals.IGNORED)
     for module in modules:
         importlib.import_module(module)
-    counts, marks = ConnectionCounts(), SharedMarks()
+    build_node = _share_memory() if _SERVER in modules else None
     # Not collected, so not written to: the pages of what is there now stay shared with the children.
     gc.collect()
     gc.freeze()
     order = _fork_until_end(channel)
     if order is not None:
-        _run_program(order, Node(order.worker, counts, marks))
+        _run_program(order, None if build_node is None else build_node(order.worker))
+
+
+def _share_memory() -> Callable[[int], Node]:
+    """Make what the workers of a node share; returns what a worker of a number gets of it."""
+    from lockgate.app.node import ConnectionCounts, Node  # noqa: PLC0415 - the services have none of this
+    from lockgate.identity.marks import SharedMarks  # noqa: PLC0415
+
+    _load_decoders()
+    counts, marks = ConnectionCounts(), SharedMarks()
+    return lambda worker: Node(worker, counts, marks)
+
+
+def _load_decoders() -> None:
+    """Let OpenSSL load its decoders of keys, by a public key of no use: 1.5 MB that the children share then."""
+    from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        Encoding,
+        PublicFormat,
+        load_pem_public_key,
+    )
+
+    point = ed25519.Ed25519PublicKey.from_public_bytes(b"\x01" + bytes(31))
+    pem = point.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    load_pem_public_key(pem)
 
 
 def _fork_until_end(channel: int) -> Order | None:
@@ -151,7 +177,10 @@ def check_one_thread() -> None:
         raise RuntimeError("an event loop runs before a fork")
 
 
-def _run_program(order: Order, node: Node) -> None:
+def _run_program(order: Order, node: Node | None) -> None:
+    kept = sorted({0, 1, 2, *order.fds})
+    for start, end in itertools.pairwise([*kept, _MAX_DESCRIPTOR]):
+        os.closerange(start + 1, end)
     os.environ.clear()
     os.environ.update(order.env)
     if order.log is not None:
@@ -159,6 +188,8 @@ def _run_program(order: Order, node: Node) -> None:
             for standard in (1, 2):
                 os.dup2(log.fileno(), standard)
     if order.module == GATEWAY:
+        from lockgate.cli import main as gateway  # noqa: PLC0415 - as above
+
         gateway.run(order.arguments, node)
     else:
         sys.argv = [order.module, *order.arguments]
@@ -170,4 +201,5 @@ def _line(**members: object) -> bytes:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    name_process(sys.argv[1])
+    main(int(sys.argv[2]), sys.argv[3:])

@@ -9,6 +9,7 @@ import json
 import os
 import socket
 import sys
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from lockgate.cli.supervisor import Launch
-
-NAME: Final = "forks"
-"""Of the fork server, on the terminal, in its log and in the list of processes."""
 _SERVER: Final = "lockgate.cli.fork_server"
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -39,33 +36,44 @@ class Forks:
     A fork server that dies takes no child with it, and its supervisor starts it again.
 
     Args:
+        name: of the fork server, on the terminal, in its log and in the list of processes.
         modules: the modules to import.
     """
 
-    def __init__(self, modules: Sequence[str]) -> None:
+    def __init__(self, name: str, modules: Sequence[str]) -> None:
+        self._name = name
         self._modules = tuple(modules)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._ready = False
         self._turn = asyncio.Lock()
 
     def server(self, env: Mapping[str, str], fds: tuple[int, ...], logs: Path | None) -> Child:
-        """The fork server as a child to supervise; children to fork need it, and inherit its descriptors.
+        """The fork server as a child to supervise.
 
         Args:
             env: its environment.
-            fds: descriptors that it and its children inherit.
+            fds: descriptors that it inherits, and from it the children that want them.
             logs: the folder for its output; `None`: the output of the supervisor.
         """
-        log = logs / f"{NAME}.log" if logs else None
-        return Child(NAME, python_module(_SERVER), env, self._is_ready, fds=fds, launch=self._launch_server, log=log)
+        log = logs / f"{self._name}.log" if logs else None
+        return Child(
+            self._name,
+            python_module(_SERVER, self._name),
+            env,
+            self._is_ready,
+            fds=fds,
+            launch=self._launch_server,
+            log=log,
+        )
 
-    def launch(self, worker: int = 0) -> Launch:
-        """A child's `launch` that forks it; its `argv` is that of `python_module`.
+    def forked(self, child: Child, worker: int = 0) -> Child:
+        """A child, forked instead of started as a program.
 
         Args:
+            child: its `argv` is that of `python_module`.
             worker: the number of a gateway's worker.
         """
-        return partial(self._fork, worker=worker)
+        return replace(child, launch=partial(self._fork, worker=worker), after=child.after | {self._name})
 
     async def _launch_server(self, child: Child) -> Process:
         # What is forked for us becomes our child, so that its exit code reaches us (prctl(2)).
@@ -102,6 +110,7 @@ class Forks:
             "module": module,
             "arguments": arguments,
             "env": dict(child.env),
+            "fds": child.fds,
             "log": None if log is None else str(log),
             "worker": worker,
         }

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from lockgate.cli import addresses, probes, signals
-from lockgate.cli.forks import NAME as FORKS
 from lockgate.cli.forks import Forks, is_possible
 from lockgate.cli.process import child_environment, python_module
-from lockgate.cli.supervisor import Child, Probe, Supervisor, execute
+from lockgate.cli.supervisor import Child, Probe, Supervisor
 
 if TYPE_CHECKING:
     import socket
@@ -23,8 +22,19 @@ if TYPE_CHECKING:
     from lockgate.app.node import Node
     from lockgate.settings import Settings
 
-_MODULES: Final = ("lockgate.app.server",)
-"""The modules of a worker that a fork server imports."""
+_FORKS: Final = "forks"
+_MODULES: Final = (
+    "lockgate.app.server",
+    "uvloop",
+    "encodings.idna",
+    "importlib.resources.readers",
+    "pydantic._internal._dataclasses",
+    "pydantic.v1.dataclasses",
+    "typer._adapters",
+    "uvicorn.lifespan.off",
+    "uvicorn.loops.uvloop",
+)
+"""The modules that a fork server imports: that of a worker, and what libraries import only when they are first used."""
 _BEYOND_DRAIN_S: Final = 5
 """How much longer than its own drain time-out a worker may take before it is killed."""
 
@@ -79,18 +89,15 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
         arguments += ["--config", str(config)]
     count = settings.server.workers
     names = ["gateway"] if count == 1 else [f"gateway-{number}" for number in range(1, count + 1)]
-    forks = Forks(_MODULES) if count > 1 and is_possible() else None
-    servers = [] if forks is None else [forks.server(env, (listener.fileno(),), logs)]
-    return servers + [
+    children = [
         Child(
             name=name,
             argv=python_module("lockgate.cli", *arguments),
             env={**env, **_check_operations(settings, index)},
             probe=probe,
             needs=needs,
-            launch=execute if forks is None else forks.launch(index),
             # A fault that keeps one worker from starting keeps all: the first alone reports it.
-            after=frozenset([*(child.name for child in servers), *names[:index][:1]]),
+            after=frozenset(names[:index][:1]),
             uses=uses,
             fds=(listener.fileno(),),
             log=logs / f"{name}.log" if logs else None,
@@ -98,6 +105,11 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
         )
         for index, name in enumerate(names)
     ]
+    if count == 1 or not is_possible():
+        return children
+    forks = Forks(_FORKS, _MODULES)
+    server = forks.server(env, (listener.fileno(),), logs)
+    return [server, *(forks.forked(child, index) for index, child in enumerate(children))]
 
 
 def _check_operations(settings: Settings, index: int) -> dict[str, str]:
@@ -127,6 +139,6 @@ async def _supervise(children: list[Child], workers: int) -> None:
 
 def _say(name: str, text: str) -> None:
     # A start that is refused is told in one line, by the worker. The fork server is no news while it is well.
-    if (name, text) in {(FORKS, "ready"), (FORKS, "stopped")}:
+    if (name, text) in {(_FORKS, "ready"), (_FORKS, "stopped")}:
         return
     typer.echo(f"lockgate: {name}: {text}", err=True)

@@ -48,16 +48,13 @@ async def test_no_worker_repeats_a_nonce_a_jti_or_a_request_id_of_another(tmp_pa
     drawn.mkdir()
     # Not `python_module`, which shuts out the working folder: tests are found there, they are not installed.
     env = child_environment(PYTHONPATH=str(ROOT))
-    forks = Forks(["lockgate.app.server"])
+    forks = Forks("forks", ["lockgate.app.server"])
 
     async def is_drawing() -> bool:
         return True
 
     argv = (sys.executable, "-P", "-m", "tests.support.drawn", str(drawn), str(DRAWN))
-    workers = [
-        Child(f"draws-{number}", argv, env, is_drawing, needs=frozenset({"forks"}), launch=forks.launch(number))
-        for number in range(WORKERS)
-    ]
+    workers = [forks.forked(Child(f"draws-{number}", argv, env, is_drawing), number) for number in range(WORKERS)]
     supervisor = Supervisor([forks.server(env, (), None), *workers], say=lambda *_: None, pace=Pace(first_s=0.01))
     running = asyncio.create_task(supervisor.run())
     try:
