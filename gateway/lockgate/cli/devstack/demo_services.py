@@ -31,6 +31,22 @@ USES_REDIS: Final = frozenset({"orders", "products"})
 NEEDS: Final = ("aiosqlite", "alembic", "argon2", "boto3", "httpx", "pydantic_settings", "sqlalchemy", "streaq")
 """What the demo services import beyond the gateway: the extra `shop`."""
 
+MODULES: Final = (
+    "lockgate_shop.kit.process.run",
+    "lockgate_shop.users.app",
+    "lockgate_shop.products.app",
+    "lockgate_shop.orders.app",
+    "lockgate_shop.kit.data.jobs",
+    "aiosqlite",
+    "alembic.command",
+    "importlib.resources.readers",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.uvloop",
+    "uvicorn.protocols.http.httptools_impl",
+)
+"""The modules that the services import, at their start or at the first use of a library; no entry point is among them."""
+
 _WORKER: Final = "orders-worker"
 """Does the jobs of `orders`: the same program with another entry point, so it has the same settings."""
 _WORKER_PORT: Final = 8112

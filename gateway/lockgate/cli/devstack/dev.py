@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from lockgate.cli import addresses, keys, probes, serve, signals
 from lockgate.cli.devstack import data_folder, object_server, redis_server, running
-from lockgate.cli.devstack.demo_services import DemoServices
+from lockgate.cli.devstack.demo_services import MODULES, DemoServices
 from lockgate.cli.devstack.terminal import Terminal
+from lockgate.cli.forks import Forks, is_possible
 from lockgate.cli.process import child_environment
 from lockgate.cli.supervisor import Child, Supervisor
 from lockgate.settings import Settings, is_loopback, upstream_address
@@ -77,7 +78,7 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
             replace(child, uses=child.uses | {store.name for store in objects})
             for child in demo.children(folder, {**env, **places}, seed=seed, needs=needs)
         ]
-        children = [*redis, *objects, *services, *gateway]
+        children = [*redis, *objects, *_forked(services, folder, env), *gateway]
         tour = seed and demo.complete
         held.callback(running.withdraw_stack, folder.path)
 
@@ -90,6 +91,14 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
 
 async def _run_children(children: Collection[Child], terminal: Terminal, when_ready: Callable[[], None]) -> None:
     await Supervisor(children, say=terminal.say).run(when_ready)
+
+
+def _forked(services: list[Child], folder: DataFolder, env: dict[str, str]) -> list[Child]:
+    """The services with a process that imports their modules once and forks them, where this system can do that."""
+    if not services or not is_possible():
+        return services
+    forks = Forks("shop", MODULES)
+    return [forks.server(env, (), folder.logs), *(forks.forked(service) for service in services)]
 
 
 def _object_store(
