@@ -45,7 +45,7 @@ MODULES: Final = (
     "uvicorn.loops.uvloop",
     "uvicorn.protocols.http.httptools_impl",
 )
-"""The modules that the services import, at their start or at the first use of a library; no entry point is among them."""
+"""The modules that the services import, at their start or at the first use of a library. None is an entry point."""
 
 _WORKER: Final = "orders-worker"
 """Does the jobs of `orders`: the same program with another entry point, so it has the same settings."""
