@@ -137,7 +137,10 @@ class AsgiCall:
             "raw_path": request.path.encode("ascii"),
             "query_string": (request.query or "").encode("ascii"),
             "root_path": "",
-            "headers": list(request.headers.fields),
+            "headers": [
+                *request.headers.fields,
+                *((b"authorization", value) for value in request.authorization),
+            ],
             "client": (request.client, 0),
             "server": None,
             "state": {},

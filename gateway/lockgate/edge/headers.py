@@ -19,7 +19,6 @@ are added to the tables here.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from ipaddress import IPv6Address
 from typing import Final, NamedTuple, get_args
@@ -200,10 +199,10 @@ _FORWARDED_BY_PROXY: Final = frozenset({b"forwarded", b"x-forwarded-host", b"x-f
 
 
 class HeaderFacts(NamedTuple):
-    """The facts that the edge needs from a request's fields.
+    """The facts that the edge needs from a request's fields, without its credentials.
 
     Attributes:
-        fields: every field, in order, names in lower case.
+        fields: every field but Authorization, in order, names in lower case.
         host: the value of the Host field in canonical spelling; empty without that field.
         content_length: the declared length of the body; `None` where the client declared none.
         chunked: the body is chunked.
@@ -212,8 +211,6 @@ class HeaderFacts(NamedTuple):
         expects_continue: the client waits for 100 before sending the body.
         upgrade: the client wants to change to the WebSocket protocol. Any other protocol is no upgrade: an HTTP server
             may ignore the field (RFC 9110 section 7.8).
-        authorization: the values of all Authorization fields; none where a single field is empty.
-        credentials: SHA-256 of the single Authorization value; empty without a value, or with several.
         forwardable: the field lines an upstream may see, each ended by CRLF; latin-1, which keeps every byte.
         origin: the origin of the page that sent the request; `None` without the field, empty for a repeated field.
         session_cookies: names and values of the gateway's own cookies, which are not forwardable.
@@ -230,8 +227,6 @@ class HeaderFacts(NamedTuple):
     keep_alive: bool
     expects_continue: bool
     upgrade: bool
-    authorization: tuple[bytes, ...]
-    credentials: bytes
     forwardable: str
     origin: bytes | None = None
     session_cookies: tuple[Field, ...] = ()
@@ -240,16 +235,19 @@ class HeaderFacts(NamedTuple):
     plain_host: str = ""
 
     def values_of(self, name: bytes) -> list[bytes]:
-        """The values of all fields of a name (lower case), in order."""
+        """The values of all fields of a name (lower case) other than Authorization, in order."""
         return [value for field, value in self.fields if field == name]
 
 
-def examine_fields(block: bytes, limits: LimitSettings) -> HeaderFacts:
+def examine_fields(block: bytes, limits: LimitSettings) -> tuple[HeaderFacts, tuple[bytes, ...]]:
     """Read the field lines of a request.
 
     Args:
         block: complete lines, each ended by CRLF.
         limits: bound the number and the length of the fields.
+
+    Returns:
+        The facts; and the values of all Authorization fields, none where a single field is empty.
 
     Raises:
         WireError: the fields are not acceptable; its reason refuses the request.
@@ -275,8 +273,8 @@ def examine_fields(block: bytes, limits: LimitSettings) -> HeaderFacts:
         authorization = ()  # front proxies take a field away by emptying it
     host = _parse_host(by_name.get(b"host", []))
     cookies, visible = _without_own_cookies(found) if b"cookie" in by_name else ((), found)
-    return HeaderFacts(
-        fields=tuple(found),
+    facts = HeaderFacts(
+        fields=tuple(field for field in found if field[0] != b"authorization"),
         host=host,
         content_length=length,
         chunked=chunked,
@@ -284,8 +282,6 @@ def examine_fields(block: bytes, limits: LimitSettings) -> HeaderFacts:
         keep_alive=b"keep-alive" in options,
         expects_continue=_expects_continue(by_name.get(b"expect", [])),
         upgrade=upgrade,
-        authorization=authorization,
-        credentials=hashlib.sha256(authorization[0]).digest() if len(authorization) == 1 else b"",
         forwardable=b"".join(
             b"%b: %b\r\n" % field
             for field in visible
@@ -300,6 +296,7 @@ def examine_fields(block: bytes, limits: LimitSettings) -> HeaderFacts:
         has_proxy_fields=not _FORWARDED_BY_PROXY.isdisjoint(by_name),
         plain_host=without_default_port(host, "http"),
     )
+    return facts, authorization
 
 
 def is_forwardable(name: bytes) -> bool:

@@ -24,6 +24,7 @@ class InboundRequest(NamedTuple):
         own_id: made by this worker for this request alone, 32 hexadecimal digits.
         trusted_peer: a trusted front proxy sent the request, so its X-Forwarded-* fields are believed.
         trace: the trace that a trusted peer began; `None` where the request begins a trace.
+        authorization: the values of all Authorization fields; none where a single field is empty.
     """
 
     method: str
@@ -38,6 +39,7 @@ class InboundRequest(NamedTuple):
     own_id: str
     trusted_peer: bool = False
     trace: Trace | None = None
+    authorization: tuple[bytes, ...] = ()
 
     @property
     def trace_parent(self) -> str | None:

@@ -115,7 +115,7 @@ async def client_of(request: Request, body: OAuthBody | None, grants: Grants) ->
     Raises:
         RefusedError: 400 for credentials in two places or without a scheme, 401 for wrong credentials.
     """
-    fields = inbound_request(request).headers.authorization
+    fields = inbound_request(request).authorization
     return await _authenticate_client(request, () if _is_ignored(fields) else fields, body, grants)
 
 
@@ -134,7 +134,7 @@ async def introspecting_client_of(request: Request, body: OAuthBody, grants: Gra
     Raises:
         RefusedError: as `known_client_of`, and 401 for credentials of any scheme but Basic.
     """
-    fields = inbound_request(request).headers.authorization
+    fields = inbound_request(request).authorization
     return _require_client(await _authenticate_client(request, fields, body, grants), request, grants)
 
 

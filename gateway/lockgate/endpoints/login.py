@@ -89,7 +89,7 @@ def build_router(sessions: Sessions, grants: Grants, browser: Browser, allowance
     async def refresh_by(request: Request, cookie: SessionCookie | Refusal) -> CookieSession:
         source = inbound_request(request)
         # A well-formed Bearer is ignored here; a malformed one never leads to the cookie.
-        if source.has_body or isinstance(bearer(source.headers.authorization), Refusal):
+        if source.has_body or isinstance(bearer(source.authorization), Refusal):
             raise RefusedError(Refusal(Reason.REPEATED_CREDENTIALS))
         browser.check_same_site(request)
         held = cookie if isinstance(cookie, Refusal) else await browser.cookies.refresh(cookie, source.own_id)

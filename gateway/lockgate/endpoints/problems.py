@@ -69,7 +69,7 @@ def invalid_fields(*errors: tuple[Sequence[str | int], str]) -> Refusal:
 
 
 def _uses_basic(request: InboundRequest) -> bool:
-    return any(scheme_of(field) == BASIC for field in request.headers.authorization)
+    return any(scheme_of(field) == BASIC for field in request.authorization)
 
 
 def confirm_change(*, found: bool) -> Response:

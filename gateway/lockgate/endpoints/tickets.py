@@ -44,6 +44,6 @@ async def _token_of(source: InboundRequest, cookies: CookieSessions) -> Unverifi
     """The access token of an identified call: in its Authorization field, or behind its session cookie."""
     value = cookies.presented(source.headers)
     if value is None or isinstance(value, Refusal):
-        return bearer(source.headers.authorization)
+        return bearer(source.authorization)
     cookie = cookies.read(value)
     return cookie if isinstance(cookie, Refusal) else await cookies.token(cookie, source.own_id)

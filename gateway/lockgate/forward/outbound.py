@@ -63,8 +63,8 @@ class OutboundRequests:
         if body:
             digest = content_digest(body)
             digest_line = f"content-digest: {digest}\r\n"
-        if forward_authorization and facts.authorization:
-            credentials = f"authorization: {facts.authorization[0].decode('latin-1')}\r\n"
+        if forward_authorization and request.authorization:
+            credentials = f"authorization: {request.authorization[0].decode('latin-1')}\r\n"
         traceparent, (signature_input, signature) = self._sign_request(
             request, request.path, identity, digest, body_kind, now
         )

@@ -144,8 +144,7 @@ class Verifier:
         """What is known of a token that was verified before; its times are checked again.
 
         Args:
-            credentials: the SHA-256 of `Bearer <token>`, in the case that the client chose for the scheme; the edge has
-                it of each request.
+            credentials: the SHA-256 of `Bearer <token>`, in the case that the client chose for the scheme.
 
         Returns:
             The claims; a refusal where the token has died since; `None` where nothing is known.

@@ -179,11 +179,11 @@ class Origins:
             carries_token: a token or ticket came in one of the ways that pages have.
         """
         facts = request.headers
-        if route.auth != "public" and not carries_token and isinstance(bearer(facts.authorization), str):
+        if route.auth != "public" and not carries_token and isinstance(bearer(request.authorization), str):
             return None
         if facts.origin is not None:
             return None if self._is_from_allowed_page(request, route.origins) else Refusal(Reason.ORIGIN_REFUSED)
-        by_cookie = bool(facts.values_of(b"cookie")) and bearer(facts.authorization) is None
+        by_cookie = bool(facts.values_of(b"cookie")) and bearer(request.authorization) is None
         refused = by_cookie and route.auth != "public" and not carries_token
         return Refusal(Reason.ORIGIN_REFUSED) if refused else None
 

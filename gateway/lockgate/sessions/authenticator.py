@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 from lockgate.admission.gate import STORE_AWAY
@@ -70,20 +71,21 @@ class Authenticator:
         if (
             request.query is not None
             and in_query(request.query)
-            and (facts.session_cookies or bearer(facts.authorization) is not None)
+            and (facts.session_cookies or bearer(request.authorization) is not None)
         ):
             return Refusal(Reason.REPEATED_CREDENTIALS)
         if facts.session_cookies:
             value = self._cookies.presented(facts)
             if value is not None:
                 return value if isinstance(value, Refusal) else self._by_cookie(request, value)
-        cached = self._verifier.recall(facts.credentials)
+        credentials = _digest_of(request.authorization)
+        cached = self._verifier.recall(credentials)
         if cached is not None:
             return cached
-        token = bearer(facts.authorization)
+        token = bearer(request.authorization)
         if token is None or isinstance(token, Refusal):
             return token
-        return self._verifier.verify(token, facts.credentials)
+        return self._verifier.verify(token, credentials)
 
     def verify(self, token: bytes) -> VerifiedClaims | Refusal:
         """The claims of a token that came outside of the request's header fields."""
@@ -91,7 +93,7 @@ class Authenticator:
         return unverified if isinstance(unverified, Refusal) else self._verifier.verify(unverified)
 
     def _by_cookie(self, request: InboundRequest, value: bytes) -> VerifiedClaims | Pending | Refusal:
-        if bearer(request.headers.authorization) is not None:
+        if bearer(request.authorization) is not None:
             return Refusal(Reason.REPEATED_CREDENTIALS)
         refusal = self._origins.refuse_cross_site(request)
         if refusal is not None:
@@ -102,7 +104,7 @@ class Authenticator:
         return _pending_lookup(request, partial(self._cookies.claims, cookie, request.own_id))
 
     def _by_ticket(self, request: InboundRequest, tickets: Sequence[str]) -> Pending | Refusal:
-        if len(tickets) > 1 or bearer(request.headers.authorization) is not None:
+        if len(tickets) > 1 or bearer(request.authorization) is not None:
             return Refusal(Reason.REPEATED_CREDENTIALS)
         return _pending_lookup(request, partial(self._redeem_ticket, request, tickets[0]))
 
@@ -118,8 +120,12 @@ class Authenticator:
 
 def with_token(request: InboundRequest, token: bytes) -> InboundRequest:
     """A request as if its token had come in Authorization."""
-    carried = request.headers._replace(authorization=(b"Bearer " + token,), credentials=b"")
-    return request._replace(headers=carried)
+    return request._replace(authorization=(b"Bearer " + token,))
+
+
+def _digest_of(authorization: tuple[bytes, ...]) -> bytes:
+    """SHA-256 of the single Authorization value; empty without a value, or with several."""
+    return sha256(authorization[0]).digest() if len(authorization) == 1 else b""
 
 
 def _pending_lookup(request: InboundRequest, look_up: LookUp) -> Pending:

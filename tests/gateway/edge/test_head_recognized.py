@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import product
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lockgate.edge.head import Peer, RequestHeadReader
 from lockgate.edge.request import InboundRequest
@@ -80,6 +83,110 @@ def test_two_halves_that_are_small_enough_may_be_too_large_together() -> None:
     for head in (line + b"\r\n" + BLOCKS[0] + b"\r\n", LINES[0] + b"\r\n" + block + b"\r\n"):
         reader.parse_head(head[: reader.find_head_end(head)], PEERS[0])
     assert outcome(reader, line + b"\r\n" + block + b"\r\n", PEERS[0]) is Reason.HEAD_TOO_LARGE
+
+
+ALICE, BOB = b"Bearer alice.alice.alice", b"Bearer bob.bob.bob"
+HOST = b"Host: shop.example\r\n"
+ODD_VALUES = (
+    *(b"", b"Bearer", b"Bearer ", b"Bearer  x", b"Bearer a b", b"bearer x", b"Basic YTpi", b"Bearer a,Bearer b"),
+    *(b"Bearer a\x00", b"Bearer a\x7f", b"Bearer a\xff", b"Bearer a\tb", b"Bearer a\rb", b"Bearer a\nX-User-Id: b"),
+    *(b"Bearer a ", b"Bearer a\t", b"Bearer a\r\n b", b"Bearer a\r\nAuthorization: Bearer b"),
+    b"Bearer " + b"t" * (LimitSettings().field_bytes - len(b"Authorization: Bearer ")),
+    b"Bearer " + b"t" * (LimitSettings().field_bytes - len(b"Authorization: Bearer ") + 1),
+)
+AUTHORIZATIONS = st.one_of(
+    st.builds(
+        lambda name, colon, value: name + colon + value + b"\r\n",
+        st.sampled_from([b"Authorization", b"authorization", b"AUTHORIZATION", b"X-Authorization"]),
+        st.sampled_from([b": ", b": ", b":", b":  ", b":\t", b" : "]),
+        st.sampled_from([ALICE, BOB, *ODD_VALUES]),
+    ),
+    st.sampled_from([b"", b"Accept: a: Bearer b\r\n", b"Connection: authorization\r\n"]),
+)
+
+
+def reader_of_alice() -> RequestHeadReader:
+    """A reader that has read a head of Alice in each place and spelling."""
+    reader = RequestHeadReader(SERVER, LimitSettings(head_bytes=64 * 1024))
+    for name in (b"Authorization", b"authorization"):
+        line = b"%b: %b\r\n" % (name, ALICE)
+        for block in (HOST + line, line + HOST, HOST + line + b"Accept: */*\r\n"):
+            reader.parse_head(b"%b\r\n%b\r\n" % (LINES[0], block), PEERS[0])
+    return reader
+
+
+def means_the_same_to_a_fresh_reader(warm: RequestHeadReader, block: bytes) -> bool:
+    head, fresh = b"%b\r\n%b\r\n" % (LINES[0], block), RequestHeadReader(SERVER, LimitSettings(head_bytes=64 * 1024))
+    return outcome(warm, head, PEERS[0]) == outcome(fresh, head, PEERS[0])
+
+
+@pytest.mark.parametrize("name", [b"Authorization", b"authorization"])
+@pytest.mark.parametrize("value", [ALICE, BOB, *ODD_VALUES])
+def test_a_known_block_with_other_credentials_means_what_a_fresh_reader_says(name: bytes, value: bytes) -> None:
+    """R-248."""
+    line = b"%b: %b\r\n" % (name, value)
+    for block in (HOST + line, line + HOST, HOST + line + b"Accept: */*\r\n"):
+        assert means_the_same_to_a_fresh_reader(reader_of_alice(), block)
+
+
+@given(blocks=st.lists(st.lists(AUTHORIZATIONS, max_size=3), min_size=1, max_size=6), after=st.booleans())
+def test_no_request_gets_the_credentials_of_an_earlier_one(blocks: list[list[bytes]], after: bool) -> None:  # noqa: FBT001 - drawn
+    """R-248."""
+    warm = reader_of_alice()
+    for lines in (*blocks, *blocks):
+        fields = b"".join(lines)
+        assert means_the_same_to_a_fresh_reader(warm, fields + HOST if after else HOST + fields)
+
+
+def head_with(authorization: bytes) -> bytes:
+    return b"GET /orders HTTP/1.1\r\nHost: shop.example\r\n%bAccept: */*\r\n\r\n" % authorization
+
+
+@pytest.mark.parametrize("name", [b"Authorization", b"authorization"])
+def test_one_block_stands_for_all_users_of_a_client_program(name: bytes) -> None:
+    """R-248."""
+    reader = RequestHeadReader(SERVER, LimitSettings())
+    reader.parse_head(head_with(b"%b: %b\r\n" % (name, ALICE)), PEERS[0])
+    bob = reader.parse_repeated(head_with(b"%b: %b\r\n" % (name, BOB)), PEERS[0])
+    assert bob is not None
+    assert bob.authorization == (BOB,)
+    anonymous = reader.parse_repeated(head_with(b"%b: \r\n" % name), PEERS[0])
+    assert anonymous is not None
+    assert anonymous.authorization == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Authorization: %b\r\n",
+        b"authorization: %b\r\n",
+        b"AUTHORIZATION: %b\r\n",
+        b"Authorization:%b\r\n",
+        b"Authorization:  %b \r\n",
+        b"Authorization: x\r\nAuthorization: %b\r\n",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: lockgate.token.%b\r\n",
+    ],
+)
+def test_no_token_is_remembered(line: bytes) -> None:
+    """R-248: however the token is sent."""
+    reader = RequestHeadReader(SERVER, LimitSettings())
+    head = head_with(line % ALICE)
+    for _ in range(2):
+        outcome(reader, head, PEERS[0])
+    assert not any(b"alice" in found for found in held_bytes(reader))
+
+
+def held_bytes(root: object) -> list[bytes]:
+    """All bytes and texts that an object holds, directly or by other objects of this project's modules."""
+    found, seen, left = [], set[int](), [root]
+    while left:
+        one = left.pop()
+        if isinstance(one, bytes | str):
+            found.append(one if isinstance(one, bytes) else one.encode())
+        elif id(one) not in seen and not isinstance(one, type) and not callable(one):
+            seen.add(id(one))
+            left += gc.get_referents(one)
+    return found
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -48,8 +48,9 @@ def origins(*, cookies: str = "secure", allowed: tuple[str, ...] = (SHOP,)) -> O
 def request(
     method: str = "POST", path: str = "/auth/logout", fields: str = "", host: str = "gate.example"
 ) -> InboundRequest:
-    facts = examine_fields(f"Host: {host}\r\n{fields}".encode(), LimitSettings())
-    return InboundRequest(method, path, None, True, facts.host, facts, "192.0.2.1", "http", "0" * 32, "0" * 32)  # noqa: FBT003 - HTTP/1.1
+    facts, authorization = examine_fields(f"Host: {host}\r\n{fields}".encode(), LimitSettings())
+    given = InboundRequest(method, path, None, True, facts.host, facts, "192.0.2.1", "http", "0" * 32, "0" * 32)  # noqa: FBT003 - HTTP/1.1
+    return given._replace(authorization=authorization)
 
 
 @pytest.mark.parametrize("host", ["gate.example", "gate.example:443", "gateway:8080", "10.0.0.7"])

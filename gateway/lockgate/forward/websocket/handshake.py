@@ -80,7 +80,7 @@ def parse_handshake(request: InboundRequest, route: Route) -> Handshake | Refusa
         return Refusal(error.reason)
     tokens = [one.removeprefix(TOKEN_PROTOCOL) for one in offered if one.startswith(TOKEN_PROTOCOL)]
     query, tickets = without_tickets(request.query)
-    if len(tokens) + len(tickets) + (bearer(request.headers.authorization) is not None) > 1:
+    if len(tokens) + len(tickets) + (bearer(request.authorization) is not None) > 1:
         return Refusal(Reason.REPEATED_CREDENTIALS)
     protocols = tuple(one for one in offered if one != NEUTRAL_PROTOCOL and not one.startswith(TOKEN_PROTOCOL))
     return Handshake(
