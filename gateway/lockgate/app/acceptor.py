@@ -23,12 +23,12 @@ LEFT_TO_OTHERS_S: Final = 0.02
 """How long a connection stays in the queue for a worker that has fewer, at most."""
 _LOOK_S: Final = 0.001
 OUT_OF_DESCRIPTORS_S: Final = 1.0
-SLACK: Final = 1
+SLACK: Final = 2
 """How many more connections than the least busy worker may always be there, so that a burst is taken by all at once."""
-SLACK_PART: Final = 32
+SLACK_PART: Final = 16
 """And this part of the connections of that worker."""
 _BATCH: Final = 4
-"""How many connections are taken at once that no other worker has taken."""
+"""How many connections are taken in one turn."""
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _log = logging.getLogger("lockgate")
@@ -91,7 +91,10 @@ class Acceptor:
             self._leave_until = self._clock() + LEFT_TO_OTHERS_S
             self._look_again_in(_LOOK_S)
         else:
-            self._accept_one()
+            # A turn of a busy worker is long, so a burst of connections must not take a turn for each.
+            taken = 0
+            while taken < _BATCH and not self._has_more_than_others() and self._accept_one():
+                taken += 1
         self.publish_count()
 
     def _has_more_than_others(self) -> bool:
