@@ -61,7 +61,7 @@ async def _by_link(admission: Admission, tokens: list[VerifiedClaims]) -> None:
 
 async def _by_client(redis: Redis, tokens: list[VerifiedClaims]) -> None:
     """Ask from a coroutine for each request."""
-    await asyncio.gather(*(redis.mget(claims.question) for claims in tokens))
+    await asyncio.gather(*(redis.mget(claims.question.names) for claims in tokens))
 
 
 async def _measure(ask: Round, together: int) -> tuple[float, float]:

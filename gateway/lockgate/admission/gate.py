@@ -13,7 +13,8 @@ from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.policy.limits import Limit
 from lockgate.stores.layout import KEYS_OF_A_QUESTION
-from lockgate.stores.link import AWAY, Away, await_callback, call_back
+from lockgate.stores.link import AWAY, Away, Command, await_callback, call_back
+from lockgate.stores.packed import ask_for_all
 
 STORE_AWAY = Refusal(Reason.STORE_AWAY, headers=(("Retry-After", "1"),))
 
@@ -42,7 +43,7 @@ _Question = tuple[VerifiedClaims | None, Sequence[Window], Decide]
 class Link(Protocol):
     """What the gate asks."""
 
-    def ask(self, commands: Sequence[tuple[Any, ...]], callback: Callable[[list[Any] | None], None]) -> None:
+    def ask(self, commands: Sequence[Command], callback: Callable[[list[Any] | None], None]) -> None:
         """Call back once with a reply for each command, or with `None` where Redis does not reply.
 
         Of a Cluster some nodes may be away: then `AWAY` stands where their values would, also among those of an MGET.
@@ -96,23 +97,21 @@ class Admission:
 
     def _ask_for_all(self) -> None:
         waiting, self._waiting = self._waiting, []
-        keys: list[bytes] = []
+        questions = [claims.question for claims, _, _ in waiting if claims is not None]
         tallies: dict[Window, Tally] = {}
-        for claims, windows, _ in waiting:
-            if claims is not None:
-                keys += claims.question
+        for _, windows, _ in waiting:
             for window in windows:
                 if window in tallies:
                     tallies[window].asked += 1
                 else:
                     tallies[window] = Tally(window)
-        commands: list[tuple[Any, ...]] = [(b"MGET", *keys)] if keys else []
+        commands: list[Command] = [ask_for_all(questions)] if questions else []
         unknown = [window for window in tallies if window.previous is None]
         for window in unknown:
             life_ms = 2000 * window.limit.window_s
             commands.append((b"SET", window.key, 0, b"PX", life_ms, b"NX"))
             commands.append((b"GET", window.previous_key))
-        commands.extend([(b"INCRBY", tally.window.key, tally.asked) for tally in tallies.values()])
+        commands.extend([tally.count_command() for tally in tallies.values()])
         self._link.ask(commands, partial(self._judge_waiting, waiting, tallies, unknown))
 
     def _judge_waiting(
@@ -164,7 +163,7 @@ class Admission:
 
     def _give_back(self, tallies: dict[Window, Tally]) -> None:
         """Take back the count of refused requests: a client that keeps asking is let in as soon as there is room."""
-        refunds = [
+        refunds: list[Command] = [
             (b"DECRBY", tally.window.key, tally.asked - tally.passed)
             for tally in tallies.values()
             if tally.passed < tally.asked and tally.first is not None

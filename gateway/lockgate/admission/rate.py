@@ -16,6 +16,8 @@ from lockgate.edge.client_address import counted_network
 from lockgate.errors import Reason, Refusal
 from lockgate.policy.limits import Limit
 from lockgate.stores.layout import rate_key
+from lockgate.stores.link import Command
+from lockgate.stores.packed import PackedCommand
 
 MAX_WINDOWS: Final = 100_000
 """How many counters a worker keeps in mind; forgetting one costs a question more, and no exactness."""
@@ -41,6 +43,7 @@ class Window:
         previous: the final count of the window before; `None` until Redis told.
         local: requests let through by this worker alone, while Redis is away.
         ends: when it does, Unix seconds.
+        count_one: the command that counts a request in Redis.
     """
 
     limit: Limit
@@ -50,9 +53,11 @@ class Window:
     previous: int | None = None
     local: int = 0
     ends: int = field(init=False)
+    count_one: PackedCommand = field(init=False)
 
     def __post_init__(self) -> None:
         self.ends = (self.index + 1) * self.limit.window_s
+        self.count_one = PackedCommand.of(b"INCRBY", self.key, 1)
 
     def left(self, count: int, now: float) -> int:
         """How many more requests the limit allows; negative where not even this one.
@@ -113,6 +118,11 @@ class Tally:
     asked: int = 1
     first: int | None = 0
     passed: int = 0
+
+    def count_command(self) -> Command:
+        """The command that counts these requests in Redis."""
+        window = self.window
+        return window.count_one if self.asked == 1 else (b"INCRBY", window.key, self.asked)
 
     def left(self, now: float) -> int:
         """What the next request of the tick leaves, see `Window.left`. Requests over the limit do not count."""

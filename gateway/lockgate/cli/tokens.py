@@ -104,7 +104,7 @@ async def _ask_store(settings: Settings, claims: VerifiedClaims) -> str:
     redis = connect(settings.redis_url.get_secret_value())
     try:
         with store_errors():
-            blocked, ended, epoch = cast("list[bytes | None]", await redis.mget(claims.question))
+            blocked, ended, epoch = cast("list[bytes | None]", await redis.mget(claims.question.names))
     except StoreUnavailableError as error:
         return f"{UNREACHABLE} ({error})"
     finally:

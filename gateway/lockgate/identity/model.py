@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, NewType
 
+from lockgate.stores.packed import PackedKeys
 from lockgate_trust import Covered
 
 UnverifiedToken = NewType("UnverifiedToken", str)
@@ -64,7 +65,7 @@ class VerifiedClaims(NamedTuple):
     not_before: float
     epoch: int
     principal: Principal
-    question: tuple[bytes, bytes, bytes]
+    question: PackedKeys
     """The Redis keys that tell whether it was revoked: token, session, epoch."""
     kid: str = ""
     """Of the key that signed it, so that what is open can end with the key; empty where no key did."""

@@ -21,6 +21,7 @@ from lockgate.identity.model import Principal, UnverifiedToken, VerifiedClaims
 from lockgate.identity.signature import is_signed
 from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing, VerificationKey
+from lockgate.stores.packed import PackedKeys
 from lockgate_trust import cover_token
 from lockgate_trust.caller import MAX_SECONDS
 
@@ -101,7 +102,7 @@ class Verifier:
         *,
         marks: SharedMarks,
         cache_size: int,
-        keys_of: Callable[[str, str, str], tuple[bytes, bytes, bytes]],
+        keys_of: Callable[[str, str, str], PackedKeys],
         on_unknown_key: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_unknown_key = on_unknown_key

@@ -52,6 +52,7 @@ from redis.exceptions import AskError, MovedError
 
 from lockgate.stores.layout import KEYS_OF_A_QUESTION
 from lockgate.stores.link import AWAY, CONNECT_S, Callback, Command, RedisLink, Replies, call_back, do_nothing
+from lockgate.stores.packed import PackedCommand, Words
 from lockgate_common.background import BackgroundTasks
 from lockgate_common.redis.cluster import ClusterClient
 from lockgate_common.redis.faults import REDIS_FAULTS
@@ -70,7 +71,7 @@ class _Part(NamedTuple):
         place: of its value among those of the whole question; of the first one, where there are several.
     """
 
-    command: Command
+    command: Words
     place: int
     slot: int
 
@@ -329,7 +330,8 @@ def _split(commands: Sequence[Command]) -> tuple[list[_Part], int, int]:
     """Commands with keys in one slot each; how many values belong to the MGET; how many there are in all."""
     parts: list[_Part] = []
     keys = place = 0
-    for command in commands:
+    for given in commands:
+        command = given.words if isinstance(given, PackedCommand) else given
         if command[0] != b"MGET":
             parts.append(_Part(command, place, _slot_of(command[1])))
             place += 1

@@ -33,6 +33,7 @@ import math
 from typing import Final, NamedTuple
 
 from lockgate.codec import base64url
+from lockgate.stores.packed import PackedKeys
 
 KEYS_LOCK: Final = "lg:keys:lock"
 KEYS_LOCK_MS: Final = 30_000
@@ -119,10 +120,11 @@ KEYS_OF_A_QUESTION: Final = 3
 """How many keys each question of admission has, one after the other; they share a hash tag."""
 
 
-def admission_keys(sub: str, jti: str, sid: str) -> tuple[bytes, bytes, bytes]:
+def admission_keys(sub: str, jti: str, sid: str) -> PackedKeys:
     """The three keys that tell whether a token is still welcome: its own, its session's, the user's epoch."""
     keys = UserKeys.of(sub)
-    return keys.jti(jti).encode("utf-8"), keys.ended(sid).encode("utf-8"), keys.epoch.encode("ascii")
+    names = keys.jti(jti), keys.ended(sid), keys.epoch
+    return PackedKeys.of(*(name.encode("utf-8") for name in names))
 
 
 def rate_key(route: str, per: str, who: str, window_s: int, index: int) -> bytes:

@@ -19,9 +19,10 @@ from typing import Any, Final, TypeVar, cast
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 
+from lockgate.stores.packed import PackedCommand, Words
 from lockgate_common.redis.faults import REDIS_FAULTS
 
-Command = tuple[bytes | str | int, ...]
+Command = Words | PackedCommand
 Replies = list[Any] | None
 """One reply for each command, or `None`: Redis did not answer in time, or with an error."""
 Callback = Callable[[Replies], None]
@@ -134,8 +135,8 @@ class RedisLink(asyncio.Protocol):
             callback(None)
             return
         self._waiting.append((len(commands), callback))
-        pack = hiredis.pack_command
-        transport.write(b"".join([pack(command) for command in commands]))  # type: ignore[arg-type]  # hiredis' types
+        data = [one.data if isinstance(one, PackedCommand) else PackedCommand.of(*one).data for one in commands]
+        transport.write(b"".join(data))
         if self._watchdog is None:
             self._watch()
 

@@ -198,7 +198,7 @@ def test_any_other_name_stands_in_a_header_as_one_line_of_ascii(gate: Gate, sign
     lines = claims.principal.covered.head.split("\r\n")
     assert len([line for line in lines if line.startswith("x-user-id: ")]) == 1
     assert all(line.isprintable() for line in lines)
-    tags = {key[key.index(b"{") : key.index(b"}")] for key in claims.question}
+    tags = {key[key.index(b"{") : key.index(b"}")] for key in claims.question.names}
     assert len(tags) == 1
 
 

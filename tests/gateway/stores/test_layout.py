@@ -31,7 +31,7 @@ def test_two_users_never_share_a_tag(one: str, other: str) -> None:
 
 def test_what_admission_asks_is_what_the_sessions_write() -> None:
     keys = UserKeys.of("alice")
-    assert admission_keys("alice", "j", "s") == (
+    assert admission_keys("alice", "j", "s").names == (
         keys.jti("j").encode(),
         keys.ended("s").encode(),
         keys.epoch.encode(),
