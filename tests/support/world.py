@@ -29,7 +29,7 @@ from lockgate.stores.layout import UserKeys
 from lockgate.stores.trail import AuditTrail
 from lockgate_shop.users.accounts import Registration
 from lockgate_shop.users.app import create_app
-from lockgate_shop.users.models import Account, Role
+from lockgate_shop.users.models import AccountRecord, Role
 from lockgate_shop.users.settings import UsersSettings
 from lockgate_trust import LinkKeys
 from tests.support import node as nodes
@@ -202,7 +202,7 @@ async def opened(folder: Path, clock: ManualClock | None = None) -> AsyncIterato
         for name in ("alice", "bob", "ada"):
             roles = (Role.CUSTOMER, Role.ADMIN) if name == "ada" else (Role.CUSTOMER,)
             account = await app.state.accounts.register_account(Registration(username=name, password=PASSWORD), roles)
-            assert isinstance(account, Account)
+            assert isinstance(account, AccountRecord)
             world.people[name] = Person(name, str(account.id), world.seen_from_outside)
         yield world
 
