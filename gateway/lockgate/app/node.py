@@ -8,7 +8,6 @@ from struct import Struct
 from typing import Final
 
 from lockgate.identity.marks import SharedMarks
-from lockgate.settings import MAX_WORKERS
 
 _SLOT: Final = Struct("=qd")
 _ANY_NUMBER: Final = 1 << 62
@@ -25,7 +24,7 @@ class ConnectionCounts:
         workers: how many workers the node has at most.
     """
 
-    def __init__(self, workers: int = MAX_WORKERS) -> None:
+    def __init__(self, workers: int) -> None:
         self._memory = mmap.mmap(-1, workers * _SLOT.size)
 
     def write(self, worker: int, connections: int, now: float) -> None:

@@ -1,8 +1,8 @@
 """The process that a supervisor's children are forked from, after it has imported their modules. Linux.
 
-A supervisor starts `python -m lockgate.cli.fork_server NAME FD MODULE…` and talks to it over the socket FD: a line of
-JSON asks for a child, a line of JSON tells its process id. A child runs a module like `python -m`, but has the imports
-behind it: it is ready sooner, and shares the memory of the modules with its siblings.
+A supervisor starts `python -m lockgate.cli.fork_server NAME FD WORKERS MODULE…` and talks to it over the socket FD: a
+line of JSON asks for a child, a line of JSON tells its process id. A child runs a module like `python -m`, but has the
+imports behind it: it is ready sooner, and shares the memory of the modules with its siblings.
 
 All that is random or bound to one process is made after the fork, in the child. So this process has one thread and no
 event loop, makes no connection, and reads no configuration and no key. The listening sockets are open in it.
@@ -69,12 +69,18 @@ class Order:
     worker: int = 0
 
 
-def main(channel: int, modules: Sequence[str]) -> None:
-    """Import the modules and fork children until the supervisor closes the channel; in a child, run its program."""
+def main(channel: int, workers: int, modules: Sequence[str]) -> None:
+    """Import the modules and fork children until the supervisor closes the channel; in a child, run its program.
+
+    Args:
+        channel: the descriptor of the socket to the supervisor.
+        workers: how many workers of a gateway there will be at most.
+        modules: the modules to import.
+    """
     signals.hold_signals(signal.SIGHUP, *signals.IGNORED)
     for module in modules:
         importlib.import_module(module)
-    build_node = _share_memory() if _SERVER in modules else None
+    build_node = _share_memory(workers) if _SERVER in modules else None
     # Not collected, so not written to: the pages of what is there now stay shared with the children.
     gc.collect()
     gc.freeze()
@@ -83,13 +89,13 @@ def main(channel: int, modules: Sequence[str]) -> None:
         _run_program(order, None if build_node is None else build_node(order.worker))
 
 
-def _share_memory() -> Callable[[int], Node]:
+def _share_memory(workers: int) -> Callable[[int], Node]:
     """Make what the workers of a node share; returns what a worker of a number gets of it."""
     from lockgate.app.node import ConnectionCounts, Node  # noqa: PLC0415 - the services have none of this
     from lockgate.identity.marks import SharedMarks  # noqa: PLC0415
 
     _load_decoders()
-    counts, marks = ConnectionCounts(), SharedMarks()
+    counts, marks = ConnectionCounts(workers), SharedMarks()
     return lambda worker: Node(worker, counts, marks)
 
 
@@ -202,4 +208,4 @@ def _line(**members: object) -> bytes:
 
 if __name__ == "__main__":
     name_process(sys.argv[1])
-    main(int(sys.argv[2]), sys.argv[3:])
+    main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

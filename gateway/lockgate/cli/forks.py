@@ -38,11 +38,13 @@ class Forks:
     Args:
         name: of the fork server, on the terminal, in its log and in the list of processes.
         modules: the modules to import.
+        workers: how many workers of a gateway there will be at most.
     """
 
-    def __init__(self, name: str, modules: Sequence[str]) -> None:
+    def __init__(self, name: str, modules: Sequence[str], workers: int = 0) -> None:
         self._name = name
         self._modules = tuple(modules)
+        self._workers = workers
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._ready = False
         self._turn = asyncio.Lock()
@@ -83,7 +85,7 @@ class Forks:
         ours, theirs = socket.socketpair()
         with theirs:
             descriptor = theirs.fileno()
-            argv = (*child.argv, str(descriptor), *self._modules)
+            argv = (*child.argv, str(descriptor), str(self._workers), *self._modules)
             process = run_program(argv, env=child.env, fds=(*child.fds, descriptor), log=child.log)
         self._streams = await asyncio.open_connection(sock=ours)
         process.ended.add_done_callback(lambda _: self._forget_server())

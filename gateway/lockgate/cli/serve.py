@@ -107,7 +107,7 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
     ]
     if count == 1 or not is_possible():
         return children
-    forks = Forks(_FORKS, _MODULES)
+    forks = Forks(_FORKS, _MODULES, count)
     server = forks.server(env, (listener.fileno(),), logs)
     return [server, *(forks.forked(child, index) for index, child in enumerate(children))]
 

@@ -48,7 +48,7 @@ async def test_no_worker_repeats_a_nonce_a_jti_or_a_request_id_of_another(tmp_pa
     drawn.mkdir()
     # Not `python_module`, which shuts out the working folder: tests are found there, they are not installed.
     env = child_environment(PYTHONPATH=str(ROOT))
-    forks = Forks("forks", ["lockgate.app.server"])
+    forks = Forks("forks", ["lockgate.app.server"], WORKERS)
 
     async def is_drawing() -> bool:
         return True
