@@ -1,4 +1,4 @@
-"""The FastAPI application behind the gateway's own paths."""
+"""What answers the gateway's own paths: a few calls by the edge itself, all others by a FastAPI application."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from lockgate.endpoints import (
     well_known,
 )
 from lockgate.endpoints.browser import Browser
+from lockgate.endpoints.calls import OwnCalls
 from lockgate.endpoints.dependencies import store_of
 from lockgate.identity.session_cookie import NAMES
 from lockgate.pipeline import Pipeline
@@ -32,10 +33,10 @@ from lockgate.upstream.client import UpstreamClient
 from lockgate.views import route_json
 
 
-def make_application(
+def make_own_calls(
     base: Foundation, auth_parts: Auth, path: DataPath, pipeline: Pipeline, checks: Mapping[str, health.Check]
-) -> FastAPI:
-    """Put the routers together.
+) -> OwnCalls:
+    """Put the calls together.
 
     Args:
         base: configuration, keys and stores.
@@ -56,8 +57,9 @@ def make_application(
     cookie = NAMES[settings.server.session_cookie].decode("ascii")
     descriptions = openapi.Descriptions(base.routes, _build_clients(base, path), cookie)
     is_public = settings.server.openapi == "everybody"
-    app.include_router(openapi.build_router(app, descriptions, judge, is_public=is_public))
-    return app
+    calls = (health.ALIVE_CALL,)
+    app.include_router(openapi.build_router(app, calls, descriptions, judge, is_public=is_public))
+    return OwnCalls(calls, app)
 
 
 def _build_clients(base: Foundation, path: DataPath) -> dict[str, UpstreamClient]:

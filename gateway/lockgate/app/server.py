@@ -19,8 +19,8 @@ from lockgate.app.acceptor import Acceptor
 from lockgate.app.node import Node
 from lockgate.app.worker import ADMISSION_TIMEOUT_S, Worker
 from lockgate.clock import SystemClock
-from lockgate.edge.asgi import AsgiCall
 from lockgate.edge.connection import Edge
+from lockgate.edge.own_call import OwnCall
 from lockgate.edge.protocol import NO_BODY, STATE_KEY, EdgeProtocol
 from lockgate.endpoints import operations
 from lockgate.errors import ConfigurationError
@@ -87,17 +87,19 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
     if where.port is None:
         yield
         return
-    app = operations.build_application(worker.observability.metrics, worker.checks)
+    calls = operations.build_calls(worker.observability.metrics, worker.checks)
     edge = Edge(
         ServerSettings(),
         settings.limits,
         worker.base.ticker,
-        begin_request=lambda request, client: AsgiCall(app, request, client, worker.base.ticker),
+        begin_request=lambda request, client: OwnCall(
+            calls.find(request.method, request.path), request, client, worker.base.ticker
+        ),
         observer=RequestObserver(Metrics({}), None, None),
         body_bounds=lambda _: NO_BODY,
         speaks_oauth=lambda _: False,
     )
-    config, server_state, state = uvicorn.Config(app), ServerState(), {STATE_KEY: edge}
+    config, server_state, state = uvicorn.Config(""), ServerState(), {STATE_KEY: edge}
     try:
         server = await asyncio.get_running_loop().create_server(
             lambda: EdgeProtocol(config, server_state, state), where.host, where.port

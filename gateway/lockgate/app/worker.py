@@ -11,14 +11,14 @@ from typing import Final
 
 from lockgate.accounts.call_limiter import FULL
 from lockgate.app.build import build_auth, build_data_path, build_foundation, build_observability
-from lockgate.app.http import make_application
+from lockgate.app.http import make_own_calls
 from lockgate.clock import Clock
-from lockgate.edge.asgi import AsgiCall
 from lockgate.edge.connection import ClientConnection, Edge
 from lockgate.edge.draining import BodyBounds
 from lockgate.edge.fair_starter import FairStarter
 from lockgate.edge.handler import Handler
 from lockgate.edge.notices import Notice
+from lockgate.edge.own_call import OwnCall
 from lockgate.edge.path import ROOT, SERVER_WIDE
 from lockgate.edge.request import InboundRequest
 from lockgate.endpoints import health, problems
@@ -96,7 +96,7 @@ class Worker:
             "proxies": self._check_proxies,
         }
         self.rotation = self._auto_rotation()
-        self.app = make_application(base, auth, path, self.pipeline, self.checks)
+        self.calls = make_own_calls(base, auth, path, self.pipeline, self.checks)
         base.link.listen(path.revocations.renew)
         base.keys.ring.listen(lambda _: path.open_tokens.end_unsigned())
         base.keys.listen_refused(self._note_refused_keys)
@@ -158,12 +158,13 @@ class Worker:
         return self._any_bodies if route is None else route.body_bounds
 
     def _answer_here(self, request: InboundRequest, client: ClientConnection) -> Handler:
-        app = health.CAPABILITIES if request.path in {SERVER_WIDE, ROOT} else self.app
+        is_about_server = request.path in {SERVER_WIDE, ROOT}
+        respond = health.describe_server if is_about_server else self.calls.find(request.method, request.path)
         # A liveness probe asks whether this worker lives; its other calls must not hold the response up.
         queue = None if request.path == health.ALIVE else self._others
         if request.path in TAKE_PASSWORDS:
             queue = self._passwords
-        return AsgiCall(app, request, client, self.base.ticker, queue)
+        return OwnCall(respond, request, client, self.base.ticker, queue)
 
     def _note_refused_keys(self, what: str, problem: str) -> None:
         # Each worker for itself: each has its own last good keys, and may have its own copy of the files.

@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Final
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
+from lockgate.edge.own_call import OwnCall, Reply, field_lines
 from lockgate.edge.responses import SECURITY_HEADERS
+from lockgate.endpoints.calls import EdgeCall
 from lockgate.errors import LockgateError
 from lockgate.policy.routes import KNOWN_METHODS
+from lockgate_common.problem import as_json
 
 Check = Callable[[], Awaitable[str | None]]
 """Returns when a dependency can be used, perhaps with a warning that any client may read; raises a `LockgateError` that
 says what is wrong with it, in words that any client may read."""
 ALIVE = "/healthz"
 WARNING = "warning: "
-CAPABILITIES = Response(status_code=204, headers={"Allow": ", ".join(sorted(KNOWN_METHODS)), **SECURITY_HEADERS})
+CAPABILITIES: Final = Reply(
+    HTTPStatus.NO_CONTENT, field_lines([("Allow", ", ".join(sorted(KNOWN_METHODS))), *SECURITY_HEADERS.items()])
+)
 """The response to OPTIONS for the whole server (RFC 9110 section 9.3.7); it is the same for every client."""
+_ALIVE: Final = Reply(
+    HTTPStatus.OK,
+    field_lines([*SECURITY_HEADERS.items(), ("Content-Type", "application/json")]),
+    as_json({"status": "alive"}),
+)
+
+
+def describe_server(_: OwnCall) -> Reply:
+    """The methods of the server."""
+    return CAPABILITIES
+
+
+def alive(_: OwnCall) -> Reply:
+    """The process answers."""
+    return _ALIVE
+
+
+# HAProxy's `option httpchk` asks with OPTIONS.
+ALIVE_CALL: Final = EdgeCall(ALIVE, ("GET", "HEAD", "OPTIONS"), alive, "health")
 
 
 def build_router(checks: Mapping[str, Check]) -> APIRouter:
-    """The health calls; `checks` by the name of the dependency."""
+    """The health call that looks at dependencies; `checks` by their names."""
     api = APIRouter(tags=["health"])
-
-    # HAProxy's `option httpchk /readyz` asks with OPTIONS.
-    @api.api_route(ALIVE, methods=["OPTIONS"], include_in_schema=False)
-    @api.api_route(ALIVE, methods=["GET", "HEAD"])
-    async def alive() -> Response:
-        """The process answers."""
-        return JSONResponse({"status": "alive"}, headers=SECURITY_HEADERS)
 
     @api.api_route("/readyz", methods=["OPTIONS"], include_in_schema=False)
     @api.api_route("/readyz", methods=["GET", "HEAD"])

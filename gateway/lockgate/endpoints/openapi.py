@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from lockgate.edge.responses import SECURITY_HEADERS
+from lockgate.endpoints.calls import EdgeCall
 from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
 from lockgate.judge import Judge
 from lockgate.policy.routes import Route, RouteTable
@@ -79,15 +80,25 @@ def merge_documents(own: Document, services: Mapping[str, Document], routes: Rou
     return {**own, "paths": paths, "components": {"schemas": schemas, "securitySchemes": schemes}}
 
 
-def build_router(app: FastAPI, descriptions: Descriptions, judge: Judge, *, is_public: bool) -> APIRouter:
-    """The call `GET /openapi.json`, for administrators, or for all where `is_public` (a developer's machine)."""
+def build_router(
+    app: FastAPI, calls: Sequence[EdgeCall], descriptions: Descriptions, judge: Judge, *, is_public: bool
+) -> APIRouter:
+    """The call `GET /openapi.json`, for administrators, or for all where `is_public` (a developer's machine).
+
+    Args:
+        app: describes the calls that it answers.
+        calls: that the edge answers itself.
+        descriptions: of the services.
+        judge: identifies administrators.
+        is_public: whether any client may read the document.
+    """
     api = APIRouter()
     readers = [] if is_public else [Depends(identity_of(judge, ADMIN))]
 
     @api.get(PATH, include_in_schema=False, dependencies=readers)
     async def describe(request: Request) -> Response:
         """The document, as OpenAPI 3.1."""
-        merged = await descriptions.merged_document(_own_document(app), call_origin_of(request).request_id)
+        merged = await descriptions.merged_document(_own_document(app, calls), call_origin_of(request).request_id)
         return JSONResponse(merged, headers=SECURITY_HEADERS)
 
     return api
@@ -103,7 +114,7 @@ async def _fetch_document(client: UpstreamClient, request_id: str) -> Document |
     return document if isinstance(document, dict) and isinstance(document.get("paths"), dict) else None
 
 
-def _own_document(app: FastAPI) -> Document:
+def _own_document(app: FastAPI, calls: Sequence[EdgeCall]) -> Document:
     with warnings.catch_warnings():
         # Where one function answers GET and HEAD, both would have its name.
         warnings.filterwarnings("ignore", "Duplicate Operation ID")
@@ -113,7 +124,7 @@ def _own_document(app: FastAPI) -> Document:
         path: {method: operation for method, operation in operations.items() if method != "head"}
         for path, operations in document["paths"].items()
     }
-    return {**document, "paths": paths}
+    return {**document, "paths": paths | {call.path: call.described for call in calls}}
 
 
 def _describe_operation(

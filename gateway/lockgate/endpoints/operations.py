@@ -8,12 +8,13 @@ from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from lockgate.endpoints import health, problems
+from lockgate.endpoints.calls import OwnCalls
 from lockgate.observe.metrics import Metrics
 from lockgate_common.problem import NO_STORE
 
 
-def build_application(metrics: Metrics, checks: Mapping[str, health.Check]) -> FastAPI:
-    """The application behind the operations listener."""
+def build_calls(metrics: Metrics, checks: Mapping[str, health.Check]) -> OwnCalls:
+    """The calls behind the operations listener."""
     app = FastAPI(title="Lockgate operations", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     problems.install_handlers(app)
     api = APIRouter()
@@ -25,4 +26,4 @@ def build_application(metrics: Metrics, checks: Mapping[str, health.Check]) -> F
 
     app.include_router(api)
     app.include_router(health.build_router(checks))
-    return app
+    return OwnCalls((health.ALIVE_CALL,), app)

@@ -11,17 +11,18 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from lockgate.edge.asgi import NOTE_REASON_KEY, REQUEST_KEY
+from lockgate.edge.own_call import Reply, field_lines
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.responses import REALM, SECURITY_HEADERS, build_problem
 from lockgate.errors import AccountsUnavailableError, CaptchaUnavailableError, Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import scheme_of
-from lockgate_common.problem import PROBLEM_TYPE, faulty_fields, problem_schema
+from lockgate_common.problem import PROBLEM_TYPE, as_json, faulty_fields, problem_schema
 
 OAUTH_PREFIX = "/auth"
 BASIC: Final = b"basic"
 """The scheme that authenticates clients."""
 
-_DESCRIBED: dict[int | str, dict[str, Any]] = {
+DESCRIBED: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "A problem (RFC 9457)",
         "content": {
@@ -52,15 +53,26 @@ def inbound_request(request: Request) -> InboundRequest:
 
 def problem_response(request: Request, refusal: Refusal) -> JSONResponse:
     """The problem response for a refusal; the log and the metrics get its reason."""
-    source = inbound_request(request)
     request.scope[NOTE_REASON_KEY](refusal.reason)
+    headers, body = _build_own_problem(inbound_request(request), refusal)
+    return JSONResponse(body, status_code=refusal.reason.status, headers=headers, media_type=PROBLEM_TYPE)
+
+
+def problem_reply(request: InboundRequest, refusal: Refusal) -> Reply:
+    """The same for a call that the edge answers itself."""
+    headers, body = _build_own_problem(request, refusal)
+    lines = field_lines([*headers.items(), ("Content-Type", PROBLEM_TYPE)])
+    return Reply(refusal.reason.status, lines, as_json(body), refusal.reason)
+
+
+def _build_own_problem(source: InboundRequest, refusal: Refusal) -> tuple[dict[str, str], dict[str, Any]]:
     fields, body = build_problem(refusal, source.request_id, oauth=speaks_oauth(source.path))
     # The edge adds the request id to every response.
     headers = {name: value for name, value in fields if name not in ("Content-Type", "X-Request-Id")}
     if refusal.reason is Reason.CLIENT_REFUSED and _uses_basic(source):
         # RFC 6749 section 5.2. Any other client would be told to use Basic, and a browser would ask for a password.
         headers["WWW-Authenticate"] = f'Basic realm="{REALM}"'
-    return JSONResponse(body, status_code=refusal.reason.status, headers=headers, media_type=PROBLEM_TYPE)
+    return headers, body
 
 
 def invalid_fields(*errors: tuple[Sequence[str | int], str]) -> Refusal:
@@ -89,7 +101,7 @@ def describe_refusals(*reasons: Reason) -> dict[int | str, dict[str, Any]]:
     for reason in reasons:
         words = f"`{reason.code}`: {reason.response.title}"
         before = found.get(reason.status, {}).get("description")
-        content = _DESCRIBED["default"]["content"]
+        content = DESCRIBED["default"]["content"]
         found[reason.status] = {"description": f"{before}; {words}" if before else words, "content": content}
     return found
 
@@ -101,7 +113,7 @@ def speaks_oauth(path: str) -> bool:
 
 def install_handlers(app: FastAPI) -> None:
     """Answer every refusal and fault of the application with a problem, and say so of the routers added later."""
-    app.router.responses.update(_DESCRIBED)
+    app.router.responses.update(DESCRIBED)
 
     @app.exception_handler(RefusedError)
     async def _on_refusal(request: Request, error: RefusedError) -> JSONResponse:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
-from starlette.types import Receive, Scope, Send
 
 from lockgate.accounts.users import LOOKUPS_AT_ONCE, MAX_WAITING, PASSWORDS_AT_ONCE
+from lockgate.edge.own_call import OwnCall, Reply, Respond
 from lockgate.settings import Settings
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
@@ -166,7 +167,7 @@ async def test_logins_that_wait_do_not_keep_anybody_from_going_on(caller: Caller
 
 
 async def test_a_login_for_which_there_is_no_room_is_refused_at_once_and_other_calls_go_on(
-    caller: Caller, users: SlowUsers
+    caller: Caller, users: SlowUsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = await caller.login()
     users.let_go.clear()
@@ -177,15 +178,19 @@ async def test_a_login_for_which_there_is_no_room_is_refused_at_once_and_other_c
     wires = await flooding(caller, PASSWORDS_AT_ONCE + MAX_WAITING, "/auth/login", GUESS)
     await until(lambda: worker.auth.accounts.room_for_passwords() == 0 and users.verifying == PASSWORDS_AT_ONCE)
     called = 0
-    application = worker.app.middleware_stack
-    assert application is not None
+    find = worker.calls.find
 
-    async def counting(scope: Scope, receive: Receive, send: Send) -> None:
-        nonlocal called
-        called += 1
-        await application(scope, receive, send)
+    def counting(method: str, path: str) -> Respond:
+        respond = find(method, path)
 
-    worker.app.middleware_stack = counting
+        def respond_and_count(call: OwnCall) -> Reply | Coroutine[Any, Any, Reply]:
+            nonlocal called
+            called += 1
+            return respond(call)
+
+        return respond_and_count
+
+    monkeypatch.setattr(worker.calls, "find", counting)
     answer = await caller.json("/auth/login", GUESS)
     problem(answer, 503, "accounts_unavailable")
     assert answer.value("retry-after") == "1"

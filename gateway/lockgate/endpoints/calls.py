@@ -1,0 +1,85 @@
+"""Calls that the edge answers itself: each is described once, for the edge and for `/openapi.json`.
+
+FastAPI answers all other calls. Both kinds pass the same stages (`endpoints.dependencies`), read bodies by the same
+rules (`endpoints.bodies`) and refuse with the same problems (`endpoints.problems`). A
+call belongs here only where FastAPI's share of its cost counts: docs/decisions/0180.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from lockgate.edge.asgi import AsgiApp, respond_by_application
+from lockgate.edge.own_call import OwnCall, Reply, Respond
+from lockgate.endpoints.problems import DESCRIBED, problem_reply
+from lockgate.errors import Reason, Refusal
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeCall:
+    """A call that the edge answers itself.
+
+    Attributes:
+        path: its path.
+        methods: what it can be called with, as `Allow` lists them; OPTIONS is not listed.
+        respond: makes the reply; its name and docstring describe the call.
+        tag: the group of the call in the description.
+        body: what `bodies.document_body` says of the body; empty without one.
+        has_content: whether a response that is no refusal has JSON in it.
+    """
+
+    path: str
+    methods: tuple[str, ...]
+    respond: Respond
+    tag: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+    has_content: bool = True
+
+    @property
+    def described(self) -> Document:
+        """The call by its first method, as FastAPI describes its own calls: the item of its path in OpenAPI."""
+        name, method = self.respond.__name__, self.methods[0].lower()
+        served: Document = {"description": "Successful Response"}
+        if self.has_content:
+            served["content"] = {"application/json": {"schema": {}}}
+        operation = {
+            "tags": [self.tag],
+            "summary": name.replace("_", " ").title(),
+            "description": inspect.getdoc(self.respond),
+            "operationId": re.sub(r"\W", "_", f"{name}{self.path}_{method}"),
+            "responses": {"200": served, **DESCRIBED},
+            **self.body,
+        }
+        return {method: operation}
+
+
+class OwnCalls:
+    """Finds what answers a call to the gateway itself.
+
+    Args:
+        calls: that the edge answers itself.
+        app: answers all others.
+    """
+
+    def __init__(self, calls: Sequence[EdgeCall], app: AsgiApp) -> None:
+        self._by_path = {call.path: call for call in calls}
+        self._by_application = respond_by_application(app)
+
+    def find(self, method: str, path: str) -> Respond:
+        """What answers this method of this path."""
+        call = self._by_path.get(path)
+        if call is None:
+            return self._by_application
+        return call.respond if method in call.methods else partial(_refuse_method, call)
+
+
+def _refuse_method(call: EdgeCall, made: OwnCall) -> Reply:
+    allow = ("Allow", ", ".join(method for method in call.methods if method != "OPTIONS"))
+    return problem_reply(made.request, Refusal(Reason.METHOD_NOT_ALLOWED, headers=(allow,)))
