@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support import node as nodes
-from tests.support.node import wait_for_line
 
 CLIENTS: Final = 16
 TURN: Final = 25
@@ -141,19 +140,24 @@ def _running(folder: Path, tree: Path, users: str) -> Iterator[Tree]:
         ),
     }
     with nodes.redis(folder) as redis_url:
-        content = {"folder": str(folder), "redis_url": redis_url, "upstream": users, "sections": sections}
+        content: dict[str, Any] = {
+            "folder": str(folder),
+            "redis_url": redis_url,
+            "upstream": users,
+            "sections": sections,
+        }
         nodes.settings(folder, redis_url, users, **sections)
         content["admission_timeout_s"] = 5
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port, descriptor = listener.getsockname()[1], listener.fileno()
-            argv = [tree / ".venv/bin/python", "-m", "tests.support.node", json.dumps(content), str(descriptor)]
-            options: dict[str, Any] = {"cwd": tree, "pass_fds": (descriptor,), "stdout": subprocess.DEVNULL}
-            with subprocess.Popen(argv, stderr=subprocess.PIPE, **options) as child:
+            argv = [str(tree / ".venv/bin/python"), "-m", "tests.support.node", json.dumps(content), str(descriptor)]
+            with subprocess.Popen(
+                argv, cwd=tree, pass_fds=(descriptor,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ) as child:
                 try:
-                    wait_for_line(child.stderr, b"ready")
                     addresses = [("127.0.0.1", port)] * CLIENTS
                     yield Tree(
-                        tree.name, child.pid, [Client(socket.create_connection(one, timeout=20)) for one in addresses]
+                        tree.name, child.pid, [Client(socket.create_connection(one, timeout=60)) for one in addresses]
                     )
                 finally:
                     child.kill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 
 from lockgate.app.build import Auth, DataPath, Foundation
 from lockgate.endpoints import (
@@ -13,6 +13,7 @@ from lockgate.endpoints import (
     auth,
     captcha,
     forward_auth,
+    grants,
     health,
     login,
     metadata,
@@ -24,8 +25,8 @@ from lockgate.endpoints import (
     well_known,
 )
 from lockgate.endpoints.browser import Browser
-from lockgate.endpoints.calls import OwnCalls
-from lockgate.endpoints.dependencies import store_of
+from lockgate.endpoints.calls import EdgeCall, OwnCalls
+from lockgate.endpoints.dependencies import Stage, dependencies_of, store_of, within_allowance
 from lockgate.identity.session_cookie import NAMES
 from lockgate.pipeline import Pipeline
 from lockgate.policy.routes import Route
@@ -48,7 +49,10 @@ def make_own_calls(
     settings, judge = base.settings, path.judge
     app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     problems.install_handlers(app)
-    _include_auth(app, base, auth_parts, path)
+    browser = Browser(auth_parts.cookies, base.origins)
+    needs_store = store_of(lambda: base.link.connected)
+    for router in _build_routers(base, auth_parts, path, browser):
+        app.include_router(router, dependencies=dependencies_of(needs_store))
     app.include_router(metadata.build_router(settings.token.issuer, settings.public_url, settings.grantable_scopes))
     app.include_router(tickets.build_router(auth_parts.tickets, judge, auth_parts.cookies))
     app.include_router(forward_auth.build_router(pipeline, settings.limits.target_bytes))
@@ -57,7 +61,7 @@ def make_own_calls(
     cookie = NAMES[settings.server.session_cookie].decode("ascii")
     descriptions = openapi.Descriptions(base.routes, _build_clients(base, path), cookie)
     is_public = settings.server.openapi == "everybody"
-    calls = (health.ALIVE_CALL,)
+    calls = (health.ALIVE_CALL, *_build_edge_calls(auth_parts, browser, needs_store))
     app.include_router(openapi.build_router(app, calls, descriptions, judge, is_public=is_public))
     return OwnCalls(calls, app)
 
@@ -72,8 +76,18 @@ def _build_clients(base: Foundation, path: DataPath) -> dict[str, UpstreamClient
     return {route.service: build_client(route) for route in base.routes.routes}
 
 
-def _include_auth(app: FastAPI, base: Foundation, parts: Auth, path: DataPath) -> None:
-    """Add the calls that are refused at once while Redis is known to be away.
+def _build_edge_calls(parts: Auth, browser: Browser, needs_store: Stage) -> tuple[EdgeCall, ...]:
+    """The calls of `/auth` that the edge answers itself."""
+    refreshing = (needs_store, within_allowance(parts.refreshing))
+    return (
+        grants.build_refresh(parts.sessions, parts.grants, browser, *refreshing),
+        grants.build_token(parts.sessions, parts.grants, *refreshing),
+        grants.build_revoke(parts.sessions, parts.grants, needs_store, within_allowance(parts.revoking)),
+    )
+
+
+def _build_routers(base: Foundation, parts: Auth, path: DataPath, browser: Browser) -> tuple[APIRouter, ...]:
+    """The calls that are refused at once while Redis is known to be away.
 
     Tickets and forward-auth need Redis, too; the judge refuses them.
     """
@@ -82,17 +96,14 @@ def _include_auth(app: FastAPI, base: Foundation, parts: Auth, path: DataPath) -
         states = path.services.upstream_states()
         return [route_json(route, states) for route in base.routes.routes]
 
-    browser = Browser(parts.cookies, base.origins)
     desk = admin.AdminParts(
         parts.administration, parts.key_administration, parts.trail, routes_with_state, base.settings.grantable_scopes
     )
-    needs_store = [Depends(store_of(lambda: base.link.connected))]
-    for router in (
-        login.build_router(parts.sessions, parts.grants, browser, parts.refreshing),
-        auth.build_router(parts.sessions, parts.grants, path.judge, browser, parts.revoking),
+    return (
+        login.build_router(parts.sessions, parts.grants, browser),
+        auth.build_router(parts.sessions, path.judge, browser),
         captcha.build_router(parts.captchas, parts.drawing),
         sessions.build_router(parts.own, path.judge),
-        oauth.build_router(parts.grants, parts.sessions, parts.refreshing),
+        oauth.build_router(parts.grants),
         admin.build_router(desk, path.judge),
-    ):
-        app.include_router(router, dependencies=needs_store)
+    )

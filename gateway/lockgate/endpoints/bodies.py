@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lockgate.codec import strict_json
 from lockgate.edge import media_type
+from lockgate.edge.request import InboundRequest
 from lockgate.endpoints.problems import RefusedError, inbound_request, invalid_fields
 from lockgate.errors import Reason, Refusal
 
@@ -33,34 +35,69 @@ REPEATED: Final = "repeated"
 SomeBody = TypeVar("SomeBody", bound=Body)
 
 
-def body_of(model: type[SomeBody], *, media: tuple[str, ...] = (JSON,)) -> Callable[[Request], Awaitable[SomeBody]]:
-    """A dependency that reads the body as `model`, in one of the accepted media types.
+@dataclass(frozen=True, slots=True)
+class BodyRules(Generic[SomeBody]):
+    """The rules for the body of a call.
 
-    The dependency raises `RefusedError`: 415 for another media type or charset and for a content coding, with the media
-    types that are accepted; 400 for what cannot be read, and for fields that are missing, unknown, repeated or of the
-    wrong type, with the names of those that `model` has.
+    Attributes:
+        model: the fields.
+        media: the media types that are accepted.
     """
 
-    async def read_body(request: Request) -> SomeBody:
-        kind = _media_type(request, media)
-        data = await request.body()
-        fields = _parse_form(data, model) if kind == FORM else _parse_json(data)
+    model: type[SomeBody]
+    media: tuple[str, ...] = (JSON,)
+
+    async def read(self, request: InboundRequest, receive: Callable[[], Awaitable[bytes]]) -> SomeBody:
+        """The body of a request.
+
+        Args:
+            request: its head, which is judged first.
+            receive: returns the bytes.
+
+        Raises:
+            RefusedError: 415 for another media type or charset and for a content coding, with the media types that are
+                accepted; 400 for what cannot be read, and for fields that are missing, unknown, repeated or of the
+                wrong type, with the names of those that `model` has.
+        """
+        kind = _media_type(request, self.media)
+        data = await receive()
+        fields = _parse_form(data, self.model) if kind == FORM else _parse_json(data)
         if _holds_nul(fields):
             raise RefusedError(Refusal(Reason.UNREADABLE_BODY))
         try:
-            return model.model_validate(fields)
+            return self.model.model_validate(fields)
         except ValidationError as error:
             raise RefusedError(
                 invalid_fields(*((("body", *one["loc"]), one["type"]) for one in error.errors()))
             ) from error
 
+    def describe(self, *, required: bool = True) -> dict[str, Any]:
+        """The `requestBody` of the description; `required`: the call always has one."""
+        schema = _without_null(self.model.model_json_schema())
+        content = {kind: {"schema": schema} for kind in self.media}
+        return {"requestBody": {"required": required, "content": content}}
+
+
+def _without_null(node: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """The same JSON without members that are null, as FastAPI writes it: `"default": null` says nothing."""
+    if isinstance(node, dict):
+        return {name: _without_null(value) for name, value in node.items() if value is not None}
+    return [_without_null(item) for item in node] if isinstance(node, list) else node
+
+
+def body_of(model: type[SomeBody], *, media: tuple[str, ...] = (JSON,)) -> Callable[[Request], Awaitable[SomeBody]]:
+    """A dependency that reads the body by `BodyRules`, and raises what they raise."""
+    rules = BodyRules(model, media)
+
+    async def read_body(request: Request) -> SomeBody:
+        return await rules.read(inbound_request(request), request.body)
+
     return read_body
 
 
-def document_body(model: type[Body], *, media: tuple[str, ...] = (JSON,), required: bool = True) -> dict[str, Any]:
-    """The `openapi_extra` of a call that reads its body with `body_of`; `required`: the call always has one."""
-    schema = model.model_json_schema()
-    return {"requestBody": {"required": required, "content": {kind: {"schema": schema} for kind in media}}}
+def document_body(model: type[Body], *, media: tuple[str, ...] = (JSON,)) -> dict[str, Any]:
+    """The `openapi_extra` of a call that reads its body with `body_of`."""
+    return BodyRules(model, media).describe()
 
 
 def _holds_nul(value: object) -> bool:
@@ -72,8 +109,8 @@ def _holds_nul(value: object) -> bool:
     return isinstance(value, list) and any(map(_holds_nul, value))
 
 
-def _media_type(request: Request, media: tuple[str, ...]) -> str:
-    headers = inbound_request(request).headers
+def _media_type(request: InboundRequest, media: tuple[str, ...]) -> str:
+    headers = request.headers
     fields = headers.values_of(b"content-type")
     said = media_type.parse_media_type(fields[0].decode("latin-1") if len(fields) == 1 else "")
     if said.kind not in media:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import Request, Response
+from fastapi import Response
 
-from lockgate.endpoints.problems import RefusedError, inbound_request
+from lockgate.edge.request import InboundRequest
+from lockgate.endpoints.problems import RefusedError
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.session_cookie import Mode, SessionCookie, delete_cookie, set_cookie
 from lockgate.policy.origins import Origins
@@ -31,18 +32,18 @@ class Browser:
         """Whether there are cookies, and of which kind."""
         return self.cookies.mode
 
-    def read_cookie(self, request: Request) -> PresentedCookie:
+    def read_cookie(self, request: InboundRequest) -> PresentedCookie:
         """The session cookie of a call.
 
         Raises:
             RefusedError: 400, the request has two session cookies.
         """
-        value = self.cookies.presented(inbound_request(request).headers)
+        value = self.cookies.presented(request.headers)
         if isinstance(value, Refusal):
             raise RefusedError(value)
         return None if value is None else self.cookies.read(value)
 
-    def read_replaced_cookie(self, request: Request, *, wanted: bool) -> PresentedCookie:
+    def read_replaced_cookie(self, request: InboundRequest, *, wanted: bool) -> PresentedCookie:
         """The session cookie that comes along with a login; the response to the login replaces or deletes it.
 
         Args:
@@ -60,13 +61,13 @@ class Browser:
             self.check_same_site(request)
         return old
 
-    def check_same_site(self, request: Request) -> None:
+    def check_same_site(self, request: InboundRequest) -> None:
         """Check that a page of an allowed origin makes this call.
 
         Raises:
             RefusedError: 403, it does not.
         """
-        refusal = self._origins.refuse_cross_site(inbound_request(request))
+        refusal = self._origins.refuse_cross_site(request)
         if refusal is not None:
             raise RefusedError(refusal)
 

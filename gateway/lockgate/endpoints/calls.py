@@ -16,7 +16,8 @@ from typing import Any
 
 from lockgate.edge.asgi import AsgiApp, respond_by_application
 from lockgate.edge.own_call import OwnCall, Reply, Respond
-from lockgate.endpoints.problems import DESCRIBED, problem_reply
+from lockgate.endpoints.dependencies import Stage
+from lockgate.endpoints.problems import DESCRIBED, problem_reply, refusal_of
 from lockgate.errors import Reason, Refusal
 
 Document = dict[str, Any]
@@ -31,6 +32,7 @@ class EdgeCall:
         methods: what it can be called with, as `Allow` lists them; OPTIONS is not listed.
         respond: makes the reply; its name and docstring describe the call.
         tag: the group of the call in the description.
+        stages: what the call passes first, in this order.
         body: what `bodies.document_body` says of the body; empty without one.
         has_content: whether a response that is no refusal has JSON in it.
     """
@@ -39,6 +41,7 @@ class EdgeCall:
     methods: tuple[str, ...]
     respond: Respond
     tag: str
+    stages: tuple[Stage, ...] = ()
     body: Mapping[str, Any] = field(default_factory=dict)
     has_content: bool = True
 
@@ -77,7 +80,19 @@ class OwnCalls:
         call = self._by_path.get(path)
         if call is None:
             return self._by_application
-        return call.respond if method in call.methods else partial(_refuse_method, call)
+        if method not in call.methods:
+            return partial(_refuse_method, call)
+        return partial(_pass_stages, call) if call.stages else call.respond
+
+
+async def _pass_stages(call: EdgeCall, made: OwnCall) -> Reply:
+    try:
+        for stage in call.stages:
+            await stage(made.request)
+        reply = call.respond(made)
+        return reply if isinstance(reply, Reply) else await reply
+    except Exception as error:  # noqa: BLE001 - what is no refusal is raised again
+        return problem_reply(made.request, refusal_of(error))
 
 
 def _refuse_method(call: EdgeCall, made: OwnCall) -> Reply:

@@ -9,10 +9,12 @@ from typing import Annotated, Any, Final
 from urllib.parse import unquote_plus
 
 from fastapi import Request
+from fastapi.params import Depends
 from pydantic import ConfigDict, Field, model_validator
 
 from lockgate.accounts.clients import Client
 from lockgate.accounts.throttle import CostBucket
+from lockgate.edge.request import InboundRequest
 from lockgate.endpoints.bodies import Body
 from lockgate.endpoints.problems import BASIC, RefusedError, inbound_request
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
@@ -71,27 +73,43 @@ def identity_of(
     return find_identity
 
 
-def store_of(reachable: Callable[[], bool]) -> Callable[[], Awaitable[None]]:
-    """A dependency of calls that need Redis: while Redis is known to be away, no call waits for a time-out.
+Stage = Callable[[InboundRequest], Awaitable[None]]
+"""What a call passes before its body is read. It raises what `endpoints.problems` makes a problem of."""
 
-    The dependency raises `StoreUnavailableError`.
+
+def dependencies_of(*stages: Stage) -> list[Depends]:
+    """The same stages for a call that FastAPI answers."""
+
+    def dependency(stage: Stage) -> Callable[[Request], Awaitable[None]]:
+        async def pass_stage(request: Request) -> None:
+            await stage(inbound_request(request))
+
+        return pass_stage
+
+    return [Depends(dependency(stage)) for stage in stages]
+
+
+def store_of(reachable: Callable[[], bool]) -> Stage:
+    """A stage of calls that need Redis: while Redis is known to be away, no call waits for a time-out.
+
+    The stage raises `StoreUnavailableError`.
     """
 
-    async def check_store() -> None:
+    async def check_store(_: InboundRequest) -> None:
         if not reachable():
             raise StoreUnavailableError("known to be away")
 
     return check_store
 
 
-def within_allowance(allowance: CostBucket) -> Callable[[Request], Awaitable[None]]:
-    """A dependency of calls that are limited by address.
+def within_allowance(allowance: CostBucket) -> Stage:
+    """A stage of calls that are limited by address.
 
-    The dependency raises `RefusedError`: 429 where the allowance is used up.
+    The stage raises `RefusedError`: 429 where the allowance is used up.
     """
 
-    async def spend_allowance(request: Request) -> None:
-        refusal = await allowance.spend(call_origin_of(request).address)
+    async def spend_allowance(request: InboundRequest) -> None:
+        refusal = await allowance.spend(request.client)
         if refusal is not None:
             raise RefusedError(refusal)
 
@@ -100,13 +118,17 @@ def within_allowance(allowance: CostBucket) -> Callable[[Request], Awaitable[Non
 
 def call_origin_of(request: Request) -> CallOrigin:
     """The address, user agent and request id of a call."""
-    source = inbound_request(request)
-    agents = source.headers.values_of(b"user-agent")
+    return origin_of(inbound_request(request))
+
+
+def origin_of(request: InboundRequest) -> CallOrigin:
+    """The same for a call that the edge answers itself."""
+    agents = request.headers.values_of(b"user-agent")
     agent = agents[0].decode("latin-1") if agents else ""
-    return CallOrigin(address=source.client, agent=agent, request_id=source.own_id)
+    return CallOrigin(address=request.client, agent=agent, request_id=request.own_id)
 
 
-async def client_of(request: Request, body: OAuthBody | None, grants: Grants) -> Client | None:
+async def client_of(request: InboundRequest, body: OAuthBody | None, grants: Grants) -> Client | None:
     """The client that makes the call, authenticated (RFC 6749 section 2.3.1); `None` without credentials.
 
     A Bearer token authenticates no client, so it is ignored here in any state: clients send their old token with each
@@ -115,11 +137,11 @@ async def client_of(request: Request, body: OAuthBody | None, grants: Grants) ->
     Raises:
         RefusedError: 400 for credentials in two places or without a scheme, 401 for wrong credentials.
     """
-    fields = inbound_request(request).authorization
+    fields = request.authorization
     return await _authenticate_client(request, () if _is_ignored(fields) else fields, body, grants)
 
 
-async def known_client_of(request: Request, body: OAuthBody, grants: Grants) -> Client:
+async def known_client_of(request: InboundRequest, body: OAuthBody, grants: Grants) -> Client:
     """The authenticated client of a call that requires credentials.
 
     Raises:
@@ -128,20 +150,20 @@ async def known_client_of(request: Request, body: OAuthBody, grants: Grants) -> 
     return _require_client(await client_of(request, body, grants), request, grants)
 
 
-async def introspecting_client_of(request: Request, body: OAuthBody, grants: Grants) -> Client:
+async def introspecting_client_of(request: InboundRequest, body: OAuthBody, grants: Grants) -> Client:
     """The authenticated client of an introspection. RFC 7662 section 2.1 allows a Bearer token: none is ignored.
 
     Raises:
         RefusedError: as `known_client_of`, and 401 for credentials of any scheme but Basic.
     """
-    fields = inbound_request(request).authorization
+    fields = request.authorization
     return _require_client(await _authenticate_client(request, fields, body, grants), request, grants)
 
 
 async def _authenticate_client(
-    request: Request, fields: tuple[bytes, ...], body: OAuthBody | None, grants: Grants
+    request: InboundRequest, fields: tuple[bytes, ...], body: OAuthBody | None, grants: Grants
 ) -> Client | None:
-    credentials, call = _read_credentials(fields, body), call_origin_of(request)
+    credentials, call = _read_credentials(fields, body), origin_of(request)
     if isinstance(credentials, Refusal):
         raise RefusedError(grants.turn_away(credentials, call))
     found = await grants.authenticate(credentials, call)
@@ -150,9 +172,9 @@ async def _authenticate_client(
     return found
 
 
-def _require_client(client: Client | None, request: Request, grants: Grants) -> Client:
+def _require_client(client: Client | None, request: InboundRequest, grants: Grants) -> Client:
     if client is None:
-        raise RefusedError(grants.turn_away(Refusal(Reason.CLIENT_REFUSED), call_origin_of(request)))
+        raise RefusedError(grants.turn_away(Refusal(Reason.CLIENT_REFUSED), origin_of(request)))
     return client
 
 

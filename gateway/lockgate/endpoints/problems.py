@@ -45,6 +45,27 @@ class RefusedError(Exception):
         self.refusal = refusal
 
 
+_FAULTS: Final = (RefusedError, StoreUnavailableError, AccountsUnavailableError, CaptchaUnavailableError)
+"""What a call may raise instead of a response; anything else is a defect, and 500."""
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """The refusal of a call that raised one of `_FAULTS`.
+
+    Raises:
+        Exception: the error, if it is another one.
+    """
+    if isinstance(error, RefusedError):
+        return error.refusal
+    if isinstance(error, StoreUnavailableError):
+        return Refusal(Reason.STORE_AWAY, note=str(error))
+    if isinstance(error, AccountsUnavailableError):
+        return Refusal(error.reason, note=str(error))
+    if isinstance(error, CaptchaUnavailableError):
+        return Refusal(Reason.CAPTCHA_AWAY, note=str(error))
+    raise error
+
+
 def inbound_request(request: Request) -> InboundRequest:
     """The request as the edge parsed it."""
     found: InboundRequest = request.scope[REQUEST_KEY]
@@ -115,21 +136,11 @@ def install_handlers(app: FastAPI) -> None:
     """Answer every refusal and fault of the application with a problem, and say so of the routers added later."""
     app.router.responses.update(DESCRIBED)
 
-    @app.exception_handler(RefusedError)
-    async def _on_refusal(request: Request, error: RefusedError) -> JSONResponse:
-        return problem_response(request, error.refusal)
+    async def on_fault(request: Request, error: Exception) -> JSONResponse:
+        return problem_response(request, refusal_of(error))
 
-    @app.exception_handler(StoreUnavailableError)
-    async def _on_store_away(request: Request, error: StoreUnavailableError) -> JSONResponse:
-        return problem_response(request, Refusal(Reason.STORE_AWAY, note=str(error)))
-
-    @app.exception_handler(AccountsUnavailableError)
-    async def _on_accounts_away(request: Request, error: AccountsUnavailableError) -> JSONResponse:
-        return problem_response(request, Refusal(error.reason, note=str(error)))
-
-    @app.exception_handler(CaptchaUnavailableError)
-    async def _on_captcha_away(request: Request, error: CaptchaUnavailableError) -> JSONResponse:
-        return problem_response(request, Refusal(Reason.CAPTCHA_AWAY, note=str(error)))
+    for kind in _FAULTS:
+        app.add_exception_handler(kind, on_fault)
 
     @app.exception_handler(RequestValidationError)
     async def _on_invalid_query(request: Request, error: RequestValidationError) -> JSONResponse:
