@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lockgate.clock import Clock
+from lockgate.stores.command_link import CommandLink, executor_of
 from lockgate.stores.layout import CLIENTS
 from lockgate.stores.redis import store_errors
 from lockgate.stores.script import Script
@@ -58,11 +59,13 @@ class Clients:
         redis: where they are.
         clock: the time.
         replicas: how many replicas of Redis have to confirm that a client was removed.
+        link: of own calls, where there is one.
 
     Methods raise `StoreUnavailableError` where Redis did not answer.
     """
 
-    def __init__(self, redis: RedisClient, clock: Clock, replicas: int = 0) -> None:
+    def __init__(self, redis: RedisClient, clock: Clock, replicas: int = 0, link: CommandLink | None = None) -> None:
+        self._execute = executor_of(redis, link)
         self._redis = redis
         self._clock = clock
         self._remove = Script(redis, "return redis.call('HDEL', KEYS[1], ARGV[1])", replicas)
@@ -91,12 +94,12 @@ class Clients:
     async def exists(self, client_id: str) -> bool:
         """Whether there is a client of this name."""
         with store_errors():
-            return bool(await self._redis.hexists(CLIENTS, client_id))
+            return bool(await self._execute("HEXISTS", CLIENTS, client_id))
 
     async def knows(self, client: Client) -> bool:
         """Whether a client is registered still: this one, not another that has got its name."""
         with store_errors():
-            found = await self._redis.hget(CLIENTS, client.client_id)
+            found = await self._execute("HGET", CLIENTS, client.client_id)
         return found is not None and _parse_client(client.client_id, json.loads(found)) == client
 
     async def all(self) -> list[Client]:
@@ -111,7 +114,7 @@ class Clients:
     async def authenticate(self, client_id: str, secret: str) -> Client | None:
         """The client with this name and secret, or `None`."""
         with store_errors():
-            found = await self._redis.hget(CLIENTS, client_id)
+            found = await self._execute("HGET", CLIENTS, client_id)
         content = json.loads(found) if found is not None else {"secret": _NOBODYS_HASH}
         fits = hmac.compare_digest(_hash_secret(secret), content["secret"])
         return _parse_client(client_id, content) if fits and found is not None else None

@@ -29,6 +29,7 @@ from typing import Final
 from lockgate.edge.client_address import counted_network
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.settings import LoginSettings
+from lockgate.stores.command_link import CommandLink
 from lockgate.stores.layout import allowance_key, login_keys
 from lockgate.stores.script import Script, read_script
 from lockgate_common.redis.client import RedisClient
@@ -56,15 +57,16 @@ class Throttle:
     Args:
         redis: where the counters are.
         login: how many are allowed.
+        link: of own calls, where there is one.
 
     Methods raise `StoreUnavailableError`: without counters no password is looked at. An attempt that ended so may have
     been counted, or is counted later by a Redis that was frozen. It is taken back with the next attempt at this worker
     that Redis responds to.
     """
 
-    def __init__(self, redis: RedisClient, login: LoginSettings) -> None:
+    def __init__(self, redis: RedisClient, login: LoginSettings, link: CommandLink | None = None) -> None:
         self._login = login
-        self._script = Script(redis, read_script(__package__, "throttle.lua"))
+        self._script = Script(redis, read_script(__package__, "throttle.lua"), link=link)
         self._owed: deque[tuple[str, str, str]] = deque(maxlen=MAX_OWED)
 
     async def enter(self, username: str, address: str, *, solved: bool, attempt: str = "") -> Refusal | None:
@@ -140,13 +142,16 @@ class CostBucket:
         name: of the kind of work.
         limit: how much in one window.
         window_s: seconds.
+        link: of own calls, where there is one.
     """
 
-    def __init__(self, redis: RedisClient, *, name: str, limit: int, window_s: int) -> None:
+    def __init__(
+        self, redis: RedisClient, *, name: str, limit: int, window_s: int, link: CommandLink | None = None
+    ) -> None:
         self._name = name
         self._limit = limit
         self._window_s = window_s
-        self._script = Script(redis, read_script(__package__, "allowance.lua"))
+        self._script = Script(redis, read_script(__package__, "allowance.lua"), link=link)
 
     async def spend(self, address: str, cost: int = 1) -> Refusal | None:
         """Take from what an address may have; a refusal with Retry-After where it is used up.

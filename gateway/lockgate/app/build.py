@@ -48,6 +48,7 @@ from lockgate.sessions.self_service import SelfService
 from lockgate.sessions.session_store import SessionStore
 from lockgate.sessions.tickets import Tickets
 from lockgate.settings import Settings
+from lockgate.stores.command_link import CommandLink, command_link
 from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS, admission_keys
 from lockgate.stores.links import StoreLink, link_to
 from lockgate.stores.lock import try_lock
@@ -63,7 +64,8 @@ class Foundation:
 
     Attributes:
         marks: of verified signatures, shared by the workers of the node.
-        link: admission's connection to Redis; `redis` serves the gateway's own calls.
+        link: admission's connection to Redis.
+        calls: the connection of the gateway's own calls; `None` where `redis`, which serves the rest, serves them all.
         admission: asks Redis about tokens and rate limits.
     """
 
@@ -74,6 +76,7 @@ class Foundation:
     marks: SharedMarks
     redis: RedisClient
     link: StoreLink
+    calls: CommandLink | None
     admission: Admission
     routes: RouteTable
     origins: Origins
@@ -103,6 +106,7 @@ def build_foundation(settings: Settings, clock: Clock, admission_timeout_s: floa
         marks=marks,
         redis=redis,
         link=link,
+        calls=command_link(redis),
         admission=Admission(link, clock),
         routes=routes,
         origins=Origins(routes, settings),
@@ -143,22 +147,24 @@ def build_auth(base: Foundation) -> Auth:
     captchas, accounts, trail = (
         Captchas(redis, base.secrets),
         _build_accounts(base),
-        AuditTrail(redis, settings.audit.length),
+        AuditTrail(redis, settings.audit.length, base.calls),
     )
     tokens = _build_tokens(base)
     parts = SessionParts(
         redis=redis,
-        session_store=SessionStore(redis, token, clock, settings.store.wait_replicas),
+        session_store=SessionStore(redis, token, clock, settings.store.wait_replicas, base.calls),
         accounts=accounts,
-        clients=Clients(redis, clock, settings.store.wait_replicas),
+        clients=Clients(redis, clock, settings.store.wait_replicas, base.calls),
         audit=Audit(trail, clock),
         token=token,
     )
-    guard = PasswordGuard(Throttle(redis, settings.login), captchas, accounts.with_password)
+    guard = PasswordGuard(Throttle(redis, settings.login, base.calls), captchas, accounts.with_password)
     cookies = CookieSessions(
         parts, tokens, mode=settings.server.session_cookie, link=base.link, keys=base.secrets, clock=clock
     )
-    per_address = partial(CostBucket, redis, limit=settings.login.refresh_limit, window_s=REFRESH_WINDOW_S)
+    per_address = partial(
+        CostBucket, redis, limit=settings.login.refresh_limit, window_s=REFRESH_WINDOW_S, link=base.calls
+    )
     key_lock = partial(try_lock, redis, KEYS_LOCK, KEYS_LOCK_MS)
     return Auth(
         verifier=tokens.verifier,

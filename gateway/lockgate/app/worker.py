@@ -109,6 +109,7 @@ class Worker:
         base, auth, path = self.base, self.auth, self.path
         parts = [
             _closing_part(close=base.redis.aclose),
+            *([_closing_part(base.calls.open, close=base.calls.close)] if base.calls is not None else []),
             _closing_part(close=auth.audit.flush),
             _closing_part(close=auth.accounts.close),
             _closing_part(close=auth.cookies.close),

@@ -22,6 +22,7 @@ from lockgate.clock import Clock
 from lockgate.errors import StoreUnavailableError
 from lockgate.sessions.refresh_token import RefreshClaim
 from lockgate.settings import TokenSettings
+from lockgate.stores.command_link import CommandLink, executor_of
 from lockgate.stores.layout import (
     ANY_SESSION,
     BLOCKED_LIFE_S,
@@ -97,24 +98,33 @@ class SessionStore:
         token: how long things live, and how many sessions a user may have.
         clock: the time.
         replicas: how many replicas of Redis have to confirm a change before it counts as made.
+        link: of own calls, where there is one.
 
     What lives for a while lives by the clock of Redis. This node's clock only says how far ahead its tokens are.
 
     Every method raises `StoreUnavailableError` where Redis did not confirm; what was asked for may have happened.
     """
 
-    def __init__(self, redis: RedisClient, token: TokenSettings, clock: Clock, replicas: int = 0) -> None:
+    def __init__(
+        self,
+        redis: RedisClient,
+        token: TokenSettings,
+        clock: Clock,
+        replicas: int = 0,
+        link: CommandLink | None = None,
+    ) -> None:
+        self._execute = executor_of(redis, link)
         self._redis = redis
         self._token = token
         self._clock = clock
         self._replicas = replicas
-        self._current = Script(redis, _read_source("current.lua"))
-        self._confirm = Script(redis, _read_source("confirm.lua"))
+        self._current = Script(redis, _read_source("current.lua"), link=link)
+        self._confirm = Script(redis, _read_source("confirm.lua"), link=link)
         self._begin, self._rotate, self._resume = (
-            Script(redis, _read_source(name), replicas) for name in ("begin.lua", "rotate.lua", "resume.lua")
+            Script(redis, _read_source(name), replicas, link) for name in ("begin.lua", "rotate.lua", "resume.lua")
         )
         self._end, self._end_others, self._end_everything, self._block_token = (
-            Script(redis, _read_source(name), replicas)
+            Script(redis, _read_source(name), replicas, link)
             for name in ("end.lua", "end_others.lua", "end_all.lua", "block_token.lua")
         )
 
@@ -216,12 +226,12 @@ class SessionStore:
     async def lives(self, sub: str, sid: str) -> bool:
         """Whether there is such a session."""
         with store_errors():
-            return bool(await self._redis.exists(UserKeys.of(sub).session(sid)))
+            return bool(await self._execute("EXISTS", UserKeys.of(sub).session(sid)))
 
     async def known(self, sub: str) -> bool:
         """Whether the user with this id has sessions."""
         with store_errors():
-            return bool(await self._redis.exists(UserKeys.of(sub).sessions))
+            return bool(await self._execute("EXISTS", UserKeys.of(sub).sessions))
 
     async def resume(self, sub: str, sid: str) -> Session | Outcome:
         """Go on with a session that is held by a cookie; it has been used now.
@@ -256,7 +266,7 @@ class SessionStore:
     async def client_of(self, sub: str, sid: str) -> str | None:
         """The client that a session was begun by; `None` where there is no such session."""
         with store_errors():
-            found: Any = await self._redis.hget(UserKeys.of(sub).session(sid), "client_id")
+            found: Any = await self._execute("HGET", UserKeys.of(sub).session(sid), "client_id")
         return str(found, "utf-8") if found is not None else None
 
     async def end(self, sub: str, sid: str) -> bool:

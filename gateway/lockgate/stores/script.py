@@ -12,6 +12,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import MovedError, NoScriptError
 
+from lockgate.stores.command_link import CommandLink, executor_of
 from lockgate.stores.redis import store_errors
 from lockgate_common.errors import UnconfirmedError
 from lockgate_common.redis.client import RedisClient
@@ -89,9 +90,14 @@ class Script:
         text: in Lua.
         replicas: how many replicas have to confirm what it wrote before the answer counts. `None`: the answer promises
             nothing; any number: what it has written outlives the master, as far as so many replicas can hold that.
+        link: of own calls, where there is one. What replicas have to confirm goes by the client all the same: WAIT
+            keeps its connection for as long as the slowest replica takes.
     """
 
-    def __init__(self, redis: RedisClient, text: str, replicas: int | None = None) -> None:
+    def __init__(
+        self, redis: RedisClient, text: str, replicas: int | None = None, link: CommandLink | None = None
+    ) -> None:
+        self._execute = executor_of(redis, link)
         self._redis = redis
         self._text = text
         self._sha = hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()
@@ -126,10 +132,10 @@ class Script:
 
     async def _run(self, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:  # noqa: ANN401 - as above
         try:
-            return await self._redis.evalsha(self._sha, len(keys), *keys, *args)
+            return await self._execute("EVALSHA", self._sha, len(keys), *keys, *args)
         except NoScriptError:
             # By its text to the node that has the keys: SCRIPT LOAD would want every node of a Cluster to be there.
-            return await self._redis.eval(self._text, len(keys), *keys, *args)
+            return await self._execute("EVAL", self._text, len(keys), *keys, *args)
 
     async def _wait_for_replicas(
         self, replicas: int, keys: Sequence[str], args: Sequence[str | int | float | bytes]
