@@ -15,7 +15,7 @@ from lockgate.accounts.users import AT_ONCE
 from lockgate.upstream.client import build_pools
 from lockgate_shop.users.accounts import Accounts, Registration
 from lockgate_shop.users.app import create_app
-from lockgate_shop.users.models import Account, Role
+from lockgate_shop.users.models import AccountRecord, Role
 from lockgate_shop.users.settings import UsersSettings
 from lockgate_trust import LinkKeys
 from tests.support import node as nodes
@@ -47,7 +47,7 @@ class Shop:
         """Register a user with `PASSWORD`; the `sub`."""
         roles = (Role.CUSTOMER, Role.ADMIN) if admin else (Role.CUSTOMER,)
         account = await self.users.register_account(Registration(username=username, password=PASSWORD), roles)
-        assert isinstance(account, Account)
+        assert isinstance(account, AccountRecord)
         return str(account.id)
 
     async def login(self, username: str, password: str = PASSWORD, **more: Any) -> httpx.Response:  # noqa: ANN401 - JSON
