@@ -9,6 +9,7 @@ worker asks for it once; after that a request costs one INCRBY, shared by all re
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -138,7 +139,7 @@ class Windows:
     """The counters that a worker has in mind. All of it is in Redis, too: what is forgotten is asked for again."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Limit, str], Window] = {}
+        self._known: OrderedDict[tuple[Limit, str], Window] = OrderedDict()
 
     def of(self, limit: Limit, who: str, now: float) -> Window:
         """The current window of a limit for one subject."""
@@ -147,7 +148,7 @@ class Windows:
         if window is not None and window.index == index:
             return window
         if window is None and len(self._known) >= MAX_WINDOWS:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
         fresh = Window(
             limit,
             rate_key(limit.route, limit.per, who, limit.window_s, index),

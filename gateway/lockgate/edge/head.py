@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from lockgate.edge import headers, wire
@@ -88,8 +89,8 @@ class RequestHeadReader:
         self._trusted_proxies = server.trusted_proxies
         self._forwarded = ForwardedReader(server.trusted_proxies, server.forwarded_from, host=server.forwarded_host)
         self.notices = Notices()
-        self._lines: dict[bytes, RequestLine] = {}
-        self._memo: dict[bytes, HeaderFacts] = {}
+        self._lines: OrderedDict[bytes, RequestLine] = OrderedDict()
+        self._memo: OrderedDict[bytes, HeaderFacts] = OrderedDict()
         self._memo_bytes = 0
         self._request_prefix = os.urandom(8).hex()
         self._requests = 0
@@ -241,7 +242,7 @@ class RequestHeadReader:
             found = RequestLine(method.decode("ascii"), path, query, http11, asked_host)
             if len(line) <= MEMO_LINE_BYTES:
                 if len(self._lines) >= MEMO_LINES:
-                    del self._lines[next(iter(self._lines))]
+                    self._lines.popitem(last=False)
                 self._lines[line] = found
         return found
 
@@ -272,8 +273,7 @@ class RequestHeadReader:
         memo = self._memo
         self._memo_bytes += _memo_cost(block, facts)
         while self._memo_bytes > MEMO_BYTES:
-            oldest = next(iter(memo))
-            self._memo_bytes -= _memo_cost(oldest, memo.pop(oldest))
+            self._memo_bytes -= _memo_cost(*memo.popitem(last=False))
         memo[block] = facts
 
 

@@ -8,6 +8,7 @@ verdicts of both (`identity/test_verifier_oracle`).
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -174,7 +175,7 @@ class Verifier:
     def _take_ring(self, ring: KeyRing) -> None:
         self._ring = ring
         self._marks = self._shared_marks.for_keys(ring.verifying)
-        self._cache: dict[bytes, VerifiedClaims] = {}
+        self._cache: OrderedDict[bytes, VerifiedClaims] = OrderedDict()
 
     def _verify_token(self, token: UnverifiedToken) -> VerifiedClaims:
         if self._keys.value is not self._ring:
@@ -261,8 +262,8 @@ class Verifier:
         if self._cache_size == 0:
             return
         if len(self._cache) >= self._cache_size:
-            # Oldest first: dicts keep their order, and tokens that live equally long die in the order they came.
-            del self._cache[next(iter(self._cache))]
+            # Oldest first: tokens that live equally long die in the order they came.
+            self._cache.popitem(last=False)
         self._cache[digest] = claims
 
 

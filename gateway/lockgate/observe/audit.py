@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -88,7 +88,7 @@ class Audit:
         self._out = out
         self._waiting: deque[dict[str, str]] = deque(maxlen=MAX_WAITING)
         self._writing: asyncio.Task[None] | None = None
-        self._rationed: dict[tuple[Event, str], tuple[float, int]] = {}
+        self._rationed: OrderedDict[tuple[Event, str], tuple[float, int]] = OrderedDict()
 
     def record(self, event: Event, **facts: str | None) -> None:
         """Record an event, in the log and in the trail.
@@ -126,7 +126,7 @@ class Audit:
         is_kept = kept < most
         self._rationed[key] = since, kept + is_kept
         if len(self._rationed) > MAX_RATIONED:
-            del self._rationed[next(iter(self._rationed))]
+            self._rationed.popitem(last=False)
         if is_kept:
             self._queue_entry(entry)
 

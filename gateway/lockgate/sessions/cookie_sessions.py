@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -118,7 +119,7 @@ class CookieSessions:
         self._known_by = keys()
         self._clock = clock
         self._audit = parts.audit
-        self._known: dict[bytes, _CachedToken] = {}
+        self._known: OrderedDict[bytes, _CachedToken] = OrderedDict()
         self._renewals: dict[bytes, asyncio.Task[_RenewedToken | Refusal]] = {}
         self._tasks = BackgroundTasks()
 
@@ -290,7 +291,7 @@ class CookieSessions:
             return False
         known = self._known
         if cookie.value not in known and len(known) >= MAX_KNOWN:
-            del known[next(iter(known))]
+            known.popitem(last=False)
         credentials = hashlib.sha256(b"Bearer " + token.encode("ascii")).digest()
         known[cookie.value] = _CachedToken(credentials, self._renew_at(claims.exp))
         return True

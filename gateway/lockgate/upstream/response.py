@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final, NamedTuple, Protocol
 
 from lockgate.edge import wire
@@ -69,7 +70,7 @@ class ResponseHeadReader:
 
     def __init__(self, own: OwnAddresses = NO_ADDRESSES) -> None:
         self._own = own
-        self._memo: dict[bytes, ResponseHead] = {}
+        self._memo: OrderedDict[bytes, ResponseHead] = OrderedDict()
 
     def parse_head(self, head: bytes) -> ResponseHead:
         """Parse a head, including its empty line.
@@ -82,7 +83,7 @@ class ResponseHeadReader:
             found = parse_response_head(head, self._own)
             if len(head) <= MEMO_BYTES:
                 if len(self._memo) >= MEMO_ENTRIES:
-                    del self._memo[next(iter(self._memo))]
+                    self._memo.popitem(last=False)
                 self._memo[head] = found
         return found
 
