@@ -29,14 +29,14 @@ MAX_WAITING: Final = 64
 calls that came together would also give up together, and the event loop would answer all of them in one go."""
 QUEUE_WAIT_S: Final = 2.0
 _TROUBLES: Final = {
-    Reason.UPSTREAM_REFUSED: "ConnectError",
+    Reason.UPSTREAM_REFUSED: "cannot be reached",
     Reason.UPSTREAM_TIMEOUT: LATE,
     Reason.UPSTREAM_BUSY: FULL,
     Reason.LINK_REFUSED: f"answered {HTTPStatus.UNAUTHORIZED}",
     Reason.DRAINING: "the gateway stops",
 }
 """What operators are told of a call without a response; of any other reason, that the response is none."""
-_NO_RESPONSE: Final = "RemoteProtocolError"
+_NO_RESPONSE: Final = "broke off, or sent no valid response"
 
 
 @dataclass(frozen=True, slots=True)

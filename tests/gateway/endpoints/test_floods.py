@@ -280,11 +280,11 @@ async def test_a_users_service_that_gives_no_answer_has_a_line_and_the_node_is_r
             problem(await Caller(node).json("/auth/login", GUESS), 503, "accounts_unavailable")
             ready = await node.get("/readyz")
     assert ready.status == 200
-    assert ready.json["checks"]["accounts"] == "warning: ConnectError"
+    assert ready.json["checks"]["accounts"] == "warning: cannot be reached"
 
 
 async def test_the_line_goes_when_the_users_service_answers_again(caller: Caller, users: SlowUsers) -> None:
-    caller.node.worker.auth.accounts.trouble = "ConnectError"
+    caller.node.worker.auth.accounts.trouble = "cannot be reached"
     await caller.login()
     assert (await caller.node.get("/readyz")).json["checks"]["accounts"] == "ok"
     assert users.verifying == 1
