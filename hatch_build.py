@@ -126,6 +126,19 @@ def try_to_compile(target: Path) -> str | None:
     return f"the compilation failed ({last})"
 
 
+def find_fault(folder: Path) -> str | None:
+    """Why a worker cannot import the modules that were just compiled, if so; then the folder is removed.
+
+    An example is a class with a compiled base that is not compiled itself.
+    """
+    command = [sys.executable, "-c", "import lockgate.app.server"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
+    if done.returncode == 0:
+        return None
+    shutil.rmtree(folder)
+    return f"a worker cannot import the compiled modules ({done.stderr.strip().splitlines()[-1]})"
+
+
 class CompilingHook(BuildHookInterface[Any]):
     """Adds compiled modules to a wheel; to none for an editable installation, which `make compile` is for."""
 
@@ -154,7 +167,10 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--into"]:
         compile_modules(Path(arguments[1]))
         return
-    hindrance = None if is_compiled(compilation.FOLDER) else try_to_compile(compilation.FOLDER)
+    hindrance = None
+    if not is_compiled(compilation.FOLDER):
+        print(f"compiling {len(list_modules())} modules: two minutes of processor time", flush=True)  # noqa: T201
+        hindrance = try_to_compile(compilation.FOLDER) or find_fault(compilation.FOLDER)
     if hindrance is not None:
         sys.exit(f"lockgate: not compiled, and the pure modules serve: {hindrance}")
     print("compiled; `lockgate --version` says which modules serve")  # noqa: T201 - a program for the terminal

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import lockgate
 from lockgate import compilation
 from lockgate.compilation import MANIFEST, PURE_VARIABLE, Serving, choose_modules, digest_sources, name_python
 from tests.habits.files import ROOT
@@ -116,3 +121,19 @@ def test_what_hinders_a_compilation_is_one_line(tmp_path: Path, compiler: str, s
     assert said in ran.stderr
     assert ran.stderr.count("\n") == 1
     assert not (folder / "gateway/lockgate/_compiled").exists()
+
+
+def test_each_class_with_a_compiled_base_is_compiled() -> None:
+    """R-250: a class that is not compiled cannot have such a base, and no worker would start."""
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["lockgate"]["compiled"])
+    names = [found.name for found in pkgutil.walk_packages(lockgate.__path__, "lockgate.") if found.name not in listed]
+    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    classes = [(one, module) for module in modules for one in vars(module).values() if inspect.isclass(one)]
+    bases = {
+        (base.__module__, base.__name__): one.__name__
+        for one, module in classes
+        if one.__module__ == module.__name__
+        for base in one.__bases__
+    }
+    assert len(bases) > 10
+    assert {base: name for base, name in bases.items() if base[0] in listed} == {}
