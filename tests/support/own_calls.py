@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from lockgate.stores.layout import AUDIT_STREAM
 from tests.support.node import HOST
 from tests.support.raw import Message
-from tests.support.shop_rig import FORM_TYPE, JSON_TYPE
+from tests.support.shop_rig import CREDENTIALS, FORM_TYPE, JSON_TYPE, PASSWORD
 
 RECORDED: Final = Path(__file__).with_name("own_calls.json")
 RECORDING: Final = "RECORD_OWN_CALLS" in os.environ
@@ -35,6 +35,7 @@ _JSON: Final = f"Content-Type: {JSON_TYPE}\r\n"
 _FORM: Final = f"Content-Type: {FORM_TYPE}\r\n"
 _BASIC: Final = "Authorization: Basic @basic@\r\n"
 _COOKIE: Final = "Cookie: lockgate-localhost=@cookie@\r\n"
+SHUT_OUT: Final = "shut out"
 FROM_PAGE: Final = "Sec-Fetch-Site: same-origin\r\n"
 
 
@@ -45,7 +46,8 @@ class Case:
     Attributes:
         requests: each as bytes, with names in braces for what was given out before.
         sections: of the configuration, besides `SECTIONS`.
-        account: what the users service says of alice at the time.
+        account: what the users service says of alice at the time; `shut out`: an administrator has blocked alice since
+            the users service was asked.
     """
 
     requests: tuple[bytes, ...]
@@ -71,15 +73,18 @@ def _raw(text: str) -> Case:
     return Case((text.replace("\n", "\r\n").replace("@host@", HOST.rstrip()).encode(),), {}, "active")
 
 
-_FIELDS: Final = {"/auth/refresh": ("refresh_token", "@refresh@"), "/auth/revoke": ("token", "@refresh@")}
+_GUESS: Final = '{"username":"alice","password":"wrong"}'
+_RIGHT: Final = json.dumps(CREDENTIALS, separators=(",", ":"))
 _LIMIT_ONE: Final = {"login": {"refresh_limit": 1}}
 _NO_GRACE: Final = {"token": {"refresh_grace_s": 0}}
 
 
-def _json_bodies(path: str) -> dict[str, Case]:
-    name, value = _FIELDS[path]
+def _json_bodies(path: str, name: str, value: str, more: str = "") -> dict[str, Case]:
+    def with_value(text: str) -> str:
+        return f'{{"{name}":{text}{more}}}'
+
     member = f'"{name}":"{value}"'
-    good = f"{{{member}}}"
+    good = with_value(f'"{value}"')
     bodies: dict[str, str | bytes] = {
         "good": good,
         "nothing": "",
@@ -110,17 +115,17 @@ def _json_bodies(path: str) -> dict[str, Case]:
         "null": "null",
         "an empty object": "{}",
         "another member only": '{"a":"b"}',
-        "an empty value": f'{{"{name}":""}}',
-        "null as its value": f'{{"{name}":null}}',
-        "a number as its value": f'{{"{name}":1}}',
-        "true as its value": f'{{"{name}":true}}',
-        "a list as its value": f'{{"{name}":["{value}"]}}',
-        "an object as its value": f'{{"{name}":{{"$ne":""}}}}',
-        "a long value": f'{{"{name}":"{"a" * 5000}"}}',
-        "a value beyond ASCII": f'{{"{name}":"lgr_\u00e4"}}',
-        "a value of another kind": f'{{"{name}":"x"}}',
-        "no token of ours": f'{{"{name}":"lgr_AAAA"}}',
-        "two faults": f'{{"{name}":1,"client_id":2}}',
+        "an empty value": with_value('""'),
+        "null as its value": with_value("null"),
+        "a number as its value": with_value("1"),
+        "true as its value": with_value("true"),
+        "a list as its value": with_value(f'["{value}"]'),
+        "an object as its value": with_value('{"$ne":""}'),
+        "a long value": with_value(f'"{"a" * 5000}"'),
+        "a value beyond ASCII": with_value('"lgr_\u00e4"'),
+        "a value of another kind": with_value('"x"'),
+        "no token of ours": with_value('"lgr_AAAA"'),
+        "two faults": with_value('1,"client_id":2'),
         "an empty client": good[:-1] + ',"client_id":""}',
         "a null client": good[:-1] + ',"client_id":null,"client_secret":null}',
         "a long client": good[:-1] + f',"client_id":"{"a" * 257}"}}',
@@ -180,7 +185,7 @@ def _media_types(path: str, body: str) -> dict[str, Case]:
     return {f"media type: {what}": _post(path, body, head) for what, head in kinds.items()}
 
 
-def _credentials(path: str, body: str) -> dict[str, Case]:
+def _credentials(path: str, body: str, kind: str = _FORM) -> dict[str, Case]:
     def basic(text: str) -> str:
         return f"Authorization: Basic {base64.b64encode(text.encode()).decode()}\r\n"
 
@@ -205,7 +210,9 @@ def _credentials(path: str, body: str) -> dict[str, Case]:
         "two lines": _BASIC * 2,
         "two in a line": "Authorization: Basic @basic@, Bearer @access@\r\n",
     }
-    found = {f"credentials: {what}": _post(path, body, _FORM + field) for what, field in fields.items()}
+    found = {f"credentials: {what}": _post(path, body, kind + field) for what, field in fields.items()}
+    if kind == _JSON:
+        return found
     twice = f"{body}&client_id=reports&client_secret=@secret@"
     return {
         **found,
@@ -215,27 +222,28 @@ def _credentials(path: str, body: str) -> dict[str, Case]:
     }
 
 
-def _heads(path: str, body: str) -> dict[str, Case]:
-    chunks = f"{len(body):x}\n{body}\n0\n\n" if "{" not in body else ""
-    lines = f"@host@\nContent-Type: {FORM_TYPE}\nContent-Length: @length@"
+def _heads(path: str, body: str, kind: str = _FORM) -> dict[str, Case]:
+    field = kind.replace("\r\n", "\n")
+    lines = f"@host@\n{field}Content-Length: @length@"
     posts = {
-        "from a listed page": _post(path, body, f"{_FORM}Origin: {LISTED}\r\n"),
-        "from a foreign page": _post(path, body, f"{_FORM}Origin: https://evil.example\r\n"),
-        "from another site": _post(path, body, f"{_FORM}Sec-Fetch-Site: cross-site\r\n"),
-        "with a query": _post(f"{path}?token=x&a", body, _FORM),
-        "with an agent": _post(path, body, f"{_FORM}User-Agent: {'browser ' * 50}\r\n"),
-        "with a request id": _post(path, body, f"{_FORM}X-Request-Id: abc\r\n"),
-        "that closes": _post(path, body, f"{_FORM}Connection: close\r\n"),
-        "a slash behind": _post(f"{path}/", body, _FORM),
-        "a letter escaped": _post(path.replace("/auth/r", "/auth/%72").replace("/auth/t", "/auth/%74"), body, _FORM),
-        "in capitals": _post(path.upper(), body, _FORM),
+        "from a listed page": _post(path, body, f"{kind}Origin: {LISTED}\r\n"),
+        "from a foreign page": _post(path, body, f"{kind}Origin: https://evil.example\r\n"),
+        "from another site": _post(path, body, f"{kind}Sec-Fetch-Site: cross-site\r\n"),
+        "with a query": _post(f"{path}?token=x&a", body, kind),
+        "with an agent": _post(path, body, f"{kind}User-Agent: {'browser ' * 50}\r\n"),
+        "with a request id": _post(path, body, f"{kind}X-Request-Id: abc\r\n"),
+        "that closes": _post(path, body, f"{kind}Connection: close\r\n"),
+        "a slash behind": _post(f"{path}/", body, kind),
+        "a letter escaped": _post(f"/auth/%{ord(path[6]):x}{path[7:]}", body, kind),
+        "in capitals": _post(path.upper(), body, kind),
         "an expectation, and a refusal": _post(path, body, "Expect: 100-continue\r\nContent-Type: text/plain\r\n"),
-        "a used-up allowance": _post(path, body, _FORM, times=2, sections=_LIMIT_ONE),
+        "a used-up allowance": _post(path, body, kind, times=2, sections=_LIMIT_ONE),
         "a used-up allowance, and a bad body": _post(path, "", "", times=2, sections=_LIMIT_ONE),
         "HTTP/1.0": _raw(f"POST {path} HTTP/1.0\n{lines}\n\n{body}"),
         "HTTP/1.0, kept": _raw(f"POST {path} HTTP/1.0\n{lines}\nConnection: keep-alive\n\n{body}"),
-        "too long by its length": _raw(
-            f"POST {path} HTTP/1.1\n@host@\nContent-Type: {FORM_TYPE}\nContent-Length: 20000\n\n"
+        "too long by its length": _raw(f"POST {path} HTTP/1.1\n@host@\n{field}Content-Length: 20000\n\n"),
+        "in chunks": _raw(
+            f"POST {path} HTTP/1.1\n@host@\n{field}Transfer-Encoding: chunked\n\n{len(body):x}\n{body}\n0\n\n"
         ),
         "a preflight": _raw(
             f"OPTIONS {path} HTTP/1.1\n@host@\nOrigin: {LISTED}\nAccess-Control-Request-Method: POST\n\n"
@@ -244,10 +252,6 @@ def _heads(path: str, body: str) -> dict[str, Case]:
             f"OPTIONS {path} HTTP/1.1\n@host@\nOrigin: https://evil.example\nAccess-Control-Request-Method: POST\n\n"
         ),
     }
-    if chunks:
-        posts["in chunks"] = _raw(
-            f"POST {path} HTTP/1.1\n@host@\nContent-Type: {FORM_TYPE}\nTransfer-Encoding: chunked\n\n{chunks}"
-        )
     posts |= {
         f"{method}, which it has not": _raw(f"{method} {path} HTTP/1.1\n@host@\n\n")
         for method in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW")
@@ -257,6 +261,120 @@ def _heads(path: str, body: str) -> dict[str, Case]:
 
 def _renamed(what: str, cases: Mapping[str, Case]) -> dict[str, Case]:
     return {f"{what}, {name}": case for name, case in cases.items()}
+
+
+def _log_in(**members: object) -> str:
+    return json.dumps({**CREDENTIALS, **members})
+
+
+def _in_a_row(*bodies: str, login: Mapping[str, int]) -> Case:
+    requests = (_post("/auth/login", body).requests[0] for body in bodies)
+    return Case(tuple(requests), {"login": login}, "active")
+
+
+def _login_cookies() -> dict[str, Case]:
+    path, foreign = "/auth/login", "Origin: https://evil.example\r\n"
+    no_cookies = {"server": {**SECTIONS["server"], "session_cookie": "off"}}
+    heads = {
+        "from a page": FROM_PAGE,
+        "from a listed page": f"Origin: {LISTED}\r\n",
+        "from nowhere": "",
+        "from a foreign page": foreign,
+        "from another site": "Sec-Fetch-Site: cross-site\r\n",
+        "beside another": _COOKIE + FROM_PAGE,
+        "beside another, from nowhere": _COOKIE,
+        "beside another, from a foreign page": _COOKIE + foreign,
+        "beside a malformed one": f"Cookie: lockgate-localhost=lgc_x\r\n{FROM_PAGE}",
+        "beside two": f"Cookie: lockgate-localhost=@cookie@; lockgate-localhost=@cookie@\r\n{FROM_PAGE}",
+        "beside a token": f"{FROM_PAGE}Authorization: Bearer @access@\r\n",
+        "of a client": FROM_PAGE + _BASIC,
+    }
+    found: dict[str, Case] = {}
+    for mode in ("cookie", "token"):
+        found |= {f"{mode}: {what}": _post(path, _log_in(mode=mode), _JSON + field) for what, field in heads.items()}
+        wrong = _log_in(mode=mode, password="wrong")
+        found[f"{mode}: beside another, wrong"] = _post(path, wrong, _JSON + _COOKIE + FROM_PAGE)
+        found[f"{mode}: while cookies are off"] = _post(
+            path, _log_in(mode=mode), _JSON + _COOKIE + FROM_PAGE, sections=no_cookies
+        )
+    values: dict[str, object] = {"unknown": "both", "null": None, "a number": 1, "a list": ["token"]}
+    return found | {f"mode: {what}": _post(path, _log_in(mode=value)) for what, value in values.items()}
+
+
+def _guesses() -> dict[str, Case]:
+    one_account, one_address, one_at_all = {"account_attempts": 1}, {"address_attempts": 1}, {"all_attempts": 1}
+    waits = {"address_attempts": 1, "address_limit": 1}
+    solved = {"id": "@captcha@", "answer": "@digits@"}
+    captchas: dict[str, object] = {
+        "solved": solved,
+        "with another answer": {**solved, "answer": "x"},
+        "with no answer": {"id": "@captcha@"},
+        "with an empty answer": {**solved, "answer": ""},
+        "with a long answer": {**solved, "answer": "1" * 5000},
+        "with a number for an answer": {**solved, "answer": 1},
+        "with an answer in other digits": {**solved, "answer": "\u0661"},
+        "unknown": {**solved, "id": "a" * 22},
+        "with an empty id": {**solved, "id": ""},
+        "with a short id": {**solved, "id": "a"},
+        "with a member too many": {**solved, "a": 1},
+        "null": None,
+        "a text": "@digits@",
+        "a list": [solved],
+    }
+    right = {f"captcha: {what}": _post("/auth/login", _log_in(captcha=value)) for what, value in captchas.items()}
+    needed = {
+        f"captcha needed: {what}": _in_a_row(_GUESS, _log_in(captcha=value), login=one_account)
+        for what, value in captchas.items()
+    }
+    with_captcha = _log_in(captcha=solved)
+    return {
+        **right,
+        **needed,
+        "captcha: solved, twice": _in_a_row(_GUESS, with_captcha, with_captcha, login=one_account),
+        "captcha: solved, for a guess": _in_a_row(
+            _GUESS,
+            _log_in(captcha=solved, password="wrong"),
+            _RIGHT,
+            login=one_account,
+        ),
+        "guess: once": _post("/auth/login", _GUESS),
+        "guess: of a user that there is not": _post("/auth/login", _GUESS.replace("alice", "mallory")),
+        "guess: with the right password of another": _post("/auth/login", _log_in(username="mallory")),
+        "guess: too many at an account": _in_a_row(_GUESS, _GUESS, _RIGHT, login=one_account),
+        "guess: too many at another account": _in_a_row(_GUESS.replace("alice", "bob"), _RIGHT, login=one_account),
+        "guess: too many from an address": _in_a_row(_GUESS, _RIGHT, login=one_address),
+        "guess: too many in all": _in_a_row(_GUESS, _RIGHT, login=one_at_all),
+        "guess: too many, and wait": _in_a_row(_GUESS, _RIGHT, with_captcha, login=waits),
+        "guess: after successes": _in_a_row(_RIGHT, _RIGHT, _GUESS, _RIGHT, login=one_account),
+        "guess: in a body that is refused": _in_a_row('{"username":"alice"}', _RIGHT, login=one_account),
+    }
+
+
+def _logins() -> dict[str, Case]:
+    path = "/auth/login"
+    member = {name: f',"{name}":"{value}"' for name, value in CREDENTIALS.items()}
+    return {
+        **_json_bodies(path, "username", "alice", member["password"]),
+        **_renamed("password", _json_bodies(path, "password", PASSWORD, member["username"])),
+        **_form_bodies(path, "username", "alice", f"&password={PASSWORD}"),
+        **_media_types(path, _RIGHT),
+        **_credentials(path, _RIGHT, _JSON),
+        **_renamed("wrong password", _credentials(path, _GUESS, _JSON)),
+        **_heads(path, _RIGHT, _JSON),
+        **_renamed("wrong password", _heads(path, _GUESS, _JSON)),
+        **_login_cookies(),
+        **_guesses(),
+        "account: blocked": _post(path, _RIGHT, account="blocked"),
+        "account: blocked meanwhile": _post(path, _RIGHT, account=SHUT_OUT),
+        "account: away": _post(path, _RIGHT, account="away"),
+        "account: away, twice": _post(
+            path, _RIGHT, account="away", times=2, sections={"login": {"account_attempts": 1}}
+        ),
+        "account: another password": _post(path, _RIGHT, account="another password"),
+        "account: with as many sessions as may be": _post(
+            path, _RIGHT, times=2, sections={"token": {"sessions_per_user": 1}}
+        ),
+    }
 
 
 def _refreshes() -> dict[str, Case]:
@@ -272,7 +390,7 @@ def _refreshes() -> dict[str, Case]:
         "with a malformed token": f"{_COOKIE}{FROM_PAGE}Authorization: Bearer a\r\n",
     }
     return {
-        **_json_bodies(path),
+        **_json_bodies(path, "refresh_token", "@refresh@"),
         **_form_bodies(path, "refresh_token", "@refresh@"),
         **_media_types(path, form),
         **_credentials(path, form),
@@ -337,7 +455,7 @@ def _tokens() -> dict[str, Case]:
 def _revocations() -> dict[str, Case]:
     path, form = "/auth/revoke", "token=@refresh@"
     return {
-        **_json_bodies(path),
+        **_json_bodies(path, "token", "@refresh@"),
         **_form_bodies(path, "token", "@refresh@"),
         **_media_types(path, form),
         **_credentials(path, form),
@@ -386,6 +504,7 @@ CASES: Final[Mapping[str, Case]] = {
     f"{path} {what}": case
     for path, cases in {
         "/healthz": _probes(),
+        "/auth/login": _logins(),
         "/auth/refresh": _refreshes(),
         "/auth/token": _tokens(),
         "/auth/revoke": _revocations(),
@@ -396,6 +515,7 @@ CASES: Final[Mapping[str, Case]] = {
 
 GOOD: Final[Mapping[str, tuple[bytes, ...]]] = {
     "/healthz": _probes()["GET"].requests,
+    "/auth/login": _logins()["JSON: good"].requests,
     "/auth/refresh": _refreshes()["form: good"].requests,
     "/auth/token": _tokens()["form: good"].requests,
     "/auth/revoke": _revocations()["form: good"].requests,
@@ -420,10 +540,13 @@ def _fill(text: bytes, given: Mapping[str, str]) -> bytes:
 
 _HIDDEN: Final = (
     (re.compile(r"lgr_[\w-]{40,}"), "<refresh token>"),
+    (re.compile(r"lgc_[\w-]{40,}"), "<cookie>"),
     (re.compile(r"eyJ[\w.-]+"), "<access token>"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "<id>"),
     (re.compile(r"\b\d{13}\b"), "<time>"),
     (re.compile(r"127\.0\.0\.1"), "<address>"),
+    (re.compile(r"(?<=:attempt:)[0-9a-f]{16}\b|(?<=lg:captcha:)[\w-]+"), "<id>"),
+    (re.compile(r"(?<=Max-Age=)[1-9]\d*"), "<seconds>"),
     (re.compile(r'(?<="jti": ")[\w-]+|(?<=:jti:)[\w-]+'), "<id>"),
     (re.compile(r'(?<="refresh_expires_in":)\d+'), '"<seconds>"'),
 )

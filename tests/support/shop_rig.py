@@ -67,6 +67,8 @@ class Users:
         if path == "/internal/credentials/verify":
             given = request.json
             sub = f"id-{given['username']}"
+            if self.status.get(sub) == "away":
+                return _json(500, {})
             if given["password"] == PASSWORD and self.status.get(sub) == "active":
                 return _json(200, {"valid": True, "account": self._account(sub)})
             return _json(200, {"valid": False})

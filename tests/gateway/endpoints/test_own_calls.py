@@ -13,13 +13,15 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from lockgate.accounts.captcha import digits
 from lockgate.accounts.clients import Clients
+from lockgate.sessions.session_store import SessionStore
 from lockgate.stores.layout import AUDIT_STREAM
 from tests.support import node as nodes
 from tests.support import own_calls
 from tests.support import upstream as upstreams
 from tests.support.node import Node
-from tests.support.own_calls import CASES, FROM_PAGE, GOOD, RECORDED, RECORDING, SECTIONS, fill, hide
+from tests.support.own_calls import CASES, FROM_PAGE, GOOD, RECORDED, RECORDING, SECTIONS, SHUT_OUT, fill, hide
 from tests.support.raw import Message, until
 from tests.support.shop_rig import CREDENTIALS, Caller, Users
 from tests.support.store import Store
@@ -50,7 +52,11 @@ class Rig:
         basic = base64.b64encode(f"reports:{secret}".encode()).decode()
         mine, ended = await caller.login(), await caller.login("bob")
         theirs = await caller.json("/auth/login", CREDENTIALS, fields=f"Authorization: Basic {basic}\r\n")
-        by_cookie = await caller.json("/auth/login", {**CREDENTIALS, "mode": "cookie"}, fields=FROM_PAGE)
+        cookie = ""
+        if node.settings.server.session_cookie != "off":
+            by_cookie = await caller.json("/auth/login", {**CREDENTIALS, "mode": "cookie"}, fields=FROM_PAGE)
+            cookie = by_cookie.value("set-cookie").partition(";")[0].partition("=")[2]
+        captcha = await node.worker.auth.captchas.create()
         assert (await caller.form("/auth/revoke", {"token": ended["refresh_token"]})).status == 200
         await node.worker.auth.audit.flush()
         for pattern in _REMOVED:
@@ -62,7 +68,9 @@ class Rig:
             "refresh": mine["refresh_token"],
             "ended": ended["refresh_token"],
             "theirs": theirs.json["refresh_token"],
-            "cookie": by_cookie.value("set-cookie").partition(";")[0].partition("=")[2],
+            "cookie": cookie,
+            "captcha": captcha,
+            "digits": digits(node.worker.base.secrets()[0], captcha),
             "secret": secret,
             "basic": basic,
         }
@@ -78,7 +86,7 @@ async def rig(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Async
         rig = Rig(redis, users, service)
         for sections in {json.dumps(case.sections): case.sections for case in CASES.values()}.values():
             folder = tmp_path_factory.mktemp("node")
-            configured = nodes.settings(folder, redis_url, service.url, **SECTIONS, **sections)
+            configured = nodes.settings(folder, redis_url, service.url, **{**SECTIONS, **sections})
             rig.nodes[json.dumps(sections)] = await stack.enter_async_context(nodes.running(configured))
         yield rig
 
@@ -102,9 +110,11 @@ async def test_the_outcome_is_the_recorded_one(
     case = CASES[name]
     node = rig.nodes[json.dumps(case.sections)]
     given = await rig.begin(node)
+    if case.account == SHUT_OUT:
+        await SessionStore(rig.redis, node.settings.token, node.clock).shut_out("id-alice")
     before = await own_calls.stored(rig.redis)
     capsys.readouterr()
-    rig.users.say(case.account)
+    rig.users.say("active" if case.account == SHUT_OUT else case.account)
     try:
         answers = [own_calls.shown(await _send(node, fill(request, given))) for request in case.requests]
     finally:
@@ -166,7 +176,7 @@ async def test_the_outcome_is_the_recorded_one_while_redis_is_full(
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("path", ["/auth/refresh", "/auth/token"])
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/refresh", "/auth/token"])
 async def test_a_client_that_goes_meanwhile_costs_its_session_nothing(
     path: str, recorded: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
