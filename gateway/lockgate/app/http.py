@@ -80,6 +80,7 @@ def _build_edge_calls(parts: Auth, browser: Browser, needs_store: Stage) -> tupl
     """The calls of `/auth` that the edge answers itself."""
     refreshing = (needs_store, within_allowance(parts.refreshing))
     return (
+        login.build_login(parts.sessions, parts.grants, browser, needs_store),
         grants.build_refresh(parts.sessions, parts.grants, browser, *refreshing),
         grants.build_token(parts.sessions, parts.grants, *refreshing),
         grants.build_revoke(parts.sessions, parts.grants, needs_store, within_allowance(parts.revoking)),
@@ -100,7 +101,6 @@ def _build_routers(base: Foundation, parts: Auth, path: DataPath, browser: Brows
         parts.administration, parts.key_administration, parts.trail, routes_with_state, base.settings.grantable_scopes
     )
     return (
-        login.build_router(parts.sessions, parts.grants, browser),
         auth.build_router(parts.sessions, path.judge, browser),
         captcha.build_router(parts.captchas, parts.drawing),
         sessions.build_router(parts.own, path.judge),

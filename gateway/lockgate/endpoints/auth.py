@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.browser import Browser
+from lockgate.endpoints.browser import Browser, PresentedCookie
 from lockgate.endpoints.dependencies import call_origin_of, identity_of
 from lockgate.endpoints.problems import describe_refusals, inbound_request, problem_response
 from lockgate.errors import Reason, Refusal
@@ -28,6 +28,10 @@ def build_router(sessions: Sessions, judge: Judge, browser: Browser) -> APIRoute
     caller = Annotated[Identity, Depends(identity_of(judge))]
     unlimited = Annotated[Identity, Depends(identity_of(judge, unlimited=True))]
 
+    def without_cookie(presented: PresentedCookie) -> Response:
+        deleted = browser.delete_cookie(presented)
+        return Response(status_code=204, headers={**SECURITY_HEADERS, **dict(deleted)})
+
     @api.post("/logout", status_code=204)
     async def logout(request: Request) -> Response:
         """End this session. The response deletes a session cookie also where its session has ended already."""
@@ -37,15 +41,13 @@ def build_router(sessions: Sessions, judge: Judge, browser: Browser) -> APIRoute
             await sessions.logout(identity, call_origin_of(request))
         elif cookie is None or identity.reason.status != HTTPStatus.UNAUTHORIZED:
             return problem_response(request, identity)
-        return browser.without_cookie(Response(status_code=204, headers=SECURITY_HEADERS), cookie)
+        return without_cookie(cookie)
 
     @api.post("/logout-all", status_code=204, responses=describe_refusals(Reason.BEYOND_SESSION))
     async def logout_all(request: Request, identity: unlimited) -> Response:
         """End every session of this user."""
         await sessions.logout_all(identity, call_origin_of(request))
-        return browser.without_cookie(
-            Response(status_code=204, headers=SECURITY_HEADERS), browser.read_cookie(inbound_request(request))
-        )
+        return without_cookie(browser.read_cookie(inbound_request(request)))
 
     @api.get("/me")
     async def me(identity: caller) -> Response:

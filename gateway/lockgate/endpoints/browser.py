@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fastapi import Response
-
 from lockgate.edge.request import InboundRequest
 from lockgate.endpoints.problems import RefusedError
 from lockgate.errors import Reason, Refusal
@@ -11,6 +9,7 @@ from lockgate.identity.session_cookie import Mode, SessionCookie, delete_cookie,
 from lockgate.policy.origins import Origins
 from lockgate.sessions.cookie_sessions import CookieSessions
 
+Field = tuple[str, str]
 PresentedCookie = SessionCookie | Refusal | None
 """The session cookie of a request, or the refusal of a malformed one; `None` without a cookie."""
 
@@ -71,13 +70,10 @@ class Browser:
         if refusal is not None:
             raise RefusedError(refusal)
 
-    def with_cookie(self, response: Response, cookie: SessionCookie, max_age_s: int) -> Response:
-        """The response with a `Set-Cookie` for this cookie."""
-        response.headers["Set-Cookie"] = set_cookie(self.mode, cookie.value, max_age_s)
-        return response
+    def set_cookie(self, cookie: SessionCookie, max_age_s: int) -> Field:
+        """The field of a response that gives the browser this cookie."""
+        return "Set-Cookie", set_cookie(self.mode, cookie.value, max_age_s)
 
-    def without_cookie(self, response: Response, presented: PresentedCookie) -> Response:
-        """The response with a `Set-Cookie` that deletes the cookie of the request, if there was one."""
-        if presented is not None:
-            response.headers["Set-Cookie"] = delete_cookie(self.mode)
-        return response
+    def delete_cookie(self, presented: PresentedCookie) -> tuple[Field, ...]:
+        """The field of a response that deletes the cookie of the request; none where the request had none."""
+        return () if presented is None else (("Set-Cookie", delete_cookie(self.mode)),)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -26,7 +26,8 @@ from lockgate_common.problem import as_json
 NOT_CACHED: Final = {**SECURITY_HEADERS, "Pragma": "no-cache"}
 """Of responses with tokens (RFC 6749 section 5.1)."""
 _TYPE: Final = ("Content-Type", "application/json")
-_JSON_LINES: Final = field_lines([*SECURITY_HEADERS.items(), _TYPE])
+JSON_LINES: Final = field_lines([*SECURITY_HEADERS.items(), _TYPE])
+"""Of any other response with a grant in it."""
 _TOKEN_LINES: Final = field_lines([*NOT_CACHED.items(), _TYPE])
 _REVOKED: Final = Reply(HTTPStatus.OK, field_lines(SECURITY_HEADERS.items()))
 
@@ -73,11 +74,11 @@ def build_refresh(sessions: Sessions, grants: Grants, browser: Browser, *stages:
         request = call.request
         cookie = browser.read_cookie(request)
         if cookie is not None:
-            return _json_reply(await refresh_by(request, cookie), _JSON_LINES)
+            return grant_reply(await refresh_by(request, cookie), JSON_LINES)
         body = await _REFRESH.read(request, call.read_body)
         client = await client_of(request, body, grants)
         outcome = await sessions.refresh(body.refresh_token, origin_of(request), client=client, scope=body.scope)
-        return _token_reply(request, outcome, _JSON_LINES)
+        return _token_reply(request, outcome, JSON_LINES)
 
     async def refresh_by(request: InboundRequest, cookie: SessionCookie | Refusal) -> CookieSession:
         # A well-formed Bearer is ignored here; a malformed one never leads to the cookie.
@@ -130,14 +131,10 @@ def build_revoke(sessions: Sessions, grants: Grants, *stages: Stage) -> EdgeCall
 
 
 def _token_reply(request: InboundRequest, outcome: Tokens | AccessToken | Refusal, lines: bytes) -> Reply:
-    return problem_reply(request, outcome) if isinstance(outcome, Refusal) else _json_reply(outcome, lines)
+    return problem_reply(request, outcome) if isinstance(outcome, Refusal) else grant_reply(outcome, lines)
 
 
-def _json_reply(outcome: Tokens | AccessToken | CookieSession, lines: bytes) -> Reply:
-    return Reply(HTTPStatus.OK, lines, as_json(describe_grant(outcome)))
-
-
-def describe_grant(outcome: Tokens | AccessToken | CookieSession) -> dict[str, Any]:
-    """The members of the response to a login, a refresh or a grant."""
-    kind = {} if isinstance(outcome, CookieSession) else {"token_type": "Bearer"}
-    return {**kind, **{name: getattr(outcome, name) for name in outcome.__slots__}}
+def grant_reply(outcome: Tokens | AccessToken | CookieSession, lines: bytes) -> Reply:
+    """The response to a login, a refresh or a grant, with these field lines."""
+    members = {} if isinstance(outcome, CookieSession) else {"token_type": "Bearer"}
+    return Reply(HTTPStatus.OK, lines, as_json(members | {name: getattr(outcome, name) for name in outcome.__slots__}))

@@ -1,19 +1,18 @@
 """`POST /auth/login`: a session begins. It goes on in `endpoints.grants`."""
 
-# Without `from __future__ import annotations`, as in `endpoints.auth`.
+from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from lockgate.edge.responses import SECURITY_HEADERS
-from lockgate.endpoints.bodies import Body, body_of, document_body
+from lockgate.edge.own_call import OwnCall, Reply, field_lines
+from lockgate.endpoints.bodies import Body, BodyRules
 from lockgate.endpoints.browser import Browser
-from lockgate.endpoints.dependencies import client_of, origin_of
-from lockgate.endpoints.grants import describe_grant
-from lockgate.endpoints.problems import inbound_request, problem_response
+from lockgate.endpoints.calls import EdgeCall
+from lockgate.endpoints.dependencies import Stage, client_of, origin_of
+from lockgate.endpoints.grants import JSON_LINES, grant_reply
+from lockgate.endpoints.problems import problem_reply
 from lockgate.endpoints.sessions import Solved
 from lockgate.errors import Refusal
 from lockgate.identity.session_cookie import SessionCookie
@@ -30,31 +29,31 @@ class Login(Body):
     mode: Literal["token", "cookie"] = "token"
 
 
-def build_router(sessions: Sessions, grants: Grants, browser: Browser) -> APIRouter:
-    """The call."""
-    api = APIRouter(prefix="/auth", tags=["auth"])
+_LOGIN: Final = BodyRules(Login)
 
-    @api.post("/login", openapi_extra=document_body(Login))
-    async def login(request: Request, body: Annotated[Login, Depends(body_of(Login))]) -> Response:
+
+def build_login(sessions: Sessions, grants: Grants, browser: Browser, *stages: Stage) -> EdgeCall:
+    """`POST /auth/login`."""
+
+    async def login(call: OwnCall) -> Reply:
         """Begin a session, on behalf of the authenticated client, if there is one.
 
         The session of a cookie in the request ends: the response sets another cookie, or deletes it.
         """
-        source = inbound_request(request)
-        old = browser.read_replaced_cookie(source, wanted=body.mode == "cookie")
-        client, call = await client_of(source, None, grants), origin_of(source)
+        request = call.request
+        body = await _LOGIN.read(request, call.read_body)
+        old = browser.read_replaced_cookie(request, wanted=body.mode == "cookie")
+        client, origin = await client_of(request, None, grants), origin_of(request)
         captcha = body.captcha.to_answer() if body.captcha else None
         log_in = sessions.login_by_cookie if body.mode == "cookie" else sessions.login
-        outcome = await log_in(body.username, body.password, call, captcha=captcha, client=client)
+        outcome = await log_in(body.username, body.password, origin, captcha=captcha, client=client)
         if isinstance(outcome, Refusal):
-            return problem_response(request, outcome)
+            return problem_reply(request, outcome)
         if isinstance(old, SessionCookie):
-            await sessions.replace(old, call)
+            await sessions.replace(old, origin)
         if isinstance(outcome, Tokens):
-            return browser.without_cookie(JSONResponse(describe_grant(outcome), headers=SECURITY_HEADERS), old)
+            return grant_reply(outcome, JSON_LINES + field_lines(browser.delete_cookie(old)))
         cookie, held = outcome
-        return browser.with_cookie(
-            JSONResponse(describe_grant(held), headers=SECURITY_HEADERS), cookie, held.refresh_expires_in
-        )
+        return grant_reply(held, JSON_LINES + field_lines([browser.set_cookie(cookie, held.refresh_expires_in)]))
 
-    return api
+    return EdgeCall("/auth/login", ("POST",), login, "auth", stages, _LOGIN.describe())
