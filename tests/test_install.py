@@ -30,6 +30,7 @@ PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SOURCES: Final = (
     "Makefile",
     "pyproject.toml",
+    "hatch_build.py",
     "README.md",
     "LICENSE",
     *LOCKS,
