@@ -94,7 +94,7 @@ class ChildFailedError(LockgateError):
 
 @dataclass(slots=True)
 class _Kept:
-    """A child and its current state."""
+    """A child and its current state; `process` is `None` where no life of the child was under way."""
 
     child: Child
     ready: asyncio.Future[None]
@@ -190,6 +190,7 @@ class Supervisor:
             end = await self._live_children(kept)
             if self._stopping.done():
                 return
+            kept.process = None
             pause_s = self._pace.after(pause_s, lived_s=self._loop.time() - started)
             self._say(kept.child.name, f"{end.reason}, restarting in {pause_s:.1f} s{end.tail(kept.child.log)}")
             await asyncio.wait({self._stopping}, timeout=pause_s)
@@ -230,6 +231,7 @@ class Supervisor:
 
     def _on_failure(self, kept: _Kept, end: _End) -> _End:
         """Note a failed start. Without an essential child the whole cannot start either."""
+        kept.process = None
         if kept.child.essential and not kept.ready.done() and not self._stopping.done():
             what = f"{kept.child.name} did not start"
             if end.code == MISCONFIGURED and kept.child.log is None:
@@ -245,8 +247,9 @@ class Supervisor:
         if kept.users:
             await asyncio.wait({user.gone for user in kept.users})
         process = kept.process
-        if process is None or process.ended.done():
+        if process is None:
             return
+        # Ended already: by a signal that a terminal sent to it as well, or killed by a second stop.
         process.signal(signal.SIGTERM)
         await asyncio.wait({process.ended}, timeout=kept.child.grace_s)
         if not process.ended.done():

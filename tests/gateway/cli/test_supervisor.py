@@ -186,6 +186,17 @@ async def test_a_second_stop_kills_at_once(tmp_path: Path) -> None:
     assert running.names("stopped") == ["stubborn"]
 
 
+async def test_a_child_that_ended_before_it_was_told_to_is_said_to_have_stopped(tmp_path: Path) -> None:
+    async with stack(child("orders", tmp_path)) as running:
+        await running.heard("orders", "ready")
+        running.supervisor.stop()
+        os.kill(pid_of("orders", tmp_path), signal.SIGKILL)
+        # Blocks the loop: when it turns again, the child is gone and nobody has sent it a signal yet.
+        os.waitid(os.P_PID, pid_of("orders", tmp_path), os.WEXITED | os.WNOWAIT)
+        await running.end()
+    assert running.names("stopped") == ["orders"]
+
+
 async def test_a_stop_during_the_start_stops_what_has_been_started(tmp_path: Path) -> None:
     silent = replace(child("silent", tmp_path, "import signal; signal.pause()"))
     waiting = replace(child("waiting", tmp_path), needs=frozenset({"silent"}))
