@@ -160,6 +160,7 @@ class Reason(Enum):
         "Accounts cannot be reached; the user's sessions have ended and logins are barred for two minutes; do it again",
         "temporarily_unavailable",
     )
+    KEYS_UNKNOWN = _Response(503, "keys_unavailable", "The gateway cannot read its keys", "temporarily_unavailable")
     CAPTCHA_AWAY = _Response(503, "captcha_unavailable", "Captchas cannot be made now", "temporarily_unavailable")
     UPSTREAM_REFUSED = _Response(502, "upstream_unreachable", "The service cannot be reached")
     UPSTREAM_BROKE = _Response(502, "upstream_failed", "The service did not give a valid answer")
@@ -233,6 +234,10 @@ class AccountsUnavailableError(LockgateError):
     """The users service did not respond."""
 
     reason: ClassVar[Reason] = Reason.ACCOUNTS_AWAY
+
+
+class KeysUnknownError(LockgateError):
+    """The gateway does not know which of its keys are still good."""
 
 
 class UserIdNeededError(AccountsUnavailableError):

@@ -74,7 +74,7 @@ class Judge:
             demand: what the handshake had to bring; a renewal counts for no rate limit.
             current: the claims that the socket lives by.
         """
-        claims = self._authenticator.verify(token)
+        claims = await self._authenticator.verify(token)
         if isinstance(claims, Refusal):
             return claims
         if (claims.principal.sub, claims.principal.sid) != (current.principal.sub, current.principal.sid):
@@ -103,7 +103,7 @@ class Judge:
         else:
             self._admission.ask(claims, demand.limits, client, partial(_refuse_admitted, missing, decide))
 
-    def _look_up(self, pending: Pending, then: Callable[[VerifiedClaims | Refusal], None]) -> None:
+    def _look_up(self, pending: Pending, then: Callable[[VerifiedClaims | Refusal | None], None]) -> None:
         async def find() -> None:
             call_back(then, await pending.find())
 

@@ -26,7 +26,7 @@ from lockgate.endpoints import (
 )
 from lockgate.endpoints.browser import Browser
 from lockgate.endpoints.calls import EdgeCall, OwnCalls
-from lockgate.endpoints.dependencies import Stage, dependencies_of, store_of, within_allowance
+from lockgate.endpoints.dependencies import Stage, current_keys, dependencies_of, store_of, within_allowance
 from lockgate.identity.session_cookie import NAMES
 from lockgate.pipeline import Pipeline
 from lockgate.policy.routes import Route
@@ -50,9 +50,9 @@ def make_own_calls(
     app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     problems.install_handlers(app)
     browser = Browser(auth_parts.cookies, base.origins)
-    needs_store = store_of(lambda: base.link.connected)
+    needs = (store_of(lambda: base.link.connected), current_keys(base.keys))
     for router in _build_routers(base, auth_parts, path, browser):
-        app.include_router(router, dependencies=dependencies_of(needs_store))
+        app.include_router(router, dependencies=dependencies_of(*needs))
     app.include_router(metadata.build_router(settings.token.issuer, settings.public_url, settings.grantable_scopes))
     app.include_router(tickets.build_router(auth_parts.tickets, judge, auth_parts.cookies))
     app.include_router(forward_auth.build_router(pipeline, settings.limits.target_bytes))
@@ -61,7 +61,7 @@ def make_own_calls(
     cookie = NAMES[settings.server.session_cookie].decode("ascii")
     descriptions = openapi.Descriptions(base.routes, _build_clients(base, path), cookie)
     is_public = settings.server.openapi == "everybody"
-    calls = (health.ALIVE_CALL, *_build_edge_calls(auth_parts, browser, needs_store))
+    calls = (health.ALIVE_CALL, *_build_edge_calls(auth_parts, browser, needs))
     app.include_router(openapi.build_router(app, calls, descriptions, judge, is_public=is_public))
     return OwnCalls(calls, app)
 
@@ -76,14 +76,14 @@ def _build_clients(base: Foundation, path: DataPath) -> dict[str, UpstreamClient
     return {route.service: build_client(route) for route in base.routes.routes}
 
 
-def _build_edge_calls(parts: Auth, browser: Browser, needs_store: Stage) -> tuple[EdgeCall, ...]:
+def _build_edge_calls(parts: Auth, browser: Browser, needs: tuple[Stage, ...]) -> tuple[EdgeCall, ...]:
     """The calls of `/auth` that the edge answers itself."""
-    refreshing = (needs_store, within_allowance(parts.refreshing))
+    refreshing = (*needs, within_allowance(parts.refreshing))
     return (
-        login.build_login(parts.sessions, parts.grants, browser, needs_store),
+        login.build_login(parts.sessions, parts.grants, browser, *needs),
         grants.build_refresh(parts.sessions, parts.grants, browser, *refreshing),
         grants.build_token(parts.sessions, parts.grants, *refreshing),
-        grants.build_revoke(parts.sessions, parts.grants, needs_store, within_allowance(parts.revoking)),
+        grants.build_revoke(parts.sessions, parts.grants, *needs, within_allowance(parts.revoking)),
     )
 
 

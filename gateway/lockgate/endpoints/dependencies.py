@@ -21,6 +21,7 @@ from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import has_scheme, is_joined, scheme_of
 from lockgate.identity.model import Identity
 from lockgate.judge import Judge
+from lockgate.sessions.authenticator import KeyWatch
 from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.oauth_clients import ClientCredentials, Grants
 
@@ -100,6 +101,18 @@ def store_of(reachable: Callable[[], bool]) -> Stage:
             raise StoreUnavailableError("known to be away")
 
     return check_store
+
+
+def current_keys(keys: KeyWatch) -> Stage:
+    """A stage of calls that judge or issue credentials: the keys are those on disk, see `KeyWatch`.
+
+    The stage raises `KeysUnknownError`.
+    """
+
+    async def look_at_keys(_: InboundRequest) -> None:
+        await keys.make_current()
+
+    return look_at_keys
 
 
 def within_allowance(allowance: CostBucket) -> Stage:

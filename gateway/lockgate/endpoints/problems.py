@@ -14,7 +14,14 @@ from lockgate.edge.asgi import NOTE_REASON_KEY, REQUEST_KEY
 from lockgate.edge.own_call import Reply, field_lines
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.responses import REALM, SECURITY_HEADERS, build_problem
-from lockgate.errors import AccountsUnavailableError, CaptchaUnavailableError, Reason, Refusal, StoreUnavailableError
+from lockgate.errors import (
+    AccountsUnavailableError,
+    CaptchaUnavailableError,
+    KeysUnknownError,
+    Reason,
+    Refusal,
+    StoreUnavailableError,
+)
 from lockgate.identity.bearer import scheme_of
 from lockgate_common.problem import PROBLEM_TYPE, as_json, faulty_fields, problem_schema
 
@@ -45,7 +52,13 @@ class RefusedError(Exception):
         self.refusal = refusal
 
 
-_FAULTS: Final = (RefusedError, StoreUnavailableError, AccountsUnavailableError, CaptchaUnavailableError)
+_FAULTS: Final = (
+    RefusedError,
+    StoreUnavailableError,
+    AccountsUnavailableError,
+    CaptchaUnavailableError,
+    KeysUnknownError,
+)
 """What a call may raise instead of a response; anything else is a defect, and 500."""
 
 
@@ -63,6 +76,8 @@ def refusal_of(error: Exception) -> Refusal:
         return Refusal(error.reason, note=str(error))
     if isinstance(error, CaptchaUnavailableError):
         return Refusal(Reason.CAPTCHA_AWAY, note=str(error))
+    if isinstance(error, KeysUnknownError):
+        return Refusal(Reason.KEYS_UNKNOWN, note=str(error))
     raise error
 
 

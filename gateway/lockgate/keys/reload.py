@@ -15,6 +15,8 @@ seconds. The folder may be on a local disk, on NFS, or a mounted Kubernetes secr
   that does its work would make the outage worse.
 - A file that becomes readable by other accounts is noticed by its time of change. The keys stay in use: taking them
   away would end the service and keep no secret.
+- A worker that was stopped for a while, or whose looks hang, does not know the keys any more. It looks again before it
+  judges a credential, and answers 503 where that look does not end (`LiveKeys.make_current`).
 - An unknown `kid` starts a thorough reading, one at a time and at most every 10 seconds, because any client can send
   one.
 
@@ -30,6 +32,7 @@ refreshes, none refused. The same with the delay left out fails within a second.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +43,7 @@ from typing import Final, Generic, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from lockgate.clock import Clock
-from lockgate.errors import ConfigurationError
+from lockgate.errors import ConfigurationError, KeysUnknownError
 from lockgate.keys import keyring
 from lockgate.keys.current import Current
 from lockgate.keys.files import (
@@ -60,6 +63,10 @@ POLL_S: Final = 0.9
 """At every second tick of the coarse clock: its ticks are half a second apart, give or take a little."""
 GATEWAY: Final = "gateway"
 """The gateway's name at its end of a link."""
+CURRENT_S: Final = 2.0
+"""How long a look holds, from its beginning: a removed key is refused everywhere within this time."""
+WITHIN_S: Final = 1.0
+"""How long a credential waits for a look."""
 COOL_DOWN_S: Final = 10
 """Tokens with unknown keys cause another look at most this often: any client can send such a token."""
 
@@ -171,7 +178,7 @@ class LiveKeys:
         self.links = Live(links)
         self._tls = Live(tls or tls_source(()))
         self._clock = clock
-        self._polled = clock.monotonic()
+        self._polled = self._looked = clock.monotonic()
         self._hurried = self._polled - COOL_DOWN_S
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="keys")
         self._looking: asyncio.Task[None] | None = None
@@ -192,6 +199,28 @@ class LiveKeys:
         if now - self._polled >= POLL_S and self._start_look(thorough=False):
             self._polled = now
 
+    def are_current(self) -> bool:
+        """Whether the latest look began at most `CURRENT_S` ago. Not so in a process that was stopped meanwhile."""
+        return self._clock.monotonic() - self._looked <= CURRENT_S
+
+    async def make_current(self) -> None:
+        """Look again where the latest look is too long ago.
+
+        Raises:
+            KeysUnknownError: the look did not end within `WITHIN_S`; the folder may hang.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WITHIN_S):
+                # Twice: a look that began before the process was stopped may end after that.
+                for _ in range(2):
+                    if self.are_current():
+                        return
+                    self._start_look(thorough=False)
+                    if self._looking is not None:
+                        await asyncio.wait({self._looking})
+        if not self.are_current():
+            raise KeysUnknownError("the folder of keys was not looked at in time")
+
     def hurry(self) -> None:
         """A token named an unknown key. It may be newer than the last reading, so look soon."""
         now = self._clock.monotonic()
@@ -201,7 +230,9 @@ class LiveKeys:
     async def look(self, *, thorough: bool = False) -> None:
         """Look at the files, and use what is new; when this returns, that has happened."""
         async with self._one_at_a_time:
+            began = self._clock.monotonic()
             await self._look_at(self.ring, thorough=thorough)
+            self._looked = began
             await self._look_at(self.links, thorough=False)
             await self._look_at(self._tls, thorough=False)
 

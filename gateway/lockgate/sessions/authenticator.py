@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from lockgate.admission.gate import STORE_AWAY
 from lockgate.edge.request import InboundRequest
-from lockgate.errors import AccountsUnavailableError, Reason, Refusal, StoreUnavailableError
+from lockgate.errors import AccountsUnavailableError, KeysUnknownError, Reason, Refusal, StoreUnavailableError
 from lockgate.identity.bearer import bearer, format_gate, in_query
 from lockgate.identity.model import VerifiedClaims
 from lockgate.identity.session_cookie import SessionCookie
@@ -22,14 +22,24 @@ from lockgate.sessions.tickets import Tickets
 _log: Final = logging.getLogger("lockgate.sessions")
 
 
-LookUp = Callable[[], Coroutine[None, None, VerifiedClaims | Refusal]]
+LookUp = Callable[[], Coroutine[None, None, VerifiedClaims | Refusal | None]]
+
+
+class KeyWatch(Protocol):
+    """Knows whether the keys in use are those on disk."""
+
+    def are_current(self) -> bool:
+        """Whether they were looked at lately."""
+
+    async def make_current(self) -> None:
+        """Look at them now. Raises `KeysUnknownError`."""
 
 
 class Pending(NamedTuple):
-    """A credential that Redis has to be asked for.
+    """A credential that has to wait: for Redis, or for a look at the keys.
 
     Attributes:
-        find: looks its claims up, once. It raises nothing.
+        find: looks its claims up, once; `None` where the request carries no credentials. It raises nothing.
     """
 
     find: LookUp
@@ -50,13 +60,17 @@ class Authenticator:
         cookies: exchanges a session cookie for its access token.
         tickets: exchanges a ticket for its access token.
         origins: the pages that may act by a cookie.
+        keys: no credential is judged by keys that were not looked at for long.
     """
 
-    def __init__(self, verifier: Verifier, cookies: CookieSessions, tickets: Tickets, origins: Origins) -> None:
+    def __init__(
+        self, verifier: Verifier, cookies: CookieSessions, tickets: Tickets, origins: Origins, keys: KeyWatch
+    ) -> None:
         self._verifier = verifier
         self._cookies = cookies
         self._tickets = tickets
         self._origins = origins
+        self._keys = keys
 
     def authenticate(self, request: InboundRequest, tickets: Sequence[str] = ()) -> Authentication:
         """The claims of the request's credentials, without waiting.
@@ -65,8 +79,11 @@ class Authenticator:
             request: without tickets in its query.
             tickets: those that were taken out of it.
         """
-        if tickets:
-            return self._by_ticket(request, tickets)
+        if not self._keys.are_current():
+            return _pending_lookup(request, partial(self._authenticate_later, request, tickets))
+        return self._by_ticket(request, tickets) if tickets else self._by_fields(request)
+
+    def _by_fields(self, request: InboundRequest) -> Authentication:
         facts = request.headers
         if (
             request.query is not None
@@ -87,8 +104,19 @@ class Authenticator:
             return token
         return self._verifier.verify(token, credentials)
 
-    def verify(self, token: bytes) -> VerifiedClaims | Refusal:
+    async def _authenticate_later(
+        self, request: InboundRequest, tickets: Sequence[str]
+    ) -> VerifiedClaims | Refusal | None:
+        await self._keys.make_current()
+        found = self.authenticate(request, tickets)
+        return await found.find() if isinstance(found, Pending) else found
+
+    async def verify(self, token: bytes) -> VerifiedClaims | Refusal:
         """The claims of a token that came outside of the request's header fields."""
+        try:
+            await self._keys.make_current()
+        except KeysUnknownError:
+            return Refusal(Reason.KEYS_UNKNOWN)
         unverified = format_gate(token)
         return unverified if isinstance(unverified, Refusal) else self._verifier.verify(unverified)
 
@@ -114,7 +142,7 @@ class Authenticator:
             return Refusal(Reason.TICKET_UNKNOWN)
         found = self.authenticate(with_token(request, token))
         if isinstance(found, Pending):
-            return await found.find()
+            found = await found.find()
         return found or Refusal(Reason.TICKET_UNKNOWN)
 
 
@@ -132,12 +160,14 @@ def _pending_lookup(request: InboundRequest, look_up: LookUp) -> Pending:
     return Pending(partial(_look_up_safely, request, look_up))
 
 
-async def _look_up_safely(request: InboundRequest, look_up: LookUp) -> VerifiedClaims | Refusal:
+async def _look_up_safely(request: InboundRequest, look_up: LookUp) -> VerifiedClaims | Refusal | None:
     """The border of a lookup: a fault becomes a refusal, because a client waits for the response."""
     try:
         return await look_up()
     except StoreUnavailableError:
         return STORE_AWAY
+    except KeysUnknownError as error:
+        return Refusal(Reason.KEYS_UNKNOWN, note=str(error))
     except AccountsUnavailableError as error:
         return Refusal(Reason.ACCOUNTS_AWAY, note=str(error))
     except Exception:  # noqa: BLE001 - the border: whatever failed inside, the client gets a 500

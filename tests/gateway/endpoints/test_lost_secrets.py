@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from lockgate.cli import keys
+from lockgate.keys.reload import CURRENT_S
 from lockgate.keys.store import KeyStore
 from tests.support.shop import Shop, bearer, code
 
@@ -67,3 +68,15 @@ async def test_a_refresh_secret_that_somebody_has_seen_is_removed_with_all_that_
     await used(shop)
     answer = await refreshed(shop, made_by_old["refresh_token"])
     assert answer.status_code == (200 if spared else 400)
+
+
+async def test_a_worker_that_was_stopped_takes_nothing_that_a_removed_secret_made(shop: Shop) -> None:
+    """R-164: the session would live on with a token of another secret."""
+    made = await shop.tokens(CUSTOMER)
+    store = KeyStore(shop.node.settings)
+    (old,) = [entry.key_id for entry in store.read(store.refresh())]
+    store.remove(old, shop.node.clock.now())
+    shop.node.clock.advance(CURRENT_S + 0.1)
+    assert code(await refreshed(shop, made["refresh_token"])) == (400, "invalid_grant")
+    grant = {"grant_type": "refresh_token", "refresh_token": made["refresh_token"]}
+    assert code(await shop.http.post("/auth/token", data=grant)) == (400, "invalid_grant")

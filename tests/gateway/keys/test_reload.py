@@ -7,6 +7,9 @@ import dataclasses
 import json
 import logging
 import os
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -126,6 +129,45 @@ async def test_a_removed_key_is_refused_although_its_tokens_had_been_verified(
     assert await status(node, bearer) == 401
     assert len(upstream.requests) == 1
     assert await status(node, signed_by_active(node).bearer()) == 200
+
+
+async def test_a_worker_that_was_stopped_looks_at_the_keys_before_it_judges_a_token(
+    node: Node, store: KeyStore, upstream: Upstream
+) -> None:
+    """R-164: its requests have waited in the kernel meanwhile, and are read before any timer is due."""
+    bearer = node.tokens.bearer()
+    assert await status(node, bearer) == 200
+    store.remove(node.tokens.key.kid, node.clock.now())
+    node.clock.advance(reload.CURRENT_S + 0.1)
+    assert await status(node, bearer) == 401
+    node.clock.advance(reload.CURRENT_S + 0.1)
+    assert await status(node, signed_by_active(node).bearer()) == 200
+    assert (await node.get("/orders")).status == 401
+    assert len(upstream.requests) == 2
+
+
+async def test_no_credential_is_judged_while_the_folder_of_the_keys_hangs(
+    node: Node, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-164: a look that does not end tells nothing of the keys. What needs none goes on."""
+    monkeypatch.setattr(reload, "WITHIN_S", 0.05)
+    keys, going_on = node.worker.base.keys, threading.Event()
+    monkeypatch.setattr(keys.ring, "changed", partial(_wait_for, going_on, keys.ring.changed))
+    node.clock.advance(reload.CURRENT_S + 0.1)
+    for path in ("/orders", "/auth/me"):
+        refused = await node.get(path, node.tokens.bearer())
+        assert (refused.status, refused.json["code"]) == (503, "keys_unavailable")
+        assert refused.value("retry-after")
+    assert upstream.requests == []
+    assert (await node.get("/healthz")).status == 200
+    going_on.set()
+    await keys.look()
+    assert await status(node, node.tokens.bearer()) == 200
+
+
+def _wait_for(event: threading.Event, then: Callable[..., KeyRing | None], *, thorough: bool) -> KeyRing | None:
+    event.wait(WITHIN_S)
+    return then(thorough=thorough)
 
 
 async def test_new_tokens_are_signed_by_the_new_key_and_refresh_tokens_stay_good(node: Node, store: KeyStore) -> None:
