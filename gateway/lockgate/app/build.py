@@ -225,7 +225,7 @@ def build_data_path(base: Foundation, auth: Auth) -> DataPath:
     judge = Judge(Authenticator(auth.verifier, auth.cookies, auth.tickets, base.origins, base.keys), base.admission)
     sockets = Sockets(
         settings.websocket,
-        Leases(base.redis, settings.websocket.per_user, ticker),
+        Leases(base.redis, settings.websocket.per_user, ticker, base.calls),
         open_tokens,
         Entrance(judge, base.origins, auth.tickets, services.by_route),
         ticker,
