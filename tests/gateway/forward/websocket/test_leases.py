@@ -13,10 +13,13 @@ import pytest_asyncio
 from redis.asyncio import Redis
 from websockets.exceptions import InvalidStatus
 
-from lockgate.forward.websocket.leases import RENEW_S
+from lockgate.edge.ticker import Ticker
+from lockgate.forward.websocket.leases import RENEW_S, Leases
+from lockgate.stores.command_link import CommandLink, command_link
 from lockgate.stores.layout import SOCKET_LEASE_MS, UserKeys
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
+from tests.support.clock import ManualClock
 from tests.support.node import Node
 from tests.support.raw import WITHIN_S, until
 from tests.support.sockets import (
@@ -176,6 +179,64 @@ async def test_a_store_that_came_back_empty_is_told_what_is_open(
         await redis.delete(KEY)
         node.tick(RENEW_S)
         await held(redis, 2)
+
+
+@contextlib.asynccontextmanager
+async def link_of(redis: Redis) -> AsyncIterator[CommandLink]:
+    link = command_link(redis)
+    assert link is not None
+    await link.open()
+    try:
+        yield link
+    finally:
+        await link.close()
+
+
+async def turn_of(redis: Redis) -> None:
+    """Let Redis read from all connections what they have sent before."""
+    for _ in range(2):
+        await redis.ping()
+
+
+async def test_a_lease_that_was_returned_does_not_count_for_the_next(redis: Redis) -> None:
+    """Nothing lets the return go first, except that it was first."""
+    async with link_of(redis) as link:
+        leases = Leases(redis, 1, Ticker(ManualClock()), link)
+        lease = await leases.take_lease("carol")
+        for _ in range(3):
+            assert lease is not None
+            leases.release_lease(lease)
+            lease = await leases.take_lease("carol")
+        assert lease is not None
+        assert await leases.take_lease("carol") is None
+        await leases.close()
+        assert await redis.exists(KEY) == 0
+
+
+async def test_a_lease_is_returned_when_its_link_is_gone(redis: Redis) -> None:
+    async with link_of(redis) as link:
+        leases = Leases(redis, 1, Ticker(ManualClock()), link)
+        lease = await leases.take_lease("carol")
+        assert lease is not None
+    leases.release_lease(lease)
+    await leases.close()
+    assert await redis.exists(KEY) == 0
+
+
+async def test_a_lease_is_returned_when_the_link_breaks_off_before_the_reply(redis: Redis) -> None:
+    async with link_of(redis) as link:
+        leases = Leases(redis, 1, Ticker(ManualClock()), link)
+        lease = await leases.take_lease("carol")
+        assert lease is not None
+        await redis.client_pause(60_000, all=False)  # of commands that write
+        leases.release_lease(lease)
+        await turn_of(redis)
+        link.connection_lost(None)
+        await turn_of(redis)
+        assert await redis.zcard(KEY) == 1
+        await redis.client_unpause()
+        await leases.close()
+        assert await redis.exists(KEY) == 0
 
 
 async def test_a_node_that_stops_gives_back_what_it_held(
