@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lockgate.sessions.agent_fields import read_agent
 from lockgate.stores.layout import UserKeys
 from lockgate.stores.redis import store_errors
 from lockgate_common.redis.client import RedisClient
 
-_FIELDS: Final = ("created", "used", "ends", "client_id", "address", "agent", "epoch")
 _MS: Final = 1000
 
 
@@ -44,24 +44,23 @@ async def sessions_of(redis: RedisClient, sub: str) -> list[SessionView]:
         async with redis.pipeline(transaction=False) as pipe:
             pipe.get(keys.epoch)
             for sid in sids:
-                pipe.hmget(keys.session(sid), _FIELDS)
+                pipe.hgetall(keys.session(sid))
             epoch, *found = await pipe.execute()
     views = [
         _parse_view(sid, values)
         for sid, values in zip(sids, found, strict=True)
-        if values[0] is not None and int(values[-1]) >= int(epoch or 0)
+        if values and int(values[b"epoch"]) >= int(epoch or 0)
     ]
     return sorted(views, key=lambda view: view.last_used, reverse=True)
 
 
-def _parse_view(sid: str, values: list[Any]) -> SessionView:
-    created, used, ends, client_id, address, agent, _ = values
+def _parse_view(sid: str, values: dict[bytes, bytes]) -> SessionView:
     return SessionView(
         session_id=sid,
-        created=int(created) / _MS,
-        last_used=int(used) / _MS,
-        ends=int(ends) / _MS,
-        client_id=client_id.decode(),
-        address=address.decode(),
-        agent=agent.decode(),
+        created=int(values[b"created"]) / _MS,
+        last_used=int(values[b"used"]) / _MS,
+        ends=int(values[b"ends"]) / _MS,
+        client_id=values[b"client_id"].decode(),
+        address=values[b"address"].decode(),
+        agent=read_agent(values),
     )

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from lockgate.clock import Clock
 from lockgate.errors import StoreUnavailableError
+from lockgate.sessions.agent_fields import agent_fields, read_agent
 from lockgate.sessions.refresh_token import RefreshClaim
 from lockgate.settings import TokenSettings
 from lockgate.stores.command_link import CommandLink, executor_of
@@ -152,7 +153,7 @@ class SessionStore:
             "kind": COOKIE if by_cookie else TOKENS,
             "client_id": client_id,
             "address": address,
-            "agent": agent,
+            **agent_fields(agent),
             "password_version": password_version,
         }
         if scope is not None:
@@ -209,8 +210,8 @@ class SessionStore:
                 client_id,
                 scope,
                 address,
-                agent,
                 int(self._replicas > 0),
+                *agent_fields(agent).values(),
             ],
         )
         name = code.decode("ascii")
@@ -385,7 +386,7 @@ class SessionStore:
             read_at=here / _MS,
             epoch=int(epoch),
             address=values[b"address"].decode(),
-            agent=values[b"agent"].decode(),
+            agent=read_agent(values),
             password_version=values[b"password_version"].decode(),
             scope=values[b"scope"].decode() if b"scope" in values else None,
         )

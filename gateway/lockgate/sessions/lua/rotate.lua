@@ -11,7 +11,7 @@
 -- KEYS  1 session (hash)   2 ended marker   3 index of sessions   4 epoch
 -- ARGV  1 sid   2 generation presented   3 time of the node   4 grace   5 idle life
 --       6 life of the ended marker   7 how many may ask again   8 channel   9 client   10 scopes asked for, or ''
---       11 address   12 user agent   13 whether replicas have to confirm, 1 or 0
+--       11 address   12 whether replicas have to confirm, 1 or 0   13... the parts of the user agent
 -- Answer  {'unknown'} | {'expired'} | {'reused'} | {'crowded'} | {'foreign'} | {'scope'} |
 --         {'rotated' or 'repeated', time, epoch, field, value, ...}
 local session, ended, index, epoch = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -66,8 +66,9 @@ if presented >= current then
   outcome = 'rotated'
   current = presented + 1
   redis.call('HSET', session, 'generation', current, 'rotated', here, 'used', here, 'repeats', 0,
-    'address', ARGV[11], 'agent', ARGV[12])
-  if ARGV[13] == '1' then
+    'address', ARGV[11])
+  write_agent(session, {unpack(ARGV, 13)})
+  if ARGV[12] == '1' then
     redis.call('HSET', session, 'pending', 1)
   end
   redis.call('PEXPIRE', session, math.min(idle, ends - here))

@@ -32,6 +32,17 @@ local function finish(session, ended, index, sid, life, channel)
   return lived
 end
 
+-- Write the parts of a user agent; parts of a longer one that was there before go.
+local function write_agent(session, parts)
+  for number, part in ipairs(parts) do
+    redis.call('HSET', session, number == 1 and 'agent' or 'agent' .. number, part)
+  end
+  local number = #parts + 1
+  while redis.call('HDEL', session, 'agent' .. number) == 1 do
+    number = number + 1
+  end
+end
+
 -- Add the fields of a session to an answer.
 local function with_fields(answer, session)
   for _, part in ipairs(redis.call('HGETALL', session)) do
