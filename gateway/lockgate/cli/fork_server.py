@@ -34,12 +34,14 @@ from lockgate.cli import signals
 from lockgate.cli.process import name_process, tied_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lockgate.app.node import Node
 
 READY: Final = b"ready\n"
 _MAX_DESCRIPTOR: Final = 1 << 16
+_UNUSED: Final = ("rich", "opentelemetry.sdk")
+"""structlog takes the first for tracebacks on a terminal, redis-py the second for metrics of its own."""
 _THREADS: Final = Path("/proc/self/task")
 GATEWAY: Final = "lockgate.cli"
 """The module of the gateway. Its workers get what they share with each other, so they are not run by name alone."""
@@ -78,8 +80,9 @@ def main(channel: int, workers: int, modules: Sequence[str]) -> None:
         modules: the modules to import.
     """
     signals.hold_signals(signal.SIGHUP, *signals.IGNORED)
-    for module in modules:
-        importlib.import_module(module)
+    with _left_out():
+        for module in modules:
+            importlib.import_module(module)
     build_node = _share_memory(workers) if _SERVER in modules else None
     # Not collected, so not written to: the pages of what is there now stay shared with the children.
     gc.collect()
@@ -87,6 +90,23 @@ def main(channel: int, workers: int, modules: Sequence[str]) -> None:
     order = _fork_until_end(channel)
     if order is not None:
         _run_program(order, None if build_node is None else build_node(order.worker))
+
+
+@contextlib.contextmanager
+def _left_out() -> Iterator[None]:
+    """Keep libraries from importing what they import only where it is installed, and what no child of ours uses.
+
+    An import of `_UNUSED` fails meanwhile as if the module was not installed. Later imports find it again: the exporter
+    of traces does, where it is configured.
+    """
+    out = [name for name in _UNUSED if name not in sys.modules]
+    # None stands for a module that cannot be imported (Python reference, 5.3.1).
+    sys.modules.update(dict.fromkeys(out))  # type: ignore[arg-type] # as said
+    try:
+        yield
+    finally:
+        for name in out:
+            del sys.modules[name]
 
 
 def _share_memory(workers: int) -> Callable[[int], Node]:

@@ -49,7 +49,14 @@ class DataFolder:
 
     def database(self, name: str) -> str:
         """The URL of one service's database."""
-        return f"sqlite:///{self.path / name}.db"
+        return f"sqlite:///{self._database(name)}"
+
+    def has_database(self, name: str) -> bool:
+        """Whether there is one from an earlier run."""
+        return self._database(name).exists()
+
+    def _database(self, name: str) -> Path:
+        return self.path / f"{name}.db"
 
 
 @contextlib.contextmanager

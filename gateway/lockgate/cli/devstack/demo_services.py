@@ -38,7 +38,6 @@ MODULES: Final = (
     "lockgate_shop.orders.app",
     "lockgate_shop.kit.data.jobs",
     "aiosqlite",
-    "alembic.command",
     "importlib.resources.readers",
     "sqlalchemy.dialects.sqlite.aiosqlite",
     "uvicorn.lifespan.on",
@@ -46,6 +45,9 @@ MODULES: Final = (
     "uvicorn.protocols.http.httptools_impl",
 )
 """The modules that the services import, at their start or at the first use of a library. None is an entry point."""
+
+MIGRATING: Final = ("alembic.command",)
+"""What they import besides, where a database has to be made."""
 
 _WORKER: Final = "orders-worker"
 """Does the jobs of `orders`: the same program with another entry point, so it has the same settings."""

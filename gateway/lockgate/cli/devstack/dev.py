@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lockgate.cli import addresses, keys, probes, serve, signals
 from lockgate.cli.devstack import data_folder, object_server, redis_server, running
-from lockgate.cli.devstack.demo_services import MODULES, DemoServices
+from lockgate.cli.devstack.demo_services import CALLS, MIGRATING, MODULES, DemoServices
 from lockgate.cli.devstack.terminal import Terminal
 from lockgate.cli.forks import Forks, is_possible
 from lockgate.cli.process import child_environment
@@ -97,7 +97,9 @@ def _forked(services: list[Child], folder: DataFolder, env: dict[str, str]) -> l
     """The services with a process that imports their modules once and forks them, where this system can do that."""
     if not services or not is_possible():
         return services
-    forks = Forks("shop", MODULES)
+    # Each service that has to migrate imports Alembic; with a database from an earlier run, none has to, as a rule.
+    new = not all(folder.has_database(service.name) for service in services if service.name in CALLS)
+    forks = Forks("shop", (*MODULES, *MIGRATING) if new else MODULES)
     return [forks.server(env, (), folder.logs), *(forks.forked(service) for service in services)]
 
 
