@@ -100,9 +100,7 @@ async def test_an_older_node_reads_the_beginning_of_an_agent(redis: RedisClient,
     assert bool(beginning) == bool(agent)
 
 
-async def test_no_value_of_a_usual_session_is_longer_than_a_compact_hash_allows(
-    redis: RedisClient, node: Node
-) -> None:
+async def test_no_value_of_a_usual_session_is_longer_than_a_compact_hash_allows(redis: RedisClient, node: Node) -> None:
     session = await node.session_store.begin(
         sub="alice",
         sid=new_sid(),
