@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from lockgate.edge import headers, wire
 from lockgate.edge.client_address import ForwardedReader, is_trusted
+from lockgate.edge.field_memo import FieldMemo
 from lockgate.edge.headers import HeaderFacts, canonical_host, is_host, without_default_port
 from lockgate.edge.notices import Notice, Notices
 from lockgate.edge.path import SERVER_WIDE, parse_target
@@ -17,14 +18,9 @@ from lockgate.edge.wire import END_OF_HEAD, WireError
 from lockgate.errors import Reason
 from lockgate.settings import LimitSettings, ServerSettings
 
-MEMO_BYTES: Final = 8 * 1024 * 1024
-"""Bytes that the memo of examined field blocks may take, by a rough count."""
-MEMO_BLOCK_BYTES: Final = 4096
 MEMO_LINES: Final = 2048
 """The number of request lines in the memo."""
 MEMO_LINE_BYTES: Final = 512
-_FIELD_COST: Final = 160
-"""Bytes that a parsed field takes beyond its own, roughly."""
 _LINE_END: Final = b"\r\n"
 # The two spellings of the line with a token that clients use.
 _AUTHORIZATION: Final = b"\r\nAuthorization: Bearer "
@@ -73,7 +69,8 @@ class RequestHeadReader:
 
     Micro-optimisation: clients repeat themselves, so parsed lines and field blocks are kept in a memo by their bytes. A
     head of known fields takes 7.1 µs instead of 22 (`docs/decisions/0002`). The memo holds each block without the value
-    of its Authorization line, so it holds no token, and one block stands for all users of the same client program.
+    of its Authorization line, so it holds no token, and one block stands for all users of the same client program. It
+    holds no cookie, address, request id or trace either (`edge/field_memo.py`).
 
     Args:
         server: the hosts served here, and the trusted proxies.
@@ -90,8 +87,7 @@ class RequestHeadReader:
         self._forwarded = ForwardedReader(server.trusted_proxies, server.forwarded_from, host=server.forwarded_host)
         self.notices = Notices()
         self._lines: OrderedDict[bytes, RequestLine] = OrderedDict()
-        self._memo: OrderedDict[bytes, HeaderFacts] = OrderedDict()
-        self._memo_bytes = 0
+        self._memo = FieldMemo(limits.field_bytes)
         self._request_prefix = os.urandom(8).hex()
         self._requests = 0
 
@@ -141,13 +137,13 @@ class RequestHeadReader:
         line_end = head.find(_LINE_END, start)
         line = self._parse_line(head[start:line_end])
         block, authorization = self._split_credentials(head, line_end)
-        facts = self._memo.get(block)
+        facts = self._memo.find_facts(block)
         if facts is None:
             facts, found = headers.examine_fields(head[line_end + 2 : -2], self._limits)
             # A block with several Authorization fields, or with one in another spelling, is examined each time. So is a
             # handshake: its key differs each time, and it may have a token in its protocols.
-            if found == authorization and not facts.upgrade and len(block) <= MEMO_BLOCK_BYTES:
-                self._memoize_block(block, facts)
+            if found == authorization and not facts.upgrade:
+                self._memo.remember_facts(block, facts)
             authorization = found
         return self._build_request(line, facts, authorization, peer)
 
@@ -168,7 +164,7 @@ class RequestHeadReader:
         if line is None or not data.endswith(END_OF_HEAD) or len(data) > self._limits.head_bytes:
             return None
         block, authorization = self._split_credentials(data, line_end)
-        facts = self._memo.get(block)
+        facts = self._memo.find_facts(block)
         return None if facts is None else self._build_request(line, facts, authorization, peer)
 
     def _build_request(
@@ -254,9 +250,9 @@ class RequestHeadReader:
             line_end: the end of its request line.
 
         Returns:
-            The block without the value, and the value. The block as it is, and none, without such a line, or where the
-            line is in any other spelling. The value alone is not in the memo, so it is examined here: visible
-            characters and one space, within the bound for a line.
+            The block without the value, from the end of the request line on, and the value. The block as it is, and
+            none, without such a line, or where the line is in any other spelling. The value alone is not in the memo,
+            so it is examined here: visible characters and one space, within the bound for a line.
         """
         at = head.find(_AUTHORIZATION, line_end)
         if at < 0:
@@ -266,22 +262,11 @@ class RequestHeadReader:
             end = head.find(b"\r", token)
             value = head[start:end]
             if token < end <= at + 2 + self._limits.field_bytes and value.translate(None, _VISIBLE) == b" ":
-                return head[line_end + 2 : start] + head[end:-2], (value,)
-        return head[line_end + 2 : -2], ()
-
-    def _memoize_block(self, block: bytes, facts: HeaderFacts) -> None:
-        memo = self._memo
-        self._memo_bytes += _memo_cost(block, facts)
-        while self._memo_bytes > MEMO_BYTES:
-            self._memo_bytes -= _memo_cost(*memo.popitem(last=False))
-        memo[block] = facts
+                return head[line_end:start] + head[end:-2], (value,)
+        return head[line_end:-2], ()
 
 
 def _parse_authority(authority: bytes) -> str:
     if not is_host(authority):
         raise WireError(Reason.BAD_HOST)
     return without_default_port(without_default_port(canonical_host(authority), "http"), "https")
-
-
-def _memo_cost(block: bytes, facts: HeaderFacts) -> int:
-    return 3 * len(block) + _FIELD_COST * len(facts.fields)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from itertools import product
 
 import pytest
@@ -10,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.edge.head import Peer, RequestHeadReader
-from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import WireError
 from lockgate.errors import Reason
 from lockgate.settings import LimitSettings, ServerSettings
+from tests.support.heads import PEERS, held_bytes, outcome
 
 LINES = (
     b"GET /orders/1?a=b HTTP/1.1",
@@ -36,16 +35,6 @@ BLOCKS = (
 SERVER = ServerSettings.model_validate(
     {"allowed_hosts": ["shop.example", "other.example"], "trusted_proxies": ["127.0.0.9/32"]}
 )
-PEERS = (Peer("127.0.0.1", trusted=False), Peer("127.0.0.9", trusted=True))
-
-
-def outcome(reader: RequestHeadReader, head: bytes, peer: Peer) -> InboundRequest | Reason:
-    """What one head means to a reader, however it finds out; each request has an id of its own."""
-    try:
-        found = reader.parse_repeated(head, peer) or reader.parse_head(head[: reader.find_head_end(head)], peer)
-    except WireError as error:
-        return error.reason
-    return found._replace(request_id="", own_id="")
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -174,19 +163,6 @@ def test_no_token_is_remembered(line: bytes) -> None:
     for _ in range(2):
         outcome(reader, head, PEERS[0])
     assert not any(b"alice" in found for found in held_bytes(reader))
-
-
-def held_bytes(root: object) -> list[bytes]:
-    """All bytes and texts that an object holds, directly or by other objects of this project's modules."""
-    found, seen, left = [], set[int](), [root]
-    while left:
-        one = left.pop()
-        if isinstance(one, bytes | str):
-            found.append(one if isinstance(one, bytes) else one.encode())
-        elif id(one) not in seen and not isinstance(one, type) and not callable(one):
-            seen.add(id(one))
-            left += gc.get_referents(one)
-    return found
 
 
 def test_what_is_remembered_is_bounded() -> None:
