@@ -82,3 +82,11 @@ class AccessTokens:
             )
         )
         return token, " ".join(scopes)
+
+
+def split_scope(text: str) -> frozenset[str]:
+    """The scopes of a request. They are separated by U+0020 and nothing else (RFC 6749 section 3.3).
+
+    Other white space belongs to a word, which is then unknown: it must not mean one thing here and another elsewhere.
+    """
+    return frozenset(word for word in text.split(" ") if word)

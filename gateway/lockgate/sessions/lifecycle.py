@@ -15,6 +15,7 @@ from lockgate.identity.bearer import format_gate
 from lockgate.identity.model import Identity
 from lockgate.identity.session_cookie import SessionCookie
 from lockgate.observe.audit import Event
+from lockgate.sessions.access import split_scope
 from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.cookie_sessions import CookieSession, CookieSessions
 from lockgate.sessions.parts import SessionParts, TokenParts
@@ -177,7 +178,7 @@ class Sessions:
         account = await self._find_account_or_end(claim, call)
         if isinstance(account, Reason):
             return self._refresh_refused(account, claim, call)
-        wanted = set(scope.split())
+        wanted = split_scope(scope)
         if not wanted <= self._access.granted(account):
             return self._refresh_refused(Reason.SCOPE_INVALID, claim, call)
         client_id = client.client_id if client else self._token.client_id

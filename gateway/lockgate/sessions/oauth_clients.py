@@ -24,6 +24,7 @@ from lockgate.identity.bearer import format_gate
 from lockgate.identity.issuer import Subject
 from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.observe.audit import Event
+from lockgate.sessions.access import split_scope
 from lockgate.sessions.call_origin import CallOrigin
 from lockgate.sessions.parts import SessionParts, TokenParts
 from lockgate.sessions.refresh_token import RefreshClaim, new_sid
@@ -114,7 +115,7 @@ class Grants:
             scope: what it asks for; empty for everything it may.
             call: where it came from.
         """
-        wanted = frozenset(scope.split()) or client.scopes
+        wanted = split_scope(scope) or client.scopes
         if not wanted <= client.scopes:
             self._audit.record(
                 Event.CLIENT_REFUSED, client_id=client.client_id, reason="scope_invalid", **call.audit_fields

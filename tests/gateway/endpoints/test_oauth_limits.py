@@ -77,6 +77,21 @@ async def test_a_session_that_was_narrowed_has_no_roles_any_more(shop: Shop) -> 
         assert not await administers(shop, one)
 
 
+@pytest.mark.parametrize("between", ["\t", "\n", "\x1f", "\u00a0", "\u2028", "\u3000"])
+async def test_scopes_are_separated_by_spaces_and_nothing_else(shop: Shop, between: str) -> None:
+    """R-145, RFC 6749 section 3.3."""
+    party = await registered(shop, scopes=ALL_SCOPES)
+    tokens = await party.login("ada")
+    for scope in (f"orders:read{between}orders:write", between):
+        refused = await refresh(shop, tokens["refresh_token"], party, scope=scope)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_scope")
+        grant = {"grant_type": "client_credentials", "scope": scope}
+        refused = await shop.http.post("/auth/token", data=grant, headers=party.basic)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_scope")
+    narrow = await refresh(shop, tokens["refresh_token"], party, scope=" orders:read  orders:write ")
+    assert narrow.json()["scope"] == "orders:read orders:write"
+
+
 async def test_a_client_with_every_scope_limits_nobody(shop: Shop) -> None:
     party = await registered(shop, scopes=ALL_SCOPES)
     assert await administers(shop, await party.login("ada"))
