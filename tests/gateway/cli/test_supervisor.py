@@ -87,6 +87,11 @@ def pid_of(name: str, folder: Path) -> int:
     return int((folder / name).read_text())
 
 
+def block_until_ended(pid: int) -> None:
+    """Block the loop until a child has ended; its exit status stays to be read."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
 async def test_a_child_is_started_when_what_it_needs_is_ready(tmp_path: Path) -> None:
     gateway = replace(child("gateway", tmp_path), needs=frozenset({"redis"}))
     async with stack(gateway, child("redis", tmp_path)) as running:
@@ -191,8 +196,8 @@ async def test_a_child_that_ended_before_it_was_told_to_is_said_to_have_stopped(
         await running.heard("orders", "ready")
         running.supervisor.stop()
         os.kill(pid_of("orders", tmp_path), signal.SIGKILL)
-        # Blocks the loop: when it turns again, the child is gone and nobody has sent it a signal yet.
-        os.waitid(os.P_PID, pid_of("orders", tmp_path), os.WEXITED | os.WNOWAIT)
+        # When the loop turns again, the child is gone and nobody has sent it SIGTERM yet.
+        block_until_ended(pid_of("orders", tmp_path))
         await running.end()
     assert running.names("stopped") == ["orders"]
 
