@@ -6,12 +6,17 @@ A document holds nothing that the client sent: names of fields are those of the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+
+Place: TypeAlias = Sequence[str | int]
+"""The names and indexes that lead to a field."""
 
 PROBLEM_TYPE: Final = "application/problem+json"
 NO_STORE: Final = {"Cache-Control": "no-store"}
+EXTRA: Final = "extra_forbidden"
+"""Pydantic's rule for a field that the schema lacks."""
 MAX_FIELDS: Final = 20
 """How many faulty fields a document names; a body can have thousands."""
 
@@ -51,18 +56,25 @@ def as_json(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 
-def faulty_fields(errors: Iterable[tuple[Sequence[str | int], str]]) -> list[dict[str, str]]:
+def faulty_fields(
+    errors: Iterable[tuple[Place, str]], known_at: Callable[[Place], Sequence[str]] | None = None
+) -> list[dict[str, Any]]:
     """The member `errors`: each fault once, and at most `MAX_FIELDS`.
 
     Args:
         errors: where each fault is, beginning with `body`, `query` or `path`; and the rule that was broken. A rule
             `extra_forbidden` is told of the parent, because the name of a field that the schema lacks is the client's.
+        known_at: returns the names that the schema has at such a parent, for the client to compare with its own.
     """
-    found: dict[tuple[str, str], None] = {}
+    found: dict[tuple[str, str], Place] = {}
     for place, rule in errors:
-        known = place[:-1] if rule == "extra_forbidden" else place
-        found[".".join(str(part) for part in known if part != ""), rule] = None
-    return [{"field": field, "rule": rule} for field, rule in islice(found, MAX_FIELDS)]
+        at = place[:-1] if rule == EXTRA else place
+        found.setdefault((".".join(str(part) for part in at if part != ""), rule), at)
+    faults: list[dict[str, Any]] = [{"field": field, "rule": rule} for field, rule in islice(found, MAX_FIELDS)]
+    for fault, at in zip(faults, found.values(), strict=False):
+        if fault["rule"] == EXTRA and known_at is not None:
+            fault["known"] = list(known_at(at))
+    return faults
 
 
 def problem_schema(*, required: Sequence[str], request_id: object) -> dict[str, Any]:
@@ -73,7 +85,9 @@ def problem_schema(*, required: Sequence[str], request_id: object) -> dict[str, 
         request_id: the JSON type, or types, of that member.
     """
     text = {"type": "string"}
-    fault = {"type": "object", "required": ["field", "rule"], "properties": {"field": text, "rule": text}}
+    texts = {"type": "array", "items": text}
+    told = {"field": text, "rule": text, "known": texts, "position": {"type": "integer"}}
+    fault = {"type": "object", "required": ["field", "rule"], "properties": told}
     properties = {
         "type": text,
         "title": text,
@@ -82,6 +96,6 @@ def problem_schema(*, required: Sequence[str], request_id: object) -> dict[str, 
         "code": text,
         "request_id": {"type": request_id},
         "errors": {"type": "array", "items": fault},
-        "accepted": {"type": "array", "items": text},
+        "accepted": texts,
     }
     return {"type": "object", "required": list(required), "properties": properties}

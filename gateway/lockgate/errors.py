@@ -135,7 +135,12 @@ class Reason(Enum):
     CLIENT_REPEATED = _Response(400, "repeated_credentials", "Credentials were sent twice", "invalid_request")
     CLIENT_REFUSED = _Response(401, "invalid_client", "The client could not be authenticated", "invalid_client")
     CLIENT_EXISTS = _Response(409, "client_exists", "There is a client of this name already")
-    GRANT_UNSUPPORTED = _Response(400, "unsupported_grant_type", "There is no such grant", "unsupported_grant_type")
+    GRANT_UNSUPPORTED = _Response(
+        400,
+        "unsupported_grant_type",
+        "There is no such grant; there are client_credentials and refresh_token",
+        "unsupported_grant_type",
+    )
     SCOPE_INVALID = _Response(400, "invalid_scope", "A scope is unknown or exceeds what was granted", "invalid_scope")
 
     # Changes by administrators.
@@ -217,7 +222,7 @@ LockgateError = faults.LockgateError
 """A fault of the configuration, or of a store or service that the program depends on."""
 
 ConfigurationError = faults.ConfigurationError
-"""The program cannot start with this configuration; the text is one line for the operator."""
+"""The program cannot start with this configuration; each argument is one line for the operator."""
 
 StoreUnavailableError = faults.StoreUnavailableError
 """Redis did not reply, or replied that the command cannot run."""

@@ -35,6 +35,14 @@ def test_a_field_that_the_schema_lacks_is_told_of_its_parent_once() -> None:
     ]
 
 
+def test_what_the_schema_has_there_is_told_with_it() -> None:
+    errors = [(("body", "items", 0, "secret"), "extra_forbidden"), (("body", "name"), "missing")]
+    assert faulty_fields(errors, lambda place: [*map(str, place), "name"]) == [
+        {"field": "body.items.0", "rule": "extra_forbidden", "known": ["body", "items", "0", "name"]},
+        {"field": "body.name", "rule": "missing"},
+    ]
+
+
 def test_so_many_faults_are_told_and_no_more() -> None:
     assert len(faulty_fields((("body", number), "missing") for number in range(MAX_FIELDS + 1))) == MAX_FIELDS
 

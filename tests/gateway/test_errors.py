@@ -7,6 +7,7 @@ from http import HTTPStatus
 import pytest
 
 from lockgate.accounts import clients
+from lockgate.endpoints import metadata
 from lockgate.errors import Reason, quoted
 from lockgate.identity import session_cookie
 from lockgate.sessions import refresh_token
@@ -38,6 +39,12 @@ def test_no_answer_tells_what_was_wrong_with_an_access_token() -> None:
     names.remove(Reason.TOKEN_EXPIRED)
     assert len(names) > 8
     assert {reason.response for reason in names} == {Reason.TOKEN_MALFORMED.response}
+
+
+def test_an_unsupported_grant_is_told_the_supported_ones() -> None:
+    """The same as in the metadata (RFC 8414 section 2)."""
+    supported = metadata.build_metadata("https://a.example", "https://a.example", [])["grant_types_supported"]
+    assert Reason.GRANT_UNSUPPORTED.response.title == f"There is no such grant; there are {' and '.join(supported)}"
 
 
 def test_every_answer_is_an_error_of_http_and_its_words_are_those_of_oauth() -> None:

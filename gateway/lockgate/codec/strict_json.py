@@ -8,13 +8,29 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import Any, Final
 
 MAX_INTEGER_DIGITS = 20
+INVALID: Final = "json_invalid"
+NOT_UTF_8: Final = "not_utf8"
+REPEATED: Final = "repeated"
+NUMBER: Final = "number_out_of_range"
+SURROGATE: Final = "lone_surrogate"
+TOO_DEEP: Final = "too_deep"
 
 
 class StrictJsonError(ValueError):
-    """The bytes are not one JSON value in the strict reading. Carries nothing of the input."""
+    """The bytes are not one JSON value in the strict reading. Carries nothing of the input.
+
+    Attributes:
+        rule: the broken rule, one of the words above.
+        position: how many bytes stand before the fault; `None` where the decoder does not tell.
+    """
+
+    def __init__(self, rule: str, position: int | None = None) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.position = position
 
 
 def loads(data: bytes, *, max_depth: int) -> Any:  # noqa: ANN401 - JSON is any of seven types until a schema says more
@@ -31,8 +47,12 @@ def loads(data: bytes, *, max_depth: int) -> Any:  # noqa: ANN401 - JSON is any 
     try:
         text = data.decode("utf-8")
         value = _DECODER.decode(text)
-    except (ValueError, RecursionError) as error:
-        raise StrictJsonError("not strict JSON") from error
+    except UnicodeDecodeError as error:
+        raise StrictJsonError(NOT_UTF_8, error.start) from error
+    except json.JSONDecodeError as error:
+        raise StrictJsonError(INVALID, len(error.doc[: error.pos].encode())) from error
+    except RecursionError as error:
+        raise StrictJsonError(TOO_DEEP) from error
     # Each level takes a bracket, so most texts cannot be too deep.
     if text.count("{") + text.count("[") > max_depth:
         _refuse_deep_nesting(value, max_depth)
@@ -44,25 +64,26 @@ def loads(data: bytes, *, max_depth: int) -> Any:  # noqa: ANN401 - JSON is any 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise StrictJsonError("duplicate member name")
+        raise StrictJsonError(REPEATED)
     return members
 
 
 def _parse_integer(digits: str) -> int:
     if len(digits) > MAX_INTEGER_DIGITS and len(digits.lstrip("-")) > MAX_INTEGER_DIGITS:
-        raise StrictJsonError("integer out of range")
+        raise StrictJsonError(NUMBER)
     return int(digits)
 
 
 def _parse_float(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise StrictJsonError("number out of range")
+        raise StrictJsonError(NUMBER)
     return number
 
 
 def _refuse_constant(_name: str) -> None:
-    raise StrictJsonError("NaN and Infinity are not JSON")
+    """Refuse NaN and Infinity, which are not JSON."""
+    raise StrictJsonError(INVALID)
 
 
 _DECODER = json.JSONDecoder(
@@ -77,7 +98,7 @@ def _refuse_lone_surrogates(value: Any) -> None:  # noqa: ANN401 - any JSON valu
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise StrictJsonError("lone surrogate") from error
+        raise StrictJsonError(SURROGATE) from error
 
 
 def _refuse_deep_nesting(value: Any, max_depth: int) -> None:  # noqa: ANN401 - any JSON value
@@ -91,4 +112,4 @@ def _refuse_deep_nesting(value: Any, max_depth: int) -> None:  # noqa: ANN401 - 
         ]
         if not level:
             return
-    raise StrictJsonError("nested too deeply")
+    raise StrictJsonError(TOO_DEEP)

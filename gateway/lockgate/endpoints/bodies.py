@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, get_args
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lockgate.codec import strict_json
 from lockgate.edge import media_type
 from lockgate.edge.request import InboundRequest
-from lockgate.endpoints.problems import RefusedError, inbound_request, invalid_fields
+from lockgate.endpoints.problems import RefusedError, inbound_request, invalid_fields, unreadable_body
 from lockgate.errors import Reason, Refusal
+from lockgate_common.problem import Place
 
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
@@ -28,8 +29,9 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-REPEATED: Final = "repeated"
-"""The rule that a repeated field of a form breaks; the other rules are Pydantic's."""
+NUL: Final = "nul"
+"""The rule that a NUL in a text breaks: databases cannot store a NUL, and no keyboard types it."""
+FORM_INVALID: Final = "form_invalid"
 
 
 SomeBody = TypeVar("SomeBody", bound=Body)
@@ -63,13 +65,21 @@ class BodyRules(Generic[SomeBody]):
         data = await receive()
         fields = _parse_form(data, self.model) if kind == FORM else _parse_json(data)
         if _holds_nul(fields):
-            raise RefusedError(Refusal(Reason.UNREADABLE_BODY))
+            raise RefusedError(unreadable_body(NUL))
         try:
             return self.model.model_validate(fields)
         except ValidationError as error:
-            raise RefusedError(
-                invalid_fields(*((("body", *one["loc"]), one["type"]) for one in error.errors()))
-            ) from error
+            faults = ((("body", *one["loc"]), one["type"]) for one in error.errors())
+            raise RefusedError(invalid_fields(*faults, known_at=self._names_at)) from error
+
+    def _names_at(self, place: Place) -> list[str]:
+        """The names of the members that the object at a place of the body may have."""
+        model: type[BaseModel] = self.model
+        for name in place[1:]:
+            annotation = model.model_fields[str(name)].annotation
+            kinds = (annotation, *get_args(annotation))
+            model = next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))
+        return list(model.model_fields)
 
     def describe(self, *, required: bool = True) -> dict[str, Any]:
         """The `requestBody` of the description; `required`: the call always has one."""
@@ -101,7 +111,7 @@ def document_body(model: type[Body], *, media: tuple[str, ...] = (JSON,)) -> dic
 
 
 def _holds_nul(value: object) -> bool:
-    """Whether there is a NUL in any text: databases cannot store a NUL, and no keyboard types it."""
+    """Whether there is a NUL in any text."""
     if isinstance(value, str):
         return "\0" in value
     if isinstance(value, dict):
@@ -133,7 +143,7 @@ def _parse_json(data: bytes) -> dict[str, Any]:
     try:
         value = strict_json.loads(data, max_depth=MAX_JSON_DEPTH)
     except strict_json.StrictJsonError as error:
-        raise RefusedError(Refusal(Reason.UNREADABLE_BODY)) from error
+        raise RefusedError(unreadable_body(error.rule, error.position)) from error
     if not isinstance(value, dict):
         raise RefusedError(invalid_fields((("body",), "dict_type")))
     return value
@@ -149,11 +159,11 @@ def _parse_form(data: bytes, model: type[Body]) -> dict[str, str]:
             max_num_fields=MAX_FORM_FIELDS,
         )
     except ValueError as error:
-        raise RefusedError(Refusal(Reason.UNREADABLE_BODY)) from error
+        raise RefusedError(unreadable_body(FORM_INVALID)) from error
     fields = dict(pairs)
     if len(fields) != len(pairs):
         names = [name for name, _ in pairs]
         # Fields of the model are named. Of another repeated field the name is not echoed.
         repeated = [name for name in model.model_fields if names.count(name) > 1]
-        raise RefusedError(invalid_fields(*((("body", name), REPEATED) for name in repeated or [""])))
+        raise RefusedError(invalid_fields(*((("body", name), strict_json.REPEATED) for name in repeated or [""])))
     return fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -23,7 +23,7 @@ from lockgate.errors import (
     StoreUnavailableError,
 )
 from lockgate.identity.bearer import scheme_of
-from lockgate_common.problem import PROBLEM_TYPE, as_json, faulty_fields, problem_schema
+from lockgate_common.problem import PROBLEM_TYPE, Place, as_json, faulty_fields, problem_schema
 
 OAUTH_PREFIX = "/auth"
 BASIC: Final = b"basic"
@@ -111,9 +111,20 @@ def _build_own_problem(source: InboundRequest, refusal: Refusal) -> tuple[dict[s
     return headers, body
 
 
-def invalid_fields(*errors: tuple[Sequence[str | int], str]) -> Refusal:
-    """The refusal of fields, which names them; for `errors` see `faulty_fields`."""
-    return Refusal(Reason.INVALID_FIELDS, members={"errors": faulty_fields(errors)})
+def invalid_fields(*errors: tuple[Place, str], known_at: Callable[[Place], Sequence[str]] | None = None) -> Refusal:
+    """The refusal of fields, which names them; for `errors` and `known_at` see `faulty_fields`."""
+    return Refusal(Reason.INVALID_FIELDS, members={"errors": faulty_fields(errors, known_at)})
+
+
+def unreadable_body(rule: str, position: int | None = None) -> Refusal:
+    """The refusal of a body that cannot be read.
+
+    Args:
+        rule: the broken rule.
+        position: how many bytes of the body stand before the fault; `None` where that is not known.
+    """
+    where = {} if position is None else {"position": position}
+    return Refusal(Reason.UNREADABLE_BODY, members={"errors": [{"field": "body", "rule": rule, **where}]})
 
 
 def _uses_basic(request: InboundRequest) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.support.charsets import NOT_UTF_8, UTF_8
-from tests.support.shop_rig import CREDENTIALS, FORM_TYPE, JSON_TYPE, PASSWORD, Caller, problem
+from tests.support.shop_rig import CREDENTIALS, FORM_TYPE, JSON_TYPE, PASSWORD, Caller, bearer, problem
 from tests.support.upstream import Upstream
 
 GOOD = json.dumps(CREDENTIALS).encode()
@@ -197,6 +197,65 @@ async def test_faulty_fields_of_a_form_are_named_if_they_are_ours(
     """R-128"""
     told = problem(await caller.post("/auth/revoke", body, media=FORM_TYPE), 400, "invalid_fields")["errors"]
     assert [(error["field"], error["rule"]) for error in told] == errors
+
+
+@pytest.mark.parametrize(
+    ("content", "known"),
+    [
+        ({**CREDENTIALS, "hunter2": 1}, {"body": ["username", "password", "captcha", "mode"]}),
+        ({**CREDENTIALS, "captcha": {"id": "x", "answer": "1", "hunter2": 1}}, {"body.captcha": ["id", "answer"]}),
+    ],
+)
+async def test_beside_an_unknown_member_the_known_ones_are_told(
+    caller: Caller, content: object, known: dict[str, list[str]]
+) -> None:
+    """R-227: a client compares them with its own, and nothing that it sent is repeated."""
+    answer = await caller.json("/auth/login", content)
+    errors = problem(answer, 400, "invalid_fields")["errors"]
+    assert {error["field"]: error["known"] for error in errors} == known
+    assert b"hunter2" not in answer.raw
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (GOOD[:-1], {"rule": "json_invalid", "position": len(GOOD) - 1}),
+        (GOOD + b"x", {"rule": "json_invalid", "position": len(GOOD)}),
+        (GOOD[:-2] + b'\xff"}', {"rule": "not_utf8", "position": len(GOOD) - 2}),
+        (GOOD[:-1] + b',"username":"bob"}', {"rule": "repeated"}),
+        (GOOD[:-1] + b',"a":"\\u0000"}', {"rule": "nul"}),
+    ],
+)
+async def test_why_a_body_cannot_be_read_is_told_with_the_place(
+    caller: Caller, body: bytes, told: dict[str, object]
+) -> None:
+    """R-128: in words of ours, and by a number of bytes."""
+    answer = await caller.post("/auth/login", body)
+    assert problem(answer, 400, "unreadable_body")["errors"] == [{"field": "body", **told}]
+
+
+async def test_a_form_that_cannot_be_read_is_told_as_one(caller: Caller) -> None:
+    answer = await caller.post("/auth/revoke", b"token=%ff", media=FORM_TYPE)
+    assert problem(answer, 400, "unreadable_body")["errors"] == [{"field": "body", "rule": "form_invalid"}]
+
+
+@pytest.mark.parametrize("body", [GOOD[:-1], b"\xff", b"[]", b'{"a":"\\u0000"}'])
+async def test_a_call_of_the_framework_tells_the_same_of_a_body(caller: Caller, body: bytes) -> None:
+    """R-234: whether the edge answers a call, or FastAPI does."""
+    by_edge = await caller.post("/auth/login", body)
+    by_framework = await caller.post("/auth/password", body, fields=bearer(await caller.login()))
+    assert (by_framework.status, by_framework.code) == (by_edge.status, by_edge.code)
+    assert by_framework.json["errors"] == by_edge.json["errors"]
+
+
+async def test_a_call_of_the_framework_tells_its_own_members(caller: Caller) -> None:
+    """R-227."""
+    token = bearer(await caller.login())
+    content = {"current_password": "x", "new_password": "y", "hunter2": 1}
+    answer = await caller.json("/auth/password", content, fields=token)
+    assert problem(answer, 400, "invalid_fields")["errors"] == [
+        {"field": "body", "rule": "extra_forbidden", "known": ["current_password", "new_password", "captcha"]}
+    ]
 
 
 async def test_a_body_of_thousands_of_faults_is_told_of_in_few_words(caller: Caller) -> None:
