@@ -11,7 +11,11 @@ class LockgateError(Exception):
 
 
 class ConfigurationError(LockgateError):
-    """The program cannot start as it is configured; the text is one line for the operator."""
+    """The program cannot start as it is configured; each argument is one line for the operator."""
+
+    def __str__(self) -> str:
+        """All lines as one."""
+        return "; ".join(map(str, self.args))
 
 
 class StoreUnavailableError(LockgateError):

@@ -47,10 +47,12 @@ class ReadEnvironment:
     Attributes:
         content: the settings as nested tables, as in a configuration file.
         names: the name of each variable, by the place of its setting.
+        problems: a line for each variable that names no setting, is set twice, or cannot be parsed. None holds a value.
     """
 
     content: dict[str, Any] = field(default_factory=dict)
     names: dict[Place, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
     def variable_for(self, place: Place) -> str | None:
         """The name of the variable that set a place, or a table that holds the place."""
@@ -67,9 +69,6 @@ def read_environment(
         environ: all variables.
         settings: the class of the settings.
         content: the configuration file; its roles and services give variables their exact names.
-
-    Raises:
-        ConfigurationError: a variable names no setting, is set twice, or cannot be parsed. The text holds no value.
     """
     found = ReadEnvironment()
     if url := environ.get(PLAIN_REDIS_URL):
@@ -78,11 +77,15 @@ def read_environment(
     own = [name for name in environ if name.upper().startswith(PREFIX) and not is_kubernetes_link(name, environ[name])]
     # A variable of one setting overrides a variable of the whole table.
     for name in sorted(own, key=lambda name: (name.count(_LEVEL_SEPARATOR), name)):
-        place, kind = _locate_setting(name, settings, content)
-        value = _parse_value(name, environ[name], kind)
+        try:
+            place, kind = _locate_setting(name, settings, content)
+            value = _parse_value(name, environ[name], kind)
+        except ConfigurationError as error:
+            found.problems += error.args
+            continue
         before = found.names.get(place)
         if before is not None and before != PLAIN_REDIS_URL and environ[before] != environ[name]:
-            raise ConfigurationError(f"{name} and {before} are the same setting with different values; unset one")
+            found.problems.append(f"{name} and {before} are the same setting with different values; unset one")
         _set_value(found.content, place, value)
         found.names[place] = name
     return found
@@ -97,8 +100,13 @@ def is_kubernetes_link(name: str, value: str) -> bool:
 def suggest_name(wrong: str, known: Iterable[str]) -> str:
     """The end of an error's sentence: the closest known name, or all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(wrong, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+    near = find_near(wrong, names)
+    return f"did you mean {near}?" if near else f"there are {', '.join(names) or 'none'}"
+
+
+def find_near(wrong: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant; `None` where none is close."""
+    return next(iter(difflib.get_close_matches(wrong, sorted(known), n=1)), None)
 
 
 def _locate_setting(name: str, settings: type[BaseModel], content: Mapping[str, Any]) -> tuple[Place, Any]:

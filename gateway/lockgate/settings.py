@@ -22,6 +22,8 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -135,8 +137,11 @@ def _parse_network(text: object) -> object:
     raise ValueError(f"it has bits beyond its network, which would be '{meant}'")
 
 
-def _count_workers(given: object) -> object:
-    return min(count_usable_cpus(), MAX_WORKERS) if given == "auto" else given
+def _count_workers(given: object, validate: ValidatorFunctionWrapHandler) -> int:
+    try:
+        return min(count_usable_cpus(), MAX_WORKERS) if given == "auto" else int(validate(given))
+    except ValidationError as error:
+        raise ValueError(f'a number from 1 to {MAX_WORKERS}, or "auto": one for each usable CPU') from error
 
 
 class ServerSettings(_Section):
@@ -144,7 +149,7 @@ class ServerSettings(_Section):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=MAX_PORT)] = 8080
-    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS), BeforeValidator(_count_workers)] = 1
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS), WrapValidator(_count_workers)] = 1
     """How many processes serve; `auto`: one for each CPU that the gateway may use (`cpus`)."""
     allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
     """Host names served here, without port; empty: every valid host."""
@@ -447,30 +452,32 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
         environ: the variables; `None` for those of this process.
 
     Raises:
-        ConfigurationError: the file is missing or not TOML, or a value is not acceptable. The text names the setting
-            or the variable, the fault and the correction, and never a value, which may be a secret.
+        ConfigurationError: the file is missing or not TOML, or values are not acceptable. A line for each names the
+            setting or the variable, the fault and the correction, and never a value, which may be a secret.
     """
     path = file or DEFAULT_FILE
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        hint = "name yours with --config, or begin with a copy of the one that comes with Lockgate"
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); {hint}") from error
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
     from_environment = environment.read_environment(os.environ if environ is None else environ, Settings, content)
+    problems = from_environment.problems
+    told = _merge_tables(content, from_environment.content)
     try:
-        settings = Settings(**_merge_tables(content, from_environment.content))
+        settings = Settings(**told)
     except ValidationError as error:
-        first = _telling_error(error)
-        place = tuple(str(part) for part in first["loc"])
-        message = str(first["msg"]).removeprefix("Value error, ")
-        wrong = _unknown_setting(place) if first["type"] == "extra_forbidden" else message
-        if place[0] == "route" and len(place) > 1:
-            wrong = f"{_route_called(content, int(place[1]))}: {wrong}"
-        raise ConfigurationError(f"{_name_place(path, place, from_environment)}: {wrong}") from error
-    for service in settings.upstreams.keys() - set(settings.called_services):
+        problems += _describe_faults(error, path, told, from_environment)
+        raise ConfigurationError(*problems) from error
+    for service in sorted(settings.upstreams.keys() - set(settings.called_services)):
         wrong = f"no route leads to a service {service}; {environment.suggest_name(service, settings.called_services)}"
-        raise ConfigurationError(f"{_name_place(path, ('upstreams', service), from_environment)}: {wrong}")
+        problems.append(f"{_name_place(path, ('upstreams', service), from_environment)}: {wrong}")
+    if problems:
+        raise ConfigurationError(*problems)
     return settings
 
 
@@ -495,18 +502,39 @@ def _route_called(content: Mapping[str, Any], index: int) -> str:
     return f"route {name!r}" if isinstance(name, str) else f"route number {index + 1}"
 
 
-def _telling_error(error: ValidationError) -> Any:  # noqa: ANN401 - pydantic's class is not public
-    """The first error, or the unknown setting of the same table: a misspelt name is also a missing one."""
-    errors = error.errors(include_input=False, include_url=False)
-    table = errors[0]["loc"][:-1]
-    misspelt = (one for one in errors if one["type"] == "extra_forbidden" and one["loc"][:-1] == table)
-    return next(misspelt, errors[0])
+def describe_fault(error: Mapping[str, Any]) -> str:
+    """The text of one of Pydantic's errors, without the name of its kind."""
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _describe_faults(
+    error: ValidationError, path: Path, told: Mapping[str, Any], from_environment: environment.ReadEnvironment
+) -> list[str]:
+    """A line for each wrong setting, with its place and what would be right."""
+    lines = []
+    errors: list[Any] = error.errors(include_input=False, include_url=False)
+    unknown = [tuple(map(str, one["loc"])) for one in errors if one["type"] == "extra_forbidden"]
+    misspelt = {(*place[:-1], environment.find_near(place[-1], _settings_beside(place))) for place in unknown}
+    for one in errors:
+        place = tuple(map(str, one["loc"]))
+        if one["type"] == "missing" and place in misspelt:
+            continue
+        wrong = _unknown_setting(place) if one["type"] == "extra_forbidden" else describe_fault(one)
+        if place[0] == "route" and len(place) > 1:
+            wrong = f"{_route_called(told, int(place[1]))}: {wrong}"
+        lines.append(f"{_name_place(path, place, from_environment)}: {wrong}")
+    return list(dict.fromkeys(lines))
 
 
 def _unknown_setting(place: tuple[str, ...]) -> str:
     """The text of the error for an unknown setting."""
+    return f"there is no such setting; {environment.suggest_name(place[-1], _settings_beside(place))}"
+
+
+def _settings_beside(place: tuple[str, ...]) -> list[str]:
+    """The settings of the table that a place is in."""
     known: Any = Settings
     for part in place[:-1]:
         if not part.isdecimal():
             known = RouteSettings if part == "route" else known.model_fields[part].annotation
-    return f"there is no such setting; {environment.suggest_name(place[-1], known.model_fields)}"
+    return list(known.model_fields)

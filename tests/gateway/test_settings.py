@@ -102,6 +102,48 @@ def test_a_wrong_setting_is_one_line_that_names_it_and_not_its_value(tmp_path: P
     assert "hunter2" not in line
 
 
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-253: variables and file; a misspelt name is not told as a missing one, too."""
+    monkeypatch.setenv("LOCKGATE_SERVER__PROT", "1")
+    monkeypatch.setenv("LOCKGATE_TOKEN__LEEWAY_S", "ten")
+    text = """
+[server]
+workers = "many"
+[[route]]
+name = "a"
+prefx = "/a"  # codespell:ignore prefx
+[[route]]
+name = "b"
+prefix = "b"
+upstreams = ["http://127.0.0.1:1"]
+"""
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, text)
+    file = tmp_path / "lockgate.toml"
+    assert sorted(caught.value.args) == sorted(
+        [
+            "LOCKGATE_SERVER__PROT: there is no such setting; did you mean LOCKGATE_SERVER__PORT?",
+            "LOCKGATE_TOKEN__LEEWAY_S: Input should be a valid integer, unable to parse string as an integer",
+            f'{file}: server.workers: a number from 1 to 64, or "auto": one for each usable CPU',
+            f"{file}: route.0.prefx: route 'a': there is no such setting; did you mean prefix?",
+            f"{file}: route.0.upstreams: route 'a': Field required",
+            f"{file}: route.1.prefix: route 'b': a prefix begins with a slash",
+        ]
+    )
+
+
+def test_a_route_in_a_variable_is_told_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKGATE_ROUTE", '[{"name": "a", "prefix": "a", "upstreams": ["http://127.0.0.1:1"]}]')
+    with pytest.raises(ConfigurationError, match=r"^LOCKGATE_ROUTE: route 'a': a prefix begins with a slash$"):
+        load(tmp_path, "")
+
+
+@pytest.mark.parametrize("workers", ['"hunter2"', "0", "65", "1.5"])
+def test_how_many_workers_there_may_be_is_told_with_auto(tmp_path: Path, workers: str) -> None:
+    with pytest.raises(ConfigurationError, match='a number from 1 to 64, or "auto"'):
+        load(tmp_path, f"[server]\nworkers = {workers}\n")
+
+
 def test_auto_stands_for_a_worker_on_each_usable_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(tmp_path, '[server]\nworkers = "auto"\n').server.workers == count_usable_cpus()
     monkeypatch.setenv("LOCKGATE_SERVER__WORKERS", "auto")
@@ -133,7 +175,7 @@ def test_a_variable_that_cannot_be_read_is_one_line_too(tmp_path: Path, monkeypa
 
 
 def test_a_file_that_is_missing_or_not_text_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"missing\.toml: cannot be read"):
+    with pytest.raises(ConfigurationError, match=r"missing\.toml: cannot be read .*; name yours with --config, "):
         settings.load_settings(tmp_path / "missing.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match=r"binary\.toml: not valid TOML"):

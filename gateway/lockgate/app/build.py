@@ -15,6 +15,7 @@ from lockgate.accounts.users import AT_ONCE, Accounts
 from lockgate.admission.gate import Admission
 from lockgate.admission.open_tokens import OpenTokens, RevocationListener
 from lockgate.admission.overtime import OvertimeBounds
+from lockgate.app.prerequisites import NO_REDIS
 from lockgate.clock import Clock
 from lockgate.edge.ticker import Ticker
 from lockgate.endpoints import captcha
@@ -94,7 +95,7 @@ def build_foundation(settings: Settings, clock: Clock, admission_timeout_s: floa
         ConfigurationError: something is missing or wrong.
     """
     if settings.redis_url is None:
-        raise ConfigurationError("redis_url is not set; `lockgate dev` brings a Redis of its own")
+        raise ConfigurationError(NO_REDIS)
     redis = connect(settings.redis_url.get_secret_value())
     link = link_to(redis, admission_timeout_s)
     routes = RouteTable.from_settings(settings)

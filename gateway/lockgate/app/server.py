@@ -8,7 +8,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import uvicorn
@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 from lockgate import SERVING
 from lockgate.app.acceptor import Acceptor
 from lockgate.app.node import Node
+from lockgate.app.prerequisites import find_faults
 from lockgate.app.worker import ADMISSION_TIMEOUT_S, Worker
 from lockgate.clock import SystemClock
 from lockgate.edge.connection import Edge
@@ -42,6 +43,7 @@ def serve(
     node: Node | None = None,
     *,
     admission_timeout_s: float = ADMISSION_TIMEOUT_S,
+    when_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Run one worker on a listening socket until SIGTERM, SIGINT or SIGQUIT, then drain; main thread only.
 
@@ -50,14 +52,18 @@ def serve(
         listener: listens already.
         node: the worker's part in its node; `None`: it shares nothing with another worker.
         admission_timeout_s: as the worker takes it.
+        when_ready: called once, when requests are accepted.
 
     Raises:
-        ConfigurationError: it cannot start as it is configured.
+        ConfigurationError: it cannot start as it is configured; each fault that can be seen now is a line.
     """
     logs.configure_gateway_logging()
     if SERVING.hindrance:
         _log.warning("the compiled modules do not serve: %s", SERVING.hindrance)
-    worker = Worker(settings, SystemClock(), admission_timeout_s, marks=node.marks if node else None)
+    try:
+        worker = Worker(settings, SystemClock(), admission_timeout_s, marks=node.marks if node else None)
+    except ConfigurationError as error:
+        raise ConfigurationError(*dict.fromkeys((*error.args, *find_faults(settings)))) from error
     config = uvicorn.Config(
         _no_application,
         http=EdgeProtocol,
@@ -73,7 +79,7 @@ def serve(
         timeout_graceful_shutdown=int(settings.server.drain_s),
         backlog=BACKLOG,
     )
-    _Server(config, worker, settings, node).run(sockets=[listener])
+    _Server(config, worker, settings, node, when_ready).run(sockets=[listener])
 
 
 @contextlib.asynccontextmanager
@@ -99,7 +105,7 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
         body_bounds=lambda _: NO_BODY,
         speaks_oauth=lambda _: False,
     )
-    config, server_state, state = uvicorn.Config(""), ServerState(), {STATE_KEY: edge}
+    config, server_state, state = uvicorn.Config("", log_config=None), ServerState(), {STATE_KEY: edge}
     try:
         server = await asyncio.get_running_loop().create_server(
             lambda: EdgeProtocol(config, server_state, state), where.host, where.port
@@ -115,8 +121,16 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
 class _Server(uvicorn.Server):
     """uvicorn's server, with a worker that is open while it serves, and is told first that it is going to stop."""
 
-    def __init__(self, config: uvicorn.Config, worker: Worker, settings: Settings, node: Node | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        worker: Worker,
+        settings: Settings,
+        node: Node | None,
+        when_ready: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._when_ready = when_ready
         self._worker = worker
         self._settings = settings
         self._node = node
@@ -150,6 +164,7 @@ class _Server(uvicorn.Server):
         else:
             await super().startup([])
             self._share_connections(sockets[0], self._node)
+        self._when_ready()
 
     def _share_connections(self, listener: socket.socket, node: Node) -> None:
         """Accept on a socket that other workers accept on, too."""

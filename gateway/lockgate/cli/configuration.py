@@ -11,7 +11,7 @@ from lockgate import settings as gateway_settings
 from lockgate.cli.devstack import running
 from lockgate.errors import ConfigurationError
 from lockgate.policy.routes import RouteTable
-from lockgate.settings import ServerSettings
+from lockgate.settings import ServerSettings, describe_fault
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,11 @@ def load_configuration(
         # Checked again: a setting that fits one host need not fit another.
         server = ServerSettings(**{**settings.server.model_dump(), **told})
     except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(("server", *map(str, problem["loc"])))
-        raise ConfigurationError(f"{place}: {problem['msg']}") from error
+        wrong = error.errors(include_input=False, include_url=False)
+        raise ConfigurationError(*(f"{_name_option(one['loc'])}: {describe_fault(one)}" for one in wrong)) from error
     return settings.model_copy(update={"server": server})
+
+
+def _name_option(place: tuple[int | str, ...]) -> str:
+    """The option that replaces a setting of the server; the section, where settings do not fit each other."""
+    return f"--{place[0]}" if place else "server"

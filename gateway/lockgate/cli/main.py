@@ -362,7 +362,7 @@ def clients_remove(
 
 
 def run(arguments: Sequence[str] | None = None, node: Node | None = None) -> None:
-    """The entry point. What is wrong with the configuration is said in one line, with exit code 2.
+    """The entry point. Each fault of the configuration is one line, and the exit code is 2.
 
     Args:
         arguments: of the command line; `None`: those of this process.
@@ -373,7 +373,8 @@ def run(arguments: Sequence[str] | None = None, node: Node | None = None) -> Non
     except AlreadyReportedError:
         raise SystemExit(2) from None
     except ConfigurationError as error:
-        typer.echo(f"lockgate: {without_secrets(' '.join(str(error).split()))}", err=True)
+        for line in error.args:
+            typer.echo(f"lockgate: {without_secrets(' '.join(str(line).split()))}", err=True)
         raise SystemExit(2) from None
     except StoreRefusedError as error:
         typer.echo(f"lockgate: Redis cannot be used: {error}", err=True)

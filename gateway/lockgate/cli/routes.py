@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from lockgate.app.prerequisites import NO_REDIS, find_faults_of_settings
 from lockgate.cli.table import format_table
 from lockgate.errors import ConfigurationError
-from lockgate.policy.routes import RouteTable
 from lockgate.settings import RouteSettings
 from lockgate.stores.checked_address import read_checked_address
-from lockgate.upstream.tls import build_tls_context
 
 if TYPE_CHECKING:
     from lockgate.settings import Settings
@@ -28,13 +27,11 @@ def check_routes(settings: Settings, *, as_json: bool) -> None:
     Raises:
         ConfigurationError: a start would be refused.
     """
+    faults = find_faults_of_settings(settings)
+    if faults:
+        raise ConfigurationError(*faults)
     redis = None if settings.redis_url is None else read_checked_address(settings.redis_url.get_secret_value()).place
     accounts = settings.upstream_urls(settings.accounts.service)
-    if not accounts:
-        service = settings.accounts.service
-        raise ConfigurationError(f"accounts.service: no route leads to {service}, and upstreams has no address for it")
-    compiled = {route.name: route for route in RouteTable.from_settings(settings).routes}
-    build_tls_context([*accounts, *(url for route in compiled.values() for url in route.upstreams)], settings.upstream)
     # Longest prefix first: the order in which a path is matched.
     routes = sorted(settings.route, key=lambda route: (-len(route.prefix), route.prefix))
     if as_json:
@@ -47,7 +44,7 @@ def check_routes(settings: Settings, *, as_json: bool) -> None:
     else:
         typer.echo("\n".join(format_table(_HEADINGS, [_route_row(route, settings) for route in routes])))
     if redis is None:
-        typer.echo("redis_url is not set: `lockgate dev` brings a Redis, `lockgate serve` needs one", err=True)
+        typer.echo(NO_REDIS, err=True)
 
 
 def _route_json(route: RouteSettings, settings: Settings) -> dict[str, Any]:

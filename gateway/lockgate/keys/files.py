@@ -92,7 +92,13 @@ def read_document(path: Path) -> object:
         ConfigurationError: it cannot be read as such.
     """
     try:
-        return json.loads(read_private(path))
+        content = read_private(path)
+    except ConfigurationError as error:
+        if error.__cause__ is not None and isinstance(error.__cause__.__cause__, FileNotFoundError):
+            raise ConfigurationError(f"{error}; `lockgate keys init` makes the missing keys") from error
+        raise
+    try:
+        return json.loads(content)
     except (ValueError, RecursionError):
         # Without the decoder's exception, which carries the whole text, secrets included, into tracebacks.
         raise ConfigurationError(f"{path}: not JSON") from None

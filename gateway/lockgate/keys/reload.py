@@ -324,12 +324,15 @@ def tls_keys(settings: Settings) -> tuple[Path, ...]:
 
 
 def _load_links(folder: Path, services: Iterable[str]) -> LinkKeys:
+    hint = "`lockgate keys init` makes what is missing"
     try:
         links = LinkKeys.load(folder, GATEWAY)
-        for service in services:
-            links.outbound(service)
     except LinkKeyError as error:
-        raise ConfigurationError(f"link keys: {error}; `lockgate keys init` makes what is missing") from error
+        raise ConfigurationError(f"link keys: {error}; {hint}") from error
+    targets = links.targets
+    missing = [repr(service) for service in services if service not in targets]
+    if missing:
+        raise ConfigurationError(f"link keys: {GATEWAY} has no link to {', '.join(missing)}; {hint}")
     return links
 
 

@@ -93,11 +93,18 @@ class RouteTable:
                 no role, a method is unknown, or a route takes unsafe methods without identity and `public_write`.
         """
         granted = frozenset(scope for scopes in settings.roles.values() for scope in scopes)
-        routes = [_compile_route(entry, settings, granted) for entry in settings.route]
+        routes: list[Route] = []
+        problems: list[str] = []
+        for entry in settings.route:
+            try:
+                routes.append(_compile_route(entry, settings, granted))
+            except ConfigurationError as error:
+                problems += error.args
         for kind, values in (("prefix", [r.prefix for r in routes]), ("name", [r.name for r in routes])):
-            twice = {value for value in values if values.count(value) > 1}
-            if twice:
-                raise ConfigurationError(f"route: two routes have the {kind} {min(twice)!r}")
+            twice = sorted({value for value in values if values.count(value) > 1})
+            problems += [f"route: two routes have the {kind} {value!r}" for value in twice]
+        if problems:
+            raise ConfigurationError(*problems)
         table = cls(routes)
         for route in routes:
             hidden = {path for path in route.sockets if table.match_path(path) is not route}

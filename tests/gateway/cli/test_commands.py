@@ -66,6 +66,13 @@ def test_a_key_folder_that_cannot_be_written_is_one_clear_line(config: Path, tmp
     assert "ready" not in result.stdout
 
 
+EXTRA_ROUTE = """
+[[route]]
+name = "more"
+prefix = "/more"
+upstreams = ["http://127.0.0.1:1"]
+scopes = {GET = ["everything"]}
+"""
 COMMANDS = [["dev", "--port", "0"], ["serve", "--port", "0"], ["routes", "check"]]
 
 
@@ -89,6 +96,22 @@ def test_a_broken_configuration_is_one_clear_line(
 
 def test_a_missing_configuration_is_one_clear_line(tmp_path: Path) -> None:
     assert_refused(lockgate("dev", cwd=tmp_path), "lockgate.toml: cannot be read")
+
+
+def test_all_routes_that_cannot_be_are_told_at_once(config: Path) -> None:
+    """R-253."""
+    config.write_text(config.read_text().replace('prefix = "/orders"', 'prefix = "/auth"') + EXTRA_ROUTE)
+    result = called("routes", "check", "--config", config)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        "lockgate: route 'orders': /auth is never routed",
+        "lockgate: route 'more': no role grants the scope 'everything'",
+    ]
+
+
+def test_an_option_that_cannot_be_is_told_by_its_name(config: Path) -> None:
+    result = called("serve", "--config", config, "--workers", "many")
+    assert_refused(result, '--workers: a number from 1 to 64, or "auto"')
 
 
 def test_a_descriptor_that_is_no_socket_is_one_clear_line(config: Path) -> None:

@@ -138,4 +138,5 @@ def test_a_folder_without_keys_is_one_clear_line(run: Run, folder: Path, command
     folder.mkdir()
     done = run(command, "--json")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"lockgate: {folder / 'ring.json'}: cannot be read (No such file or directory)\n"
+    fault = "cannot be read (No such file or directory); `lockgate keys init` makes the missing keys"
+    assert done.stderr == f"lockgate: {folder / 'ring.json'}: {fault}\n"
