@@ -7,9 +7,8 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
-from lockgate_common.logs import RENDER, configure_logging
+from lockgate_common.logs import configure_logging, format_time
 
 
 @pytest.fixture(autouse=True)
@@ -22,21 +21,30 @@ def _own_handlers() -> Iterator[None]:
     root.setLevel(level)
 
 
-def name(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {**event, "service": "users"}
-
-
 def test_an_event_with_line_breaks_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(name)
-    logging.getLogger("a library").warning("one\ntwo\x1b[2J")
+    configure_logging(service="users")
+    logging.getLogger("a library").warning("%s\ntwo\x1b[2J", "one")
     (line,) = capsys.readouterr().err.splitlines()
     assert {**json.loads(line), "timestamp": ""} == {
         "event": "one\ntwo\x1b[2J",
         "level": "warning",
+        "logger": "a library",
         "service": "users",
         "timestamp": "",
     }
     assert line.isprintable()
+
+
+def test_what_is_told_beside_an_event_is_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    logging.getLogger("a library").error("failed", extra={"request_id": "1\n2", "where": object})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line).keys() == {"event", "level", "logger", "request_id", "timestamp", "where"}
+    assert json.loads(line)["request_id"] == "1\n2"
+
+
+def test_the_time_is_in_utc_to_the_microsecond() -> None:
+    assert format_time(1_000_000_000.25) == "2001-09-09T01:46:40.250000Z"
 
 
 def test_an_exception_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,8 +58,3 @@ def test_what_libraries_say_below_a_warning_is_not_written(capsys: pytest.Captur
     configure_logging()
     logging.getLogger("a library").info("busy")
     assert capsys.readouterr().err == ""
-
-
-def test_loggers_of_structlog_get_the_same_members(capsys: pytest.CaptureFixture[str]) -> None:
-    structlog.wrap_logger(structlog.PrintLogger(), processors=[*configure_logging(name), RENDER]).info("started")
-    assert json.loads(capsys.readouterr().out).keys() == {"event", "level", "service", "timestamp"}

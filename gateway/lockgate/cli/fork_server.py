@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 READY: Final = b"ready\n"
 _MAX_DESCRIPTOR: Final = 1 << 16
 _UNUSED: Final = ("rich", "opentelemetry.sdk")
-"""structlog takes the first for tracebacks on a terminal, redis-py the second for metrics of its own."""
+"""structlog, in services, takes the first for tracebacks on a terminal; redis-py the second for metrics of its own."""
 _THREADS: Final = Path("/proc/self/task")
 GATEWAY: Final = "lockgate.cli"
 """The module of the gateway. Its workers get what they share with each other, so they are not run by name alone."""

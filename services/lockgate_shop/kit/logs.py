@@ -6,7 +6,7 @@ import sys
 
 import structlog
 
-from lockgate_common.logs import RENDER, configure_logging
+from lockgate_common.logs import configure_logging
 
 
 def configure_service_logs(service: str, level: str) -> None:
@@ -16,8 +16,16 @@ def configure_service_logs(service: str, level: str) -> None:
         event["service"] = service
         return event
 
+    configure_logging(service=service)
     structlog.configure(
-        processors=[*configure_logging(name_service), RENDER],
+        # The same members as in the lines of libraries.
+        processors=[
+            structlog.stdlib.add_log_level,
+            name_service,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
