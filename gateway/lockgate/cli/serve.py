@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
+import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -16,7 +19,7 @@ from lockgate.cli.supervisor import Child, Probe, Supervisor
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from lockgate.app.node import Node
@@ -37,6 +40,8 @@ _MODULES: Final = (
 """The modules that a fork server imports: that of a worker, and what libraries import only when they are first used."""
 _BEYOND_DRAIN_S: Final = 5
 """How much longer than its own drain time-out a worker may take before it is killed."""
+_WELL: Final = frozenset({"ready", "is back", "stopped"})
+"""What is said of a child while nothing is wrong."""
 
 
 def run(settings: Settings, *, config: Path | None, descriptor: int | None, node: Node | None = None) -> None:
@@ -61,10 +66,12 @@ def run(settings: Settings, *, config: Path | None, descriptor: int | None, node
     )
     with listener:
         if server.workers == 1:
-            _run_worker(settings, listener, node)
+            # Whatever handed the socket over knows the address, and asks by itself whether the worker is ready.
+            is_alone = node is None and descriptor is None
+            _run_worker(settings, listener, node, partial(_announce, settings, listener) if is_alone else _say_nothing)
         else:
             children = workers(settings, listener, config=config, env=child_environment(), probe=_is_alive(listener))
-            asyncio.run(_supervise(children, server.workers))
+            asyncio.run(_supervise(children, partial(_announce, settings, listener)))
 
 
 def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
@@ -118,10 +125,10 @@ def _check_operations(settings: Settings, index: int) -> dict[str, str]:
     return {} if first is None else {"LOCKGATE_OPERATIONS__PORT": str(first + index)}
 
 
-def _run_worker(settings: Settings, listener: socket.socket, node: Node | None) -> None:
+def _run_worker(settings: Settings, listener: socket.socket, node: Node | None, when_ready: Callable[[], None]) -> None:
     from lockgate.app.server import serve  # noqa: PLC0415 - half a second of imports that a supervisor does not need
 
-    serve(settings, listener, node)
+    serve(settings, listener, node, when_ready=when_ready)
 
 
 def _is_alive(listener: socket.socket) -> Probe:
@@ -130,15 +137,42 @@ def _is_alive(listener: socket.socket) -> Probe:
     return probes.http_probe(addresses.reachable_host(str(host)), int(port), "/healthz")
 
 
-async def _supervise(children: list[Child], workers: int) -> None:
-    def announce() -> None:
-        typer.echo(f"lockgate: {workers} workers, supervised by {os.getpid()}", err=True)
+async def _supervise(children: list[Child], when_ready: Callable[[], None]) -> None:
+    await Supervisor(children, say=_say, hands_on_hangup=True).run(when_ready)
 
-    await Supervisor(children, say=_say, hands_on_hangup=True).run(announce)
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    """Say once, for all workers, where the gateway listens and that it is ready."""
+    host, port = listener.getsockname()[:2]
+    count, first = settings.server.workers, settings.operations.port
+    places = [f"ready {addresses.base_url(str(host), int(port))}"]
+    if first is not None:
+        urls = [addresses.base_url(settings.operations.host, first + index) for index in range(count)]
+        places.append(f"for operators {' '.join(urls)}")
+    if count > 1:
+        places.append(f"{count} workers, supervised by {os.getpid()}")
+    _report(logging.INFO, "; ".join(places))
 
 
 def _say(name: str, text: str) -> None:
-    # A start that is refused is told in one line, by the worker. The fork server is no news while it is well.
+    # A start that is refused is told by the worker. The fork server is no news while it is well.
     if (name, text) in {(_FORKS, "ready"), (_FORKS, "stopped")}:
         return
-    typer.echo(f"lockgate: {name}: {text}", err=True)
+    _report(logging.INFO if text in _WELL else logging.WARNING, f"{name}: {text}")
+
+
+def _say_nothing() -> None:
+    """A worker among others: the parent says when all of them are ready."""
+
+
+def _report(level: int, text: str) -> None:
+    """Write a line for a person at a terminal; anywhere else a line of the log, which is JSON."""
+    if sys.stderr.isatty():
+        typer.echo(f"lockgate: {text}", err=True)
+        return
+    from lockgate.observe.logs import configure_gateway_logging  # noqa: PLC0415 - nothing else here needs it
+
+    log = logging.getLogger("lockgate.cli")
+    if not log.hasHandlers():
+        configure_gateway_logging()
+    log.log(level, "%s", text)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -11,12 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lockgate.cli import addresses
-from tests.support.commands import CONFIG, WITHIN_S, Ending, heard, lockgate, started
+from lockgate.errors import ConfigurationError
+from tests.support.commands import CONFIG, ROOT, WITHIN_S, Ending, heard, lockgate, started
 from tests.support.redis_server import running
 
 if TYPE_CHECKING:
     import socket
-    import subprocess
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.stack
@@ -147,12 +151,98 @@ def test_two_workers_stay_where_only_some_hosts_are_allowed(
             urllib.request.urlopen(f"http://{host}:{port}/users", timeout=WITHIN_S)
 
 
+def free_ports() -> int:
+    """The first of two ports, one after the other, that are free."""
+    while True:
+        with contextlib.suppress(ConfigurationError), addresses.bind_listener("127.0.0.1", 0) as first:
+            port = int(first.getsockname()[1])
+            with addresses.bind_listener("127.0.0.1", port + 1):
+                return port
+
+
+@pytest.mark.fault
+def test_every_line_of_a_node_is_json_and_one_says_where_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-252: what the parent says, what workers and libraries say, and the requests."""
+    first = free_ports()
+    monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path}/nobody.sock")
+    monkeypatch.setenv("LOCKGATE_KEYS__DIRECTORY", str(tmp_path / "keys"))
+    monkeypatch.setenv("LOCKGATE_OPERATIONS__PORT", str(first))
+    assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
+    arguments = ("serve", "--config", str(CONFIG), "--workers", "2", "--port", "0")
+    with started("lockgate.cli", *arguments, errors=True) as supervisor:
+        said = heard(supervisor, "2 workers, supervised by")
+        os.kill(min(workers_of(supervisor)), signal.SIGKILL)
+        said += heard(supervisor, "is back")
+        supervisor.send_signal(signal.SIGTERM)
+        assert supervisor.stdout is not None
+        assert supervisor.stderr is not None
+        said += supervisor.stderr.readlines()
+        requests = supervisor.stdout.readlines()
+        assert supervisor.wait(WITHIN_S) == 0
+    events = [json.loads(line)["event"] for line in said]
+    assert {json.loads(line)["event"] for line in requests} == {"request"}
+    (ready,) = (event for event in events if event.startswith("ready "))
+    assert ready.startswith("ready http://127.0.0.1:")
+    assert f"for operators http://127.0.0.1:{first} http://127.0.0.1:{first + 1};" in ready
+    assert events.index(ready) > max(events.index(f"gateway-{number}: ready") for number in (1, 2))
+
+
+def test_a_single_worker_says_where_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-252: to a person at a terminal, as a sentence."""
+    monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path}/nobody.sock")
+    monkeypatch.setenv("LOCKGATE_KEYS__DIRECTORY", str(tmp_path / "keys"))
+    assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
+    ours, theirs = os.openpty()
+    argv = [sys.executable, "-m", "lockgate.cli", "serve", "--config", str(CONFIG), "--port", "0"]
+    with (
+        os.fdopen(ours, encoding="utf-8") as terminal,
+        subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=theirs) as worker,  # noqa: S603 - ours
+    ):
+        try:
+            os.close(theirs)
+            line = next(line for line in terminal if not line.startswith("{"))
+        finally:
+            worker.kill()
+    assert line.startswith("lockgate: ready http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_all_that_a_first_start_lacks_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    """R-253: each in a line, with what helps."""
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    shutil.copy(CONFIG, tmp_path)
+    ended = lockgate("serve", "--port", "0", "--workers", workers, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    redis, ring, links = ended.stderr.splitlines()
+    assert redis.startswith("lockgate: redis_url is not set: ")
+    assert "REDIS_URL" in redis
+    assert ring.startswith("lockgate: keys/ring.json: cannot be read")
+    assert links.startswith("lockgate: link keys: no link key file in keys/links names gateway")
+    assert ring.endswith("`lockgate keys init` makes the missing keys")
+    assert links.endswith("`lockgate keys init` makes what is missing")
+
+
+def test_all_links_that_a_start_lacks_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-253."""
+    monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path}/nobody.sock")
+    shutil.copy(CONFIG, tmp_path)
+    assert lockgate("keys", "init", cwd=tmp_path).returncode == 0
+    for service in ("orders", "products"):
+        (tmp_path / "keys" / "links" / f"gateway--{service}.json").unlink()
+    ended = lockgate("serve", "--port", "0", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "link keys: gateway has no link to 'orders', 'products'; `lockgate keys init` makes" in ended.stderr
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize(
     ("problem", "said"),
     [
         ("evicting", "lockgate: redis: maxmemory-policy is allkeys-lru; revocations need noeviction"),
-        ("no keys", "lockgate: keys/"),
         ("operations", "lockgate: operations: 127.0.0.1:"),
     ],
 )
@@ -169,8 +259,7 @@ def test_a_start_that_cannot_be_ends_with_one_line_and_code_2(
         monkeypatch.setenv("REDIS_URL", f"redis://{redis.place}")
         if problem == "operations":
             monkeypatch.setenv("LOCKGATE_OPERATIONS__PORT", str(busy.getsockname()[1]))
-        if problem != "no keys":
-            assert lockgate("keys", "init", "--config", CONFIG, cwd=tmp_path).returncode == 0
+        assert lockgate("keys", "init", "--config", CONFIG, cwd=tmp_path).returncode == 0
         ended = lockgate("serve", "--config", CONFIG, "--port", "0", "--workers", workers, cwd=tmp_path)
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
