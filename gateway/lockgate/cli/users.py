@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from lockgate.cli.operating import NotFoundError, command_origin, open_administration, show_result, sub_of
 from lockgate.cli.table import format_table
 from lockgate.cli.trail import audit_actor
-from lockgate.errors import LockgateError, Refusal, quoted
+from lockgate.environment import find_near
+from lockgate.errors import LockgateError, Reason, Refusal, quoted
 from lockgate.views import account_json
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def grant_role(settings: Settings, user: str, role: str, *, as_json: bool) -> No
     async def run_command() -> None:
         async with open_administration(settings) as operators:
             sub = await sub_of(operators, user)
-            roles = _describe_roles(await operators.grant_role(sub, role, audit_actor(), command_origin()), role)
+            roles = _describe_roles(
+                await operators.grant_role(sub, role, audit_actor(), command_origin()), role, settings
+            )
         text = f"{user} is now: {' '.join(roles)}; tokens tell of it from the next login or refresh on"
         show_result({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
 
@@ -76,14 +79,28 @@ def revoke_role(settings: Settings, user: str, role: str, *, as_json: bool) -> N
     async def run_command() -> None:
         async with open_administration(settings) as operators:
             sub = await sub_of(operators, user)
-            roles = _describe_roles(await operators.revoke_role(sub, role, audit_actor(), command_origin()), role)
+            roles = _describe_roles(
+                await operators.revoke_role(sub, role, audit_actor(), command_origin()), role, settings
+            )
         text = f"{user} is now: {' '.join(roles)}; every session has ended, on every node"
         show_result({"sub": sub, "roles": list(roles)}, text, as_json=as_json)
 
     asyncio.run(run_command())
 
 
-def _describe_roles(outcome: tuple[str, ...] | Refusal, role: str) -> tuple[str, ...]:
+def _describe_roles(outcome: tuple[str, ...] | Refusal, role: str, settings: Settings) -> tuple[str, ...]:
+    """The roles of a user after a change.
+
+    Raises:
+        LockgateError: the change was refused. For an unknown role the text has the roles of the configuration.
+    """
     if isinstance(outcome, Refusal):
-        raise LockgateError(f"{outcome.reason.response.title.lower()}: {quoted(role)}")
+        hint = _suggest_role(role, settings) if outcome.reason is Reason.ROLE_UNKNOWN else ""
+        raise LockgateError(f"{outcome.reason.response.title.lower()}: {quoted(role)}{hint}")
     return outcome
+
+
+def _suggest_role(role: str, settings: Settings) -> str:
+    near = find_near(role, settings.roles)
+    hint = f"; did you mean {near}?" if near else ""
+    return f"; [roles] has {', '.join(sorted(settings.roles)) or 'none'}{hint}"

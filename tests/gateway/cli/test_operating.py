@@ -196,7 +196,6 @@ def test_a_client_is_added_listed_and_removed(http: httpx.Client, lockgate: Lock
         (("users", "block", "nobody-at-all"), 1),
         (("sessions", "list", "nobody-at-all"), 1),
         (("users", "grant", "nobody-at-all", "admin"), 1),
-        (("users", "grant", USER, "emperor"), 1),
         (("users", "revoke-role", USER, "customer"), 1),
     ],
 )
@@ -207,6 +206,18 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert (done.returncode, done.stdout) == (exit_code, "")
     assert done.stderr.startswith("lockgate: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("role", "said"),
+    [
+        ("emperor", "there is no such role: 'emperor'; [roles] has admin, customer"),
+        ("admn", "there is no such role: 'admn'; [roles] has admin, customer; did you mean admin?"),
+    ],
+)
+def test_a_role_that_there_is_not_leads_to_those_that_there_are(lockgate: Lockgate, role: str, said: str) -> None:
+    done = lockgate("users", "grant", USER, role)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"lockgate: {said}\n")
 
 
 @pytest.mark.parametrize(
