@@ -40,18 +40,6 @@ def load_compilation() -> Any:  # noqa: ANN401 - a module
 compilation: Final = load_compilation()
 
 
-def find_hindrance() -> str | None:
-    """Why nothing can be compiled here, if so."""
-    if sys.implementation.name != "cpython":
-        return f"{sys.implementation.name} is not supported"
-    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
-    if shutil.which(compiler.split()[0]) is None:
-        return f"there is no C compiler ({compiler.split()[0]})"
-    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
-        return "there are no header files of Python"
-    return None
-
-
 def compile_modules(target: Path) -> None:
     """Compile into a folder, which is replaced.
 
@@ -115,7 +103,7 @@ def try_to_compile(target: Path) -> str | None:
     Args:
         target: a folder, which is replaced.
     """
-    hindrance = find_hindrance()
+    hindrance = compilation.find_hindrance()
     if hindrance is not None:
         return hindrance
     command = [sys.executable, __file__, "--into", str(target)]
@@ -144,7 +132,7 @@ class CompilingHook(BuildHookInterface[Any]):
 
     def dependencies(self) -> list[str]:
         """What the build needs besides hatchling."""
-        return [] if os.environ.get(compilation.PURE_VARIABLE) or find_hindrance() else list(TOOLS)
+        return [] if os.environ.get(compilation.PURE_VARIABLE) or compilation.find_hindrance() else list(TOOLS)
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and make the wheel one of this Python and this platform."""

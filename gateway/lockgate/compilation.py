@@ -17,11 +17,14 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
+from shutil import which
 from types import ModuleType
 from typing import Final, NamedTuple
 
 FOLDER: Final = Path(__file__).parent / "_compiled"
 MANIFEST: Final = "manifest.json"
+SCRIPT: Final = FOLDER.parent.parent.parent / "hatch_build.py"
+"""Compiles, in a checkout."""
 PACKAGES: Final = ("lockgate", "lockgate_common", "lockgate_trust")
 """The packages whose sources count: compiled code contains constants of modules that it imports."""
 PURE_VARIABLE: Final = "PURE_PYTHON"
@@ -108,3 +111,28 @@ def find_packages() -> dict[str, str]:
     origins = {name: spec.origin for name, spec in specs.items() if spec is not None}
     found = {name: os.path.dirname(origin) for name, origin in origins.items() if origin is not None}  # noqa: PTH120
     return {**found, PACKAGES[0]: str(FOLDER.parent)}
+
+
+def find_hindrance() -> str | None:
+    """Why nothing can be compiled here, if so."""
+    if sys.implementation.name != "cpython":
+        return f"{sys.implementation.name} is not supported"
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if which(compiler) is None:
+        return f"there is no C compiler ({compiler})"
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        return "there are no header files of Python"
+    return None
+
+
+def describe_modules(serving: Serving, script: Path = SCRIPT) -> str:
+    """Which modules serve, for the terminal; and how to compile them, in a checkout where that is possible.
+
+    Args:
+        serving: what was chosen.
+        script: of the compilation; an installation has none.
+    """
+    can_compile = not serving.compiled and not os.environ.get(PURE_VARIABLE)
+    if can_compile and script.exists() and find_hindrance() is None:
+        return f"{serving}; `make compile` makes the gateway faster"
+    return str(serving)

@@ -10,6 +10,7 @@ import pkgutil
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -17,7 +18,15 @@ import pytest
 
 import lockgate
 from lockgate import compilation
-from lockgate.compilation import MANIFEST, PURE_VARIABLE, Serving, choose_modules, digest_sources, name_python
+from lockgate.compilation import (
+    MANIFEST,
+    PURE_VARIABLE,
+    Serving,
+    choose_modules,
+    describe_modules,
+    digest_sources,
+    name_python,
+)
 from tests.habits.files import ROOT
 
 
@@ -33,6 +42,24 @@ def compiled(folder: Path, **changed: object) -> Path:
     fitting = {"python": name_python(), "sources": digest_sources(compilation.find_packages()), "modules": []}
     (folder / MANIFEST).write_text(json.dumps({**fitting, **changed}))
     return folder
+
+
+def test_how_to_compile_is_told_where_that_is_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-251: in a checkout with a compiler, and nowhere else."""
+    script = tmp_path / "hatch_build.py"
+    pure = Serving(compiled=False)
+    monkeypatch.setenv("CC", sys.executable)  # any program
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    (tmp_path / "Python.h").touch()
+    assert describe_modules(pure, script) == "pure Python"
+    script.touch()
+    assert describe_modules(pure, script) == "pure Python; `make compile` makes the gateway faster"
+    assert describe_modules(Serving(compiled=True), script) == "compiled"
+    (tmp_path / "Python.h").unlink()
+    assert describe_modules(pure, script) == "pure Python"
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setenv("CC", str(tmp_path / "no compiler"))
+    assert describe_modules(pure, script) == "pure Python"
 
 
 def test_compiled_modules_that_fit_serve(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lockgate import SERVING
 from lockgate.cli import addresses, keys, probes, serve, signals
 from lockgate.cli.devstack import data_folder, object_server, redis_server, running
 from lockgate.cli.devstack.demo_services import CALLS, MIGRATING, MODULES, DemoServices
@@ -15,6 +16,7 @@ from lockgate.cli.devstack.terminal import Terminal
 from lockgate.cli.forks import Forks, is_possible
 from lockgate.cli.process import child_environment
 from lockgate.cli.supervisor import Child, Supervisor
+from lockgate.compilation import describe_modules
 from lockgate.settings import Settings, is_loopback, upstream_address
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
 
         def when_ready() -> None:
             running.announce_stack(folder.path, config, {**env, "LOCKGATE_SERVER__PORT": str(port)})
-            terminal.welcome(address, folder.path, tour=tour)
+            terminal.welcome(address, folder.path, describe_modules(SERVING), tour=tour)
 
         asyncio.run(_run_children(children, terminal, when_ready))
 

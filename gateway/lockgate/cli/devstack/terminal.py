@@ -27,9 +27,9 @@ class Terminal:
         """One line: time, part, text."""
         self._print_line(f"{time.monotonic() - self._started:7.2f} s  {name:<10} {text}")
 
-    def welcome(self, address: str, data: Path, *, tour: bool) -> None:
+    def welcome(self, address: str, data: Path, modules: str, *, tour: bool) -> None:
         """Tell how to use the stack; the last line is `ready` and the address, for programs that wait for it."""
-        self._print_line(f"\n  gateway  {address}\n  data     {data}\n  logs     {data / 'logs'}")
+        self._print_line(f"\n  gateway  {address}\n  data     {data}\n  logs     {data / 'logs'}\n  modules  {modules}")
         if tour:
             self._print_line(_print_tour(address))
         self._print_line(f"\nready {address}")

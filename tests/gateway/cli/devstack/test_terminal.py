@@ -13,12 +13,12 @@ ADDRESS = "http://127.0.0.1:8080"
 
 
 def test_the_last_line_of_the_welcome_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal().welcome(ADDRESS, Path("data"), tour=True)
+    Terminal().welcome(ADDRESS, Path("data"), "pure Python", tour=True)
     assert capsys.readouterr().out.splitlines()[-1] == f"ready {ADDRESS}"
 
 
 def test_the_tour_is_six_lines_to_paste(capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal().welcome(ADDRESS, Path("data"), tour=True)
+    Terminal().welcome(ADDRESS, Path("data"), "pure Python", tour=True)
     lines = [line for line in capsys.readouterr().out.splitlines() if "curl" in line]
     assert len(lines) == 6
     assert all(line.startswith(("TOKEN=$(curl", "curl")) for line in lines)
@@ -26,7 +26,7 @@ def test_the_tour_is_six_lines_to_paste(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.process
 def test_the_token_is_found_in_the_answer_of_a_login(capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal().welcome(ADDRESS, Path("data"), tour=True)
+    Terminal().welcome(ADDRESS, Path("data"), "pure Python", tour=True)
     login = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("TOKEN="))
     answer = '{"access_token":"a.b-c.d_e","token_type":"Bearer","refresh_token":"lgr_x"}'
     pick = login[login.index("| ") + 2 : -1]
@@ -37,7 +37,7 @@ def test_the_token_is_found_in_the_answer_of_a_login(capsys: pytest.CaptureFixtu
 
 
 def test_without_demo_users_there_is_no_tour(capsys: pytest.CaptureFixture[str]) -> None:
-    Terminal().welcome(ADDRESS, Path("data"), tour=False)
+    Terminal().welcome(ADDRESS, Path("data"), "pure Python", tour=False)
     assert "curl" not in capsys.readouterr().out
 
 
