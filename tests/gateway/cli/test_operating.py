@@ -212,7 +212,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     ("role", "said"),
     [
         ("emperor", "there is no such role: 'emperor'; [roles] has admin, customer"),
-        ("admn", "there is no such role: 'admn'; [roles] has admin, customer; did you mean admin?"),
+        ("admins", "there is no such role: 'admins'; [roles] has admin, customer; did you mean admin?"),
     ],
 )
 def test_a_role_that_there_is_not_leads_to_those_that_there_are(lockgate: Lockgate, role: str, said: str) -> None:
