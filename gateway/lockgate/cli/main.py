@@ -130,13 +130,14 @@ def serve(  # noqa: PLR0913 - one parameter for each option
     port: Port = None,
     workers: Workers = None,
     fd: Annotated[int | None, typer.Option("--fd", min=3, help="A listening socket that is already open.")] = None,
+    ready_fd: Annotated[int | None, typer.Option("--ready-fd", min=3, hidden=True)] = None,
 ) -> None:
     """Run the gateway alone."""
     from lockgate.cli import configuration
     from lockgate.cli import serve as command
 
     settings = configuration.load_configuration(config, host=host, port=port, workers=workers)
-    command.run(settings, config=config, descriptor=fd, node=context.obj)
+    command.run(settings, config=config, descriptor=fd, ready=ready_fd, node=context.obj)
 
 
 @app.command()

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from lockgate.cli import addresses, probes, signals
+from lockgate.cli import addresses, signals
 from lockgate.cli.forks import Forks, is_possible
 from lockgate.cli.process import child_environment, python_module
+from lockgate.cli.readiness import Readiness, tell_parent
 from lockgate.cli.supervisor import Child, Probe, Supervisor
 
 if TYPE_CHECKING:
@@ -44,13 +45,21 @@ _WELL: Final = frozenset({"ready", "is back", "stopped"})
 """What is said of a child while nothing is wrong."""
 
 
-def run(settings: Settings, *, config: Path | None, descriptor: int | None, node: Node | None = None) -> None:
+def run(
+    settings: Settings,
+    *,
+    config: Path | None,
+    descriptor: int | None,
+    ready: int | None = None,
+    node: Node | None = None,
+) -> None:
     """Serve until SIGTERM, SIGINT or SIGQUIT, then let requests in flight finish.
 
     Args:
         settings: of the gateway, for a single worker.
         config: the file of the settings, for workers to read again.
         descriptor: a listening socket that the parent bound; `None`: a socket is bound here.
+        ready: where a worker tells its parent that it accepts requests; `None`: it has no parent that asks.
         node: what this worker shares with the others that were forked; `None`: it is alone.
 
     Raises:
@@ -66,11 +75,10 @@ def run(settings: Settings, *, config: Path | None, descriptor: int | None, node
     )
     with listener:
         if server.workers == 1:
-            # Whatever handed the socket over knows the address, and asks by itself whether the worker is ready.
-            is_alone = node is None and descriptor is None
-            _run_worker(settings, listener, node, partial(_announce, settings, listener) if is_alone else _say_nothing)
+            when_ready = partial(_announce, settings, listener) if ready is None else partial(tell_parent, ready)
+            _run_worker(settings, listener, node, when_ready)
         else:
-            children = workers(settings, listener, config=config, env=child_environment(), probe=_is_alive(listener))
+            children = workers(settings, listener, config=config, env=child_environment())
             asyncio.run(_supervise(children, partial(_announce, settings, listener)))
 
 
@@ -80,7 +88,7 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
     *,
     config: Path | None,
     env: Mapping[str, str],
-    probe: Probe,
+    probe: Probe | None = None,
     logs: Path | None = None,
     needs: frozenset[str] = frozenset(),
     uses: frozenset[str] = frozenset(),
@@ -88,35 +96,38 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
     """The gateway's workers as children to supervise, all on one listening socket; several with their fork server.
 
     A connection waits in that socket's queue until a worker accepts it, so no connection is refused while a worker is
-    restarted. For the same reason `probe` tells that some worker responds, not which.
+    restarted. A worker is ready when it accepts requests, and `probe`, if any, agrees: alive, not ready for every
+    request, because a worker starts without Redis and gets well by itself.
     """
     host, port = listener.getsockname()[:2]
     arguments = ["serve", "--workers", "1", "--fd", str(listener.fileno()), "--host", str(host), "--port", str(port)]
     if config:
         arguments += ["--config", str(config)]
     count = settings.server.workers
+    told = [Readiness(probe) for _ in range(count)]
     names = ["gateway"] if count == 1 else [f"gateway-{number}" for number in range(1, count + 1)]
     children = [
         Child(
             name=name,
-            argv=python_module("lockgate.cli", *arguments),
+            argv=python_module("lockgate.cli", *arguments, "--ready-fd", str(told[index].descriptor)),
             env={**env, **_check_operations(settings, index)},
-            probe=probe,
+            probe=told[index].was_told,
             needs=needs,
             # A fault that keeps one worker from starting keeps all: the first alone reports it.
             after=frozenset(names[:index][:1]),
             uses=uses,
-            fds=(listener.fileno(),),
+            fds=(listener.fileno(), told[index].descriptor),
             log=logs / f"{name}.log" if logs else None,
             grace_s=settings.server.drain_s + _BEYOND_DRAIN_S,
         )
         for index, name in enumerate(names)
     ]
-    if count == 1 or not is_possible():
-        return children
-    forks = Forks(_FORKS, _MODULES, count)
-    server = forks.server(env, (listener.fileno(),), logs)
-    return [server, *(forks.forked(child, index) for index, child in enumerate(children))]
+    servers: list[Child] = []
+    if count > 1 and is_possible():
+        forks = Forks(_FORKS, _MODULES, count)
+        servers = [forks.server(env, (listener.fileno(), *(one.descriptor for one in told)), logs)]
+        children = [forks.forked(child, index) for index, child in enumerate(children)]
+    return [*servers, *(one.forget_at_launch(child) for one, child in zip(told, children, strict=True))]
 
 
 def _check_operations(settings: Settings, index: int) -> dict[str, str]:
@@ -129,12 +140,6 @@ def _run_worker(settings: Settings, listener: socket.socket, node: Node | None, 
     from lockgate.app.server import serve  # noqa: PLC0415 - half a second of imports that a supervisor does not need
 
     serve(settings, listener, node, when_ready=when_ready)
-
-
-def _is_alive(listener: socket.socket) -> Probe:
-    # Alive, not ready: a worker starts without Redis and gets well by itself, also when it is not alone.
-    host, port = listener.getsockname()[:2]
-    return probes.http_probe(addresses.reachable_host(str(host)), int(port), "/healthz")
 
 
 async def _supervise(children: list[Child], when_ready: Callable[[], None]) -> None:
@@ -159,10 +164,6 @@ def _say(name: str, text: str) -> None:
     if (name, text) in {(_FORKS, "ready"), (_FORKS, "stopped")}:
         return
     _report(logging.INFO if text in _WELL else logging.WARNING, f"{name}: {text}")
-
-
-def _say_nothing() -> None:
-    """A worker among others: the parent says when all of them are ready."""
 
 
 def _report(level: int, text: str) -> None:

@@ -173,6 +173,8 @@ def test_every_line_of_a_node_is_json_and_one_says_where_it_listens(
     arguments = ("serve", "--config", str(CONFIG), "--workers", "2", "--port", "0")
     with started("lockgate.cli", *arguments, errors=True) as supervisor:
         said = heard(supervisor, "2 workers, supervised by")
+        address = json.loads(said[-1])["event"].split(";")[0].removeprefix("ready http://")
+        urllib.request.urlopen(f"http://{address}/healthz", timeout=WITHIN_S).close()
         os.kill(min(workers_of(supervisor)), signal.SIGKILL)
         said += heard(supervisor, "is back")
         supervisor.send_signal(signal.SIGTERM)
@@ -187,6 +189,23 @@ def test_every_line_of_a_node_is_json_and_one_says_where_it_listens(
     assert ready.startswith("ready http://127.0.0.1:")
     assert f"for operators http://127.0.0.1:{first} http://127.0.0.1:{first + 1};" in ready
     assert events.index(ready) > max(events.index(f"gateway-{number}: ready") for number in (1, 2))
+
+
+def test_a_worker_is_not_taken_for_ready_because_another_one_responds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-252: here the port for operators of the second worker is taken."""
+    first = free_ports()
+    monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path}/nobody.sock")
+    monkeypatch.setenv("LOCKGATE_KEYS__DIRECTORY", str(tmp_path / "keys"))
+    monkeypatch.setenv("LOCKGATE_OPERATIONS__PORT", str(first))
+    assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
+    with addresses.bind_listener("127.0.0.1", first + 1):
+        ended = lockgate("serve", "--config", CONFIG, "--port", "0", "--workers", "2")
+    assert ended.returncode == 2
+    assert "gateway-1: ready" in ended.stderr
+    assert "gateway-2: ready" not in ended.stderr
+    assert f"lockgate: operations: 127.0.0.1:{first + 1}: " in ended.stderr
 
 
 def test_a_single_worker_says_where_it_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
