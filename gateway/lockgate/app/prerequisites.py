@@ -13,7 +13,7 @@ from lockgate.stores.checked_address import read_checked_address
 from lockgate.upstream.tls import build_tls_context
 
 NO_REDIS: Final = (
-    "redis_url is not set: put the address of Redis there, or into the variable REDIS_URL; "
+    "redis_url is not set: give this setting, or the variable REDIS_URL, the address of Redis; "
     "`lockgate dev` brings a Redis of its own"
 )
 
