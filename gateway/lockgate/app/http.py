@@ -46,24 +46,29 @@ def make_own_calls(
         pipeline: judges what front proxies hold.
         checks: of `/readyz`, by name.
     """
-    settings, judge = base.settings, path.judge
-    app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    problems.install_handlers(app)
     browser = Browser(auth_parts.cookies, base.origins)
     needs = (store_of(lambda: base.link.connected), current_keys(base.keys))
-    for router in _build_routers(base, auth_parts, path, browser):
-        app.include_router(router, dependencies=dependencies_of(*needs))
-    app.include_router(metadata.build_router(settings.token.issuer, settings.public_url, settings.grantable_scopes))
-    app.include_router(tickets.build_router(auth_parts.tickets, judge, auth_parts.cookies))
-    app.include_router(forward_auth.build_router(pipeline, settings.limits.target_bytes))
-    app.include_router(well_known.build_router(well_known.PublishedKeys(base.keys.ring, settings.keys.publish_delay_s)))
-    app.include_router(health.build_router(checks))
-    cookie = NAMES[settings.server.session_cookie].decode("ascii")
-    descriptions = openapi.Descriptions(base.routes, _build_clients(base, path), cookie)
-    is_public = settings.server.openapi == "everybody"
     calls = (health.ALIVE_CALL, *_build_edge_calls(auth_parts, browser, needs))
-    app.include_router(openapi.build_router(app, calls, descriptions, judge, is_public=is_public))
-    return OwnCalls(calls, app)
+
+    def build_application() -> FastAPI:
+        settings, judge = base.settings, path.judge
+        app = FastAPI(title="Lockgate", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+        problems.install_handlers(app)
+        for router in _build_routers(base, auth_parts, path, browser):
+            app.include_router(router, dependencies=dependencies_of(*needs))
+        app.include_router(metadata.build_router(settings.token.issuer, settings.public_url, settings.grantable_scopes))
+        app.include_router(tickets.build_router(auth_parts.tickets, judge, auth_parts.cookies))
+        app.include_router(forward_auth.build_router(pipeline, settings.limits.target_bytes))
+        published = well_known.PublishedKeys(base.keys.ring, settings.keys.publish_delay_s)
+        app.include_router(well_known.build_router(published))
+        app.include_router(health.build_router(checks))
+        cookie = NAMES[settings.server.session_cookie].decode("ascii")
+        descriptions = openapi.Descriptions(base.routes, _build_clients(base, path), cookie)
+        is_public = settings.server.openapi == "everybody"
+        app.include_router(openapi.build_router(app, calls, descriptions, judge, is_public=is_public))
+        return app
+
+    return OwnCalls(calls, build_application)
 
 
 def _build_clients(base: Foundation, path: DataPath) -> dict[str, UpstreamClient]:

@@ -64,6 +64,7 @@ def serve(
         worker = Worker(settings, SystemClock(), admission_timeout_s, marks=node.marks if node else None)
     except ConfigurationError as error:
         raise ConfigurationError(*dict.fromkeys((*error.args, *find_faults(settings)))) from error
+    worker.calls.prepare()
     config = uvicorn.Config(
         _no_application,
         http=EdgeProtocol,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from lockgate.edge.asgi import AsgiApp, respond_by_application
@@ -68,12 +68,20 @@ class OwnCalls:
 
     Args:
         calls: that the edge answers itself.
-        app: answers all others.
+        build_application: makes what answers all others. It is called once, at `prepare` or for the first such call.
     """
 
-    def __init__(self, calls: Sequence[EdgeCall], app: AsgiApp) -> None:
+    def __init__(self, calls: Sequence[EdgeCall], build_application: Callable[[], AsgiApp]) -> None:
         self._by_path = {call.path: call for call in calls}
-        self._by_application = respond_by_application(app)
+        self._build_application = build_application
+
+    def prepare(self) -> None:
+        """Make the application now, so that no client waits for it."""
+        _ = self._by_application
+
+    @cached_property
+    def _by_application(self) -> Respond:
+        return respond_by_application(self._build_application())
 
     def find(self, method: str, path: str) -> Respond:
         """What answers this method of this path."""

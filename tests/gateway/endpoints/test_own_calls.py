@@ -11,10 +11,13 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
+from fastapi import FastAPI
 from redis.asyncio import Redis
 
 from lockgate.accounts.captcha import digits
 from lockgate.accounts.clients import Clients
+from lockgate.endpoints import health
+from lockgate.endpoints.calls import OwnCalls
 from lockgate.sessions.session_store import SessionStore
 from lockgate.stores.layout import AUDIT_STREAM
 from tests.support import node as nodes
@@ -137,6 +140,23 @@ async def test_the_description_is_the_recorded_one(recorded: dict[str, Any], rig
     answer = await next(iter(rig.nodes.values())).get("/openapi.json")
     described = answer.json["paths"]
     _compare(recorded, "described", {path: described[path] for path in GOOD})
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_the_application_is_made_once_at_the_start_or_for_its_first_call(*, prepared: bool) -> None:
+    made: list[FastAPI] = []
+
+    def build_application() -> FastAPI:
+        made.append(FastAPI())
+        return made[-1]
+
+    calls = OwnCalls((health.ALIVE_CALL,), build_application)
+    if prepared:
+        calls.prepare()
+    calls.find("GET", health.ALIVE)
+    assert len(made) == prepared
+    assert calls.find("GET", "/auth/me") is calls.find("GET", "/admin/keys")
+    assert len(made) == 1
 
 
 @pytest.mark.process
