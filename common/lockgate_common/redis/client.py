@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import cache
 from ssl import SSLContext
 from typing import Any
 
@@ -12,6 +13,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 
 from lockgate_common.redis.address import SENTINEL, Group, Server
@@ -55,9 +57,16 @@ async def subscribe(redis: RedisClient) -> PubSub:
     return redis.pubsub(node=secrets.choice(redis.get_primaries()))
 
 
+@cache
+def _describe_driver() -> DriverInfo:
+    """What a connection tells Redis of the library; alone each connection reads the library's metadata from files."""
+    return DriverInfo()
+
+
 def _connect_to_server(address: Server, timeout_s: float) -> Redis:
     options: dict[str, Any] = {**address.login, **(address.tls or {}), "db": address.db}
     options |= {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "retry": None}
+    options["driver_info"] = _describe_driver()
     if address.path:
         return Redis.from_pool(ConnectionPool(UnixDomainSocketConnection, path=address.path, **options))
     kind = Connection if address.tls is None else SSLConnection

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -77,6 +78,7 @@ async def promising(redis: RedisClient, replicas: int, key: str) -> AsyncIterato
         raise UnconfirmedError("a replica has not confirmed, or the master is being replaced")
 
 
+@cache
 def read_script(package: str, name: str) -> str:
     """The text of a script in the folder `lua` of a package."""
     return files(package).joinpath("lua", name).read_text(encoding="utf-8")
