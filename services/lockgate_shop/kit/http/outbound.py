@@ -6,6 +6,7 @@ What a service may call is a table of `Call`s; what is not in it is not sent.
 from __future__ import annotations
 
 import json
+import ssl
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,9 @@ LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=AT_
 MAX_ANSWER: Final = 1024 * 1024
 _TRIES: Final = 2
 _SERVER_ERROR: Final = 500
+_NO_AUTHORITY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Trusts no certificate, for addresses without TLS: to read the certificates that httpx trusts takes longer than the
+rest of a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class ServiceClient:
 
     Args:
         target: the name of the other service.
-        base_url: `http://host:port` of it, and nothing more.
+        base_url: `http://host:port` or `https://host:port` of it, and nothing more.
         calls: what may be called there.
         keys: this service's link keys.
 
@@ -89,7 +93,10 @@ class ServiceClient:
         keys.outbound(target)  # known to be there before the first call
         self._clock = clock
         # Proxies of the environment are not for calls between services: trust_env.
-        self._http = httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, limits=LIMITS, trust_env=False)
+        verify = base_url.startswith("https:") or _NO_AUTHORITY
+        self._http = httpx.AsyncClient(
+            base_url=base_url, timeout=TIMEOUT, limits=LIMITS, trust_env=False, verify=verify
+        )
         self._limiter = CallLimiter(at_once=AT_ONCE, wait_s=QUEUE_WAIT_S)
 
     async def call(self, caller: Caller, call: Call, body: object = None, **segments: UUID) -> Reply:

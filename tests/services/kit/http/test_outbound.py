@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -15,11 +16,13 @@ from lockgate_shop.orders.stock import CALLS
 from lockgate_shop.products.internal import LINKS
 from lockgate_shop.products.internal import router as internal
 from lockgate_trust import Caller, Refused, SignatureRefused, Verified, verify
+from tests.support.certificate import make_certificate
 from tests.support.peers import Clock, Links, closed_port
 from tests.support.raw import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
 ALICE = Caller(
     request_id="request-7",
@@ -77,6 +80,30 @@ async def calling(links: Links, clock: Clock, *answers: bytes) -> AsyncIterator[
         finally:
             await client.close()
             await asyncio.gather(*far.serving)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_service_with_tls_is_called_if_an_authority_vouches_for_its_certificate(
+    links: Links, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, trusted: bool
+) -> None:
+    certificate = make_certificate(tmp_path / "service.pem")
+    if trusted:
+        monkeypatch.setattr("certifi.where", lambda: str(certificate))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    far = Far([OK])
+    server = await asyncio.start_server(far.accept, "127.0.0.1", 0, ssl=context)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    client = ServiceClient("products", url, calls=(LOOK,), keys=links.of("orders"), clock=clock)
+    async with server:
+        if trusted:
+            assert (await client.call(ALICE, LOOK, thing=uuid4())).status == 200
+        else:
+            with pytest.raises(UpstreamAwayError):
+                await client.call(ALICE, LOOK, thing=uuid4())
+        await client.close()
+        await asyncio.gather(*far.serving)
+    assert len(far.heads) == trusted
 
 
 @pytest.mark.parametrize("ahead_s", [9, -9, 10, -10])
