@@ -51,10 +51,10 @@ quick: $(VENV)/.installed-dev  ## run the tests that need no other process
 	$(PURE) $(PYTEST) -m "not process" $(ARGS)
 
 test: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the tests (options: make test ARGS="-k refresh")
-	$(PURE) $(PYTEST) -m "not long" $(ARGS)
+	$(PURE) $(PYTEST) -m "not long and not slow" $(ARGS)
 
 # The long tests alone, one after the other: they measure what happens within seconds of a fault.
-test-all: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the long tests too, with coverage, as CI does
+test-all: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the slow and long tests too, with coverage, as CI does
 	$(PURE) $(PYTEST) -m "not long" --cov --cov-report=term:skip-covered $(ARGS)
 	$(PURE) $(BIN)/python -m pytest --durations=10 -m long $(ARGS)
 

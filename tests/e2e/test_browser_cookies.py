@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import BrowserContext, Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.stack]
+pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.slow]
 
 COOKIE: Final = "lockgate-localhost"
 WHO: Final = {"username": "alice", "password": "correct-horse-battery", "mode": "cookie"}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-pytestmark = [pytest.mark.browser, pytest.mark.stack]
+pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.slow]
 
 WHO: Final = {"username": "alice", "password": "correct-horse-battery"}
 FETCH: Final = """async ([url, options]) => {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.support.stack import Stack
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 WITHIN_S: Final = 20
 PEN: Final = str(product_id("Fountain pen, steel nib"))

@@ -64,6 +64,7 @@ def run(newman: str, url: str, report: Path) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.stack
+@pytest.mark.slow
 def test_every_request_of_the_collection_keeps_its_promises_twice_in_a_row(
     newman: str, stack: Stack, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_every_request_of_the_collection_keeps_its_promises_twice_in_a_row(
 
 
 @pytest.mark.stack
+@pytest.mark.slow
 def test_a_stack_without_the_demo_users_fails_the_requests_that_need_them_and_no_other(
     newman: str, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.support.stack import Stack
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 REFUSED_ANYWHERE: Final = frozenset({400, 401, 403, 404, 405, 413, 415, 429})
 """What `default` stands for in the description: what the edge, the policy and the services refuse anywhere."""

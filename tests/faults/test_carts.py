@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.support.redis_groups import SentinelGroup
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
 SHOPPERS: Final = 8
 PRODUCTS: Final = 40

@@ -19,7 +19,7 @@ from tests.support import upstream as upstreams
 from tests.support.failovers import GATEWAY_FAULTS, MASTER_FAULTS, PEOPLE, Failovers, Round
 from tests.support.shop_rig import Users
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
 MANY: Final = int(os.environ.get("FAILOVERS", "52"))
 ENOUGH: Final = 20

@@ -24,7 +24,7 @@ from tests.support.history import OK, REFUSED, Did, Op, violations
 from tests.support.people import NOTHING, Pair, Person, Place
 from tests.support.world import World
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
 NODES: Final = 3
 DEVICES: Final = 3

@@ -30,7 +30,7 @@ from tests.support.sockets import PATH, closed, socket_service
 from tests.support.tokens import Tokens
 from tests.support.upstream import Script, Upstream
 
-pytestmark = [pytest.mark.stack, pytest.mark.fault]
+pytestmark = [pytest.mark.stack, pytest.mark.fault, pytest.mark.slow]
 
 PUBLISH_S: Final = 3
 ROTATIONS: Final = 3

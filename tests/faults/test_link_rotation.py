@@ -22,7 +22,7 @@ from tests.support import node as nodes
 from tests.support.node import HOST
 from tests.support.raw import WITHIN_S, Wire
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
 KINDS: Final = ("fastapi", "asgi", "node", examples.README)
 PUBLISH_S: Final = 3

@@ -58,6 +58,7 @@ async def peer(url: str, links: Links, target: str) -> AsyncIterator[Peer]:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 async def test_a_purchase_whose_process_was_killed_is_neither_lost_nor_doubled(tmp_path: Path) -> None:
     links = Links(tmp_path / "links")
     with running_redis(tmp_path / "redis") as redis_url, running("products", tmp_path) as (products_url, _):

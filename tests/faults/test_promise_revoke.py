@@ -33,7 +33,7 @@ from tests.support.raw import Message, Wire
 from tests.support.tokens import Tokens
 from tests.support.upstream import OK, Script, Upstream
 
-pytestmark = [pytest.mark.stack, pytest.mark.fault]
+pytestmark = [pytest.mark.stack, pytest.mark.fault, pytest.mark.slow]
 
 REQUESTS: Final = int(os.environ.get("PROMISE_REQUESTS", "20000"))
 """Sent after the revoke of their token was acknowledged, all tokens together."""

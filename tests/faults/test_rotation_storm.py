@@ -13,7 +13,7 @@ from lockgate.errors import Reason
 from tests.support.people import Person, Place, refused
 from tests.support.world import World
 
-pytestmark = pytest.mark.fault
+pytestmark = [pytest.mark.fault, pytest.mark.slow]
 
 DEVICES = 4
 """Of each of three people: so many families."""

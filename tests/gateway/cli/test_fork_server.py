@@ -42,6 +42,7 @@ def _keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 async def test_no_worker_repeats_a_nonce_a_jti_or_a_request_id_of_another(tmp_path: Path) -> None:
     """R-246: four workers from one process, one of them killed and replaced: 100,000 of each without a repeat."""
     drawn = tmp_path / "drawn"

@@ -18,7 +18,7 @@ from tests.support.commands import CONFIG, ROOT, WITHIN_S, lockgate
 from tests.support.raw import Wire
 from tests.support.upstream import Upstream, manual, running
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
 GET: Final = b"GET /products HTTP/1.1\r\nHost: shop.example\r\n\r\n"
 ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
