@@ -23,7 +23,7 @@ from lockgate_trust import LinkKeys, Verified, verify
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.node import Process
-from tests.support.peers import served
+from tests.support.peers import CHEAP, NO_AUTHORITY, served
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.stack
@@ -63,7 +63,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             nodes.settings(tmp_path, redis_url, orders.url)  # makes the keys
             links = LinkKeys.load(tmp_path / "keys" / "links", "users")
             settings = UsersSettings(database_url=f"sqlite:///{tmp_path / 'users.db'}")
-            app = create_app(settings, links, SystemClock().now)
+            app = create_app(settings, links, SystemClock().now, CHEAP)
             async with app.router.lifespan_context(app), served(app) as users_url:
                 for name in ("alice", "bob"):
                     await app.state.accounts.register_account(Registration(username=name, password=PASSWORD))
@@ -71,7 +71,7 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 def _client(node: Process) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{node.port}", timeout=30, trust_env=False)
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{node.port}", timeout=30, trust_env=False, verify=NO_AUTHORITY)
 
 
 async def _login(http: httpx.AsyncClient, username: str = "alice") -> dict[str, Any]:
@@ -213,7 +213,7 @@ async def test_a_service_that_is_called_around_the_gateway_refuses(world: World)
     """R-62: with no signature, or with one that was made up, for each claimed identity."""
     claims = {"X-User-Id": "mallory", "X-User-Roles": "admin", "X-Request-Id": "0" * 32}
     made_up = {"Signature-Input": 'lockgate=("@method" "@path")', "Signature": "lockgate=:AAAA:"}
-    async with httpx.AsyncClient(base_url=world.users_url, trust_env=False) as inside:
+    async with httpx.AsyncClient(base_url=world.users_url, trust_env=False, verify=NO_AUTHORITY) as inside:
         for headers in ({}, claims, {**claims, **made_up}):
             for path in ("/users/me", "/internal/accounts/alice"):
                 assert (await inside.get(path, headers=headers)).status_code == 401

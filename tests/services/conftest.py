@@ -15,7 +15,7 @@ from lockgate_shop.users.app import create_app as create_users
 from lockgate_shop.users.settings import UsersSettings
 from tests.support.databases import Databases, Migrated
 from tests.support.node import redis as running_redis
-from tests.support.peers import Clock, Links, Peer, opened, served
+from tests.support.peers import CHEAP, Clock, Links, Peer, opened, served
 from tests.support.postgres import PostgresMissingError, running_cluster
 from tests.support.s3 import Bucket, Seaweed, SeaweedMissingError, bucket_in, running_seaweed
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastapi import FastAPI
+
+    from lockgate_shop.users.passwords import Cost
 
 
 @pytest.fixture
@@ -87,9 +89,15 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
 
 
 @pytest.fixture
-async def users_app(databases: Databases, bucket: Bucket, links: Links, clock: Clock) -> FastAPI:
+def cost() -> Cost | None:
+    """Of a hash of a password; a test that is about hashing has it `None`, today's."""
+    return CHEAP
+
+
+@pytest.fixture
+async def users_app(databases: Databases, bucket: Bucket, links: Links, clock: Clock, cost: Cost | None) -> FastAPI:
     settings = UsersSettings(database_url=await databases.url("users"), **bucket.settings)
-    return create_users(settings, links.of("users"), clock)
+    return create_users(settings, links.of("users"), clock, cost)
 
 
 @pytest.fixture

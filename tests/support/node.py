@@ -41,6 +41,8 @@ from tests.support.tokens import Tokens
 HOST: Final = "Host: shop.example\r\n"
 ROLES: Final = {"customer": ("orders:read", "orders:write"), "admin": ("products:write",)}
 ROOT: Final = Path(__file__).parents[2]
+_KEYS: Final[dict[frozenset[str], dict[Path, bytes]]] = {}
+"""The files of a folder with keys, by the services that the gateway has links to; see `settings`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,11 @@ def routes(upstream: str) -> list[dict[str, Any]]:
 def settings(folder: Path, redis_url: str, upstream: str, /, **sections: Any) -> Settings:  # noqa: ANN401 - see below
     """A configuration in memory, and the keys it needs on disk.
 
+    Gateways of one test process have the same keys: to make new ones costs as much as to open a worker. A test about
+    gateways with different keys makes them by itself.
+
     Args:
-        folder: where the keys are made.
+        folder: where the keys are put.
         redis_url: of a running Redis.
         upstream: address of every service.
         sections: as in the configuration file, instead of the defaults here.
@@ -134,8 +139,26 @@ def settings(folder: Path, redis_url: str, upstream: str, /, **sections: Any) ->
         **sections,
     }
     made = Settings(**content)
-    keys.create_missing(made)
+    _put_keys(made)
     return made
+
+
+def _put_keys(configured: Settings) -> None:
+    """Make the missing keys; those of a new folder are made once for all."""
+    directory, services = configured.keys.directory, frozenset(configured.called_services)
+    if directory.exists() or services not in _KEYS:
+        is_new = not directory.exists()
+        keys.create_missing(configured)
+        if is_new:
+            files = [file for file in directory.rglob("*") if file.is_file()]
+            _KEYS[services] = {file.relative_to(directory): file.read_bytes() for file in files}
+        return
+    directory.mkdir(mode=0o700, parents=True)
+    for name, content in _KEYS[services].items():
+        file = directory / name
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_bytes(content)
 
 
 @contextlib.asynccontextmanager

@@ -6,18 +6,24 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
+import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import uvicorn
+from uvicorn.server import ServerState
 
 from lockgate_shop.kit.process.run import SocketProtocol
+from lockgate_shop.users.passwords import Cost
 from lockgate_trust import Caller, LinkKeys, create_link, signed_headers, token_headers
+from tests.support.raw import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable
 
     from fastapi import FastAPI
     from starlette.types import ASGIApp
@@ -25,6 +31,10 @@ if TYPE_CHECKING:
 LINKS = (("gateway", "users"), ("gateway", "orders"), ("gateway", "products"), ("orders", "products"))
 EXTRA_LINKS = (("orders", "users"), ("products", "orders"))
 """Links that no service's table mentions: their holders have a valid key and still may not call."""
+NO_AUTHORITY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients of plain HTTP: to read the authorities that httpx trusts takes longer than a test."""
+CHEAP: Final = Cost(time=1, memory_kib=8, parallelism=1)
+"""The least that Argon2 takes, for tests that log in and are not about hashing."""
 
 
 class Clock:
@@ -49,13 +59,25 @@ class Who:
 NOBODY = Who()
 
 
+@cache
+def _link_files() -> dict[str, bytes]:
+    """The files of every link there is. To make them anew for each test costs more than the test."""
+    with tempfile.TemporaryDirectory() as folder:
+        for origin, target in (*LINKS, *EXTRA_LINKS):
+            create_link(folder, origin, target)
+        return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+
+
 class Links:
-    """Every link key there is, in a folder."""
+    """Every link key there is, in a folder; the same ones in each folder of a test process."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        for origin, target in (*LINKS, *EXTRA_LINKS):
-            create_link(directory, origin, target)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, content in _link_files().items():
+            if not (directory / name).exists():
+                (directory / name).touch(mode=0o600)
+                (directory / name).write_bytes(content)
 
     def of(self, service: str) -> LinkKeys:
         return LinkKeys.load(self.directory, service)
@@ -121,27 +143,28 @@ async def opened(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield http
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield  # the signals are pytest's
-
-
 @contextlib.asynccontextmanager
 async def served(app: ASGIApp) -> AsyncIterator[str]:
-    """An app that is open already, behind a real server on a free port; gives its base URL."""
+    """An app that is open already, behind uvicorn's protocol on a free port; gives its base URL.
+
+    Without uvicorn's server: the signals are pytest's, and the server looks ten times a second whether it is to stop.
+    """
+    config = uvicorn.Config(app, lifespan="off", ws=SocketProtocol, log_config=None, access_log=False)
+    config.load()
+    state = ServerState()
+    protocol = partial(config.http_protocol_class, config=config, server_state=state, app_state={})  # type: ignore[call-arg]
     # The protocol by name: asyncio sets TCP_NODELAY only where it is said, and answers would wait 40 ms without it.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        server = _Server(uvicorn.Config(app, lifespan="off", ws=SocketProtocol, log_config=None, access_log=False))
-        # The socket listens already: a client that connects early waits for the server.
-        running = asyncio.create_task(server.serve(sockets=[listener]))
+        server = await asyncio.get_running_loop().create_server(protocol, sock=listener)
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            server.should_exit = True
-            await running
+            server.close()
+            for connection in list(state.connections):
+                connection.shutdown()
+            # What is under way ends first.
+            await until(lambda: not state.connections and not state.tasks)
 
 
 def closed_port() -> int:

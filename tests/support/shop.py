@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,11 @@ from lockgate_trust import LinkKeys
 from tests.support import node as nodes
 from tests.support.clock import ManualClock
 from tests.support.node import Node
-from tests.support.peers import served
+from tests.support.peers import CHEAP, NO_AUTHORITY, served
 from tests.support.raw import WITHIN_S
 
 DATABASE: Final = "users.db"
 PASSWORD: Final = "correct-horse-battery"
-_NO_AUTHORITY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Nothing here is https; reading the authorities that httpx trusts takes longer than a test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ async def running(
     clock = ManualClock()
     keys = nodes.settings(folder, redis_url, orders_url).keys
     users = UsersSettings(database_url=f"sqlite:///{folder / DATABASE}")
-    app = create_app(users, LinkKeys.load(keys.directory / "links", "users"), clock.now)
+    app = create_app(users, LinkKeys.load(keys.directory / "links", "users"), clock.now, CHEAP)
     async with app.router.lifespan_context(app), served(app) as users_url:
         # Passwords are hashed in this process, behind everything else: a busy machine is no users service that is away.
         patient = {"upstreams": {"users": [users_url]}, "accounts": {"timeout_s": WITHIN_S}}
@@ -115,7 +112,7 @@ def client(node: Node) -> httpx.AsyncClient:
     # A new connection for each request: a test that lets a minute pass lets a kept one die.
     limits = httpx.Limits(max_keepalive_connections=0)
     url = f"http://127.0.0.1:{node.port}"
-    return httpx.AsyncClient(base_url=url, limits=limits, timeout=30, trust_env=False, verify=_NO_AUTHORITY)
+    return httpx.AsyncClient(base_url=url, limits=limits, timeout=30, trust_env=False, verify=NO_AUTHORITY)
 
 
 def bearer(tokens: dict[str, Any]) -> dict[str, str]:

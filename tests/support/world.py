@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -35,7 +34,7 @@ from lockgate_trust import LinkKeys
 from tests.support import node as nodes
 from tests.support import upstream as upstreams
 from tests.support.clock import ManualClock
-from tests.support.peers import served
+from tests.support.peers import CHEAP, NO_AUTHORITY, served
 from tests.support.people import PASSWORD, SOCKETS, Person, Place
 from tests.support.raw import WITHIN_S, Wire
 from tests.support.sockets import SocketService, socket_service
@@ -44,7 +43,6 @@ from tests.support.upstream import Script, Upstream
 
 LATEST: Final = 100
 """Events of the audit trail that are looked at."""
-_NO_AUTHORITY: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _A_CONNECTION_EACH: Final = httpx.Limits(max_keepalive_connections=0)
 """A kept connection would not outlive the minutes that pass in a story, nor the node it leads to."""
 
@@ -104,7 +102,7 @@ class World:
             made = await self.open.enter_async_context(running_here)
         url = f"http://127.0.0.1:{made.port}"
         http = httpx.AsyncClient(
-            base_url=url, limits=_A_CONNECTION_EACH, timeout=2 * WITHIN_S, trust_env=False, verify=_NO_AUTHORITY
+            base_url=url, limits=_A_CONNECTION_EACH, timeout=2 * WITHIN_S, trust_env=False, verify=NO_AUTHORITY
         )
         place = Place(made, await self.open.enter_async_context(http))
         self.places.append(place)
@@ -186,7 +184,8 @@ async def opened(folder: Path, clock: ManualClock | None = None) -> AsyncIterato
         sockets = await stack.enter_async_context(socket_service())
         keys = nodes.settings(folder, store.url, orders.url).keys
         settings = UsersSettings(database_url=f"sqlite:///{folder / 'users.db'}")
-        app = create_app(settings, LinkKeys.load(keys.directory / "links", "users"), clock.now if clock else time.time)
+        links = LinkKeys.load(keys.directory / "links", "users")
+        app = create_app(settings, links, clock.now if clock else time.time, CHEAP)
         await stack.enter_async_context(app.router.lifespan_context(app))
         users = await stack.enter_async_context(served(app))
         live = {"name": "live", "prefix": SOCKETS, "upstreams": [sockets.url]}

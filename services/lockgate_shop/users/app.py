@@ -22,13 +22,21 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from lockgate_shop.kit.clock import Clock
+    from lockgate_shop.users.passwords import Cost
     from lockgate_trust import LinkKeys
 
 
-def create_app(settings: UsersSettings, keys: LinkKeys, clock: Clock = time.time) -> FastAPI:
-    """The users service as an ASGI app; nothing is opened before its lifespan begins."""
+def create_app(settings: UsersSettings, keys: LinkKeys, clock: Clock = time.time, cost: Cost | None = None) -> FastAPI:
+    """The users service as an ASGI app; nothing is opened before its lifespan begins.
+
+    Args:
+        settings: as it is configured.
+        keys: the link keys of the service.
+        clock: the time.
+        cost: of each hash of a password; today's where not given.
+    """
     database = Database(settings)
-    passwords = Passwords(settings.hashing_threads)
+    passwords = Passwords(settings.hashing_threads, cost=cost)
     objects = ObjectStore(settings)
     parts = Parts(
         schema=SCHEMA,

@@ -39,7 +39,7 @@ import threading
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -65,6 +65,14 @@ PARALLELISM: Final = 1
 QUEUE_WAIT_S: Final = 2.0
 NICENESS: Final = 5
 """By how much the threads that hash stand back behind the rest of this process."""
+
+
+class Cost(NamedTuple):
+    """What one hash costs: passes over the memory, the memory in KiB, and lanes."""
+
+    time: int
+    memory_kib: int
+    parallelism: int
 
 
 class Fit(IntEnum):
@@ -110,13 +118,15 @@ class Passwords:
     Args:
         threads: how many at once; each needs 19 MiB while it works.
         queue_wait_s: how long a password waits for its turn.
+        cost: of each hash; today's where not given. No setting: a deployment could only weaken its hashes by it.
     """
 
-    def __init__(self, threads: int, queue_wait_s: float = QUEUE_WAIT_S) -> None:
-        self._hasher = PasswordHasher(TIME_COST, MEMORY_KIB, PARALLELISM)
+    def __init__(self, threads: int, queue_wait_s: float = QUEUE_WAIT_S, cost: Cost | None = None) -> None:
+        cost = cost or Cost(TIME_COST, MEMORY_KIB, PARALLELISM)
+        self._hasher = PasswordHasher(*cost)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2", initializer=_step_back)
         self._queue_wait_s = queue_wait_s
-        self._nobodys = _nobodys_hash()
+        self._nobodys = _nobodys_hash(cost)
 
     async def hash_password(self, password: str) -> str:
         """The PHC string of a password that is `is_acceptable`.
@@ -195,7 +205,7 @@ def _step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
 
 
-def _nobodys_hash() -> str:
-    """A hash of today's parameters that no password is known to fit."""
+def _nobodys_hash(cost: Cost) -> str:
+    """A hash of this cost that no password is known to fit."""
     salt, digest = (base64.b64encode(secrets.token_bytes(length)).rstrip(b"=").decode() for length in (16, 32))
-    return f"$argon2id$v=19$m={MEMORY_KIB},t={TIME_COST},p={PARALLELISM}${salt}${digest}"
+    return f"$argon2id$v=19$m={cost.memory_kib},t={cost.time},p={cost.parallelism}${salt}${digest}"

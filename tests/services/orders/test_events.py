@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from lockgate_shop.kit.data.events import KEPT, MAX_OF_USER, Feed
 from lockgate_shop.orders.app import create_app as create_orders
-from tests.support.peers import NOBODY, Clock, Links, Peer, Who, closed_port, opened, problem, served
+from tests.support.peers import NO_AUTHORITY, NOBODY, Clock, Links, Peer, Who, closed_port, opened, problem, served
 from tests.support.shop_calls import ALICE, BOB, added, placed
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ async def node(settings: OrdersSettings, links: Links, clock: Clock) -> AsyncIte
     async with (
         app.router.lifespan_context(app),
         served(app) as url,
-        httpx.AsyncClient(base_url=url, trust_env=False, timeout=WITHIN_S) as http,
+        httpx.AsyncClient(base_url=url, trust_env=False, verify=NO_AUTHORITY, timeout=WITHIN_S) as http,
     ):
         yield Node(app, Peer(http, links, "gateway", "orders", clock), int(url.rpartition(":")[2]))
         feed: Feed = app.state.feed

@@ -20,7 +20,7 @@ from lockgate_shop.orders.exports import (
     MOST_UNFINISHED,
     Exports,
 )
-from tests.support.peers import Peer, Who, closed_port, opened, problem
+from tests.support.peers import NO_AUTHORITY, Peer, Who, closed_port, opened, problem
 from tests.support.shop_calls import ALICE, BOB, added, placed
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ async def make(app: FastAPI, export: dict[str, Any]) -> None:
 
 
 async def fetched(download: dict[str, Any]) -> list[dict[str, str]]:
-    async with httpx.AsyncClient(trust_env=False) as anybody:
+    async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITY) as anybody:
         answer = await anybody.get(download["url"])
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"

@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.support.peers import NOBODY, Peer, Who, problem
+from tests.support.peers import NO_AUTHORITY, NOBODY, Peer, Who, problem
 from tests.support.shop_calls import ADMIN, READER, added
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ IMAGE = {"content_type": "image/png", "size": len(PICTURE)}
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     """A client with no keys and no credentials."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITY) as client:
         yield client
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from tests.support.peers import Clock, Links
 
+AT_TODAYS_COST = pytest.mark.parametrize("cost", [None], ids=["at today's cost"])
+"""For tests about the hash of a password."""
+
 
 async def set_column(app: FastAPI, username: str, column: str, value: str) -> None:
     async with database_of(app).write_session() as session:
@@ -169,6 +172,7 @@ async def test_a_damaged_hash_fits_no_password(users: Peer, users_app: FastAPI) 
     assert await verified(users, "carol", CAROL["password"]) == {"valid": False}
 
 
+@AT_TODAYS_COST
 async def test_a_hash_of_an_older_cost_is_renewed_at_login(users: Peer, users_app: FastAPI) -> None:
     from argon2 import PasswordHasher  # noqa: PLC0415 - only to make an old hash
 
@@ -195,6 +199,7 @@ async def test_a_password_is_the_same_one_in_every_unicode_spelling(users: Peer,
     assert (await verified(users, "carol", "passw\u00f6rd-\u00e9"))["valid"] is False
 
 
+@AT_TODAYS_COST
 async def test_a_hash_of_a_decomposed_password_is_renewed_at_login_and_fits_every_spelling_then(
     users: Peer, users_app: FastAPI
 ) -> None:
@@ -207,6 +212,7 @@ async def test_a_hash_of_a_decomposed_password_is_renewed_at_login_and_fits_ever
     assert await verified(users, "carol", NFC) == {"valid": True, "account": before}
 
 
+@AT_TODAYS_COST
 async def test_a_blocked_account_with_an_old_hash_does_not_show_itself(users: Peer, users_app: FastAPI) -> None:
     """R-217: nor is its hash touched."""
     from argon2 import PasswordHasher  # noqa: PLC0415 - only to make an old hash

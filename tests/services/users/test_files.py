@@ -11,7 +11,7 @@ import pytest
 
 from lockgate_shop.users.app import create_app
 from lockgate_shop.users.settings import UsersSettings
-from tests.support.peers import Peer, Who, opened, problem
+from tests.support.peers import NO_AUTHORITY, Peer, Who, opened, problem
 from tests.support.shop_calls import registered
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ QUARTER_HOUR = 900
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     """A client with no keys and no credentials."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITY) as client:
         yield client
 
 

@@ -11,7 +11,7 @@ import pytest
 from lockgate_shop.kit.data.objects import ObjectSettings, ObjectStore, StoredObject
 from lockgate_shop.kit.errors import ConfigurationError, StoreUnavailableError
 from lockgate_shop.kit.settings import read_settings
-from tests.support.peers import closed_port
+from tests.support.peers import NO_AUTHORITY, closed_port
 from tests.support.s3 import bucket_in
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def store(bucket: S3Bucket) -> AsyncIterator[ObjectStore]:
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     """A client that knows nothing of keys."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=NO_AUTHORITY) as client:
         yield client
 
 

@@ -19,7 +19,7 @@ from lockgate_shop.users.app import create_app as create_users
 from lockgate_shop.users.settings import UsersSettings
 from lockgate_trust import Body, LiveLinkKeys, signed_headers
 from tests.support.charsets import NOT_UTF_8, UTF_8
-from tests.support.peers import Clock, Peer, Who, opened, problem, served
+from tests.support.peers import NO_AUTHORITY, Clock, Peer, Who, opened, problem, served
 from tests.support.shop_calls import CAROL, count
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ async def test_a_chunked_body_over_the_limit_is_cut_off(users_app: FastAPI, link
         body=Body.STREAMED,
         now=clock(),
     )
-    async with served(users_app) as url, httpx.AsyncClient(base_url=url, trust_env=False) as http:
+    async with served(users_app) as url, httpx.AsyncClient(base_url=url, trust_env=False, verify=NO_AUTHORITY) as http:
         answer = await http.post("/users/register", headers=dict(signed), content=endless())
     assert (answer.status_code, problem(answer)["code"]) == (413, "body_too_large")
     assert await count(users_app) == 0

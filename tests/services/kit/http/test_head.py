@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from tests.support.peers import Clock, Links, Peer, Who, problem
+from tests.support.peers import NO_AUTHORITY, Clock, Links, Peer, Who, problem
 from tests.support.shop_calls import ALICE, added, placed, registered
 
 
@@ -69,7 +69,7 @@ async def test_a_real_server_sends_no_body_that_would_be_taken_for_the_next_answ
     """R-194: all of it on one connection."""
     path = f"/products/{(await added(products))['id']}"
     async with httpx.AsyncClient(
-        base_url=products_url, trust_env=False, limits=httpx.Limits(max_connections=1)
+        base_url=products_url, trust_env=False, verify=NO_AUTHORITY, limits=httpx.Limits(max_connections=1)
     ) as http:
         peer = Peer(http, links, "gateway", "products", clock)
         for _ in range(3):
