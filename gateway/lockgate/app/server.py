@@ -95,6 +95,7 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
         yield
         return
     calls = operations.build_calls(worker.observability.metrics, worker.checks)
+    calls.prepare()
     edge = Edge(
         ServerSettings(),
         settings.limits,

@@ -15,15 +15,21 @@ from lockgate_common.problem import NO_STORE
 
 def build_calls(metrics: Metrics, checks: Mapping[str, health.Check]) -> OwnCalls:
     """The calls behind the operations listener."""
-    app = FastAPI(title="Lockgate operations", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    problems.install_handlers(app)
-    api = APIRouter()
 
-    @api.get("/metrics")
-    async def scrape() -> Response:
-        """Every counter of this worker, in Prometheus' text format."""
-        return Response(metrics.render_text(), headers={"Content-Type": CONTENT_TYPE_LATEST, **NO_STORE})
+    def build_application() -> FastAPI:
+        app = FastAPI(
+            title="Lockgate operations", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+        )
+        problems.install_handlers(app)
+        api = APIRouter()
 
-    app.include_router(api)
-    app.include_router(health.build_router(checks))
-    return OwnCalls((health.ALIVE_CALL,), app)
+        @api.get("/metrics")
+        async def scrape() -> Response:
+            """Every counter of this worker, in Prometheus' text format."""
+            return Response(metrics.render_text(), headers={"Content-Type": CONTENT_TYPE_LATEST, **NO_STORE})
+
+        app.include_router(api)
+        app.include_router(health.build_router(checks))
+        return app
+
+    return OwnCalls((health.ALIVE_CALL,), build_application)

@@ -22,7 +22,7 @@ from lockgate.cli.fork_server import check_one_thread
 from lockgate.cli.forks import Forks
 from lockgate.cli.process import child_environment
 from lockgate.cli.supervisor import Child, Pace, Supervisor
-from tests.support.commands import CONFIG, ROOT, WITHIN_S, heard, lockgate, started
+from tests.support.commands import CONFIG, ROOT, WITHIN_S, called, heard, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ DRAWN = 20_000
 def _keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path}/nobody.sock")
     monkeypatch.setenv("LOCKGATE_KEYS__DIRECTORY", str(tmp_path / "keys"))
-    assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
+    assert called("keys", "init", "--config", CONFIG).returncode == 0
 
 
 @pytest.mark.fault

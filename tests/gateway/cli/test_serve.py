@@ -16,7 +16,7 @@ import pytest
 
 from lockgate.cli import addresses
 from lockgate.errors import ConfigurationError
-from tests.support.commands import CONFIG, ROOT, WITHIN_S, Ending, heard, lockgate, started
+from tests.support.commands import CONFIG, ROOT, WITHIN_S, Ending, called, heard, lockgate, started
 from tests.support.redis_server import running
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def serving(
     """`lockgate serve` with two workers, and their pids. Redis is away: a gateway starts without it."""
     monkeypatch.setenv("REDIS_URL", f"unix://{folder}/nobody.sock")
     monkeypatch.setenv("LOCKGATE_KEYS__DIRECTORY", str(folder / "keys"))
-    assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
+    assert called("keys", "init", "--config", CONFIG).returncode == 0
     arguments = ("serve", "--config", str(CONFIG), "--workers", "2", "--fd", str(listener.fileno()))
     with started("lockgate.cli", *arguments, fds=(listener.fileno(),), errors=True) as supervisor:
         said = heard(supervisor, "gateway-1: ready", "gateway-2: ready")
