@@ -52,9 +52,9 @@ async def ask_service(
     except WireError as error:
         pool.breaker.record_failure()
         return Refusal(Reason.LINK_REFUSED if error.reason is Reason.LINK_REFUSED else Reason.UPSTREAM_BROKE)
-    except OSError as error:
+    except OSError as fault:
         pool.breaker.record_failure()
-        return Refusal(Reason.UPSTREAM_TIMEOUT if isinstance(error, TimeoutError) else Reason.UPSTREAM_REFUSED)
+        return Refusal(Reason.UPSTREAM_TIMEOUT if isinstance(fault, TimeoutError) else Reason.UPSTREAM_REFUSED)
     pool.breaker.record_success()
     return outcome
 
