@@ -47,10 +47,18 @@ class BackgroundTasks:
     async def close(self) -> None:
         """Cancel every task, and wait until all have ended."""
         while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-                task.add_done_callback(_look_at_outcome)
-            await asyncio.wait(self._tasks, timeout=CANCEL_AGAIN_S)
+            await end_tasks(*self._tasks)
+
+
+async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, and wait until all have ended; a task that takes a cancellation for its own is cancelled again."""
+    left = set(tasks)
+    for task in tasks:
+        task.add_done_callback(_look_at_outcome)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
 
 
 def _look_at_outcome(task: asyncio.Task[Any]) -> None:

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from lockgate_common.background import BackgroundTasks
+from lockgate_common.background import BackgroundTasks, end_tasks
 
 
 async def test_a_task_is_kept_until_its_end() -> None:
@@ -105,3 +105,28 @@ async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
     await asyncio.sleep(0)
     await tasks.close()
     assert started.cancelled()
+
+
+async def test_tasks_end_though_one_takes_its_cancellation_for_a_time_out() -> None:
+    """redis-py does so while it connects, and then waits for a message that never comes."""
+    began = asyncio.Event()
+
+    async def listen() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            began.set()
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        raise LookupError("no")
+
+    listening, failed = asyncio.create_task(listen()), asyncio.create_task(fail())
+    await began.wait()
+    async with asyncio.timeout(10):
+        await end_tasks(listening, failed)
+    assert listening.cancelled()
+    assert isinstance(failed.exception(), LookupError)
+
+
+async def test_there_may_be_no_task_to_end() -> None:
+    await end_tasks()

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from lockgate_common.background import end_tasks
 from lockgate_common.redis.faults import REDIS_FAULTS
 from lockgate_common.redis.sentinel import ANSWER_S, HOLD_S, LEASE_S, boot_time
 
@@ -102,10 +103,7 @@ class ClusterMasters:
 
     async def aclose(self) -> None:
         """Stop asking."""
-        for task in (self._next, self._asking):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
+        await end_tasks(*(task for task in (self._next, self._asking) if task is not None))
         for node in self._others.values():
             await node.disconnect()
 

@@ -22,6 +22,8 @@ from redis.asyncio.sentinel import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from lockgate_common.background import end_tasks
+
 ANSWER_S: Final = 0.3
 """How long one Sentinel may take. They are asked together, so those that are away cost no more than that in all."""
 LEASE_S: Final = 0.8
@@ -156,10 +158,7 @@ class Mastership:
 
     async def aclose(self) -> None:
         """Stop asking."""
-        for task in (self._next, self._asking):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
+        await end_tasks(*(task for task in (self._next, self._asking) if task is not None))
 
     async def _ask_next(self, *, thorough: bool = False) -> _Majority | None:
         """What the Sentinels say when they are asked from now on; callers that come meanwhile share the next time.

@@ -20,6 +20,7 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection
 
 from lockgate.stores.packed import PackedCommand, Words
+from lockgate_common.background import end_tasks
 from lockgate_common.redis.faults import REDIS_FAULTS
 
 Command = Words | PackedCommand
@@ -97,7 +98,6 @@ class RedisLink(asyncio.Protocol):
         self._answered = 0
         self._keeper: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
-        self._closing = False
 
     @property
     def connected(self) -> bool:
@@ -116,11 +116,8 @@ class RedisLink(asyncio.Protocol):
 
     async def close(self) -> None:
         """Disconnect; questions under way are answered `None`."""
-        # While it connects, redis-py may take a cancellation for its own time-out and go on; so tell the keeper, too.
-        self._closing = True
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait({self._keeper})
+            await end_tasks(self._keeper)
         self._give_up()
 
     def ask(self, commands: Sequence[Command], callback: Callback) -> None:
@@ -212,7 +209,7 @@ class RedisLink(asyncio.Protocol):
         await self._lost.wait()
 
     async def _keep_connected(self) -> None:
-        while not self._closing:
+        while True:
             if self._transport is not None:
                 await self._until_lost()
                 continue

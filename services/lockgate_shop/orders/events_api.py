@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Request, WebSocket
 from starlette.requests import HTTPConnection
 from starlette.responses import StreamingResponse
 
+from lockgate_common.background import end_tasks
 from lockgate_shop.kit.data.events import BAD_EVENT_ID, TOO_MANY_FOLLOWERS, Event, Feed
 from lockgate_shop.kit.errors import StoreUnavailableError
 from lockgate_shop.kit.http.api import from_state
@@ -86,9 +87,7 @@ async def socket_events(events: Followed, socket: WebSocket) -> None:
         elif receiving.result()["type"] != "websocket.disconnect":
             await socket.close(NOTHING_TO_SAY)
     finally:
-        for task in (sending, receiving):
-            task.cancel()
-        await asyncio.wait({sending, receiving})
+        await end_tasks(sending, receiving)
 
 
 async def _event_lines(events: AsyncIterator[Event | None]) -> AsyncIterator[str]:

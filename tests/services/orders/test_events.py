@@ -79,8 +79,6 @@ async def node(settings: OrdersSettings, links: Links, clock: Clock) -> AsyncIte
         yield Node(app, Peer(http, links, "gateway", "orders", clock), int(url.rpartition(":")[2]))
         feed: Feed = app.state.feed
         feed.end_connections()
-        # A feed that is closed while its listener subscribes loses the cancellation, and its close never returns.
-        await asyncio.sleep(0.2)
 
 
 @pytest.fixture

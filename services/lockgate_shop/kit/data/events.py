@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from lockgate_common.background import end_tasks
 from lockgate_common.redis.client import subscribe
 from lockgate_common.redis.faults import REDIS_FAULTS
 from lockgate_shop.kit.data.redis import store_errors, user_hash_tag
@@ -180,9 +181,7 @@ class Feed:
         """Stop listening to other nodes."""
         self.end_connections()
         if self._listening is not None:
-            self._listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._listening
+            await end_tasks(self._listening)
 
     async def _stream_events(
         self, user_id: str, last: str, woken: asyncio.Event, *, missed: bool
