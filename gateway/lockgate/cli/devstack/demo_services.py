@@ -28,7 +28,17 @@ CALLS: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 USES_REDIS: Final = frozenset({"orders", "products"})
 """The demo services that store data in Redis, each under keys of its own."""
 
-NEEDS: Final = ("aiosqlite", "alembic", "argon2", "boto3", "httpx", "pydantic_settings", "sqlalchemy", "streaq")
+NEEDS: Final = (
+    "aiosqlite",
+    "alembic",
+    "argon2",
+    "boto3",
+    "httpx",
+    "pydantic_settings",
+    "sqlalchemy",
+    "streaq",
+    "structlog",
+)
 """What the demo services import beyond the gateway: the extra `shop`."""
 
 MODULES: Final = (
