@@ -35,9 +35,8 @@ def test_nothing_survives_a_parent_that_is_killed(kind: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_stops_everything_and_is_a_clean_end(number: signal.Signals) -> None:
-    before = signal.signal(
-        signal.SIGHUP, signal.SIG_DFL
-    )  # the parent of the tests may ignore it, and children inherit it
+    # The parent of the tests may ignore it, as a shell's job in the background does, and children inherit that.
+    before = signal.signal(number, signal.SIG_DFL)
     try:
         with started(SUPERVISED, "nested", "2") as parent:
             children = Ending(*pids_from(parent.stdout, 2))
@@ -45,7 +44,7 @@ def test_a_signal_stops_everything_and_is_a_clean_end(number: signal.Signals) ->
             assert parent.wait(WITHIN_S) == 0
             assert children.survivors() == set()
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
 
 
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:
