@@ -8,6 +8,7 @@ writes must not be sent again by the link.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -15,7 +16,7 @@ from typing import Any, Final
 from redis._parsers.base import BaseParser  # where redis-py makes its errors; it has no public name
 from redis.asyncio import Redis
 
-from lockgate.stores.link import Command, RedisLink, Replies, await_callback
+from lockgate.stores.link import Command, MakeConnection, RedisLink, Replies, await_callback
 from lockgate.stores.redis import TIMEOUT_S
 from lockgate_common.errors import StoreUnavailableError
 from lockgate_common.redis.client import RedisClient
@@ -27,7 +28,19 @@ _NO_ANSWER: Final = "it did not answer in time, or the connection to it broke of
 
 
 class CommandLink(RedisLink):
-    """Runs commands, each once, and raises what redis-py raises where Redis refuses one."""
+    """Runs commands, each once, and raises what redis-py raises where Redis refuses one.
+
+    The commands of one turn of the event loop are sent together, in their order: a write costs more than what it
+    carries.
+
+    Args:
+        make_connection: as for `RedisLink`.
+        timeout_s: as for `RedisLink`.
+    """
+
+    def __init__(self, make_connection: MakeConnection, timeout_s: float) -> None:
+        super().__init__(make_connection, timeout_s)
+        self._unsent: list[bytes] = []
 
     async def run(self, *command: Any) -> Any:  # noqa: ANN401 - the words of a command, and its reply
         """The reply to one command.
@@ -53,6 +66,22 @@ class CommandLink(RedisLink):
             if isinstance(reply, Exception):
                 raise BaseParser.parse_error(str(reply))  # type: ignore[no-untyped-call]  # redis-py
         return replies
+
+    def _send(self, transport: asyncio.Transport, data: bytes) -> None:
+        del transport  # the connection may have ended by the time of the write
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._write_unsent)
+        self._unsent.append(data)
+
+    def _write_unsent(self) -> None:
+        data, self._unsent = self._unsent, []
+        if self._transport is not None:
+            self._transport.write(b"".join(data))
+
+    def _give_up(self) -> None:
+        # The callers of these commands are told that there is no reply, so no later connection may carry one of them.
+        self._unsent = []
+        super()._give_up()
 
     def _outcome(self, replies: list[Any]) -> Replies:
         """Errors are replies, and are raised where the command was run."""

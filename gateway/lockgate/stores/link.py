@@ -133,9 +133,13 @@ class RedisLink(asyncio.Protocol):
             return
         self._waiting.append((len(commands), callback))
         data = [one.data if isinstance(one, PackedCommand) else PackedCommand.of(*one).data for one in commands]
-        transport.write(b"".join(data))
+        self._send(transport, b"".join(data))
         if self._watchdog is None:
             self._watch()
+
+    def _send(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Send the commands of a question."""
+        transport.write(data)
 
     # --- what the event loop calls -----------------------------------------------------------------------------
 

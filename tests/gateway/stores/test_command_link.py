@@ -12,6 +12,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Res
 
 from lockgate.errors import StoreUnavailableError
 from lockgate.stores.command_link import CommandLink, command_link
+from lockgate.stores.link import Replies
 from lockgate.stores.script import Script
 from lockgate.stores.trail import AuditTrail
 from lockgate_common.redis.address import read_address
@@ -28,6 +29,11 @@ async def opened(redis: Redis, timeout_s: float = WITHIN_S) -> AsyncIterator[Com
         yield link
     finally:
         await link.close()
+
+
+async def reads(redis: Redis) -> int:
+    """How often this server has read from its clients."""
+    return int((await redis.info("stats"))["total_reads_processed"])
 
 
 async def test_commands_of_one_write_run_in_their_order(redis: Redis) -> None:
@@ -77,9 +83,39 @@ async def test_a_caller_that_gives_up_takes_nothing_from_the_next_one(redis: Red
     async with opened(redis) as link:
         given_up = asyncio.create_task(link.run("INCR", "n"))
         next_one = asyncio.create_task(link.run("GET", "n"))
-        await asyncio.sleep(0)  # both have been sent
+        await asyncio.sleep(0)  # both have been asked
         given_up.cancel()
         assert await next_one == b"1"
+
+
+async def test_commands_of_one_turn_are_sent_together(redis: Redis) -> None:
+    async with opened(redis) as link:
+        before = await reads(redis)
+        assert await asyncio.gather(*(link.run("INCR", "n") for _ in range(20))) == list(range(1, 21))
+        assert await reads(redis) - before == 2  # one is the question itself
+
+
+async def test_a_command_that_was_not_sent_is_never_sent_over_a_later_connection(redis: Redis) -> None:
+    """Attack: its caller was told of no reply, and a reply to no command would be taken for the next caller's."""
+    async with opened(redis) as link:
+        told: list[Replies] = []
+        link.ask([("SET", "old", "x")], told.append)
+        link.connection_lost(None)
+        assert told == [None]
+        connected = asyncio.Event()
+        link.listen(connected.set)
+        await asyncio.wait_for(connected.wait(), WITHIN_S)
+        assert await link.run("INCR", "new") == 1
+        assert await redis.exists("old") == 0
+
+
+async def test_questions_that_are_sent_together_keep_their_replies_apart(redis: Redis) -> None:
+    async with opened(redis) as link:
+        told: list[Replies] = []
+        link.ask([("ECHO", "one")], told.append)
+        link.ask([("ECHO", "two"), ("ECHO", "three")], told.append)
+        assert await link.run("ECHO", "four") == b"four"
+        assert told == [[b"one"], [b"two", b"three"]]
 
 
 async def test_without_a_connection_a_command_fails_at_once(redis: Redis) -> None:
