@@ -19,6 +19,8 @@ EXTRA: Final = "extra_forbidden"
 """Pydantic's rule for a field that the schema lacks."""
 MAX_FIELDS: Final = 20
 """How many faulty fields a document names; a body can have thousands."""
+_COMPACT: Final = json.JSONEncoder(separators=(",", ":"))
+"""Made once: `json.dumps` makes an encoder for each call that asks for these separators."""
 
 
 def problem_document(  # noqa: PLR0913 - the members of a document, by name
@@ -53,7 +55,7 @@ def problem_document(  # noqa: PLR0913 - the members of a document, by name
 
 def as_json(document: Mapping[str, Any]) -> bytes:
     """A document as it is sent: ASCII, without spaces."""
-    return json.dumps(document, separators=(",", ":")).encode("ascii")
+    return _COMPACT.encode(document).encode("ascii")
 
 
 def faulty_fields(

@@ -9,7 +9,6 @@ The prefix is for tools that look for leaked secrets. The purpose keeps kinds of
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 from typing import Final
@@ -66,4 +65,4 @@ class MacToken:
         return [head[start:end] for start, end in zip(starts, self._ends, strict=True)]
 
     def _compute_mac(self, key: bytes, head: bytes, last: bytes) -> bytes:
-        return hmac.new(key, self._purpose + head + last, hashlib.sha256).digest()
+        return hmac.digest(key, self._purpose + head + last, "sha256")

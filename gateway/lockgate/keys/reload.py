@@ -209,6 +209,8 @@ class LiveKeys:
         Raises:
             KeysUnknownError: the look did not end within `WITHIN_S`; the folder may hang.
         """
+        if self.are_current():
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WITHIN_S):
                 # Twice: a look that began before the process was stopped may end after that.
