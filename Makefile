@@ -58,7 +58,7 @@ test-all: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the slow and lo
 	$(PURE) $(PYTEST) -m "not long" --cov --cov-report=term:skip-covered $(ARGS)
 	$(PURE) $(BIN)/python -m pytest --durations=10 -m long $(ARGS)
 
-COMPILED_TESTS := $(addprefix tests/gateway/,admission codec edge forward identity upstream) tests/trust tests/stories tests/test_wheel.py
+COMPILED_TESTS := $(addprefix tests/gateway/,accounts admission codec edge endpoints forward identity observe sessions stores upstream) tests/trust tests/stories tests/test_wheel.py
 
 test-compiled: compile  ## run the tests of the way of a request with compiled modules
 	@$(BIN)/lockgate --version | grep --quiet '(compiled)' || { $(BIN)/lockgate --version; exit 1; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -29,6 +30,8 @@ _TYPE: Final = ("Content-Type", "application/json")
 JSON_LINES: Final = field_lines([*SECURITY_HEADERS.items(), _TYPE])
 """Of any other response with a grant in it."""
 _TOKEN_LINES: Final = field_lines([*NOT_CACHED.items(), _TYPE])
+_MEMBERS: Final = {kind: tuple(part.name for part in fields(kind)) for kind in (Tokens, AccessToken, CookieSession)}
+"""The members of each kind of grant. They are not read from `__slots__`, which a compiled class does not have."""
 _REVOKED: Final = Reply(HTTPStatus.OK, field_lines(SECURITY_HEADERS.items()))
 
 
@@ -137,4 +140,5 @@ def _token_reply(request: InboundRequest, outcome: Tokens | AccessToken | Refusa
 def grant_reply(outcome: Tokens | AccessToken | CookieSession, lines: bytes) -> Reply:
     """The response to a login, a refresh or a grant, with these field lines."""
     members = {} if isinstance(outcome, CookieSession) else {"token_type": "Bearer"}
-    return Reply(HTTPStatus.OK, lines, as_json(members | {name: getattr(outcome, name) for name in outcome.__slots__}))
+    found = {name: getattr(outcome, name) for name in _MEMBERS[type(outcome)]}
+    return Reply(HTTPStatus.OK, lines, as_json(members | found))
