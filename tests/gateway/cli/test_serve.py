@@ -160,16 +160,22 @@ def free_ports() -> int:
                 return port
 
 
+def configured_for_operators(folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Keys, no Redis, and the first port for operators, which is returned."""
+    first = free_ports()
+    monkeypatch.setenv("REDIS_URL", f"unix://{folder}/away.sock")
+    monkeypatch.setenv("LOCKGATE_KEYS__DIRECTORY", str(folder / "keys"))
+    monkeypatch.setenv("LOCKGATE_OPERATIONS__PORT", str(first))
+    assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
+    return first
+
+
 @pytest.mark.fault
 def test_every_line_of_a_node_is_json_and_one_says_where_it_listens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-252: what the parent says, what workers and libraries say, and the requests."""
-    first = free_ports()
-    monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path}/nobody.sock")
-    monkeypatch.setenv("LOCKGATE_KEYS__DIRECTORY", str(tmp_path / "keys"))
-    monkeypatch.setenv("LOCKGATE_OPERATIONS__PORT", str(first))
-    assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
+    first = configured_for_operators(tmp_path, monkeypatch)
     arguments = ("serve", "--config", str(CONFIG), "--workers", "2", "--port", "0")
     with started("lockgate.cli", *arguments, errors=True) as supervisor:
         said = heard(supervisor, "2 workers, supervised by")
@@ -195,11 +201,7 @@ def test_a_worker_is_not_taken_for_ready_because_another_one_responds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R-252: here the port for operators of the second worker is taken."""
-    first = free_ports()
-    monkeypatch.setenv("REDIS_URL", f"unix://{tmp_path}/nobody.sock")
-    monkeypatch.setenv("LOCKGATE_KEYS__DIRECTORY", str(tmp_path / "keys"))
-    monkeypatch.setenv("LOCKGATE_OPERATIONS__PORT", str(first))
-    assert lockgate("keys", "init", "--config", CONFIG).returncode == 0
+    first = configured_for_operators(tmp_path, monkeypatch)
     with addresses.bind_listener("127.0.0.1", first + 1):
         ended = lockgate("serve", "--config", CONFIG, "--port", "0", "--workers", "2")
     assert ended.returncode == 2

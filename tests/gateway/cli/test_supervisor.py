@@ -196,7 +196,7 @@ async def test_a_child_that_ended_before_it_was_told_to_is_said_to_have_stopped(
         await running.heard("orders", "ready")
         running.supervisor.stop()
         os.kill(pid_of("orders", tmp_path), signal.SIGKILL)
-        # When the loop turns again, the child is gone and nobody has sent it SIGTERM yet.
+        # When the loop turns again, the child is gone and no SIGTERM was sent to it yet.
         block_until_ended(pid_of("orders", tmp_path))
         await running.end()
     assert running.names("stopped") == ["orders"]
