@@ -8,7 +8,7 @@ forward     sign, send, stream back                    502 503 504
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 
 from lockgate.admission.open_tokens import OpenTokens
@@ -21,13 +21,14 @@ from lockgate.edge.ticker import Ticker
 from lockgate.edge.wire import Field
 from lockgate.errors import Reason, Refusal
 from lockgate.forward.exchange import Exchange
-from lockgate.forward.service import Service
+from lockgate.forward.services import Services
 from lockgate.forward.websocket.handshake import is_handshake
 from lockgate.forward.websocket.socket import Socket, Sockets
 from lockgate.identity.ticket import taken_from_stream
 from lockgate.judge import Judge
-from lockgate.policy.origins import Origins
-from lockgate.policy.routes import RouteTable, find_route, is_options_probe, is_own_path
+from lockgate.keys.current import Current
+from lockgate.policy.routes import find_route, is_options_probe, is_own_path
+from lockgate.policy.rules import Rules
 
 AnswerHere = Callable[[InboundRequest, ClientConnection], Handler]
 
@@ -36,10 +37,9 @@ class Pipeline:
     """Takes each request through the stages. Nothing flows back, and a refused request costs nothing of later stages.
 
     Args:
-        routes: the route table.
-        origins: the pages that may call which route.
+        rules: the rules in force.
         judge: authenticates, admits and authorizes.
-        services: by route name.
+        services: of the same rules.
         answer_here: handles the gateway's own calls.
         sockets: what the WebSockets of this worker share.
         open_tokens: end a response with its token.
@@ -50,18 +50,16 @@ class Pipeline:
     def __init__(  # noqa: PLR0913 - one argument for each stage
         self,
         *,
-        routes: RouteTable,
-        origins: Origins,
+        rules: Current[Rules],
         judge: Judge,
-        services: Mapping[str, Service],
+        services: Services,
         answer_here: AnswerHere,
         sockets: Sockets,
         open_tokens: OpenTokens,
         ticker: Ticker,
         clock: Clock,
     ) -> None:
-        self._routes = routes
-        self._origins = origins
+        self._rules = rules
         self._judge = judge
         self._services = services
         self._answer_here = answer_here
@@ -76,24 +74,25 @@ class Pipeline:
         Returns:
             What takes the request's body, and hears of its client; `None`: the response was written already.
         """
+        rules = self._rules.value
         if request.headers.origin is not None:
-            preflight = self._origins.judge_preflight(request)
+            preflight = rules.origins.judge_preflight(request)
             if preflight is not None:
                 self._answer_preflight(request, client, preflight)
                 return None
-        route = find_route(self._routes, request.method, request.path)
+        route = find_route(rules.routes, request.method, request.path)
         if isinstance(route, Refusal):
             if is_options_probe(request) or (is_own_path(request.path) and route.reason is not Reason.BAD_TARGET):
                 return self._answer_here(request, client)
             client.refuse_request(route)
             return None
         client.route = route.name
+        service = self._services.by_route[route.name]
         if request.headers.upgrade:
-            return Socket(request, client, route, self._sockets)
+            return Socket(request, client, route, rules.origins, service, self._sockets)
         tickets: list[str] = []
         if request.query is not None:
             request, tickets = taken_from_stream(request)
-        service = self._services[route.name]
         exchange = Exchange(request, client, service, route.timeout_s, self._ticker, self._clock, self._open_tokens)
         self._judge.judge(request, route.demands[request.method], exchange.take_verdict, tickets)
         return exchange
@@ -105,17 +104,18 @@ class Pipeline:
             request: as it is judged.
             path: as the proxy sends it, which the service checks the signature with.
         """
-        route = find_route(self._routes, request.method, request.path)
+        rules = self._rules.value
+        route = find_route(rules.routes, request.method, request.path)
         if isinstance(route, Refusal):
             return route
+        requests = self._services.by_route[route.name].requests
         if is_handshake(request):  # the proxy upgrades by itself, so the page that asks is checked here
-            refusal = self._origins.refuse_foreign_socket(request, route, carries_token=False)
+            refusal = rules.origins.refuse_foreign_socket(request, route, carries_token=False)
             if refusal is not None:
                 return refusal
         verdict = await self._judge.judge_later(request, route.demands[request.method])
         if isinstance(verdict, Refusal):
             return verdict
-        requests = self._services[route.name].requests
         return requests.identity_fields(request, verdict.identity, path=path, now=self._clock.now())
 
     def _answer_preflight(self, request: InboundRequest, client: ClientConnection, preflight: str | Refusal) -> None:

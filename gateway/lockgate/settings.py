@@ -444,12 +444,33 @@ class Settings(_Section):
         return tuple(dict.fromkeys([self.accounts.service, *(route.service_name for route in self.route)]))
 
 
-def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+def read_file(file: Path | None = None) -> str:
+    """The text of a configuration file; `None` for `lockgate.toml` in the working folder.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    path = file or DEFAULT_FILE
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        hint = "name yours with --config, or begin with a copy of the one that comes with Lockgate"
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); {hint}") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
+
+
+def load_settings(
+    file: Path | None = None, environ: Mapping[str, str] | None = None, *, text: str | None = None
+) -> Settings:
     """Read the configuration.
 
     Args:
         file: a TOML file; `None` for `lockgate.toml` in the working folder.
         environ: the variables; `None` for those of this process.
+        text: what the file has held when it was read; `None`: the file is read here.
 
     Raises:
         ConfigurationError: the file is missing or not TOML, or values are not acceptable. A line for each names the
@@ -457,13 +478,8 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
     """
     path = file or DEFAULT_FILE
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        hint = "name yours with --config, or begin with a copy of the one that comes with Lockgate"
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror}); {hint}") from error
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tomllib.loads(read_file(path) if text is None else text)
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from error
     from_environment = environment.read_environment(os.environ if environ is None else environ, Settings, content)
     problems = from_environment.problems

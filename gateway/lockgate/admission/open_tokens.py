@@ -1,6 +1,7 @@
 """What is open must not outlive its token: sockets and streams end with it, on every node, within a second.
 
-They also end with the key that signed the token, as soon as this worker has learnt that the key is gone.
+They also end with the key that signed the token, as soon as this worker has learnt that the key is gone, and are judged
+again when the rules are replaced.
 
 `OpenTokens` knows what this worker holds open, and by which tokens. `RevocationListener` listens on one connection to
 Redis for what has just been revoked, on any node. A message is only a hint to ask: what counts is what Redis holds,
@@ -16,18 +17,21 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis.asyncio.client import PubSub
 
 from lockgate.admission.gate import Admission, Verdict
 from lockgate.admission.overtime import NO_OVERTIME, Overtime, OvertimeBounds
 from lockgate.clock import Clock
+from lockgate.edge.request import InboundRequest
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal, StoreRefusedError
 from lockgate.identity.model import VerifiedClaims
 from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing
+from lockgate.policy.routes import Route
+from lockgate.policy.rules import Rules
 from lockgate.stores.layout import ENDED_CHANNEL
 from lockgate.stores.redis import translate_fault
 from lockgate_common.background import BackgroundTasks
@@ -43,6 +47,13 @@ RESUBSCRIBE_S: Final = 0.25
 _log = logging.getLogger("lockgate.admission")
 
 
+class Opening(NamedTuple):
+    """The request that opened something without an end of its own, and the route that it goes by now."""
+
+    request: InboundRequest
+    route: Route
+
+
 class OpenToken:
     """One open socket or stream. Made by `OpenTokens.watch`.
 
@@ -50,17 +61,24 @@ class OpenToken:
         claims: of the token it lives by; `None` without credentials.
         ended: called once when it has to end.
         overtime: what it may do after its token has expired; `None`: nothing.
+        opening: what new rules judge again; `None`: it has an end of its own, and goes on by the rules it has begun by.
     """
 
-    __slots__ = ("_open_tokens", "claims", "ended", "overtime")
+    __slots__ = ("_open_tokens", "claims", "ended", "opening", "overtime")
 
     def __init__(
-        self, open_tokens: OpenTokens, claims: VerifiedClaims | None, ended: Ended, overtime: Overtime | None
+        self,
+        open_tokens: OpenTokens,
+        claims: VerifiedClaims | None,
+        ended: Ended,
+        overtime: Overtime | None,
+        opening: Opening | None,
     ) -> None:
         self._open_tokens = open_tokens
         self.claims = claims
         self.ended = ended
         self.overtime = overtime
+        self.opening = opening
 
     def renew(self, claims: VerifiedClaims) -> None:
         """It lives by another token from now on."""
@@ -79,6 +97,7 @@ class OpenTokens:
     Args:
         admission: is asked again.
         keys: those that verify; what a key has signed ends with it.
+        rules: judge again what was opened by rules before them.
         ticker: the worker's coarse clock; expiry is noticed at its ticks.
         clock: the time.
         leeway_s: how long a token is still good after it expired, as for requests.
@@ -90,6 +109,7 @@ class OpenTokens:
         self,
         admission: Admission,
         keys: Current[KeyRing],
+        rules: Current[Rules],
         ticker: Ticker,
         clock: Clock,
         *,
@@ -99,6 +119,7 @@ class OpenTokens:
     ) -> None:
         self._admission = admission
         self._keys = keys
+        self._rules = rules
         self._clock = clock
         self._leeway_s = leeway_s
         self.stream_idle_s = stream_idle_s
@@ -116,17 +137,27 @@ class OpenTokens:
         """The time after its token that a response may have, if any."""
         return Overtime(self._overtime) if self._overtime.allowed_s else None
 
-    def watch(self, claims: VerifiedClaims | None, ended: Ended, overtime: Overtime | None = None) -> OpenToken:
+    def watch(
+        self,
+        claims: VerifiedClaims | None,
+        ended: Ended,
+        overtime: Overtime | None = None,
+        opening: Opening | None = None,
+    ) -> OpenToken:
         """Watch over something open, and ask at once whether its token was revoked since it was let in.
 
         Args:
             claims: of its token; `None` without credentials: it only ends when the node stops.
             ended: called at most once, never before this returns: with `TOKEN_EXPIRED`, with why the token is no longer
-                welcome, with `TOKEN_UNKNOWN_KEY`, or with `DRAINING`. The watch is over then.
+                welcome, with `TOKEN_UNKNOWN_KEY`, with `DRAINING`, or with what new rules say. The watch is over then.
             overtime: how long it may go on after the token has expired. All other ends it has as before.
+            opening: what new rules judge again.
         """
-        watch = OpenToken(self, claims, ended, overtime)
+        watch = OpenToken(self, claims, ended, overtime, opening)
         self.add(watch)
+        if opening is not None and opening.route is not self._rules.value.routes.named(opening.route.name):
+            # The rules were replaced since it was let in.
+            asyncio.get_running_loop().call_soon(self._judge_again, watch)
         if self._draining:
             asyncio.get_running_loop().call_soon(self.close_all)
         return watch
@@ -176,6 +207,25 @@ class OpenTokens:
         """Keys were replaced: end what lives by a token whose key is gone."""
         for watch in [one for one in self._open if not self._is_signed(one)]:
             self._end_token(watch, Refusal(Reason.TOKEN_UNKNOWN_KEY))
+
+    def replace_overtime(self, overtime: OvertimeBounds) -> None:
+        """Grant this much time from now on; what goes on already keeps what it has."""
+        self._overtime = overtime
+
+    def judge_again(self) -> None:
+        """The rules were replaced: end what they do not let go on."""
+        for watch in list(self._open):
+            self._judge_again(watch)
+
+    def _judge_again(self, watch: OpenToken) -> None:
+        if watch.opening is None or watch not in self._open:
+            return
+        principal = None if watch.claims is None else watch.claims.principal
+        judged = self._rules.value.judge_again(watch.opening.request, watch.opening.route, principal)
+        if isinstance(judged, Refusal):
+            self._end_token(watch, judged)
+        else:
+            watch.opening = Opening(watch.opening.request, judged)
 
     def _ask_again(self, watch: OpenToken) -> None:
         if watch.claims is not None:

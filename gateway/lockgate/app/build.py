@@ -35,8 +35,7 @@ from lockgate.observe.audit import Audit
 from lockgate.observe.metrics import Gauges, Metrics
 from lockgate.observe.observer import RequestObserver
 from lockgate.observe.tracing import NOTHING_SAMPLED, Sampler, Tracing
-from lockgate.policy.origins import Origins
-from lockgate.policy.routes import RouteTable
+from lockgate.policy.rules import LiveRules, Rules
 from lockgate.sessions.access import AccessTokens
 from lockgate.sessions.administration import Administration
 from lockgate.sessions.authenticator import Authenticator
@@ -48,7 +47,7 @@ from lockgate.sessions.refresh_token import RefreshTokens
 from lockgate.sessions.self_service import SelfService
 from lockgate.sessions.session_store import SessionStore
 from lockgate.sessions.tickets import Tickets
-from lockgate.settings import Settings
+from lockgate.settings import LimitSettings, Settings
 from lockgate.stores.command_link import CommandLink, command_link
 from lockgate.stores.layout import KEYS_LOCK, KEYS_LOCK_MS, admission_keys
 from lockgate.stores.links import StoreLink, link_to
@@ -56,6 +55,7 @@ from lockgate.stores.lock import try_lock
 from lockgate.stores.redis import connect
 from lockgate.stores.trail import AuditTrail
 from lockgate.upstream.client import UpstreamClient, build_pools
+from lockgate.upstream.pool import UpstreamPool
 from lockgate_common.redis.client import RedisClient
 
 
@@ -68,6 +68,7 @@ class Foundation:
         link: admission's connection to Redis.
         calls: the connection of the gateway's own calls; `None` where `redis`, which serves the rest, serves them all.
         admission: asks Redis about tokens and rate limits.
+        settings: those of the start; `rules` has those that a reload exchanges.
     """
 
     settings: Settings
@@ -79,8 +80,7 @@ class Foundation:
     link: StoreLink
     calls: CommandLink | None
     admission: Admission
-    routes: RouteTable
-    origins: Origins
+    rules: LiveRules
     sampler: Sampler
 
     def secrets(self) -> Sequence[bytes]:
@@ -98,19 +98,18 @@ def build_foundation(settings: Settings, clock: Clock, admission_timeout_s: floa
         raise ConfigurationError(NO_REDIS)
     redis = connect(settings.redis_url.get_secret_value())
     link = link_to(redis, admission_timeout_s)
-    routes = RouteTable.from_settings(settings)
+    rules = LiveRules(Rules.from_settings(settings))
     return Foundation(
         settings=settings,
         clock=clock,
         ticker=Ticker(clock),
-        keys=live_keys(settings, clock),
+        keys=live_keys(settings, clock, lambda: rules.value.settings.called_services),
         marks=marks,
         redis=redis,
         link=link,
         calls=command_link(redis),
         admission=Admission(link, clock),
-        routes=routes,
-        origins=Origins(routes, settings),
+        rules=rules,
         sampler=Sampler(settings.tracing.share) if settings.tracing.endpoint else NOTHING_SAMPLED,
     )
 
@@ -120,12 +119,14 @@ class Auth:
     """Logging in, going on with a session, ending it, and what administrators do.
 
     Attributes:
+        account_calls: what `accounts` calls the users service with.
         key_lock: held while keys are changed.
         drawing, refreshing, revoking: how often an address may have a captcha drawn, refresh and revoke.
     """
 
     verifier: Verifier
     accounts: Accounts
+    account_calls: UpstreamClient
     audit: Audit
     trail: AuditTrail
     captchas: Captchas
@@ -145,9 +146,10 @@ class Auth:
 def build_auth(base: Foundation) -> Auth:
     """Make what stands behind `/auth` and `/admin`."""
     settings, redis, clock, token = base.settings, base.redis, base.clock, base.settings.token
+    account_calls = _build_accounts(base)
     captchas, accounts, trail = (
         Captchas(redis, base.secrets),
-        _build_accounts(base),
+        Accounts(account_calls, timeout_s=settings.accounts.timeout_s),
         AuditTrail(redis, settings.audit.length, base.calls),
     )
     tokens = _build_tokens(base)
@@ -170,6 +172,7 @@ def build_auth(base: Foundation) -> Auth:
     return Auth(
         verifier=tokens.verifier,
         accounts=accounts,
+        account_calls=account_calls,
         audit=parts.audit,
         trail=trail,
         captchas=captchas,
@@ -205,9 +208,8 @@ class DataPath:
 def build_data_path(base: Foundation, auth: Auth) -> DataPath:
     """Make what stands between the edge and the services."""
     settings, ticker, clock = base.settings, base.ticker, base.clock
-    limits = settings.limits
     services = Services(
-        base.routes,
+        base.rules.value.routes,
         settings.upstream,
         base.keys.links,
         ticker,
@@ -217,22 +219,28 @@ def build_data_path(base: Foundation, auth: Auth) -> DataPath:
     open_tokens = OpenTokens(
         base.admission,
         base.keys.ring,
+        base.rules,
         ticker,
         clock,
         leeway_s=settings.token.leeway_s,
         stream_idle_s=settings.upstream.stream_idle_s,
-        overtime=OvertimeBounds(limits.after_expiry_s, limits.body_rate, 2 * limits.body_idle_s),
+        overtime=overtime_bounds(settings.limits),
     )
-    judge = Judge(Authenticator(auth.verifier, auth.cookies, auth.tickets, base.origins, base.keys), base.admission)
+    judge = Judge(Authenticator(auth.verifier, auth.cookies, auth.tickets, base.rules, base.keys), base.admission)
     sockets = Sockets(
         settings.websocket,
         Leases(base.redis, settings.websocket.per_user, ticker, base.calls),
         open_tokens,
-        Entrance(judge, base.origins, auth.tickets, services.by_route),
+        Entrance(judge, auth.tickets),
         ticker,
         clock,
     )
     return DataPath(judge, services, open_tokens, RevocationListener(base.redis, open_tokens), sockets)
+
+
+def overtime_bounds(limits: LimitSettings) -> OvertimeBounds:
+    """How long a response may outlive its token."""
+    return OvertimeBounds(limits.after_expiry_s, limits.body_rate, 2 * limits.body_idle_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,11 +275,19 @@ def _build_tokens(base: Foundation) -> TokenParts:
         keys_of=admission_keys,
         on_unknown_key=base.keys.hurry,
     )
-    return TokenParts(AccessTokens(issuer, base.settings.roles), issuer, RefreshTokens(base.secrets), verifier)
+    return TokenParts(AccessTokens(issuer, base.rules), issuer, RefreshTokens(base.secrets), verifier)
 
 
-def _build_accounts(base: Foundation) -> Accounts:
+def build_account_pools(settings: Settings, ticker: Ticker) -> list[UpstreamPool]:
+    """The connections to the users service, which no forwarded request takes.
+
+    Raises:
+        ConfigurationError: a certificate file cannot be used.
+    """
+    return build_pools(settings.upstream_urls(settings.accounts.service), settings.upstream, ticker, at_once=AT_ONCE)
+
+
+def _build_accounts(base: Foundation) -> UpstreamClient:
     settings, service = base.settings, base.settings.accounts.service
-    pools = build_pools(settings.upstream_urls(service), settings.upstream, base.ticker, at_once=AT_ONCE)
-    client = UpstreamClient(pools, lambda: base.keys.links.value.outbound(service), base.clock)
-    return Accounts(client, timeout_s=settings.accounts.timeout_s)
+    pools = build_account_pools(settings, base.ticker)
+    return UpstreamClient(pools, lambda: base.keys.links.value.outbound(service), base.clock)

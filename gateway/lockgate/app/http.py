@@ -46,7 +46,7 @@ def make_own_calls(
         pipeline: judges what front proxies hold.
         checks: of `/readyz`, by name.
     """
-    browser = Browser(auth_parts.cookies, base.origins)
+    browser = Browser(auth_parts.cookies, base.rules)
     needs = (store_of(lambda: base.link.connected), current_keys(base.keys))
     calls = (health.ALIVE_CALL, *_build_edge_calls(auth_parts, browser, needs))
 
@@ -56,14 +56,14 @@ def make_own_calls(
         problems.install_handlers(app)
         for router in _build_routers(base, auth_parts, path, browser):
             app.include_router(router, dependencies=dependencies_of(*needs))
-        app.include_router(metadata.build_router(settings.token.issuer, settings.public_url, settings.grantable_scopes))
+        app.include_router(metadata.build_router(settings.token.issuer, settings.public_url, base.rules))
         app.include_router(tickets.build_router(auth_parts.tickets, judge, auth_parts.cookies))
-        app.include_router(forward_auth.build_router(pipeline, settings.limits.target_bytes))
+        app.include_router(forward_auth.build_router(pipeline, base.rules))
         published = well_known.PublishedKeys(base.keys.ring, settings.keys.publish_delay_s)
         app.include_router(well_known.build_router(published))
-        app.include_router(health.build_router(checks))
+        app.include_router(health.build_router(checks, lambda: base.rules.value.revision))
         cookie = NAMES[settings.server.session_cookie].decode("ascii")
-        descriptions = openapi.Descriptions(base.routes, _build_clients(base, path), cookie)
+        descriptions = openapi.Descriptions(base.rules, lambda: _build_clients(base, path), cookie)
         is_public = settings.server.openapi == "everybody"
         app.include_router(openapi.build_router(app, calls, descriptions, judge, is_public=is_public))
         return app
@@ -78,7 +78,7 @@ def _build_clients(base: Foundation, path: DataPath) -> dict[str, UpstreamClient
         pools = [path.services.pools[url] for url in route.upstreams]
         return UpstreamClient(pools, lambda: base.keys.links.value.outbound(route.service), base.clock)
 
-    return {route.service: build_client(route) for route in base.routes.routes}
+    return {route.service: build_client(route) for route in base.rules.value.routes.routes}
 
 
 def _build_edge_calls(parts: Auth, browser: Browser, needs: tuple[Stage, ...]) -> tuple[EdgeCall, ...]:
@@ -100,10 +100,13 @@ def _build_routers(base: Foundation, parts: Auth, path: DataPath, browser: Brows
 
     def routes_with_state() -> list[dict[str, Any]]:
         states = path.services.upstream_states()
-        return [route_json(route, states) for route in base.routes.routes]
+        return [route_json(route, states) for route in base.rules.value.routes.routes]
+
+    def grantable_scopes() -> frozenset[str]:
+        return base.rules.value.settings.grantable_scopes
 
     desk = admin.AdminParts(
-        parts.administration, parts.key_administration, parts.trail, routes_with_state, base.settings.grantable_scopes
+        parts.administration, parts.key_administration, parts.trail, routes_with_state, grantable_scopes
     )
     return (
         auth.build_router(parts.sessions, path.judge, browser),

@@ -18,6 +18,7 @@ from lockgate import SERVING
 from lockgate.app.acceptor import Acceptor
 from lockgate.app.node import Node
 from lockgate.app.prerequisites import find_faults
+from lockgate.app.rule_change import Reloading
 from lockgate.app.worker import ADMISSION_TIMEOUT_S, Worker
 from lockgate.clock import SystemClock
 from lockgate.edge.connection import Edge
@@ -42,6 +43,7 @@ def serve(
     listener: socket.socket,
     node: Node | None = None,
     *,
+    reloading: Reloading | None = None,
     admission_timeout_s: float = ADMISSION_TIMEOUT_S,
     when_ready: Callable[[], None] = lambda: None,
 ) -> None:
@@ -51,6 +53,7 @@ def serve(
         settings: the configuration.
         listener: listens already.
         node: the worker's part in its node; `None`: it shares nothing with another worker.
+        reloading: brings the worker new rules; `None`: it keeps those of the start.
         admission_timeout_s: as the worker takes it.
         when_ready: called once, when requests are accepted.
 
@@ -80,7 +83,7 @@ def serve(
         timeout_graceful_shutdown=int(settings.server.drain_s),
         backlog=BACKLOG,
     )
-    _Server(config, worker, settings, node, when_ready).run(sockets=[listener])
+    _Server(config, worker, settings, node, reloading, when_ready).run(sockets=[listener])
 
 
 @contextlib.asynccontextmanager
@@ -94,7 +97,7 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
     if where.port is None:
         yield
         return
-    calls = operations.build_calls(worker.observability.metrics, worker.checks)
+    calls = operations.build_calls(worker.observability.metrics, worker.checks, lambda: worker.rule_change.revision)
     calls.prepare()
     edge = Edge(
         ServerSettings(),
@@ -107,6 +110,7 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
         body_bounds=lambda _: NO_BODY,
         speaks_oauth=lambda _: False,
     )
+    worker.base.rules.listen(lambda rules: edge.replace_limits(rules.settings.limits))
     config, server_state, state = uvicorn.Config("", log_config=None), ServerState(), {STATE_KEY: edge}
     try:
         server = await asyncio.get_running_loop().create_server(
@@ -129,9 +133,11 @@ class _Server(uvicorn.Server):
         worker: Worker,
         settings: Settings,
         node: Node | None,
+        reloading: Reloading | None,
         when_ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._reloading = reloading
         self._when_ready = when_ready
         self._worker = worker
         self._settings = settings
@@ -140,20 +146,24 @@ class _Server(uvicorn.Server):
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         # Within uvicorn's handling of signals: one that comes while the worker opens stops it in order, too.
-        async with self._worker.running(), listening_for_operators(self._worker, self._settings):
+        worker, settings = self._worker, self._settings
+        reloads = contextlib.nullcontext() if self._reloading is None else self._reloading.running(worker.rule_change)
+        async with worker.running(), listening_for_operators(worker, settings), reloads:
             self._listen_for_signals()
             await super()._serve(sockets)
 
     def _listen_for_signals(self) -> None:
         """What uvicorn has no use for. What the parent wants ignored stays so (`nohup`)."""
         loop = asyncio.get_running_loop()
-        for number, handle in ((signal.SIGHUP, self._look_at_keys), (signal.SIGQUIT, self._request_exit)):
+        for number, handle in ((signal.SIGHUP, self._hang_up), (signal.SIGQUIT, self._request_exit)):
             if signal.getsignal(number) != signal.SIG_IGN:
                 loop.add_signal_handler(number, handle)
 
-    def _look_at_keys(self) -> None:
-        _log.warning("SIGHUP: keys are looked at; they reload by themselves, routes need a restart")
+    def _hang_up(self) -> None:
+        """Look at the keys, and at the rules."""
         self._worker.base.keys.hurry()
+        if self._reloading is not None:
+            self._reloading.hang_up()
 
     def _request_exit(self) -> None:
         self.should_exit = True

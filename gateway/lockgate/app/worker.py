@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
 from lockgate.accounts.call_limiter import FULL
-from lockgate.app.build import build_auth, build_data_path, build_foundation, build_observability
+from lockgate.app.build import build_auth, build_data_path, build_foundation, build_observability, overtime_bounds
 from lockgate.app.http import make_own_calls
+from lockgate.app.rule_change import RuleChange
 from lockgate.clock import Clock
 from lockgate.edge.connection import ClientConnection, Edge
 from lockgate.edge.draining import BodyBounds
@@ -26,9 +26,9 @@ from lockgate.errors import LockgateError
 from lockgate.identity.marks import SharedMarks
 from lockgate.keys.auto_rotation import AutoRotation
 from lockgate.observe.audit import Event
-from lockgate.observe.metrics import Gauges
+from lockgate.observe.metrics import Gauges, RulesMetrics
 from lockgate.pipeline import Pipeline
-from lockgate.policy.routes import is_own_path
+from lockgate.policy.rules import Rules
 from lockgate.settings import Settings
 from lockgate.stores.check import StoreCheck
 
@@ -67,20 +67,21 @@ class Worker:
         auth = self.auth = build_auth(base)
         path = self.path = build_data_path(base, auth)
         self.pipeline = Pipeline(
-            routes=base.routes,
-            origins=base.origins,
+            rules=base.rules,
             judge=path.judge,
-            services=path.services.by_route,
+            services=path.services,
             answer_here=self._answer_here,
             sockets=path.sockets,
             open_tokens=path.open_tokens,
             ticker=base.ticker,
             clock=clock,
         )
+        self.rule_change = RuleChange(base, auth, path)
         turns = FairStarter()
         # Where no password could be checked now, a login is refused before it costs anything.
         self._passwords, self._others = turns.add_queue(auth.accounts.room_for_passwords), turns.add_queue()
         self.observability = build_observability(base, self._build_gauges())
+        self.observability.metrics.rules = self._describe_rules
         self.edge = self._build_edge()
         self.store = StoreCheck(
             base.redis,
@@ -93,6 +94,7 @@ class Worker:
             "keys": self._check_keys,
             "accounts": self._check_accounts,
             "node": self._check_node,
+            "rules": self._check_rules,
             "proxies": self._check_proxies,
         }
         self.rotation = self._auto_rotation()
@@ -101,6 +103,7 @@ class Worker:
         base.keys.ring.listen(lambda _: path.open_tokens.end_unsigned())
         base.keys.listen_refused(self._note_refused_keys)
         base.ticker.add_listener(base.keys.poll)
+        base.rules.listen(self._follow_rules)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -136,12 +139,10 @@ class Worker:
         self.path.open_tokens.close_all()
 
     def _build_edge(self) -> Edge:
-        settings, origins, limits = self.base.settings, self.base.origins, self.base.settings.limits
-        self._own_bodies = BodyBounds(limits.own_body_bytes, limits.body_bytes, limits.body_rate, limits.body_total_s)
-        self._any_bodies = BodyBounds(limits.body_bytes, limits.body_bytes, limits.body_rate, math.inf)
+        settings, origins = self.base.settings, self.base.rules.value.origins
         return Edge(
             settings.server,
-            limits,
+            settings.limits,
             self.base.ticker,
             begin_request=self.pipeline.begin,
             observer=self.observability.observer,
@@ -153,10 +154,20 @@ class Worker:
         )
 
     def _body_bounds(self, path: str) -> BodyBounds:
-        if is_own_path(path):
-            return self._own_bodies
-        route = self.base.routes.match_path(path)
-        return self._any_bodies if route is None else route.body_bounds
+        return self.base.rules.value.body_bounds(path)
+
+    def _follow_rules(self, rules: Rules) -> None:
+        """Let the edge and what is open go by new rules, in the callback that puts them in force."""
+        settings, origins = rules.settings, rules.origins
+        self.edge.replace_rules(
+            settings.server,
+            settings.limits,
+            cors_lines=origins.cors_lines,
+            vary=origins.vary,
+            read_refused_head=origins.read_refused_head,
+        )
+        self.path.open_tokens.replace_overtime(overtime_bounds(settings.limits))
+        self.path.open_tokens.judge_again()
 
     def _answer_here(self, request: InboundRequest, client: ClientConnection) -> Handler:
         is_about_server = request.path in {SERVER_WIDE, ROOT}
@@ -200,6 +211,10 @@ class Worker:
             ),
         }
 
+    def _describe_rules(self) -> RulesMetrics:
+        state = self.rule_change.state
+        return RulesMetrics(self.rule_change.revision, state.taken, state.refused)
+
     async def _check_keys(self) -> str | None:
         # The reason stands in the log: it names files, and any client may ask.
         return "they cannot be reloaded, the last good ones are in use" if self.base.keys.problem else None
@@ -211,6 +226,10 @@ class Worker:
     async def _check_node(self) -> None:
         if self.edge.draining:
             raise LockgateError("draining")
+
+    async def _check_rules(self) -> str | None:
+        problem = self.rule_change.state.problem
+        return None if problem is None else f"{problem}; the rules of revision {self.rule_change.revision} are in use"
 
     async def _check_proxies(self) -> str | None:
         notices, now = self.edge.heads.notices, self.base.ticker.now

@@ -55,7 +55,7 @@ async def open_administration(settings: Settings) -> AsyncIterator[Administratio
     join_readers(settings.keys.directory)
     # Of all links only the one that is used: a route that has none yet must not keep an operator from shutting a user
     # out.
-    links = link_source(settings.keys.directory / LINKS_FOLDER, [settings.accounts.service]).read()
+    links = link_source(settings.keys.directory / LINKS_FOLDER, lambda: [settings.accounts.service]).read()
     redis = connect(settings.redis_url.get_secret_value())
     service = settings.accounts.service
     # The ticker stands still: no command lasts until a connection is too old.

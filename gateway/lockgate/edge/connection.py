@@ -104,6 +104,7 @@ class Edge:
         vary: str = "",
         read_refused_head: Callable[[bytes], RefusedHead] = lambda _: _NOTHING_READ,
     ) -> None:
+        self._server = server
         self.limits = limits
         self.ticker = ticker
         self.begin_request = begin_request
@@ -120,6 +121,31 @@ class Edge:
         self._with_pending_writes: list[ClientConnection] = []
         ticker.add_listener(self._check_deadlines)
         ticker.add_listener(self.heads.notices.log_new)
+
+    def replace_rules(
+        self,
+        server: ServerSettings,
+        limits: LimitSettings,
+        *,
+        cors_lines: Callable[[InboundRequest], str],
+        vary: str,
+        read_refused_head: Callable[[bytes], RefusedHead],
+    ) -> None:
+        """Read every head from now on by other rules; the arguments are those of the constructor."""
+        self.cors_lines, self.vary, self.read_refused_head = cors_lines, vary, read_refused_head
+        self._replace_reader(server, limits)
+
+    def replace_limits(self, limits: LimitSettings) -> None:
+        """Read every head from now on within other limits."""
+        self._replace_reader(self._server, limits)
+
+    def _replace_reader(self, server: ServerSettings, limits: LimitSettings) -> None:
+        if (server, limits) == (self._server, self.limits):
+            return
+        self._server, self.limits = server, limits
+        self.heads = RequestHeadReader(server, limits, self.heads.notices)
+        for connection in self.connections:
+            connection.look_up_peer()
 
     def admit_connection(self, peer: Peer) -> bool:
         """Count a connection; `False` where there are too many, in all or from this peer.
@@ -343,6 +369,10 @@ class ClientConnection(asyncio.Protocol, ABC):
         edge.connections.add(self)
         self._server_state.connections.add(self)  # type: ignore[arg-type]  # typed for uvicorn's own protocols
         self.deadline = edge.ticker.now + edge.limits.head_s
+
+    def look_up_peer(self) -> None:
+        """Learn whether the peer is trusted, by rules that are new."""
+        self._peer = self._edge.heads.peer_of(self._peer.address)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, from either side."""

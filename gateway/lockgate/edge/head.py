@@ -75,17 +75,18 @@ class RequestHeadReader:
     Args:
         server: the hosts served here, and the trusted proxies.
         limits: how much a client may send.
+        notices: of a reader before this one; `None`: there was none.
 
     Attributes:
         notices: counts the oddities that were tolerated.
     """
 
-    def __init__(self, server: ServerSettings, limits: LimitSettings) -> None:
+    def __init__(self, server: ServerSettings, limits: LimitSettings, notices: Notices | None = None) -> None:
         self._limits = limits
         self._allowed_hosts = frozenset(server.allowed_hosts)
         self._trusted_proxies = server.trusted_proxies
         self._forwarded = ForwardedReader(server.trusted_proxies, server.forwarded_from, host=server.forwarded_host)
-        self.notices = Notices()
+        self.notices = notices or Notices()
         self._lines: OrderedDict[bytes, RequestLine] = OrderedDict()
         self._memo = FieldMemo(limits.field_bytes)
         self._request_prefix = os.urandom(8).hex()

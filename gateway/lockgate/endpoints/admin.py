@@ -45,8 +45,8 @@ class AdminParts:
     keys: KeyAdministration
     trail: AuditTrail
     routes: Routes
-    scopes: frozenset[str]
-    """Every scope that a client may be given."""
+    scopes: Callable[[], frozenset[str]]
+    """Returns every scope that a client may be given."""
 
 
 def build_router(parts: AdminParts, judge: Judge) -> APIRouter:

@@ -1,5 +1,6 @@
 """`/admin/clients`: OAuth clients that have a secret."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -27,8 +28,8 @@ class NewClient(Body):
     scopes: Annotated[list[SomeText], Field(max_length=100)]
 
 
-def build_router(operators: Administration, judge: Judge, *, scopes: frozenset[str]) -> APIRouter:
-    """The calls; `scopes` is every scope that a client may have."""
+def build_router(operators: Administration, judge: Judge, *, scopes: Callable[[], frozenset[str]]) -> APIRouter:
+    """The calls; `scopes` returns every scope that a client may have."""
     api = APIRouter(prefix="/clients")
     admin = Annotated[Identity, Depends(identity_of(judge, ADMIN))]
 
@@ -44,7 +45,7 @@ def build_router(operators: Administration, judge: Judge, *, scopes: frozenset[s
         request: Request, asking: admin, body: Annotated[NewClient, Depends(body_of(NewClient))]
     ) -> Response:
         """Register a client; its secret is shown this once."""
-        wrong = {"client_id": not is_client_id(body.client_id), "scopes": not scopes.issuperset(body.scopes)}
+        wrong = {"client_id": not is_client_id(body.client_id), "scopes": not scopes().issuperset(body.scopes)}
         if any(wrong.values()):
             raise RefusedError(invalid_fields(*((("body", name), "value_error") for name in wrong if wrong[name])))
         added = await operators.add_client(body.client_id, body.scopes, asking.sub, call_origin_of(request))

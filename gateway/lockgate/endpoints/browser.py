@@ -6,7 +6,8 @@ from lockgate.edge.request import InboundRequest
 from lockgate.endpoints.problems import RefusedError
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.session_cookie import Mode, SessionCookie, delete_cookie, set_cookie
-from lockgate.policy.origins import Origins
+from lockgate.keys.current import Current
+from lockgate.policy.rules import Rules
 from lockgate.sessions.cookie_sessions import CookieSessions
 
 Field = tuple[str, str]
@@ -19,12 +20,12 @@ class Browser:
 
     Args:
         cookies: reads and looks up the values of cookies.
-        origins: the pages that may use the cookies.
+        rules: name the pages that may use the cookies.
     """
 
-    def __init__(self, cookies: CookieSessions, origins: Origins) -> None:
+    def __init__(self, cookies: CookieSessions, rules: Current[Rules]) -> None:
         self.cookies = cookies
-        self._origins = origins
+        self._rules = rules
 
     @property
     def mode(self) -> Mode:
@@ -66,7 +67,7 @@ class Browser:
         Raises:
             RefusedError: 403, it does not.
         """
-        refusal = self._origins.refuse_cross_site(request)
+        refusal = self._rules.value.origins.refuse_cross_site(request)
         if refusal is not None:
             raise RefusedError(refusal)
 

@@ -25,7 +25,9 @@ from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.edge.wire import WireError, is_token
 from lockgate.endpoints.problems import RefusedError, inbound_request
 from lockgate.errors import Reason, Refusal
+from lockgate.keys.current import Current
 from lockgate.pipeline import Pipeline
+from lockgate.policy.rules import Rules
 
 METHOD_FIELDS = (b"x-forwarded-method", b"x-original-method")
 TARGET_FIELDS = (b"x-forwarded-uri", b"x-original-uri")
@@ -45,7 +47,7 @@ class HeldRequest(NamedTuple):
     path: str
 
 
-def build_router(pipeline: Pipeline, max_target_bytes: int) -> APIRouter:
+def build_router(pipeline: Pipeline, rules: Current[Rules]) -> APIRouter:
     """The call for front proxies; the bound on the request target is the same as for a forwarded request."""
     api = APIRouter(prefix="/auth", tags=["forward-auth"])
 
@@ -53,7 +55,7 @@ def build_router(pipeline: Pipeline, max_target_bytes: int) -> APIRouter:
     @api.api_route("/verify/{_held:path}", methods=ANY_METHOD, include_in_schema=False)
     async def verify(request: Request) -> Response:
         """Judge the request that the proxy holds."""
-        held = held_request(inbound_request(request), max_target_bytes)
+        held = held_request(inbound_request(request), rules.value.settings.limits.target_bytes)
         fields = held if isinstance(held, Refusal) else await pipeline.sign_for_proxy(held.request, held.path)
         if isinstance(fields, Refusal):
             raise RefusedError(fields)

@@ -46,8 +46,13 @@ def alive(_: OwnCall) -> Reply:
 ALIVE_CALL: Final = EdgeCall(ALIVE, ("GET", "HEAD", "OPTIONS"), alive, "health")
 
 
-def build_router(checks: Mapping[str, Check]) -> APIRouter:
-    """The health call that looks at dependencies; `checks` by their names."""
+def build_router(checks: Mapping[str, Check], revision: Callable[[], str]) -> APIRouter:
+    """The health call that looks at dependencies.
+
+    Args:
+        checks: by their names.
+        revision: returns the revision of the rules in force.
+    """
     api = APIRouter(tags=["health"])
 
     @api.api_route("/readyz", methods=["OPTIONS"], include_in_schema=False)
@@ -56,7 +61,7 @@ def build_router(checks: Mapping[str, Check]) -> APIRouter:
         """Every dependency can be used; otherwise 503, with a line for each."""
         lines = {name: await _describe_check(check) for name, check in checks.items()}
         well = all(line == "ok" or line.startswith(WARNING) for line in lines.values())
-        content = {"status": "ready" if well else "not ready", "checks": lines}
+        content = {"status": "ready" if well else "not ready", "revision": revision(), "checks": lines}
         return JSONResponse(content, status_code=200 if well else 503, headers=SECURITY_HEADERS)
 
     return api

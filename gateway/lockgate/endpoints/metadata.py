@@ -10,6 +10,8 @@ from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from lockgate.edge.responses import NO_SNIFFING
+from lockgate.keys.current import Current
+from lockgate.policy.rules import Rules
 
 WELL_KNOWN: Final = "/.well-known/oauth-authorization-server"
 MAX_AGE_S: Final = 300
@@ -40,10 +42,9 @@ def build_metadata(issuer: str, public_url: str, scopes: Iterable[str]) -> dict[
     }
 
 
-def build_router(issuer: str, public_url: str, scopes: Iterable[str]) -> APIRouter:
+def build_router(issuer: str, public_url: str, rules: Current[Rules]) -> APIRouter:
     """The metadata call; for an issuer with a path also at the address that RFC 8414 section 3.1 gives it."""
     api = APIRouter(tags=["oauth"])
-    content = build_metadata(issuer, public_url, scopes)
     headers = {
         "Cache-Control": f"public, max-age={MAX_AGE_S}",
         **NO_SNIFFING,
@@ -52,6 +53,7 @@ def build_router(issuer: str, public_url: str, scopes: Iterable[str]) -> APIRout
 
     async def tell() -> Response:
         """The metadata."""
+        content = build_metadata(issuer, public_url, rules.value.settings.grantable_scopes)
         return JSONResponse(content, headers=headers)
 
     for path in {WELL_KNOWN, WELL_KNOWN + urlsplit(issuer).path.rstrip("/")}:

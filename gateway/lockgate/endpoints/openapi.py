@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,7 +16,9 @@ from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints.calls import EdgeCall
 from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
 from lockgate.judge import Judge
+from lockgate.keys.current import Current
 from lockgate.policy.routes import Route, RouteTable
+from lockgate.policy.rules import Rules
 from lockgate.upstream.client import UpstreamCall, UpstreamClient, UpstreamFailedError
 
 PATH: Final = "/openapi.json"
@@ -33,22 +35,25 @@ class Descriptions:
     """The description of each service, fetched when a client asks for it.
 
     Args:
-        routes: the paths and methods that clients may call.
-        clients: call each service, by its name.
+        rules: name the paths and methods that clients may call.
+        build_clients: returns what calls each service, by its name.
         cookie: the name of the session cookie; empty where cookies are off.
     """
 
-    def __init__(self, routes: RouteTable, clients: Mapping[str, UpstreamClient], cookie: str = "") -> None:
-        self._routes = routes
-        self._clients = clients
+    def __init__(
+        self, rules: Current[Rules], build_clients: Callable[[], Mapping[str, UpstreamClient]], cookie: str = ""
+    ) -> None:
+        self._rules = rules
+        self._build_clients = build_clients
         self._cookie = cookie
 
     async def merged_document(self, own: Document, request_id: str) -> Document:
         """The gateway's own document and those of its services; services that do not respond are in `x-unavailable`."""
-        asked = [_fetch_document(client, request_id) for client in self._clients.values()]
-        documents = dict(zip(self._clients, await asyncio.gather(*asked), strict=True))
+        routes, clients = self._rules.value.routes, self._build_clients()
+        asked = [_fetch_document(client, request_id) for client in clients.values()]
+        documents = dict(zip(clients, await asyncio.gather(*asked), strict=True))
         found = {service: document for service, document in documents.items() if document is not None}
-        return merge_documents(own, found, self._routes, self._cookie) | {
+        return merge_documents(own, found, routes, self._cookie) | {
             "x-unavailable": sorted(documents.keys() - found.keys())
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -13,8 +13,8 @@ from lockgate.observe.metrics import Metrics
 from lockgate_common.problem import NO_STORE
 
 
-def build_calls(metrics: Metrics, checks: Mapping[str, health.Check]) -> OwnCalls:
-    """The calls behind the operations listener."""
+def build_calls(metrics: Metrics, checks: Mapping[str, health.Check], revision: Callable[[], str]) -> OwnCalls:
+    """The calls behind the operations listener; `revision` returns that of the rules in force."""
 
     def build_application() -> FastAPI:
         app = FastAPI(
@@ -29,7 +29,7 @@ def build_calls(metrics: Metrics, checks: Mapping[str, health.Check]) -> OwnCall
             return Response(metrics.render_text(), headers={"Content-Type": CONTENT_TYPE_LATEST, **NO_STORE})
 
         app.include_router(api)
-        app.include_router(health.build_router(checks))
+        app.include_router(health.build_router(checks, revision))
         return app
 
     return OwnCalls((health.ALIVE_CALL,), build_application)

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Final
 
 from lockgate.admission.gate import Admitted, Verdict
-from lockgate.admission.open_tokens import OpenToken, OpenTokens
+from lockgate.admission.open_tokens import Opening, OpenToken, OpenTokens
 from lockgate.admission.overtime import Overtime
 from lockgate.clock import Clock
 from lockgate.edge.connection import ClientConnection
@@ -360,7 +360,10 @@ class Exchange:
         if self._event_stream or self._admitted.claims is not None:
             if not self._event_stream and (self._sized or self._service.finish_unsized):
                 self._overtime = self._open_tokens.overtime()
-            self._watch = self._open_tokens.watch(self._admitted.claims, self._token_ended, self._overtime)
+            route, opening = self._service.route, None
+            if self._event_stream and route is not None:
+                opening = Opening(self._request, route)
+            self._watch = self._open_tokens.watch(self._admitted.claims, self._token_ended, self._overtime, opening)
 
     def _token_ended(self, refusal: Refusal) -> None:
         """The token is no longer good, or the node stops. An event stream may end in order after any event."""

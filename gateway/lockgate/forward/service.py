@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lockgate.edge.request import InboundRequest
 from lockgate.errors import Reason, Refusal
 from lockgate.forward.outbound import OutboundRequests
+from lockgate.policy.routes import Route
 from lockgate.upstream.pool import UpstreamPool
 
 
@@ -17,22 +18,25 @@ class Service:
     Args:
         pools: a pool for each upstream address.
         requests: builds the heads of requests to the service.
+        route: the route; `None` for a service that no route leads to.
         forward_authorization: forward the client's Authorization.
         preserve_host: the service gets the client's Host instead of its own address.
         finish_unsized: a response without a length may finish after its token has expired, too.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last by name
         self,
         pools: Sequence[UpstreamPool],
         requests: OutboundRequests,
         *,
+        route: Route | None = None,
         forward_authorization: bool,
         preserve_host: bool = False,
         finish_unsized: bool = False,
     ) -> None:
         self._pools = tuple(pools)
         self.requests = requests
+        self.route = route
         self.forward_authorization = forward_authorization
         self.finish_unsized = finish_unsized
         self._preserve_host = preserve_host

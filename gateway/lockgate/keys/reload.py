@@ -263,14 +263,19 @@ class LiveKeys:
         return True
 
 
-def live_keys(settings: Settings, clock: Clock) -> LiveKeys:
+def live_keys(settings: Settings, clock: Clock, services: Callable[[], Iterable[str]] | None = None) -> LiveKeys:
     """The keys that the settings name.
+
+    Args:
+        settings: name the folder.
+        clock: the time.
+        services: returns the services that the gateway calls now; `None`: always those of the settings.
 
     Raises:
         ConfigurationError: they cannot be read, or a link is missing.
     """
     directory = settings.keys.directory
-    links = link_source(directory / LINKS_FOLDER, settings.called_services)
+    links = link_source(directory / LINKS_FOLDER, services or (lambda: settings.called_services))
     return LiveKeys(ring_source(directory), links, clock, tls_source(tls_keys(settings)))
 
 
@@ -290,11 +295,11 @@ def ring_source(directory: Path) -> Source[KeyRing]:
     )
 
 
-def link_source(folder: Path, services: Iterable[str]) -> Source[LinkKeys]:
-    """The gateway's link keys in a folder, to these services at least."""
+def link_source(folder: Path, services: Callable[[], Iterable[str]]) -> Source[LinkKeys]:
+    """The gateway's link keys in a folder, to the services at least that `services` returns."""
     return Source(
         "link keys",
-        lambda: _load_links(folder, services),
+        lambda: _load_links(folder, services()),
         lambda: sorted({*folder.glob(f"{GATEWAY}--*.json"), *folder.glob(f"*--{GATEWAY}.json")}),
         lambda _one, _other: False,
         repr,

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -39,6 +39,20 @@ class RouteCounters:
         self.seconds = 0.0
 
 
+class RulesMetrics(NamedTuple):
+    """The rules in force, and how often they were replaced.
+
+    Attributes:
+        revision: of the rules.
+        taken: reloads that changed them.
+        refused: reloads that were refused.
+    """
+
+    revision: str
+    taken: int
+    refused: int
+
+
 Gauges = dict[str, tuple[str, Callable[[], float]]]
 """By name: the description, and the function that reads the current value."""
 
@@ -48,12 +62,16 @@ class Metrics(Collector):
 
     Args:
         gauges: values that are read at each request for the metrics.
+
+    Attributes:
+        rules: tells of the rules in force; `None`: there are none.
     """
 
     def __init__(self, gauges: Gauges) -> None:
         self._routes: dict[str, RouteCounters] = defaultdict(RouteCounters)
         self._refusals: Counter[Reason] = Counter()
         self._gauges = gauges
+        self.rules: Callable[[], RulesMetrics] | None = None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -97,3 +115,14 @@ class Metrics(Collector):
         yield from (requests, seconds, refusals)
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value=read())
+        if self.rules is not None:
+            yield from _describe_rules(self.rules())
+
+
+def _describe_rules(rules: RulesMetrics) -> Iterator[Metric]:
+    info = GaugeMetricFamily("lockgate_rules_info", "1 for the revision of the rules in force.", labels=["revision"])
+    info.add_metric([rules.revision], 1)
+    reloads = CounterMetricFamily("lockgate_reloads", "Reloads of the rules by outcome.", labels=["outcome"])
+    reloads.add_metric(["taken"], rules.taken)
+    reloads.add_metric(["refused"], rules.refused)
+    yield from (info, reloads)

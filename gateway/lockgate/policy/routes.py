@@ -83,6 +83,7 @@ class RouteTable:
     def __init__(self, routes: Iterable[Route]) -> None:
         self._by_prefix = {route.prefix: route for route in routes}
         self.routes = tuple(self._by_prefix.values())
+        self._by_name = {route.name: route for route in self.routes}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> RouteTable:
@@ -111,6 +112,10 @@ class RouteTable:
             if hidden:
                 raise ConfigurationError(f"route {route.name!r}: {min(hidden)} belongs to a route with a longer prefix")
         return table
+
+    def named(self, name: str) -> Route | None:
+        """The route of a name."""
+        return self._by_name.get(name)
 
     def match_path(self, path: str) -> Route | None:
         """The route of a canonical path; `None` for a path that no request may reach."""

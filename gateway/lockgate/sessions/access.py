@@ -18,11 +18,12 @@ or the public client.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from lockgate.accounts.users import Account
 from lockgate.identity.issuer import Issuer, Subject
+from lockgate.keys.current import Current
+from lockgate.policy.rules import Rules
 from lockgate.sessions.session_store import Session
 
 PASSWORD: Final = "pwd"  # noqa: S105 - an authentication method reference of RFC 8176
@@ -36,21 +37,21 @@ class AccessTokens:
 
     Args:
         issuer: signs.
-        scopes_of: the scopes that each role grants.
+        rules: name the scopes that each role grants.
 
     Attributes:
         life_s: of a token.
     """
 
-    def __init__(self, issuer: Issuer, scopes_of: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(self, issuer: Issuer, rules: Current[Rules]) -> None:
         self._issuer = issuer
-        self._scopes_of = scopes_of
-        self._all = {scope for scopes in scopes_of.values() for scope in scopes}
+        self._rules = rules
         self.life_s = issuer.life_s
 
     def granted(self, account: Account) -> set[str]:
         """Everything that an account may do."""
-        return {scope for role in account.roles for scope in self._scopes_of.get(role, ())}
+        scopes_of = self._rules.value.settings.roles
+        return {scope for role in account.roles for scope in scopes_of.get(role, ())}
 
     def rest_s(self, session: Session) -> int:
         """Until a session ends in any case, seconds."""
@@ -68,7 +69,8 @@ class AccessTokens:
     def issue(self, session: Session, account: Account) -> tuple[str, str]:
         """A token of a session, and the scope in it."""
         scopes = self.scopes(session, account)
-        unlimited = session.scope is None or self._all.issubset(session.scope.split())
+        grantable = self._rules.value.settings.grantable_scopes
+        unlimited = session.scope is None or grantable.issubset(session.scope.split())
         token = self._issuer.issue(
             Subject(
                 sub=session.sub,

@@ -15,7 +15,9 @@ from lockgate.identity.bearer import bearer, format_gate, in_query
 from lockgate.identity.model import VerifiedClaims
 from lockgate.identity.session_cookie import SessionCookie
 from lockgate.identity.verifier import Verifier
+from lockgate.keys.current import Current
 from lockgate.policy.origins import Origins
+from lockgate.policy.rules import Rules
 from lockgate.sessions.cookie_sessions import CookieSessions
 from lockgate.sessions.tickets import Tickets
 
@@ -59,17 +61,17 @@ class Authenticator:
         verifier: of access tokens.
         cookies: exchanges a session cookie for its access token.
         tickets: exchanges a ticket for its access token.
-        origins: the pages that may act by a cookie.
+        rules: name the pages that may act by a cookie.
         keys: no credential is judged by keys that were not looked at for long.
     """
 
     def __init__(
-        self, verifier: Verifier, cookies: CookieSessions, tickets: Tickets, origins: Origins, keys: KeyWatch
+        self, verifier: Verifier, cookies: CookieSessions, tickets: Tickets, rules: Current[Rules], keys: KeyWatch
     ) -> None:
         self._verifier = verifier
         self._cookies = cookies
         self._tickets = tickets
-        self._origins = origins
+        self._rules = rules
         self._keys = keys
 
     def authenticate(self, request: InboundRequest, tickets: Sequence[str] = ()) -> Authentication:
@@ -80,10 +82,13 @@ class Authenticator:
             tickets: those that were taken out of it.
         """
         if not self._keys.are_current():
-            return _pending_lookup(request, partial(self._authenticate_later, request, tickets))
+            # A request keeps the rules of its head, also where it has to wait.
+            return _pending_lookup(
+                request, partial(self._authenticate_later, request, tickets, self._rules.value.origins)
+            )
         return self._by_ticket(request, tickets) if tickets else self._by_fields(request)
 
-    def _by_fields(self, request: InboundRequest) -> Authentication:
+    def _by_fields(self, request: InboundRequest, origins: Origins | None = None) -> Authentication:
         facts = request.headers
         if (
             request.query is not None
@@ -94,7 +99,9 @@ class Authenticator:
         if facts.session_cookies:
             value = self._cookies.presented(facts)
             if value is not None:
-                return value if isinstance(value, Refusal) else self._by_cookie(request, value)
+                if isinstance(value, Refusal):
+                    return value
+                return self._by_cookie(request, value, origins or self._rules.value.origins)
         credentials = _digest_of(request.authorization)
         cached = self._verifier.recall(credentials)
         if cached is not None:
@@ -105,10 +112,10 @@ class Authenticator:
         return self._verifier.verify(token, credentials)
 
     async def _authenticate_later(
-        self, request: InboundRequest, tickets: Sequence[str]
+        self, request: InboundRequest, tickets: Sequence[str], origins: Origins
     ) -> VerifiedClaims | Refusal | None:
         await self._keys.make_current()
-        found = self.authenticate(request, tickets)
+        found = self._by_ticket(request, tickets) if tickets else self._by_fields(request, origins)
         return await found.find() if isinstance(found, Pending) else found
 
     async def verify(self, token: bytes) -> VerifiedClaims | Refusal:
@@ -120,10 +127,10 @@ class Authenticator:
         unverified = format_gate(token)
         return unverified if isinstance(unverified, Refusal) else self._verifier.verify(unverified)
 
-    def _by_cookie(self, request: InboundRequest, value: bytes) -> VerifiedClaims | Pending | Refusal:
+    def _by_cookie(self, request: InboundRequest, value: bytes, origins: Origins) -> VerifiedClaims | Pending | Refusal:
         if bearer(request.authorization) is not None:
             return Refusal(Reason.REPEATED_CREDENTIALS)
-        refusal = self._origins.refuse_cross_site(request)
+        refusal = origins.refuse_cross_site(request)
         if refusal is not None:
             return refusal
         cookie = self._cookies.recall(value, request.own_id) or self._cookies.read(value)

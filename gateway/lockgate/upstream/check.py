@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
-from collections.abc import AsyncIterator
 from typing import Final
 
 from lockgate.edge import wire
@@ -18,11 +16,8 @@ _MAX_LINE: Final = 512
 _HEALTHY: Final = range(200, 300)
 
 
-@contextlib.asynccontextmanager
-async def checking_upstream(
-    address: tuple[str, int], path: str, breaker: Breaker, tls: ssl.SSLContext | None
-) -> AsyncIterator[None]:
-    """Check an upstream for as long as the context lasts.
+async def keep_checking(address: tuple[str, int], path: str, breaker: Breaker, tls: ssl.SSLContext | None) -> None:
+    """Check an upstream until this is cancelled.
 
     Args:
         address: host and port.
@@ -30,16 +25,6 @@ async def checking_upstream(
         breaker: records the results.
         tls: `None` for plain HTTP.
     """
-    task = asyncio.create_task(_keep_checking(address, path, breaker, tls))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-async def _keep_checking(address: tuple[str, int], path: str, breaker: Breaker, tls: ssl.SSLContext | None) -> None:
     while True:
         breaker.record_check(healthy=await is_healthy(address, path, tls))
         await asyncio.sleep(PERIOD_S)

@@ -103,6 +103,11 @@ class UpstreamClient:
         under_way.start(timeout_s)
         return await under_way.outcome
 
+    def replace_pools(self, pools: Sequence[UpstreamPool]) -> Sequence[UpstreamPool]:
+        """Call over other connections from now on; the former ones, which may still be in use."""
+        before, self._pools = self._pools, tuple(pools)
+        return before
+
     async def close(self) -> None:
         """Give up the calls that are under way, and close the connections."""
         pools, self._pools = self._pools, ()

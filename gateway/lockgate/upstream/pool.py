@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import ssl
 from collections import deque
@@ -15,7 +14,7 @@ from lockgate.edge.wire import WireError
 from lockgate.errors import Reason
 from lockgate.settings import UpstreamSettings, upstream_address
 from lockgate.upstream.arrived import read_arrived
-from lockgate.upstream.check import checking_upstream
+from lockgate.upstream.check import keep_checking
 from lockgate.upstream.health import Breaker
 from lockgate.upstream.response import ResponseHeadReader, ResponseReader, ResponseSink
 from lockgate_common.background import BackgroundTasks
@@ -239,6 +238,7 @@ class UpstreamPool:
         self.heads = heads
         self._address = upstream_address(url)
         self._settings = settings
+        self._idle_s = settings.idle_s
         self._ticker = ticker
         self._idle: deque[UpstreamConnection] = deque()
         self._connections: set[UpstreamConnection] = set()
@@ -299,6 +299,9 @@ class UpstreamPool:
         if waiting is not None:
             waiting.connection_ready(connection)
             return
+        if self._idle_s < 0:
+            connection.close()
+            return
         connection.idle_since = self._ticker.now
         self._idle.append(connection)
 
@@ -310,12 +313,18 @@ class UpstreamPool:
                 self._idle.remove(connection)
             self._open_for_waiting()
 
-    def checking(self, path: str) -> contextlib.AbstractAsyncContextManager[None]:
-        """Check the address actively for as long as the context lasts; see `check.checking_upstream`."""
-        return checking_upstream(self._address, path, self.breaker, self._tls)
+    def start_checking(self, path: str) -> None:
+        """Check the address actively until the pool is closed; see `check.keep_checking`."""
+        self._tasks.start(keep_checking(self._address, path, self.breaker, self._tls))
+
+    def retire(self) -> None:
+        """Keep no connection any more: the requests under way are the last ones."""
+        self._idle_s = -1.0
+        self._close_expired(self._ticker.now)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and end the checks."""
+        self._ticker.remove_listener(self._close_expired)
         await self._tasks.close()
         for connection in list(self._connections):
             connection.close()
@@ -367,7 +376,7 @@ class UpstreamPool:
         return None
 
     def _close_expired(self, now: float) -> None:
-        oldest = now - self._settings.idle_s
+        oldest = now - self._idle_s
         for connection in list(itertools.takewhile(lambda one: one.idle_since < oldest, self._idle)):
             self._idle.remove(connection)
             connection.close()

@@ -28,7 +28,8 @@ from lockgate.forward.service import Service
 from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing
 from lockgate.observe.tracing import NOTHING_SAMPLED
-from lockgate.settings import LimitSettings, ServerSettings
+from lockgate.policy.rules import Rules
+from lockgate.settings import LimitSettings, ServerSettings, Settings
 from lockgate_trust import LinkKeys
 from tests.support.clock import ManualClock
 from tests.support.links import GATEWAY_TO_ORDERS
@@ -63,6 +64,7 @@ class Rig:
         self.open_tokens = OpenTokens(
             Admission(SilentLink(), clock),
             Current(KeyRing(active=None, verifying={}, refresh_secrets=())),  # type: ignore[arg-type]  # signs nothing
+            Current(Rules.from_settings(Settings())),
             self.ticker,
             clock,
             leeway_s=10,

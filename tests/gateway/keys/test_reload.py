@@ -370,7 +370,9 @@ async def test_many_unknown_keys_cause_one_reading_in_each_cool_down(tmp_path: P
         return source.read()
 
     live = reload.LiveKeys(
-        dataclasses.replace(source, read=read), reload.link_source(directory / "links", settings.called_services), clock
+        dataclasses.replace(source, read=read),
+        reload.link_source(directory / "links", lambda: settings.called_services),
+        clock,
     )
     for expected in (2, 3):
         for _ in range(50):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from lockgate.admission.gate import Admitted
@@ -37,19 +36,23 @@ class Entrance:
 
     Args:
         judge: authenticates, admits and authorizes.
-        origins: the pages that may open a WebSocket.
         tickets: exchanges a ticket for its access token.
-        services: by route name.
     """
 
-    def __init__(self, judge: Judge, origins: Origins, tickets: Tickets, services: Mapping[str, Service]) -> None:
+    def __init__(self, judge: Judge, tickets: Tickets) -> None:
         self._judge = judge
-        self._origins = origins
         self._tickets = tickets
-        self._services = services
 
-    async def open_socket(self, request: InboundRequest, route: Route) -> Entry | Refusal:
+    async def open_socket(
+        self, request: InboundRequest, route: Route, origins: Origins, service: Service
+    ) -> Entry | Refusal:
         """Judge a handshake. A token among its subprotocols or behind a ticket is judged like any other.
+
+        Args:
+            request: the handshake.
+            route: the route of its path.
+            origins: the pages that may open a WebSocket, of the same rules as the route.
+            service: the service of the route.
 
         Raises:
             StoreUnavailableError: the ticket could not be looked up.
@@ -57,7 +60,7 @@ class Entrance:
         handshake = parse_handshake(request, route)
         if isinstance(handshake, Refusal):
             return handshake
-        refusal = self._origins.refuse_foreign_socket(request, route, carries_token=handshake.carries_token)
+        refusal = origins.refuse_foreign_socket(request, route, carries_token=handshake.carries_token)
         if refusal is not None:
             return refusal
         token = handshake.token
@@ -67,7 +70,7 @@ class Entrance:
                 return Refusal(Reason.TICKET_UNKNOWN)
         judged = request if token is None else with_token(request, token)
         verdict = await self._judge.judge_later(judged, route.demands[request.method])
-        return verdict if isinstance(verdict, Refusal) else Entry(handshake, verdict, self._services[route.name])
+        return verdict if isinstance(verdict, Refusal) else Entry(handshake, verdict, service)
 
     async def renew_token(self, token: str, route: Route, current: VerifiedClaims) -> VerifiedClaims | Refusal:
         """Judge a token that replaces an open socket's token of the same user and session.

@@ -6,8 +6,8 @@
     closed    both sides got a close frame, or were broken off
 
 Close codes of the two ends pass through. The gateway's own are: 4401 the token has expired, or a renewal was refused;
-4403 the token was revoked; 1012 this node stops; 1014 the service broke off; and 1002, 1007 and 1009 for a client that
-breaks the protocol.
+4403 the token was revoked, or new rules ask for more than it has; 1012 this node stops, or the route went away; 1014
+the service broke off; and 1002, 1007 and 1009 for a client that breaks the protocol.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from typing import Final
 from websockets.frames import CloseCode
 from websockets.protocol import Side
 
-from lockgate.admission.open_tokens import OpenToken, OpenTokens
+from lockgate.admission.open_tokens import Opening, OpenToken, OpenTokens
 from lockgate.clock import Clock
 from lockgate.codec import strict_json
 from lockgate.edge.connection import ClientConnection
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
+from lockgate.forward.service import Service
 from lockgate.forward.websocket.denial import Denial
 from lockgate.forward.websocket.entry import Entrance
 from lockgate.forward.websocket.frames import Closed, Event, Failed, Frames, Message
@@ -35,6 +36,7 @@ from lockgate.forward.websocket.leases import Lease, Leases
 from lockgate.forward.websocket.upgrade import Accepted, ask_service
 from lockgate.forward.websocket.upstream import ServiceSide
 from lockgate.identity.model import VerifiedClaims
+from lockgate.policy.origins import Origins
 from lockgate.policy.routes import Route
 from lockgate.settings import SocketSettings
 
@@ -43,11 +45,18 @@ TOKEN_REVOKED: Final = 4403
 RENEWAL: Final = b'{"lockgate"'
 """A client's text message that begins with this is for the gateway, and is never forwarded."""
 
+_REVOKED: Final = (TOKEN_REVOKED, "token revoked")
 _CODES: Final = {
     Reason.TOKEN_EXPIRED: (TOKEN_EXPIRED, "token expired"),
+    Reason.TOKEN_REVOKED: _REVOKED,
+    Reason.SESSION_ENDED: _REVOKED,
+    Reason.EPOCH_RAISED: _REVOKED,
+    Reason.TOKEN_UNKNOWN_KEY: _REVOKED,
     Reason.DRAINING: (CloseCode.SERVICE_RESTART, "restarting"),
+    Reason.ROUTE_GONE: (CloseCode.SERVICE_RESTART, "route gone"),
 }
-_REVOKED: Final = (TOKEN_REVOKED, "token revoked")
+_NOT_ALLOWED: Final = (TOKEN_REVOKED, "no longer allowed")
+"""For every reason by which new rules refuse the token or its absence."""
 
 _log = logging.getLogger("lockgate.forward")
 
@@ -101,13 +110,28 @@ class Socket:
     """A WebSocket, from handshake to end. A `Handler` of the client's connection.
 
     Args:
+        request: the handshake.
+        client: the connection that it came over.
+        route: the route of its path.
+        origins: the pages that may open a WebSocket, of the same rules as the route.
+        service: the service of the route.
         sockets: the state that all sockets of the worker share.
     """
 
-    def __init__(self, request: InboundRequest, client: ClientConnection, route: Route, sockets: Sockets) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what a request's rules say of it
+        self,
+        request: InboundRequest,
+        client: ClientConnection,
+        route: Route,
+        origins: Origins,
+        service: Service,
+        sockets: Sockets,
+    ) -> None:
         self._request = request
         self._client = client
         self._route = route
+        self._origins = origins
+        self._service = service
         self._sockets = sockets
         self._state = _State.OPENING
         self._lease: Lease | None = None
@@ -202,7 +226,8 @@ class Socket:
             self._client.finish_response(refusal.head.status)
 
     async def _ask_to_open(self) -> Refusal | Denial | None:
-        entry = await self._sockets.entrance.open_socket(self._request, self._route)
+        entrance = self._sockets.entrance
+        entry = await entrance.open_socket(self._request, self._route, self._origins, self._service)
         if isinstance(entry, Refusal):
             return entry
         claims, sockets = entry.admitted.claims, self._sockets
@@ -223,7 +248,8 @@ class Socket:
             return
         self._side = side
         self._state = _State.OPEN
-        self._watch = sockets.open_tokens.watch(claims, self._token_ended)
+        opening = Opening(self._request, self._route)
+        self._watch = sockets.open_tokens.watch(claims, self._token_ended, opening=opening)
         self._client.deadline = sockets.ticker.now + sockets.settings.ping_s
         own = f"X-Request-Id: {self._request.request_id}\r\nDate: {sockets.ticker.date}\r\n\r\n"
         self._client.switch_protocols(opened.lines + own.encode("ascii"))
@@ -254,10 +280,10 @@ class Socket:
     async def _renew_token(self, data: bytes) -> None:
         """Go on with the new token, or close the socket of a client with a bad token."""
         token, watch = _renewal_token(data), self._watch
-        if token is None or watch is None or watch.claims is None:
+        if token is None or watch is None or watch.claims is None or watch.opening is None:
             self._close_both_sides(TOKEN_EXPIRED, "renewal refused")
             return
-        outcome = await self._sockets.entrance.renew_token(token, self._route, watch.claims)
+        outcome = await self._sockets.entrance.renew_token(token, watch.opening.route, watch.claims)
         if self._state is not _State.OPEN:
             return
         if isinstance(outcome, Refusal) and outcome.reason is Reason.STORE_AWAY:
@@ -291,8 +317,8 @@ class Socket:
     # --- the end -----------------------------------------------------------------------------------------------
 
     def _token_ended(self, refusal: Refusal) -> None:
-        """The token is no longer good, or the node stops."""
-        self._close_both_sides(*_CODES.get(refusal.reason, _REVOKED))
+        """The token is no longer good, the rules are others, or the node stops."""
+        self._close_both_sides(*_CODES.get(refusal.reason, _NOT_ALLOWED))
 
     def _close_both_sides(self, code: int, reason: str = "") -> None:
         """Send a close frame to both sides; a side that has closed gets none."""

@@ -1,0 +1,164 @@
+"""New rules for a running worker: prepared first, and then taken or dropped as a whole.
+
+Preparing changes nothing that a request could see, and may fail. Taking is one callback of the event loop and cannot
+fail, so every worker of a node can prepare before one of them takes anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from lockgate.app.build import Auth, DataPath, Foundation, build_account_pools
+from lockgate.errors import ConfigurationError
+from lockgate.forward.services import NextServices
+from lockgate.policy.changes import Changes, RestartNeededError, compare_settings
+from lockgate.policy.rules import Rules
+from lockgate.settings import Settings
+from lockgate.upstream.pool import UpstreamPool
+from lockgate_trust import LinkKeyError, LinkKeys
+
+_log = logging.getLogger("lockgate.rules")
+
+
+class Reloading(Protocol):
+    """Brings new rules to a worker."""
+
+    def running(self, change: RuleChange) -> AbstractAsyncContextManager[None]:
+        """Bring them for as long as the context lasts."""
+
+    def hang_up(self) -> None:
+        """SIGHUP has come."""
+
+
+@dataclass(slots=True)
+class RulesState:
+    """What is known of reloads, for `/readyz` and metrics.
+
+    Attributes:
+        taken: reloads that changed the rules since the start.
+        refused: reloads that were refused since the start.
+        problem: why the latest configuration was refused, in words that any client may read; `None`: it was not.
+    """
+
+    taken: int = 0
+    refused: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    rules: Rules
+    changes: Changes
+    services: NextServices
+    account_pools: Sequence[UpstreamPool] | None
+
+
+class RuleChange:
+    """Exchanges the rules of a worker.
+
+    Args:
+        base: holds the rules in force, and the keys.
+        auth: calls the users service.
+        path: holds the connections to services.
+
+    Attributes:
+        state: for `/readyz` and metrics.
+    """
+
+    def __init__(self, base: Foundation, auth: Auth, path: DataPath) -> None:
+        self._base = base
+        self._auth = auth
+        self._path = path
+        self._prepared: _Prepared | None = None
+        self.state = RulesState()
+
+    @property
+    def revision(self) -> str:
+        """The revision of the rules in force."""
+        return self._base.rules.value.revision
+
+    async def prepare(self, settings: Settings) -> str:
+        """Make everything that new rules need; `take` or `drop` comes next.
+
+        Args:
+            settings: the whole configuration.
+
+        Returns:
+            The revision of the new rules.
+
+        Raises:
+            ConfigurationError: the rules are not acceptable, a key or a certificate is missing, or a setting changed
+                that needs a restart. The rules in force stay.
+        """
+        self.drop()
+        before = self._base.rules.value.settings
+        changes = compare_settings(before, settings)
+        if changes.restart:
+            raise RestartNeededError(changes.restart)
+        rules = Rules.from_settings(settings)
+        await self._check_links(settings)
+        service = settings.accounts.service
+        moved = before.upstream_urls(service) != settings.upstream_urls(service)
+        pools = build_account_pools(settings, self._base.ticker) if moved else None
+        services = self._path.services.prepare(rules.routes)
+        self._prepared = _Prepared(rules, changes, services, pools)
+        return rules.revision
+
+    def take(self) -> None:
+        """Put what was prepared in force."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return
+        services = self._path.services
+        services.take(prepared.services)
+        if prepared.account_pools is not None:
+            services.retire_later(self._auth.account_calls.replace_pools(prepared.account_pools))
+        self._base.rules.swap(prepared.rules)
+        self.state.taken += 1
+        self.state.problem = None
+        places = ", ".join(change.place for change in prepared.changes.rules)
+        _log.info("rules reloaded, revision %s: %s", prepared.rules.revision, places)
+
+    def drop(self) -> None:
+        """Give up what was prepared."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            self._path.services.drop(prepared.services)
+
+    def note_refused(self, problem: str, told: str) -> None:
+        """The node has refused a configuration.
+
+        Args:
+            problem: why, for the log.
+            told: why, in words that any client may read.
+        """
+        self.state.refused += 1
+        self.state.problem = told
+        _log.error("the rules of revision %s stay in use: %s", self.revision, problem)
+
+    def note_unchanged(self) -> None:
+        """The configuration holds the rules in force, again."""
+        self.state.problem = None
+
+    async def _check_links(self, settings: Settings) -> None:
+        """Look for the keys of services that are new."""
+        keys = self._base.keys
+        missing = _find_missing_link(keys.links.value, settings.called_services)
+        if missing is not None:
+            await keys.look()
+            missing = _find_missing_link(keys.links.value, settings.called_services)
+        if missing is not None:
+            raise ConfigurationError(f"link keys: {missing}; `lockgate keys init` makes what is missing")
+
+
+def _find_missing_link(links: LinkKeys, services: Iterable[str]) -> str | None:
+    try:
+        for service in services:
+            links.outbound(service)
+    except LinkKeyError as error:
+        return str(error)
+    return None
