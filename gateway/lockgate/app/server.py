@@ -38,7 +38,7 @@ IN_FLIGHT_OBJECTS: Final = 10_000
 _log = logging.getLogger("lockgate")
 
 
-def serve(
+def serve(  # noqa: PLR0913 - what a program gives its worker
     settings: Settings,
     listener: socket.socket,
     node: Node | None = None,
@@ -127,7 +127,7 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
 class _Server(uvicorn.Server):
     """uvicorn's server, with a worker that is open while it serves, and is told first that it is going to stop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what `serve` gets
         self,
         config: uvicorn.Config,
         worker: Worker,

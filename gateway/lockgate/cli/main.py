@@ -131,13 +131,17 @@ def serve(  # noqa: PLR0913 - one parameter for each option
     workers: Workers = None,
     fd: Annotated[int | None, typer.Option("--fd", min=3, help="A listening socket that is already open.")] = None,
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", min=3, hidden=True)] = None,
+    supervisor: Annotated[str | None, typer.Option("--supervisor", hidden=True)] = None,
 ) -> None:
     """Run the gateway alone."""
-    from lockgate.cli import configuration
+    from lockgate.cli import configuration, members
     from lockgate.cli import serve as command
+    from lockgate.settings import read_file
 
-    settings = configuration.load_configuration(config, host=host, port=port, workers=workers)
-    command.run(settings, config=config, descriptor=fd, ready=ready_fd, node=context.obj)
+    membership = members.join(supervisor) if supervisor else None
+    parse = configuration.parser(config, host=host, port=port, workers=workers)
+    configured = configuration.Configured(config, membership.text if membership else read_file(config), parse)
+    command.run(configured, descriptor=fd, ready=ready_fd, node=context.obj, membership=membership)
 
 
 @app.command()
@@ -155,7 +159,8 @@ def dev(  # noqa: PLR0913 - one parameter for each option
     from lockgate.cli.devstack import dev as command
 
     settings = configuration.load_configuration(config, host=host, port=port, workers=workers)
-    command.run(settings, config=config, data=data, seed=not no_seed)
+    parse = configuration.parser(config, host=host, port=port, workers=workers)
+    command.run(settings, config=config, data=data, seed=not no_seed, parse=parse)
 
 
 @keys_app.command("init")
@@ -236,6 +241,36 @@ def keys_check(*, config: Config = None, data: Data = DATA, as_json: AsJson = Fa
     from lockgate.cli import configuration, keys
 
     keys.check_keys(configuration.load_of_deployment(config, data), as_json=as_json)
+
+
+@app.command()
+def reload(*, config: Config = None, as_json: AsJson = False) -> None:
+    """Put changed rules in force, on all workers or on none.
+
+    Exit code 2 where the gateway refuses them and goes on by its former rules; 1 where none runs by this file.
+    """
+    from lockgate.cli import reload as command
+
+    command.reload(config, as_json=as_json)
+
+
+@routes_app.command("diff")
+def routes_diff(
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Compare with this file, instead of a running gateway.")
+    ] = None,
+    *,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a reload would change.
+
+    The configuration is compared with the running gateway, or with FILE. Exit code 2 where a reload would be refused; 1
+    where no gateway runs by this configuration.
+    """
+    from lockgate.cli import reload as command
+
+    command.show_differences(config, other, as_json=as_json)
 
 
 @routes_app.command("check")

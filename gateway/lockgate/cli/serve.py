@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -12,18 +13,25 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from lockgate.cli import addresses, signals
+from lockgate.cli import addresses, control, signals
 from lockgate.cli.forks import Forks, is_possible
+from lockgate.cli.lone_worker import LoneReloading
+from lockgate.cli.members import admit
 from lockgate.cli.process import child_environment, python_module
 from lockgate.cli.readiness import Readiness, tell_parent
+from lockgate.cli.reloader import Reloader
 from lockgate.cli.supervisor import Child, Probe, Supervisor
+from lockgate_common.background import BackgroundTasks
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from lockgate.app.node import Node
+    from lockgate.app.rule_change import Reloading
+    from lockgate.cli.configuration import Configured
+    from lockgate.cli.members import Membership
     from lockgate.settings import Settings
 
 _FORKS: Final = "forks"
@@ -46,27 +54,28 @@ _WELL: Final = frozenset({"ready", "is back", "stopped"})
 
 
 def run(
-    settings: Settings,
+    configured: Configured,
     *,
-    config: Path | None,
     descriptor: int | None,
     ready: int | None = None,
     node: Node | None = None,
+    membership: Membership | None = None,
 ) -> None:
     """Serve until SIGTERM, SIGINT or SIGQUIT, then let requests in flight finish.
 
     Args:
-        settings: of the gateway, for a single worker.
-        config: the file of the settings, for workers to read again.
+        configured: the configuration of this process.
         descriptor: a listening socket that the parent bound; `None`: a socket is bound here.
         ready: where a worker tells its parent that it accepts requests; `None`: it has no parent that asks.
-        node: what this worker shares with the others that were forked; `None`: it is alone.
+        node: what this worker shares with the others that were forked; `None`: it shares nothing.
+        membership: of a worker in its node; `None`: this process has no supervisor.
 
     Raises:
         ConfigurationError: the address cannot be listened on, or a worker cannot start as it is configured.
         ChildFailedError: a worker could not be started.
     """
     signals.hold_signals(signal.SIGHUP, *signals.IGNORED)
+    settings = configured.parse(configured.text)
     server = settings.server
     listener = (
         addresses.bind_listener(server.host, server.port)
@@ -76,10 +85,18 @@ def run(
     with listener:
         if server.workers == 1:
             when_ready = partial(_announce, settings, listener) if ready is None else partial(tell_parent, ready)
-            _run_worker(settings, listener, node, when_ready)
+            reloading = LoneReloading(configured) if membership is None else membership.reloading(configured.parse)
+            _run_worker(settings, listener, node, reloading, when_ready)
         else:
-            children = workers(settings, listener, config=config, env=child_environment())
-            asyncio.run(_supervise(children, partial(_announce, settings, listener)))
+            local = control.open_socket(configured.file)
+            children = workers(
+                settings,
+                listener,
+                config=configured.file,
+                env=child_environment(),
+                supervisor=local.name if local else None,
+            )
+            asyncio.run(_supervise(children, configured, local, partial(_announce, settings, listener)))
 
 
 def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
@@ -88,6 +105,7 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
     *,
     config: Path | None,
     env: Mapping[str, str],
+    supervisor: str | None,
     probe: Probe | None = None,
     logs: Path | None = None,
     needs: frozenset[str] = frozenset(),
@@ -98,11 +116,15 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
     A connection waits in that socket's queue until a worker accepts it, so no connection is refused while a worker is
     restarted. A worker is ready when it accepts requests, and `probe`, if any, agrees: alive, not ready for every
     request, because a worker starts without Redis and gets well by itself.
+
+    `supervisor` names the local socket where the workers get the rules of their node; without one, they read the file.
     """
     host, port = listener.getsockname()[:2]
     arguments = ["serve", "--workers", "1", "--fd", str(listener.fileno()), "--host", str(host), "--port", str(port)]
     if config:
         arguments += ["--config", str(config)]
+    if supervisor:
+        arguments += ["--supervisor", supervisor]
     count = settings.server.workers
     told = [Readiness(probe) for _ in range(count)]
     names = ["gateway"] if count == 1 else [f"gateway-{number}" for number in range(1, count + 1)]
@@ -136,14 +158,48 @@ def _check_operations(settings: Settings, index: int) -> dict[str, str]:
     return {} if first is None else {"LOCKGATE_OPERATIONS__PORT": str(first + index)}
 
 
-def _run_worker(settings: Settings, listener: socket.socket, node: Node | None, when_ready: Callable[[], None]) -> None:
+def _run_worker(
+    settings: Settings,
+    listener: socket.socket,
+    node: Node | None,
+    reloading: Reloading,
+    when_ready: Callable[[], None],
+) -> None:
     from lockgate.app.server import serve  # noqa: PLC0415 - half a second of imports that a supervisor does not need
 
-    serve(settings, listener, node, when_ready=when_ready)
+    serve(settings, listener, node, reloading=reloading, when_ready=when_ready)
 
 
-async def _supervise(children: list[Child], when_ready: Callable[[], None]) -> None:
-    await Supervisor(children, say=_say, hands_on_hangup=True).run(when_ready)
+async def _supervise(
+    children: list[Child],
+    configured: Configured,
+    local: control.LocalSocket | None,
+    when_ready: Callable[[], None],
+) -> None:
+    reloader, reloads = Reloader(configured, partial(_say, "rules")), BackgroundTasks()
+
+    def reload() -> None:
+        if local is not None:
+            reloads.start(reloader.reload())
+
+    async with reloading(reloader, local):
+        await Supervisor(children, say=_say, on_hangup=reload).run(when_ready)
+    await reloads.close()
+
+
+@contextlib.asynccontextmanager
+async def reloading(reloader: Reloader, local: control.LocalSocket | None) -> AsyncIterator[None]:
+    """Reload the rules of supervised workers for as long as the context lasts, by command and when the file changes.
+
+    Args:
+        reloader: of the node.
+        local: where its workers join; `None`: they cannot, and nothing is reloaded.
+    """
+    if local is None:
+        yield
+        return
+    async with control.listening(local, reloader, partial(admit, reloader)), reloader.watching():
+        yield
 
 
 def _announce(settings: Settings, listener: socket.socket) -> None:

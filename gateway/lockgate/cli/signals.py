@@ -4,7 +4,7 @@
 |------------------------------|-------------------------------------------------|----------------|
 | SIGTERM, SIGINT, SIGQUIT     | stops; requests in flight finish                | the same       |
 | SIGINT, after any of these   | stops at once                                   | the same       |
-| SIGHUP                       | looks at the keys; routes need a restart        | stops          |
+| SIGHUP                       | reloads the rules, and looks at the keys        | stops          |
 | SIGUSR1, SIGUSR2             | nothing                                         | the same       |
 
 A terminal that is closed sends SIGHUP, and `dev` belongs to its terminal. By default, each of the last two rows would

@@ -124,17 +124,22 @@ class Supervisor:
         children: in any order; their `needs`, `after` and `uses` make the order.
         say: is called with each event of a child.
         pace: of restarts; `None`: the default pace.
-        hands_on_hangup: SIGHUP is handed on to the children; otherwise it stops everything.
+        on_hangup: called at SIGHUP, after it was handed on to the children; `None`: SIGHUP stops everything.
     """
 
     def __init__(
-        self, children: Collection[Child], *, say: Say, pace: Pace | None = None, hands_on_hangup: bool = False
+        self,
+        children: Collection[Child],
+        *,
+        say: Say,
+        pace: Pace | None = None,
+        on_hangup: Callable[[], object] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._say = say
         self._pace = pace or Pace()
-        self._hands_on_hangup = hands_on_hangup
+        self._on_hangup = on_hangup
         self._stopping: asyncio.Future[None] = loop.create_future()
         self._failure: LockgateError | None = None
         self._kept = {child.name: _Kept(child, loop.create_future(), loop.create_future()) for child in children}
@@ -278,12 +283,14 @@ class Supervisor:
         for kept in self._kept.values():
             if kept.process is not None and kept.serving:
                 kept.process.signal(signal.SIGHUP)
+        if self._on_hangup is not None:
+            self._on_hangup()
 
     @contextlib.contextmanager
     def _forward_signals(self) -> Iterator[None]:
         # A signal that the parent ignores stays ignored (`nohup`), except SIGINT: a shell script ignores it
         # for everything it puts into the background, where `kill -INT` is still meant.
-        hangup = self._hang_up if self._hands_on_hangup else self._stop_once
+        hangup = self._stop_once if self._on_hangup is None else self._hang_up
         wanted = {**dict.fromkeys(_STOP_SIGNALS, self._stop_once), signal.SIGINT: self.stop, signal.SIGHUP: hangup}
         numbers = [n for n in wanted if n == signal.SIGINT or signal.getsignal(n) != signal.SIG_IGN]
         for number in numbers:

@@ -6,27 +6,32 @@ import asyncio
 import contextlib
 import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lockgate import SERVING
-from lockgate.cli import addresses, keys, probes, serve, signals
+from lockgate.cli import addresses, control, keys, probes, serve, signals
+from lockgate.cli.configuration import Configured
 from lockgate.cli.devstack import data_folder, object_server, redis_server, running
 from lockgate.cli.devstack.demo_services import CALLS, MIGRATING, MODULES, DemoServices
 from lockgate.cli.devstack.terminal import Terminal
 from lockgate.cli.forks import Forks, is_possible
 from lockgate.cli.process import child_environment
+from lockgate.cli.reloader import Reloader
 from lockgate.cli.supervisor import Child, Supervisor
 from lockgate.compilation import describe_modules
-from lockgate.settings import Settings, is_loopback, upstream_address
+from lockgate.settings import Settings, is_loopback, read_file, upstream_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from lockgate.cli.configuration import Parser
     from lockgate.cli.devstack.data_folder import DataFolder
 
 
-def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> None:
+def run(settings: Settings, *, config: Path | None, data: Path, seed: bool, parse: Parser) -> None:
     """Start everything, say when it is ready, and run until Ctrl-C.
 
     Args:
@@ -34,6 +39,7 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
         config: the file of the settings, for the gateway's workers to read again.
         data: the folder of databases, Redis and logs; made where missing.
         seed: whether to make demo users and products.
+        parse: reads the file again.
 
     Raises:
         ConfigurationError: the address is in use, a folder cannot be written, there is no Redis, or a child
@@ -64,12 +70,17 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
         redis = _redis_children(settings, folder, env, held)
         needs = frozenset(child.name for child in redis)
         host, port = upstream_address(address)
+        control_socket = control.open_socket(config)
+        reloader = Reloader(
+            Configured(config, read_file(config), partial(parse, environ=env)), partial(terminal.say, "rules")
+        )
         gateway = serve.workers(
             settings,
             listener,
             config=config,
             env=env,
             probe=probes.http_probe(host, port, "/readyz"),
+            supervisor=control_socket.name if control_socket else None,
             logs=folder.logs,
             needs=needs,
             uses=frozenset(demo.places),
@@ -88,11 +99,17 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool) -> N
             running.announce_stack(folder.path, config, {**env, "LOCKGATE_SERVER__PORT": str(port)})
             terminal.welcome(address, folder.path, describe_modules(SERVING), tour=tour)
 
-        asyncio.run(_run_children(children, terminal, when_ready))
+        asyncio.run(_run_children(children, terminal, when_ready, serve.reloading(reloader, control_socket)))
 
 
-async def _run_children(children: Collection[Child], terminal: Terminal, when_ready: Callable[[], None]) -> None:
-    await Supervisor(children, say=terminal.say).run(when_ready)
+async def _run_children(
+    children: Collection[Child],
+    terminal: Terminal,
+    when_ready: Callable[[], None],
+    reloading: AbstractAsyncContextManager[None],
+) -> None:
+    async with reloading:
+        await Supervisor(children, say=terminal.say).run(when_ready)
 
 
 def _forked(services: list[Child], folder: DataFolder, env: dict[str, str]) -> list[Child]:
