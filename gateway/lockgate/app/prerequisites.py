@@ -26,7 +26,7 @@ def find_faults(settings: Settings) -> list[str]:
         *find_faults_of_settings(settings),
         *_told(
             ring_source(directory).read,
-            link_source(directory / LINKS_FOLDER, settings.called_services).read,
+            link_source(directory / LINKS_FOLDER, lambda: settings.called_services).read,
             tls_source(tls_keys(settings)).read,
         ),
     ]
