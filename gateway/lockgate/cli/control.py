@@ -191,7 +191,7 @@ async def _serve(connected: socket.socket, reloader: Reloader, join: Join | None
         elif asked.get("do") == "reload":
             line.write((await reloader.reload()).as_json())
         elif asked.get("do") == "compare":
-            line.write(reloader.compare().as_json())
+            line.write((await reloader.compare()).as_json())
     except TimeoutError:
         pass
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ class OwnWorker:
         """See `reloader.Worker`."""
         del revision  # it comes from the same settings
         try:
-            await self._change.prepare(self._parse(text))
+            await self._change.prepare(await asyncio.to_thread(self._parse, text))
         except ConfigurationError as error:
             return str(error)
         except Exception:  # noqa: BLE001 - a fault of ours refuses the rules, and ends nothing

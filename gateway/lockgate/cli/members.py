@@ -198,7 +198,7 @@ class MemberReloading:
 
     async def _prepare(self, change: RuleChange, text: str) -> dict[str, Any]:
         try:
-            return {"revision": await change.prepare(self._parse(text))}
+            return {"revision": await change.prepare(await asyncio.to_thread(self._parse, text))}
         except ConfigurationError as error:
             return {"problem": without_secrets(" ".join(str(error).split()))}
         except Exception:  # noqa: BLE001 - a fault of ours refuses the rules, and ends nothing

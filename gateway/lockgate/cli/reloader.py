@@ -122,10 +122,10 @@ class Reloader:
             self.problem = None
             return outcome
 
-    def compare(self) -> Outcome:
+    async def compare(self) -> Outcome:
         """What a reload would change, or why it would be refused, as far as this process can tell."""
         try:
-            settings = self._parse(read_file(self._file))
+            settings = await asyncio.to_thread(self._parse, read_file(self._file))
             changes = compare_settings(self.settings, settings)
         except ConfigurationError as error:
             return Outcome(self.revision, problem=_text_of(error))
@@ -159,7 +159,7 @@ class Reloader:
 
     async def _exchange(self) -> Outcome:
         text = read_file(self._file)
-        settings = self._parse(text)
+        settings = await asyncio.to_thread(self._parse, text)
         changes = compare_settings(self.settings, settings)
         if changes.restart:
             raise RestartNeededError(changes.restart)

@@ -182,12 +182,12 @@ async def test_a_comparison_changes_nothing(workers: TwoWorkers) -> None:
     """R-297."""
     before = workers.revisions()
     workers.write(route("b"))
-    outcome = workers.reloader.compare()
+    outcome = await workers.reloader.compare()
     assert [change.place for change in outcome.changes if change.before is None] == ["route.b"]
     assert [change.place for change in outcome.changes if change.after is None] == ["route.a"]
     assert workers.revisions() == before
     workers.write('[token]\naudience = "other"\n' + route("b"))
-    assert workers.reloader.compare() == outcome._replace(problem="a restart is needed for token.audience")
+    assert await workers.reloader.compare() == outcome._replace(problem="a restart is needed for token.audience")
 
 
 async def test_a_worker_that_is_added_later_is_part_of_the_next_reload(workers: TwoWorkers) -> None:
