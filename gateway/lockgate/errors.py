@@ -100,6 +100,7 @@ class Reason(Enum):
     CROSS_SITE = _Response(
         403, "cross_site_refused", "With a cookie, this has to come from a page of an allowed origin"
     )
+    ADDRESS_REFUSED = _Response(403, "address_refused", "Clients of this address may not ask for this")
     PROXY_UNTRUSTED = _Response(403, "proxy_untrusted", "Only a trusted front proxy may ask this")
     TOO_MANY_SOCKETS = _Response(429, "too_many_sockets", "Too many open WebSockets")
     SCOPE_MISSING = _Response(403, "insufficient_scope", "The access token lacks a scope", "insufficient_scope")

@@ -15,6 +15,7 @@ from lockgate.admission.open_tokens import OpenTokens
 from lockgate.clock import Clock
 from lockgate.edge.connection import ClientConnection
 from lockgate.edge.handler import Handler
+from lockgate.edge.own_call import Reply, write_reply
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.responses import render_no_content
 from lockgate.edge.ticker import Ticker
@@ -26,8 +27,10 @@ from lockgate.forward.websocket.handshake import is_handshake
 from lockgate.forward.websocket.socket import Socket, Sockets
 from lockgate.identity.ticket import taken_from_stream
 from lockgate.judge import Judge
+from lockgate.policy.https_redirect import HttpsRedirect
 from lockgate.policy.origins import Origins
-from lockgate.policy.routes import RouteTable, find_route, is_options_probe, is_own_path
+from lockgate.policy.own_paths import is_options_probe
+from lockgate.policy.routes import RouteTable, find_route
 
 AnswerHere = Callable[[InboundRequest, ClientConnection], Handler]
 
@@ -38,6 +41,7 @@ class Pipeline:
     Args:
         routes: the route table.
         origins: the pages that may call which route.
+        https: redirects requests that came by plain http; `None` where http is served.
         judge: authenticates, admits and authorizes.
         services: by route name.
         answer_here: handles the gateway's own calls.
@@ -52,6 +56,7 @@ class Pipeline:
         *,
         routes: RouteTable,
         origins: Origins,
+        https: HttpsRedirect | None,
         judge: Judge,
         services: Mapping[str, Service],
         answer_here: AnswerHere,
@@ -62,6 +67,7 @@ class Pipeline:
     ) -> None:
         self._routes = routes
         self._origins = origins
+        self._https = https
         self._judge = judge
         self._services = services
         self._answer_here = answer_here
@@ -76,18 +82,19 @@ class Pipeline:
         Returns:
             What takes the request's body, and hears of its client; `None`: the response was written already.
         """
-        if request.headers.origin is not None:
-            preflight = self._origins.judge_preflight(request)
-            if preflight is not None:
-                self._answer_preflight(request, client, preflight)
-                return None
-        route = find_route(self._routes, request.method, request.path)
+        if (request.headers.origin is not None or self._https is not None) and self._answer_first(request, client):
+            return None
+        route = find_route(self._routes, request)
         if isinstance(route, Refusal):
-            if is_options_probe(request) or (is_own_path(request.path) and route.reason is not Reason.BAD_TARGET):
+            refusal = self._refuse_own(request, route)
+            if refusal is None:
                 return self._answer_here(request, client)
-            client.refuse_request(route)
+            client.refuse_request(refusal)
             return None
         client.route = route.name
+        if route.reply is not None:
+            self._answer_at_once(request, client, route.reply.respond_to(request))
+            return None
         if request.headers.upgrade:
             return Socket(request, client, route, self._sockets)
         tickets: list[str] = []
@@ -105,9 +112,11 @@ class Pipeline:
             request: as it is judged.
             path: as the proxy sends it, which the service checks the signature with.
         """
-        route = find_route(self._routes, request.method, request.path)
+        route = find_route(self._routes, request)
         if isinstance(route, Refusal):
             return route
+        if route.reply is not None:
+            return Refusal(Reason.NO_ROUTE)  # no service gets the request that the proxy holds
         if is_handshake(request):  # the proxy upgrades by itself, so the page that asks is checked here
             refusal = self._origins.refuse_foreign_socket(request, route, carries_token=False)
             if refusal is not None:
@@ -117,6 +126,31 @@ class Pipeline:
             return verdict
         requests = self._services[route.name].requests
         return requests.identity_fields(request, verdict.identity, path=path, now=self._clock.now())
+
+    def _answer_first(self, request: InboundRequest, client: ClientConnection) -> bool:
+        """Answer a preflight, or a request that has to come by https; whether the request was one of these."""
+        elsewhere = None if self._https is None else self._https.respond_to(request)
+        if elsewhere is not None:
+            self._answer_at_once(request, client, elsewhere)
+            return True
+        preflight = self._origins.judge_preflight(request)
+        if preflight is not None:
+            self._answer_preflight(request, client, preflight)
+        return preflight is not None
+
+    def _refuse_own(self, request: InboundRequest, unrouted: Refusal) -> Refusal | None:
+        """The refusal of a request without a route; `None` for one that the gateway itself answers."""
+        if unrouted.reason is Reason.NO_ROUTE and is_options_probe(request):
+            return None
+        if unrouted.reason is Reason.BAD_TARGET or not self._routes.is_own(request.host, request.path):
+            return unrouted
+        return self._routes.refuse_own(request)
+
+    def _answer_at_once(self, request: InboundRequest, client: ClientConnection, reply: Reply | Refusal) -> None:
+        if isinstance(reply, Refusal):
+            client.refuse_request(reply)
+        else:
+            write_reply(reply, request, client, self._ticker.date, is_read=not request.has_body)
 
     def _answer_preflight(self, request: InboundRequest, client: ClientConnection, preflight: str | Refusal) -> None:
         if isinstance(preflight, Refusal):

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, get_args
 
 from pydantic import (
     AfterValidator,
@@ -94,9 +94,21 @@ def _lower_case(text: object) -> object:
 
 def _host_name(text: str) -> str:
     name = text.lower().removesuffix(".")
+    if not name.isascii():
+        raise ValueError(f"{text!r} is no host name as requests have it; its A-label form begins with xn--")
     if _HOST_NAME.fullmatch(name) is None:
         raise ValueError(f"{text!r} is no host name; one is such as api.example, without scheme, port, path and '*'")
     return f"[{IPv6Address(name[1:-1])}]" if name.startswith("[") else name
+
+
+def _host_pattern(text: str) -> str:
+    """A host name, or `*.` and a host name, which stands for one or more labels before the name."""
+    if not text.startswith("*."):
+        return _host_name(text)
+    name = _host_name(text[2:])
+    if name.startswith("[") or name.rpartition(".")[2].isdigit():
+        raise ValueError(f"{text!r}: an address has no labels before it; list each address")
+    return f"*.{name}"
 
 
 def _exposed_name(name: str) -> str:
@@ -112,6 +124,8 @@ Upstreams = Annotated[tuple[Annotated[str, AfterValidator(_plain_address)], ...]
 Origin = Annotated[str, AfterValidator(normalize_origin)]
 Origins = tuple[Origin, ...]
 ExposedName = Annotated[str, AfterValidator(_exposed_name)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+HostPattern = Annotated[str, AfterValidator(_host_pattern)]
 PREFLIGHT_AGE_S: Final = 600
 MAX_WORKERS: Final = 64
 
@@ -135,6 +149,9 @@ def _parse_network(text: object) -> object:
     raise ValueError(f"it has bits beyond its network, which would be '{meant}'")
 
 
+Networks = tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)], ...]
+
+
 def _count_workers(given: object) -> object:
     return min(count_usable_cpus(), MAX_WORKERS) if given == "auto" else given
 
@@ -146,12 +163,18 @@ class ServerSettings(_Section):
     port: Annotated[int, Field(ge=0, le=MAX_PORT)] = 8080
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS), BeforeValidator(_count_workers)] = 1
     """How many processes serve; `auto`: one for each CPU that the gateway may use (`cpus`)."""
-    allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
+    allowed_hosts: tuple[HostName, ...] = ()
     """Host names served here, without port; empty: every valid host."""
+    own_host: HostName | None = None
+    """The only host of the gateway's own calls (`/auth`, `/admin`, `/.well-known`, …); their paths on other hosts then
+    belong to routes. Without it, every host has them. Probes that ask by address reach the health calls either way."""
+    redirect_http: bool = False
+    """Redirect each request that a client sent by plain http to https, on the same host where that host is configured.
+    Needs `trusted_proxies`, which say what the client used."""
     public_url: Annotated[str, Field(pattern=_ISSUER, max_length=256)] | None = None
     """The address that clients use, for absolute addresses in responses; `token.issuer` where not given. No address is
     ever built from `Host` or from a proxy's fields."""
-    trusted_proxies: tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)], ...] = ()
+    trusted_proxies: Networks = ()
     """Front proxies; their X-Forwarded-* fields are believed. None by default."""
     forwarded_from: Annotated[AddressField, BeforeValidator(_lower_case)] = "x-forwarded-for"
     """The one field in which a trusted proxy gives the client's address; the other fields of this kind are dropped."""
@@ -172,6 +195,12 @@ class ServerSettings(_Section):
     def _plain_cookies_stay_on_this_machine(self) -> Self:
         if self.session_cookie == "localhost" and (not is_loopback(self.host) or self.trusted_proxies):
             raise ValueError('session_cookie = "localhost" needs a loopback host and no trusted_proxies; use "secure"')
+        return self
+
+    @model_validator(mode="after")
+    def _http_is_told_from_https(self) -> Self:
+        if self.redirect_http and not self.trusted_proxies:
+            raise ValueError("redirect_http needs trusted_proxies: without a proxy every request comes by http")
         return self
 
 
@@ -262,13 +291,95 @@ def _check_prefix(prefix: str) -> str:
     return prefix
 
 
+_LOCATION: Final = re.compile(
+    r"(?:https?://(?:[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?|(?=/(?![/\\])))"
+    r"(?:/[!$&-;=@-\[\]_a-z~%]*)?(?P<more>\?[!\"$-\[\]-~]*)?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+class RedirectSettings(_Section):
+    """Where a route redirects to."""
+
+    to: Annotated[str, Field(max_length=2048)]
+    """`https://host`, `https://host/path` or `/path`; takes the place of the route's prefix."""
+    status: Literal[301, 302, 303, 307, 308] = 308
+    keep_path: bool = True
+    """The rest of the path and the query follow `to`. Off, every request of the route is redirected to `to` itself."""
+
+    @model_validator(mode="after")
+    def _location_of_its_own(self) -> Self:
+        match = _LOCATION.fullmatch(self.to)
+        if match is None:
+            raise ValueError("to is https://host, https://host/path or /path, without user and fragment")
+        if match["more"] and self.keep_path:
+            raise ValueError("to has a query, which needs keep_path = false")
+        return self
+
+
+_UNSETTABLE: Final = frozenset(
+    {
+        "connection",
+        "content-length",
+        "date",
+        "keep-alive",
+        "proxy-connection",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-request-id",
+    }
+)
+"""Response fields that the gateway writes itself, that describe one connection, or that set a cookie."""
+
+
+def _fixed_fields(fields: dict[str, str]) -> dict[str, str]:
+    for name, value in fields.items():
+        if _FIELD_NAME.fullmatch(name) is None:
+            raise ValueError(f"{name!r} is no name of a header field")
+        if name.lower() in _UNSETTABLE or name.lower().startswith("access-control-"):
+            raise ValueError(f"{name!r} is written by the gateway, or by nothing on a fixed response")
+        if re.fullmatch(r"[\t\x20-\x7e]*", value) is None:
+            raise ValueError(f"{name!r} has a value with characters that no header field has")
+    return fields
+
+
+class RespondSettings(_Section):
+    """The response of a route without a service."""
+
+    status: Annotated[int, Field(ge=200, le=599)] = 200
+    body: Annotated[str, Field(max_length=64 * KIB)] = ""
+    headers: Annotated[dict[str, str], AfterValidator(_fixed_fields)] = Field(default_factory=dict)
+    """Header fields; `Content-Type` is plain text where not given."""
+
+    @model_validator(mode="after")
+    def _no_redirect_and_no_stray_body(self) -> Self:
+        if self.status in range(300, 400):
+            raise ValueError("a redirect is written as redirect = { to = …, status = … }")
+        if self.body and self.status in {204, 205}:
+            raise ValueError(f"a response {self.status} has no body (RFC 9110 section 15.3)")
+        return self
+
+
 class RouteSettings(_Section):
-    """A `[[route]]`: the paths that go to a service, and the demands on requests."""
+    """A `[[route]]`: the hosts and paths that go to a service, and the demands on requests; or a response itself."""
 
     name: ShortName
     prefix: Annotated[str, AfterValidator(_check_prefix), Field(max_length=1024)]
-    """A path as requests have it; `/files` stands for `/files` and all paths below."""
-    upstreams: Upstreams
+    """A path as requests have it; `/files` stands for `/files` and all paths below, `/` for every path."""
+    hosts: tuple[HostPattern, ...] = ()
+    """Host names, or `*.example.org` for all hosts below `example.org`; empty for every host."""
+    upstreams: Upstreams = ()
+    redirect: RedirectSettings | None = None
+    """Respond with a redirect, in place of a service."""
+    respond: RespondSettings | None = None
+    """Respond with a fixed response, in place of a service."""
+    allow_addresses: Networks = ()
+    """The networks of the clients that may use the route; empty for all. Other clients get 403."""
+    deny_addresses: Networks = ()
+    """The networks of the clients that may not, even where `allow_addresses` has them."""
     service: ShortName | None = None
     """The service; its link key signs. The route's name where not given."""
     auth: Literal["required", "optional", "public"] = "required"
@@ -307,6 +418,12 @@ class RouteSettings(_Section):
     def _one_or_several(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _leads_to_one_thing(self) -> Self:
+        if sum((bool(self.upstreams), self.redirect is not None, self.respond is not None)) != 1:
+            raise ValueError("a route has upstreams, or redirect, or respond: one of the three")
+        return self
+
     @property
     def service_name(self) -> str:
         """The service's name, as in its link keys."""
@@ -318,6 +435,15 @@ class AccountSettings(_Section):
 
     service: ShortName = "users"
     timeout_s: float = 5
+
+
+class AdminSettings(_Section):
+    """The clients that may call `/admin` and `/console`, by address, beside the role that these calls ask for."""
+
+    allow_addresses: Networks = ()
+    """The networks of the clients that may; empty for all. Other clients get 403."""
+    deny_addresses: Networks = ()
+    """The networks of the clients that may not, even where `allow_addresses` has them."""
 
 
 class OperationsSettings(_Section):
@@ -397,6 +523,7 @@ class Settings(_Section):
     upstream: UpstreamSettings = UpstreamSettings()
     websocket: SocketSettings = SocketSettings()
     accounts: AccountSettings = AccountSettings()
+    admin: AdminSettings = AdminSettings()
     login: LoginSettings = LoginSettings()
     audit: AuditSettings = AuditSettings()
     store: StoreSettings = StoreSettings()
@@ -420,8 +547,11 @@ class Settings(_Section):
         )
 
     def upstreams_of(self, route: RouteSettings) -> tuple[str, ...]:
-        """Base URLs of a route's upstreams: its service's where configured, otherwise the route's own."""
-        return self.upstreams.get(route.service_name, route.upstreams)
+        """Base URLs of a route's upstreams: its service's where configured, otherwise the route's own.
+
+        Empty for a route without a service.
+        """
+        return self.upstreams.get(route.service_name, route.upstreams) if route.upstreams else ()
 
     @property
     def public_url(self) -> str:
@@ -436,7 +566,8 @@ class Settings(_Section):
     @property
     def called_services(self) -> tuple[str, ...]:
         """Every service that the gateway calls, each of which needs a link key."""
-        return tuple(dict.fromkeys([self.accounts.service, *(route.service_name for route in self.route)]))
+        names = (route.service_name for route in self.route if route.upstreams)
+        return tuple(dict.fromkeys([self.accounts.service, *names]))
 
 
 def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -508,5 +639,10 @@ def _unknown_setting(place: tuple[str, ...]) -> str:
     known: Any = Settings
     for part in place[:-1]:
         if not part.isdecimal():
-            known = RouteSettings if part == "route" else known.model_fields[part].annotation
+            known = RouteSettings if part == "route" else _table_of(known.model_fields[part].annotation)
     return f"there is no such setting; {environment.suggest_name(place[-1], known.model_fields)}"
+
+
+def _table_of(kind: Any) -> Any:  # noqa: ANN401 - the type of a setting
+    """The class of a table, also of one that may be missing."""
+    return next((one for one in get_args(kind) if isinstance(one, type) and issubclass(one, BaseModel)), kind)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from lockgate.accounts.clients import Client
     from lockgate.accounts.users import AccountRecord
-    from lockgate.policy.routes import Route
+    from lockgate.policy.route import Route
     from lockgate.sessions.overview import SessionView
 
 
@@ -49,6 +49,7 @@ def route_json(route: Route, upstreams: Mapping[str, str]) -> dict[str, Any]:
     """A route as it is shown; `upstreams` has each state by its address, `unknown` where there is none."""
     return {
         "name": route.name,
+        "hosts": list(route.hosts),
         "prefix": route.prefix,
         "service": route.service,
         "auth": route.auth,

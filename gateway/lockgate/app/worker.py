@@ -28,7 +28,7 @@ from lockgate.keys.auto_rotation import AutoRotation
 from lockgate.observe.audit import Event
 from lockgate.observe.metrics import Gauges
 from lockgate.pipeline import Pipeline
-from lockgate.policy.routes import is_own_path
+from lockgate.policy.https_redirect import build_https_redirect
 from lockgate.settings import Settings
 from lockgate.stores.check import StoreCheck
 
@@ -69,6 +69,7 @@ class Worker:
         self.pipeline = Pipeline(
             routes=base.routes,
             origins=base.origins,
+            https=build_https_redirect(settings),
             judge=path.judge,
             services=path.services.by_route,
             answer_here=self._answer_here,
@@ -146,17 +147,21 @@ class Worker:
             begin_request=self.pipeline.begin,
             observer=self.observability.observer,
             body_bounds=self._body_bounds,
-            speaks_oauth=problems.speaks_oauth,
+            speaks_oauth=self._speaks_oauth,
             cors_lines=origins.cors_lines,
             vary=origins.vary,
             read_refused_head=origins.read_refused_head,
         )
 
-    def _body_bounds(self, path: str) -> BodyBounds:
-        if is_own_path(path):
-            return self._own_bodies
-        route = self.base.routes.match_path(path)
-        return self._any_bodies if route is None else route.body_bounds
+    def _body_bounds(self, request: InboundRequest) -> BodyBounds:
+        routes, host, path = self.base.routes, request.host, request.path
+        route = routes.find_route(host, path, request.method)
+        if route is not None:
+            return route.body_bounds
+        return self._own_bodies if routes.is_own(host, path) else self._any_bodies
+
+    def _speaks_oauth(self, request: InboundRequest) -> bool:
+        return problems.speaks_oauth(request.path) and self.base.routes.is_own(request.host, request.path)
 
     def _answer_here(self, request: InboundRequest, client: ClientConnection) -> Handler:
         is_about_server = request.path in {SERVER_WIDE, ROOT}

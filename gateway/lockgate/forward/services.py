@@ -11,7 +11,8 @@ from lockgate.forward.outbound import OutboundRequests
 from lockgate.forward.service import Service
 from lockgate.keys.current import Current
 from lockgate.observe.tracing import Sampler
-from lockgate.policy.routes import Route, RouteTable
+from lockgate.policy.route import Route
+from lockgate.policy.routes import RouteTable
 from lockgate.settings import UpstreamSettings
 from lockgate.upstream.own_addresses import OwnAddresses
 from lockgate.upstream.pool import UpstreamPool
@@ -31,7 +32,7 @@ class Services:
         prefix: the path that a front proxy removes, see `OwnAddresses`.
 
     Attributes:
-        by_route: the service of each route, by the route's name.
+        by_route: the service of each route that has one, by the route's name.
         pools: the connections to each address, by its URL.
     """
 
@@ -45,7 +46,7 @@ class Services:
         *,
         prefix: str = "",
     ) -> None:
-        self._routes = routes.routes
+        self._routes = tuple(route for route in routes.routes if route.reply is None)
         self._settings = settings
         self._ticker = ticker
         self._prefix = prefix

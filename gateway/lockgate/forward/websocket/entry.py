@@ -13,7 +13,7 @@ from lockgate.forward.websocket.handshake import Handshake, parse_handshake
 from lockgate.identity.model import VerifiedClaims
 from lockgate.judge import Judge
 from lockgate.policy.origins import Origins
-from lockgate.policy.routes import Route
+from lockgate.policy.route import Route
 from lockgate.sessions.authenticator import with_token
 from lockgate.sessions.tickets import Tickets
 

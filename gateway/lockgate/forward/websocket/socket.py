@@ -35,7 +35,7 @@ from lockgate.forward.websocket.leases import Lease, Leases
 from lockgate.forward.websocket.upgrade import Accepted, ask_service
 from lockgate.forward.websocket.upstream import ServiceSide
 from lockgate.identity.model import VerifiedClaims
-from lockgate.policy.routes import Route
+from lockgate.policy.route import Route
 from lockgate.settings import SocketSettings
 
 TOKEN_EXPIRED: Final = 4401
