@@ -147,10 +147,9 @@ class Origins:
         facts = request.headers
         if request.method != "OPTIONS" or facts.origin is None:
             return None
-        requested_method = facts.values_of(_REQUEST_METHOD)
-        if not requested_method:
+        if not facts.values_of(_REQUEST_METHOD):
             return None
-        route = self._route_of(request, requested_method[0].decode("latin-1"))
+        route = self._route_of(request)
         if facts.origin not in self._listed_origins(route):
             return Refusal(Reason.ORIGIN_REFUSED)
         # The response lists all methods of the route, and the browser itself refuses any other. Without a route the
@@ -199,9 +198,13 @@ class Origins:
             return True
         return sites == [b"same-origin"] if sites else origin in self._itself
 
-    def _route_of(self, request: InboundRequest, method: str | None = None) -> Route | None:
+    def _route_of(self, request: InboundRequest) -> Route | None:
         """The route of a request, or of the request that a preflight asks about; `None` for the gateway's own calls."""
-        return self._routes.find_route(request.host, request.path, method or request.method)
+        method = request.method
+        if method == "OPTIONS":
+            asked = request.headers.values_of(_REQUEST_METHOD)
+            method = asked[0].decode("latin-1") if asked else method
+        return self._routes.find_route(request.host, request.path, method)
 
     def _listed_origins(self, route: Route | None) -> frozenset[bytes]:
         return self._own if route is None else route.origins

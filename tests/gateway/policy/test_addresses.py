@@ -13,7 +13,7 @@ from lockgate.settings import Settings
 from tests.support.heads import PEERS, request
 
 OFFICE = ["192.0.2.0/24", "2001:db8::/32"]
-PROXY = {"trusted_proxies": ["127.0.0.9"]}
+PROXY: dict[str, Any] = {"trusted_proxies": ["127.0.0.9"]}
 UNIX = Peer("unix", trusted=False)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.edge.wire import WireError
-from lockgate.errors import Reason, Refusal
+from lockgate.errors import Refusal
 from lockgate.policy.own_paths import OWN_PREFIXES
 from lockgate.policy.route import Route
 from lockgate.policy.routes import RouteTable, find_route
@@ -33,7 +33,10 @@ def outcome(found: Route | Refusal) -> str:
 
 def asked(routes: RouteTable, host: str, path: str = "/x", method: str = "GET") -> str:
     """The name of the route of a request, or of the reason of its refusal."""
-    return outcome(find_route(routes, request(method, path, host)))
+    try:
+        return outcome(find_route(routes, request(method, path, host)))
+    except WireError as error:
+        return error.reason.name
 
 
 HOSTS: Final = table(
@@ -80,9 +83,7 @@ def test_the_most_specific_host_with_a_route_for_the_path_decides(host: str, pat
 def test_a_target_with_a_host_counts_instead_of_the_host_field() -> None:
     """R-252 (RFC 9112 section 3.2.2): the two must agree, so neither can choose another route."""
     assert asked(HOSTS, "wiki.example.org", "http://WIKI.example.org:80/x") == "wiki"
-    with pytest.raises(WireError) as caught:
-        asked(HOSTS, "a.example.org", "http://wiki.example.org/x")
-    assert caught.value.reason is Reason.BAD_HOST
+    assert asked(HOSTS, "a.example.org", "http://wiki.example.org/x") == "BAD_HOST"
 
 
 def test_two_routes_may_share_a_prefix_where_their_methods_differ() -> None:
@@ -165,10 +166,7 @@ def test_no_host_leads_to_the_internal_calls_of_services(host: str, path: str) -
     assert asked(MOVED, host, path) == "NO_ROUTE"
     assert not MOVED.is_own(host, path)
     for disguised in ("/internal;x/accounts", "/internal%2Faccounts", "/x/..%2finternal", "/internal%3B/x"):
-        try:
-            assert asked(MOVED, host, disguised) == "BAD_TARGET"
-        except WireError as error:
-            assert error.reason is Reason.BAD_TARGET
+        assert asked(MOVED, host, disguised) == "BAD_TARGET"
 
 
 def test_a_host_that_is_not_allowed_reaches_no_route_by_the_target_of_a_probe() -> None:
@@ -197,16 +195,18 @@ SEGMENTS = (
 _PIECES = st.tuples(st.sampled_from([*SEGMENTS, ""]), st.sampled_from(["", "", ";v", "%3Bv", ";", ";v%2Fadmin"]))
 _PREFIXES = ("/", "/a", "/a/b", "/a/admin", "/b")
 _KNOWN_HOSTS = ("a.example", "b.a.example", "c.b.a.example", "gate.example", "10.0.0.1")
+_ENTRIES: tuple[list[tuple[str, list[str]]], ...] = (
+    [("/", [])],
+    [("/", []), ("/a", []), ("/a/admin", ["a.example"])],
+    [("/a", ["*.a.example"]), ("/a/b", []), ("/", ["b.a.example"])],
+    [(prefix, hosts) for prefix in _PREFIXES for hosts in ([], ["a.example"], ["*.b.a.example"])],
+)
+_SERVERS: tuple[dict[str, Any], ...] = ({}, {"own_host": OWN_HOST})
 _TABLES = tuple(
     table(*({"prefix": prefix, "hosts": hosts, "encoded_slashes": slashes} for prefix, hosts in entries), **server)
     for slashes in (True, False)
-    for server in ({}, {"own_host": OWN_HOST})
-    for entries in (
-        [("/", [])],
-        [("/", []), ("/a", []), ("/a/admin", ["a.example"])],
-        [("/a", ["*.a.example"]), ("/a/b", []), ("/", ["b.a.example"])],
-        [(prefix, hosts) for prefix in _PREFIXES for hosts in ([], ["a.example"], ["*.b.a.example"])],
-    )
+    for server in _SERVERS
+    for entries in _ENTRIES
 )
 
 
@@ -262,7 +262,7 @@ def test_the_tables_of_hosts_say_what_comparing_every_route_says(
 
     def fits(prefix: str, pattern: str | None) -> bool:
         on_host = pattern is None or pattern == host or (pattern.startswith("*.") and host.endswith(pattern[1:]))
-        return on_host and (prefix == "/" or path == prefix or path.startswith(f"{prefix}/"))
+        return on_host and (prefix in {"/", path} or path.startswith(f"{prefix}/"))
 
     def order(number: int) -> tuple[int, int, int]:
         prefix, pattern = routes[number]
