@@ -27,7 +27,6 @@ from lockgate.forward.websocket.handshake import is_handshake
 from lockgate.forward.websocket.socket import Socket, Sockets
 from lockgate.identity.ticket import taken_from_stream
 from lockgate.judge import Judge
-from lockgate.policy.https_redirect import HttpsRedirect
 from lockgate.policy.origins import Origins
 from lockgate.policy.own_paths import is_options_probe
 from lockgate.policy.routes import RouteTable, find_route
@@ -41,7 +40,6 @@ class Pipeline:
     Args:
         routes: the route table.
         origins: the pages that may call which route.
-        https: redirects requests that came by plain http; `None` where http is served.
         judge: authenticates, admits and authorizes.
         services: by route name.
         answer_here: handles the gateway's own calls.
@@ -56,7 +54,6 @@ class Pipeline:
         *,
         routes: RouteTable,
         origins: Origins,
-        https: HttpsRedirect | None,
         judge: Judge,
         services: Mapping[str, Service],
         answer_here: AnswerHere,
@@ -67,7 +64,6 @@ class Pipeline:
     ) -> None:
         self._routes = routes
         self._origins = origins
-        self._https = https
         self._judge = judge
         self._services = services
         self._answer_here = answer_here
@@ -82,7 +78,8 @@ class Pipeline:
         Returns:
             What takes the request's body, and hears of its client; `None`: the response was written already.
         """
-        if (request.headers.origin is not None or self._https is not None) and self._answer_first(request, client):
+        may_end_here = request.headers.origin is not None or self._routes.https is not None
+        if may_end_here and self._answer_first(request, client):
             return None
         route = find_route(self._routes, request)
         if isinstance(route, Refusal):
@@ -129,9 +126,10 @@ class Pipeline:
 
     def _answer_first(self, request: InboundRequest, client: ClientConnection) -> bool:
         """Answer a preflight, or a request that has to come by https; whether the request was one of these."""
-        elsewhere = None if self._https is None else self._https.respond_to(request)
-        if elsewhere is not None:
-            self._answer_at_once(request, client, elsewhere)
+        https = self._routes.https
+        to_https = None if https is None else https.respond_to(request)
+        if to_https is not None:
+            self._answer_at_once(request, client, to_https)
             return True
         preflight = self._origins.judge_preflight(request)
         if preflight is not None:

@@ -28,7 +28,6 @@ from lockgate.keys.auto_rotation import AutoRotation
 from lockgate.observe.audit import Event
 from lockgate.observe.metrics import Gauges
 from lockgate.pipeline import Pipeline
-from lockgate.policy.https_redirect import build_https_redirect
 from lockgate.settings import Settings
 from lockgate.stores.check import StoreCheck
 
@@ -69,7 +68,6 @@ class Worker:
         self.pipeline = Pipeline(
             routes=base.routes,
             origins=base.origins,
-            https=build_https_redirect(settings),
             judge=path.judge,
             services=path.services.by_route,
             answer_here=self._answer_here,

@@ -11,7 +11,6 @@ import typer
 from lockgate.edge.head import Peer, RequestHeadReader
 from lockgate.edge.wire import WireError
 from lockgate.errors import ConfigurationError, Refusal, quoted
-from lockgate.policy.https_redirect import build_https_redirect
 from lockgate.policy.own_paths import is_options_probe
 from lockgate.policy.routes import RouteTable, find_route
 
@@ -67,8 +66,8 @@ def _judge_request(settings: Settings, method: str, url: str, client: str | None
 
 
 def _judge_parsed(settings: Settings, request: InboundRequest) -> Facts:
-    table, https = RouteTable.from_settings(settings), build_https_redirect(settings)
-    to_https = None if https is None else https.respond_to(request)
+    table = RouteTable.from_settings(settings)
+    to_https = None if table.https is None else table.https.respond_to(request)
     if isinstance(to_https, Refusal):
         return _describe_refusal(to_https.reason)
     if to_https is not None:

@@ -22,6 +22,7 @@ from lockgate.policy.addresses import AddressRule, build_rule
 from lockgate.policy.check_routes import check_routes
 from lockgate.policy.compile_route import compile_route
 from lockgate.policy.hosts import WILDCARD, covers_host, is_address, strip_port
+from lockgate.policy.https_redirect import HttpsRedirect, build_https_redirect
 from lockgate.policy.own_paths import ADMIN_PREFIXES, OWN_PREFIXES, PROBED, UNROUTED, VERIFY, is_below_any
 from lockgate.policy.places import UNROUTED_PLACE, Place, Places, find_place, merge_places
 from lockgate.policy.route import KNOWN_METHODS, REFUSED_METHODS, Route
@@ -40,6 +41,10 @@ class RouteTable:
         own_host: the only host of the gateway's own calls; empty where every host has them.
         allowed_hosts: the hosts that are served; empty for all.
         admin: the clients that may call `/admin`; `None` for all.
+        https: redirects requests that came by plain http; `None` where http is served.
+
+    Attributes:
+        routes: in configured order.
     """
 
     def __init__(
@@ -48,7 +53,9 @@ class RouteTable:
         own_host: str = "",
         allowed_hosts: Sequence[str] = (),
         admin: AddressRule | None = None,
+        https: HttpsRedirect | None = None,
     ) -> None:
+        self.https = https
         self.routes = tuple(routes)
         self._admin = admin
         self._own_host = own_host
@@ -76,7 +83,7 @@ class RouteTable:
         granted = frozenset(scope for scopes in settings.roles.values() for scope in scopes)
         routes = [compile_route(entry, settings, granted) for entry in settings.route]
         server, admin = settings.server, build_rule(settings.admin.allow_addresses, settings.admin.deny_addresses)
-        table = cls(routes, server.own_host or "", server.allowed_hosts, admin)
+        table = cls(routes, server.own_host or "", server.allowed_hosts, admin, build_https_redirect(settings))
         check_routes(routes, table.tables(), settings)
         return table
 
