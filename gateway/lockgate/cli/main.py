@@ -255,7 +255,7 @@ def routes_match(  # noqa: PLR0913 - one parameter for each option
     data: Data = DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Show what would happen to a request: its route, a call of the gateway itself, or a refusal."""
+    """Show what would happen to a request."""
     from lockgate.cli import configuration, route_match
 
     settings = configuration.load_of_deployment(config, data)
