@@ -24,7 +24,7 @@ class _Response(NamedTuple):
     code: str
     title: str
     oauth_error: str | None = None
-    """The error code of RFC 6749, 6750 or 7009, if any."""
+    """The error code of RFC 6749, 6750, 7009 or 9470, if any."""
 
 
 # Equal on purpose: a client must not learn which check failed (RFC 6750 section 3.1).
@@ -110,6 +110,19 @@ class Reason(Enum):
         "insufficient_scope",
     )
     ROLE_MISSING = _Response(403, "insufficient_role", "This needs another role", "insufficient_scope")
+    NOT_OWNER = _Response(403, "not_owner", "This belongs to another user", "insufficient_scope")
+    AMR_MISSING = _Response(
+        401,
+        "insufficient_user_authentication",
+        "This needs another way of authentication",
+        "insufficient_user_authentication",
+    )
+    AUTH_TOO_OLD = _Response(
+        401,
+        "insufficient_user_authentication",
+        "This needs a more recent authentication",
+        "insufficient_user_authentication",
+    )
     TOO_MANY_TICKETS = _Response(429, "too_many_tickets", "Too many tickets at once")
     RATE_LIMITED = _Response(429, "rate_limited", "Too many requests")
 
@@ -201,6 +214,8 @@ class Refusal:
         reason: the response, and the name in log and metrics.
         headers: further header fields of the response, such as `Allow` or `Retry-After`.
         scope: the scopes that would have been enough (RFC 6750 section 3), for `SCOPE_MISSING`.
+        max_age_s: the largest age of an authentication that would have been enough, in seconds (RFC 9470 section 3);
+            0 where any age would.
         note: what `lockgate tokens inspect` shows beside the reason; never for a client or a log. Holds no token,
             claim, key or password.
         members: further members of the problem, for the client: JSON values, none from the request.
@@ -209,6 +224,7 @@ class Refusal:
     reason: Reason
     headers: tuple[tuple[str, str], ...] = ()
     scope: str | None = None
+    max_age_s: int = 0
     note: str = ""
     members: Mapping[str, object] = field(default_factory=dict, hash=False)
 

@@ -112,6 +112,8 @@ Upstreams = Annotated[tuple[Annotated[str, AfterValidator(_plain_address)], ...]
 Origin = Annotated[str, AfterValidator(normalize_origin)]
 Origins = tuple[Origin, ...]
 ExposedName = Annotated[str, AfterValidator(_exposed_name)]
+AuthenticationMethod = Literal["pwd"]
+"""The methods that tokens name (RFC 8176): those by which a user can authenticate here."""
 PREFLIGHT_AGE_S: Final = 600
 MAX_WORKERS: Final = 64
 
@@ -274,6 +276,14 @@ class RouteSettings(_Section):
     auth: Literal["required", "optional", "public"] = "required"
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    roles: tuple[str, ...] = ()
+    """The token has one of these roles."""
+    amr: tuple[AuthenticationMethod, ...] = ()
+    """The user authenticated by each of these methods."""
+    max_auth_age_s: Annotated[int, Field(ge=0)] = 0
+    """The user authenticated at most so many seconds ago; 0: any time ago."""
+    owner: str | None = None
+    """A path with one segment `{sub}` that must be the token's subject, such as `/users/{sub}`."""
     rate: tuple[str, ...] = ()
     """`<count>/<s|min|h> per <user|address|route>`; a single limit or several."""
     public_write: bool = False

@@ -222,7 +222,8 @@ def build_data_path(base: Foundation, auth: Auth) -> DataPath:
         stream_idle_s=settings.upstream.stream_idle_s,
         overtime=OvertimeBounds(limits.after_expiry_s, limits.body_rate, 2 * limits.body_idle_s),
     )
-    judge = Judge(Authenticator(auth.verifier, auth.cookies, auth.tickets, base.origins, base.keys), base.admission)
+    authenticator = Authenticator(auth.verifier, auth.cookies, auth.tickets, base.origins, base.keys)
+    judge = Judge(authenticator, base.admission, base.clock)
     sockets = Sockets(
         settings.websocket,
         Leases(base.redis, settings.websocket.per_user, ticker, base.calls),

@@ -15,6 +15,7 @@ from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import WireError
 from lockgate.errors import ConfigurationError, Reason, Refusal
 from lockgate.policy.authorize import Demand
+from lockgate.policy.conditions import compile_conditions
 from lockgate.policy.limits import parse_limit
 from lockgate.settings import PREFLIGHT_AGE_S, LimitSettings, RouteSettings, Settings
 
@@ -90,7 +91,8 @@ class RouteTable:
 
         Raises:
             ConfigurationError: two routes share a prefix or name, a prefix is the gateway's own, a scope is granted by
-                no role, a method is unknown, or a route takes unsafe methods without identity and `public_write`.
+                no role, a method is unknown, no identity could meet a condition, or a route takes unsafe methods
+                without identity and `public_write`.
         """
         granted = frozenset(scope for scopes in settings.roles.values() for scope in scopes)
         routes = [_compile_route(entry, settings, granted) for entry in settings.route]
@@ -183,13 +185,14 @@ def _compile_route(entry: RouteSettings, settings: Settings, granted: frozenset[
     if not for_anybody <= SAFE_METHODS and not entry.public_write:
         raise ConfigurationError(f"{place}: unsafe methods that need no identity need public_write = true")
     limits = tuple(parse_limit(text, entry.name) for text in entry.rate)
+    conditions = compile_conditions(entry, prefix, settings)
     return Route(
         name=entry.name,
         prefix=prefix,
         service=entry.service_name,
         upstreams=settings.upstreams_of(entry),
         auth=entry.auth,
-        demands={method: Demand(entry.auth, scopes, limits) for method, scopes in required.items()},
+        demands={method: Demand(entry.auth, scopes, limits, conditions) for method, scopes in required.items()},
         allow=", ".join(sorted(entry.methods)),
         timeout_s=entry.timeout_s,
         health=entry.health,

@@ -14,8 +14,10 @@ from lockgate.policy.authorize import authorize
 from lockgate.policy.routes import KNOWN_METHODS, OWN_PREFIXES, Route, RouteTable, find_route, is_own_path
 from lockgate.settings import Settings
 from lockgate_trust import cover
+from tests.support.clock import ManualClock
 
 ROLES: dict[str, tuple[str, ...]] = {"customer": ("orders:read", "orders:write")}
+CLOCK = ManualClock()
 ADDRESS = "http://127.0.0.1:9"
 
 
@@ -195,7 +197,7 @@ SCOPES = {"GET": ["orders:read"], "*": ["orders:read", "orders:write"]}
 def test_an_identity_needs_every_scope_that_the_method_asks_for(
     auth: str, method: str, identity: Identity | None, why: Reason | None
 ) -> None:
-    refusal = authorize(_route(auth=auth, scopes=SCOPES).demands[method], identity)
+    refusal = authorize(_route(auth=auth, scopes=SCOPES).demands[method], identity, "/a", CLOCK)
     assert (refusal.reason if refusal else None) is why
     if why is Reason.SCOPE_MISSING:
         assert refusal is not None
@@ -205,7 +207,7 @@ def test_an_identity_needs_every_scope_that_the_method_asks_for(
 @pytest.mark.parametrize("method", sorted(KNOWN_METHODS))
 def test_nobody_in_particular_gets_where_no_identity_is_needed(method: str) -> None:
     for auth in ("public", "optional"):
-        assert authorize(_route(auth=auth, public_write=True).demands[method], None) is None
-    refusal = authorize(_route(auth="required").demands[method], None)
+        assert authorize(_route(auth=auth, public_write=True).demands[method], None, "/a", CLOCK) is None
+    refusal = authorize(_route(auth="required").demands[method], None, "/a", CLOCK)
     assert refusal is not None
     assert refusal.reason is Reason.NO_CREDENTIALS

@@ -257,7 +257,7 @@ class Socket:
         if token is None or watch is None or watch.claims is None:
             self._close_both_sides(TOKEN_EXPIRED, "renewal refused")
             return
-        outcome = await self._sockets.entrance.renew_token(token, self._route, watch.claims)
+        outcome = await self._sockets.entrance.renew_token(token, self._request.path, self._route, watch.claims)
         if self._state is not _State.OPEN:
             return
         if isinstance(outcome, Refusal) and outcome.reason is Reason.STORE_AWAY:
