@@ -35,6 +35,10 @@ class Owner(NamedTuple):
     head: str
     tail: str
 
+    def __str__(self) -> str:
+        """As configured."""
+        return f"{self.head}{{sub}}{self.tail}"
+
     def owns(self, sub: str, path: str) -> bool:
         """Whether a canonical path belongs to a subject. `%2F` is an ordinary character of a segment."""
         if not path.startswith(self.head) or not _NOT_IN_A_SEGMENT.isdisjoint(sub):

@@ -204,3 +204,13 @@ async def test_a_socket_is_judged_at_its_handshake_and_at_each_renewal(
             node.tick(1)
             await client.send(renewal(node.tokens.token(**{**claims, "jti": "too late"})))
             assert await closed(client) == (4401, "renewal refused")
+
+
+async def test_administrators_see_the_conditions_of_each_route(node: Node) -> None:
+    listed = (await node.get("/admin/routes", node.tokens.bearer(roles=["admin"]))).json["routes"]
+    assert {route["name"]: route["conditions"] for route in listed} == {
+        "staff": {"roles": ["admin"]},
+        "people": {"owner": "/people/{sub}"},
+        "transfers": {"amr": ["pwd"], "max_auth_age_s": FRESH_S},
+        "reports": {"roles": ["admin"]},
+    }
