@@ -20,6 +20,7 @@ from lockgate.edge.request import InboundRequest
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity, VerifiedClaims
 from lockgate.policy.authorize import Demand, authorize
+from lockgate.policy.limits import Limit, choose_limits
 from lockgate.sessions.authenticator import Authenticator, Pending
 from lockgate.stores.link import await_callback, call_back
 from lockgate_common.background import BackgroundTasks
@@ -83,7 +84,7 @@ class Judge:
             return claims
         if (claims.principal.sub, claims.principal.sid) != (current.principal.sub, current.principal.sid):
             return Refusal(Reason.TOKEN_BAD_CLAIMS, note="of another session")
-        demand = demand._replace(limits=())
+        demand = demand._replace(limits=(), role_limits=())
         verdict: Verdict = await await_callback(lambda decide: self._admit_claims("", path, demand, decide, claims))
         return verdict if isinstance(verdict, Refusal) else claims
 
@@ -100,12 +101,15 @@ class Judge:
         # The claims alone decide about rights. A client learns of missing rights after admission, so that a revoked
         # token gets 401. Micro-optimisation: so the usual request takes the caller's callback to admission as it is.
         missing = authorize(demand, None if claims is None else claims.principal, path, self._clock)
+        limits: Sequence[Limit] = demand.limits
+        if demand.role_limits and claims is not None:
+            limits = choose_limits(limits, demand.role_limits, claims.principal.roles)
         if claims is None and demand.auth == "required":
             decide(Refusal(Reason.NO_CREDENTIALS))
         elif missing is None:
-            self._admission.ask(claims, demand.limits, client, decide)
+            self._admission.ask(claims, limits, client, decide)
         else:
-            self._admission.ask(claims, demand.limits, client, partial(_refuse_admitted, missing, decide))
+            self._admission.ask(claims, limits, client, partial(_refuse_admitted, missing, decide))
 
     def _look_up(self, pending: Pending, then: Callable[[VerifiedClaims | Refusal | None], None]) -> None:
         async def find() -> None:

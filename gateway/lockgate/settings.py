@@ -285,7 +285,8 @@ class RouteSettings(_Section):
     owner: str | None = None
     """A path with one segment `{sub}` that must be the token's subject, such as `/users/{sub}`."""
     rate: tuple[str, ...] = ()
-    """`<count>/<s|min|h> per <user|address|route>`; a single limit or several."""
+    """`<count>/<s|min|h|day|month> per <user|address|client|route>`, maybe followed by ` with role <role>`; a single
+    limit or several."""
     public_write: bool = False
     """Must be true on a route that takes unsafe methods without credentials."""
     encoded_slashes: bool = False

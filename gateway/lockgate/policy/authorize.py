@@ -19,12 +19,14 @@ class Demand(NamedTuple):
         scopes: the scopes that the token must have, all of them.
         limits: the rate limits that the request counts for.
         conditions: further conditions on the identity; `None` where the route has none.
+        role_limits: the rate limits of some roles, which take the place of equal ones in `limits`.
     """
 
     auth: Literal["required", "optional", "public"]
     scopes: frozenset[str]
     limits: tuple[Limit, ...]
     conditions: Conditions | None = None
+    role_limits: tuple[Limit, ...] = ()
 
 
 def authorize(demand: Demand, principal: Principal | None, path: str, clock: Clock) -> Refusal | None:

@@ -16,7 +16,7 @@ from lockgate.edge.wire import WireError
 from lockgate.errors import ConfigurationError, Reason, Refusal
 from lockgate.policy.authorize import Demand
 from lockgate.policy.conditions import compile_conditions
-from lockgate.policy.limits import parse_limit
+from lockgate.policy.limits import parse_limits
 from lockgate.settings import PREFLIGHT_AGE_S, LimitSettings, RouteSettings, Settings
 
 OWN_PREFIXES: Final = (
@@ -184,7 +184,9 @@ def _compile_route(entry: RouteSettings, settings: Settings, granted: frozenset[
     for_anybody = {method for method, scopes in required.items() if not scopes and entry.auth != "required"}
     if not for_anybody <= SAFE_METHODS and not entry.public_write:
         raise ConfigurationError(f"{place}: unsafe methods that need no identity need public_write = true")
-    limits = tuple(parse_limit(text, entry.name) for text in entry.rate)
+    limits = parse_limits(entry.rate, entry.name, settings.roles)
+    general = tuple(limit for limit in limits if limit.role is None)
+    of_roles = tuple(limit for limit in limits if limit.role is not None)
     conditions = compile_conditions(entry, prefix, settings)
     return Route(
         name=entry.name,
@@ -192,7 +194,9 @@ def _compile_route(entry: RouteSettings, settings: Settings, granted: frozenset[
         service=entry.service_name,
         upstreams=settings.upstreams_of(entry),
         auth=entry.auth,
-        demands={method: Demand(entry.auth, scopes, limits, conditions) for method, scopes in required.items()},
+        demands={
+            method: Demand(entry.auth, scopes, general, conditions, of_roles) for method, scopes in required.items()
+        },
         allow=", ".join(sorted(entry.methods)),
         timeout_s=entry.timeout_s,
         health=entry.health,
