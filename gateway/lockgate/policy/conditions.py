@@ -4,6 +4,13 @@ A condition compares claims of the token with the route's configuration. A claim
 token that a client got in its own name has no `auth_time`, no `amr` and no roles, and a token that is limited to some
 scopes has no roles.
 
+A route with a condition needs a token. On an optional route a request without one would be refused, so the word would
+be wrong; on a public route the gateway looks at no token. Both end the start instead of refusing requests. So does a
+condition that no token could meet, such as a method of authentication that no login has.
+
+There is no expression language. An expression has no list of claims that a reader could check, a mistake in one shows
+as a request that was let in, and services get the same claims with a signature.
+
 The rights of the identity come before the age and the kind of its authentication. So a client is asked for a new login
 only where the new login helps.
 """

@@ -351,7 +351,7 @@ async def test_a_quota_of_a_month_begins_anew_on_the_first_and_leaves_nothing_be
 async def test_a_limit_of_a_role_holds_for_its_users_and_counts_with_the_general_one(
     redis: Redis, redis_url: str, upstream: Upstream, tmp_path: Path
 ) -> None:
-    """R-276: a user who gets a role has used what was used before."""
+    """R-276: with a new role, a user has used what was used before."""
     del redis
     rates = ["2/min per user", "4/min per user with role admin"]
     async with limited(tmp_path, redis_url, upstream.url, rates) as node:
