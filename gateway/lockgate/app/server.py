@@ -99,7 +99,7 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
         body_bounds=lambda _: NO_BODY,
         speaks_oauth=lambda _: False,
     )
-    config, server_state, state = uvicorn.Config(""), ServerState(), {STATE_KEY: edge}
+    config, server_state, state = uvicorn.Config("", log_config=None), ServerState(), {STATE_KEY: edge}
     try:
         server = await asyncio.get_running_loop().create_server(
             lambda: EdgeProtocol(config, server_state, state), where.host, where.port
