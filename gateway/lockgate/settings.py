@@ -57,6 +57,7 @@ _HOST_AND_PORT: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\
 
 _HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\]")
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,64}")
+_PIN: Final = r"^(header|cookie) [A-Za-z0-9!#$%&'+.^_`|~-]{1,64}$"
 CREDENTIAL_FIELDS: Final = frozenset({"authorization", "set-cookie", "set-cookie2", "cookie"})
 """Header fields that no page may read, even where a service exposes them."""
 _ISSUER: Final = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?$"
@@ -281,6 +282,13 @@ class RouteSettings(_Section):
     encoded_slashes: bool = False
     """Accept `%2F` in a path and forward it unchanged, for names that contain slashes. Off, such a path is 400."""
     timeout_s: Annotated[float, Field(gt=0)] = 10
+    weights: tuple[Annotated[int, Field(ge=0, le=1000)], ...] = ()
+    """A share of the requests for each of `upstreams`, in their order; 0: only requests with the `pin`."""
+    pin: Annotated[str, Field(pattern=_PIN)] | None = None
+    """`header NAME` or `cookie NAME`: its value is the number of the upstream that a request goes to, from 1."""
+    retry: Literal["idempotent", "keyed", "off"] = "idempotent"
+    """What another upstream gets after the first one may have seen it: idempotent methods; with `keyed` also requests
+    with an `Idempotency-Key`. Where no connection came about, every request goes to another upstream."""
     health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = None
     """A path to GET every few seconds from each upstream; an upstream without a 2xx response gets no requests."""
     body_bytes: Annotated[int, Field(ge=0)] | None = None

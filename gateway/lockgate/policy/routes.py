@@ -16,6 +16,7 @@ from lockgate.edge.wire import WireError
 from lockgate.errors import ConfigurationError, Reason, Refusal
 from lockgate.policy.authorize import Demand
 from lockgate.policy.limits import parse_limit
+from lockgate.policy.spread import EVEN, Spread, compile_spread
 from lockgate.settings import PREFLIGHT_AGE_S, LimitSettings, RouteSettings, Settings
 
 OWN_PREFIXES: Final = (
@@ -55,6 +56,7 @@ class Route:
         encoded_slashes: `%2F` in a path is an ordinary character.
         preserve_host: the service gets the client's Host.
         finish_unsized: a response without a length may finish after its token has expired.
+        spread: how requests are spread over the upstreams.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Route:
     preflight_age_s: int = PREFLIGHT_AGE_S
     preserve_host: bool = False
     finish_unsized: bool = False
+    spread: Spread = EVEN
 
 
 class RouteTable:
@@ -202,6 +205,7 @@ def _compile_route(entry: RouteSettings, settings: Settings, granted: frozenset[
         preflight_age_s=entry.preflight_age_s,
         preserve_host=entry.preserve_host,
         finish_unsized=entry.finish_unsized,
+        spread=compile_spread(entry, settings.upstreams_of(entry)),
     )
 
 
