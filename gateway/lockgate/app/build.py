@@ -31,7 +31,7 @@ from lockgate.keys.administration import KeyAdministration, TryLock
 from lockgate.keys.reload import LiveKeys, live_keys
 from lockgate.observe.access_log import AccessLog
 from lockgate.observe.audit import Audit
-from lockgate.observe.metrics import Gauges, Metrics
+from lockgate.observe.metrics import CountRetries, Gauges, Metrics
 from lockgate.observe.observer import RequestObserver
 from lockgate.observe.tracing import NOTHING_SAMPLED, Sampler, Tracing
 from lockgate.policy.origins import Origins
@@ -54,7 +54,7 @@ from lockgate.stores.links import StoreLink, link_to
 from lockgate.stores.lock import try_lock
 from lockgate.stores.redis import connect
 from lockgate.stores.trail import AuditTrail
-from lockgate.upstream.client import UpstreamClient, build_pools
+from lockgate.upstream.client import UpstreamClient, build_upstreams
 from lockgate_common.redis.client import RedisClient
 
 
@@ -243,10 +243,10 @@ class Observability:
     observer: RequestObserver
 
 
-def build_observability(base: Foundation, gauges: Gauges) -> Observability:
+def build_observability(base: Foundation, gauges: Gauges, count_retries: CountRetries) -> Observability:
     """Make what requests are counted and written down by."""
     settings = base.settings
-    metrics = Metrics(gauges)
+    metrics = Metrics(gauges, count_retries)
     tracing = Tracing(settings.tracing, base.sampler, base.clock) if settings.tracing.endpoint else None
     access_log = AccessLog(base.clock) if settings.log.access else None
     if access_log is not None:
@@ -271,6 +271,6 @@ def _build_tokens(base: Foundation) -> TokenParts:
 
 def _build_accounts(base: Foundation) -> Accounts:
     settings, service = base.settings, base.settings.accounts.service
-    pools = build_pools(settings.upstream_urls(service), settings.upstream, base.ticker, at_once=AT_ONCE)
-    client = UpstreamClient(pools, lambda: base.keys.links.value.outbound(service), base.clock)
+    upstreams = build_upstreams(settings.upstream_urls(service), settings.upstream, base.ticker, at_once=AT_ONCE)
+    client = UpstreamClient(upstreams, lambda: base.keys.links.value.outbound(service), base.clock)
     return Accounts(client, timeout_s=settings.accounts.timeout_s)

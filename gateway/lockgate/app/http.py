@@ -70,8 +70,8 @@ def _build_clients(base: Foundation, path: DataPath) -> dict[str, UpstreamClient
     """A client of each service, over the connections of forwarded requests."""
 
     def build_client(route: Route) -> UpstreamClient:
-        pools = [path.services.pools[url] for url in route.upstreams]
-        return UpstreamClient(pools, lambda: base.keys.links.value.outbound(route.service), base.clock)
+        upstreams = [path.services.upstreams[url] for url in route.upstreams]
+        return UpstreamClient(upstreams, lambda: base.keys.links.value.outbound(route.service), base.clock)
 
     return {route.service: build_client(route) for route in base.routes.routes}
 

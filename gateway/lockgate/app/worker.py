@@ -80,7 +80,7 @@ class Worker:
         turns = FairStarter()
         # Where no password could be checked now, a login is refused before it costs anything.
         self._passwords, self._others = turns.add_queue(auth.accounts.room_for_passwords), turns.add_queue()
-        self.observability = build_observability(base, self._build_gauges())
+        self.observability = build_observability(base, self._build_gauges(), path.services.count_retries)
         self.edge = self._build_edge()
         self.store = StoreCheck(
             base.redis,

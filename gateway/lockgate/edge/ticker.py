@@ -35,6 +35,10 @@ class Ticker:
         """Call `listener` with the monotonic time at every tick."""
         self._listeners.append(listener)
 
+    def remove_listener(self, listener: Callable[[float], None]) -> None:
+        """Call `listener` no more. An unknown listener is ignored."""
+        self._listeners = [kept for kept in self._listeners if kept != listener]
+
     def start(self) -> None:
         """Start ticking in the running loop."""
         self._timer = asyncio.get_running_loop().call_later(PERIOD_S, self._tick_again)
