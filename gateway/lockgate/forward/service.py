@@ -52,6 +52,7 @@ class Service:
         self._bounds = tuple(accumulate(spread.weights))
         self._is_even = spread.pin is None and not spread.weights
         self._pools: tuple[UpstreamPool, ...] = ()
+        self._only: UpstreamPool | None = None
         self._collect_pools()
         for upstream in self._upstreams:
             upstream.add_listener(self._collect_pools)
@@ -66,13 +67,12 @@ class Service:
         Ejected addresses are left out. Where all are ejected, the refusal comes at once instead of after a time-out.
         """
         self._budget.requests += 1
-        pools = self._pools
-        if len(pools) == 1 and self._is_even:
-            pool = pools[0]
-            return pool if pool.breaker.permits_request() else self._all_ejected()
+        only = self._only
+        if only is not None:
+            return only if only.breaker.permits_request() else self._all_ejected()
         preferred = None if self._is_even else self._preferred_upstream(request)
         chosen = None if preferred is None else _choose_among(preferred.pools)
-        return chosen or _choose_among(pools) or self._all_ejected()
+        return chosen or _choose_among(self._pools) or self._all_ejected()
 
     def choose_another(self, request: InboundRequest, tried: UpstreamPool) -> UpstreamPool | None:
         """The address for a second try; `None` where there is no other.
@@ -103,6 +103,7 @@ class Service:
         weights = self.spread.weights or (1,) * len(self._upstreams)
         shared = [upstream for upstream, weight in zip(self._upstreams, weights, strict=True) if weight]
         self._pools = tuple(pool for upstream in shared for pool in upstream.pools)
+        self._only = self._pools[0] if self._is_even and len(self._pools) == 1 else None
 
     def _all_ejected(self) -> Refusal:
         wait_s = min(pool.breaker.retry_after_s() for pool in self._pools)

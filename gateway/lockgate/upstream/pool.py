@@ -258,6 +258,7 @@ class UpstreamPool:
         self._tasks = BackgroundTasks()
         self._waiting: deque[ConnectionWaiter] = deque()
         self._outgoing: list[tuple[asyncio.WriteTransport, bytes]] = []
+        self._unwritten: list[asyncio.WriteTransport] = []
         self.breaker = Breaker(ticker)
         ticker.add_listener(self._close_expired)
 
@@ -297,14 +298,17 @@ class UpstreamPool:
     def _write_all(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
         for transport, data in outgoing:
-            if not transport.is_closing():
+            if transport.is_closing():
+                self._unwritten.append(transport)
+            else:
                 transport.write(data)
 
     def withdraw_unsent(self, transport: asyncio.WriteTransport) -> bool:
         """Whether the request for this transport was still to be written; it is not written any more."""
         kept = [entry for entry in self._outgoing if entry[0] is not transport]
-        unsent = len(kept) < len(self._outgoing)
+        unsent = len(kept) < len(self._outgoing) or transport in self._unwritten
         self._outgoing = kept
+        self._unwritten = [left for left in self._unwritten if left is not transport]
         return unsent
 
     def cancel_waiting(self, waiter: ConnectionWaiter) -> None:

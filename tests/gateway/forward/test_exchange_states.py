@@ -221,6 +221,19 @@ async def test_a_kept_connection_that_ends_before_a_byte_was_written_leaves_any_
     assert rig.client.written.endswith(b"\r\n\r\nok")
 
 
+async def test_a_kept_connection_that_is_closing_when_it_is_written_to_leaves_any_method_to_another_one() -> None:
+    """R-192: its end is known to the transport, and is told in a later turn."""
+    rig = await played([Rig.serve_one_before, lambda rig: rig.respond(EMPTY)])
+    (first,) = rig.network.opened
+    for act in (lambda rig: rig.send(POST + b"full"), Rig.let_in):
+        act(rig)
+    first.close()
+    await settled()
+    assert posts(rig) == 1
+    assert rig.network.opened[-1].written.endswith(b"full")
+    assert rig.pool._unwritten == []  # noqa: SLF001 - nothing is kept of a connection that has ended
+
+
 async def test_a_kept_connection_that_ends_after_that_leaves_it_to_none() -> None:
     """R-192: the service may have closed before, or may have done what it was asked."""
     rig = await played([Rig.serve_one_before, lambda rig: rig.respond(EMPTY)])
