@@ -24,7 +24,7 @@ class _Response(NamedTuple):
     code: str
     title: str
     oauth_error: str | None = None
-    """The error code of RFC 6749, 6750 or 7009, if any."""
+    """The error code of RFC 6749, 6750, 7009 or 9470, if any."""
 
 
 # Equal on purpose: a client must not learn which check failed (RFC 6750 section 3.1).
@@ -101,6 +101,7 @@ class Reason(Enum):
     CROSS_SITE = _Response(
         403, "cross_site_refused", "With a cookie, this has to come from a page of an allowed origin"
     )
+    ADDRESS_REFUSED = _Response(403, "address_refused", "Clients of this address may not ask for this")
     PROXY_UNTRUSTED = _Response(403, "proxy_untrusted", "Only a trusted front proxy may ask this")
     TOO_MANY_SOCKETS = _Response(429, "too_many_sockets", "Too many open WebSockets")
     SCOPE_MISSING = _Response(403, "insufficient_scope", "The access token lacks a scope", "insufficient_scope")
@@ -111,6 +112,19 @@ class Reason(Enum):
         "insufficient_scope",
     )
     ROLE_MISSING = _Response(403, "insufficient_role", "This needs another role", "insufficient_scope")
+    NOT_OWNER = _Response(403, "not_owner", "This belongs to another user", "insufficient_scope")
+    AMR_MISSING = _Response(
+        401,
+        "insufficient_user_authentication",
+        "This needs another way of authentication",
+        "insufficient_user_authentication",
+    )
+    AUTH_TOO_OLD = _Response(
+        401,
+        "insufficient_user_authentication",
+        "This needs a more recent authentication",
+        "insufficient_user_authentication",
+    )
     TOO_MANY_TICKETS = _Response(429, "too_many_tickets", "Too many tickets at once")
     RATE_LIMITED = _Response(429, "rate_limited", "Too many requests")
 
@@ -207,6 +221,8 @@ class Refusal:
         reason: the response, and the name in log and metrics.
         headers: further header fields of the response, such as `Allow` or `Retry-After`.
         scope: the scopes that would have been enough (RFC 6750 section 3), for `SCOPE_MISSING`.
+        max_age_s: the largest age of an authentication that would have been enough, in seconds (RFC 9470 section 3);
+            0 where any age would.
         note: what `lockgate tokens inspect` shows beside the reason; never for a client or a log. Holds no token,
             claim, key or password.
         members: further members of the problem, for the client: JSON values, none from the request.
@@ -215,6 +231,7 @@ class Refusal:
     reason: Reason
     headers: tuple[tuple[str, str], ...] = ()
     scope: str | None = None
+    max_age_s: int = 0
     note: str = ""
     members: Mapping[str, object] = field(default_factory=dict, hash=False)
 

@@ -15,6 +15,7 @@ from lockgate.admission.open_tokens import OpenTokens
 from lockgate.clock import Clock
 from lockgate.edge.connection import ClientConnection
 from lockgate.edge.handler import Handler
+from lockgate.edge.own_call import Reply, write_reply
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.responses import render_no_content
 from lockgate.edge.ticker import Ticker
@@ -27,7 +28,8 @@ from lockgate.forward.websocket.socket import Socket, Sockets
 from lockgate.identity.ticket import taken_from_stream
 from lockgate.judge import Judge
 from lockgate.keys.current import Current
-from lockgate.policy.routes import find_route, is_options_probe, is_own_path
+from lockgate.policy.own_paths import is_options_probe
+from lockgate.policy.routes import RouteTable, find_route
 from lockgate.policy.rules import Rules
 
 AnswerHere = Callable[[InboundRequest, ClientConnection], Handler]
@@ -75,18 +77,20 @@ class Pipeline:
             What takes the request's body, and hears of its client; `None`: the response was written already.
         """
         rules = self._rules.value
-        if request.headers.origin is not None:
-            preflight = rules.origins.judge_preflight(request)
-            if preflight is not None:
-                self._answer_preflight(request, client, preflight)
-                return None
-        route = find_route(rules.routes, request.method, request.path)
+        may_end_here = request.headers.origin is not None or rules.routes.https is not None
+        if may_end_here and self._answer_first(rules, request, client):
+            return None
+        route = find_route(rules.routes, request)
         if isinstance(route, Refusal):
-            if is_options_probe(request) or (is_own_path(request.path) and route.reason is not Reason.BAD_TARGET):
+            refusal = _refuse_own(rules.routes, request, route)
+            if refusal is None:
                 return self._answer_here(request, client)
-            client.refuse_request(route)
+            client.refuse_request(refusal)
             return None
         client.route = route.name
+        if route.reply is not None:
+            self._answer_at_once(request, client, route.reply.respond_to(request))
+            return None
         service = self._services.by_route[route.name]
         if request.headers.upgrade:
             return Socket(request, client, route, rules.origins, service, self._sockets)
@@ -105,9 +109,11 @@ class Pipeline:
             path: as the proxy sends it, which the service checks the signature with.
         """
         rules = self._rules.value
-        route = find_route(rules.routes, request.method, request.path)
+        route = find_route(rules.routes, request)
         if isinstance(route, Refusal):
             return route
+        if route.reply is not None:
+            return Refusal(Reason.NO_ROUTE)  # no service gets the request that the proxy holds
         requests = self._services.by_route[route.name].requests
         if is_handshake(request):  # the proxy upgrades by itself, so the page that asks is checked here
             refusal = rules.origins.refuse_foreign_socket(request, route, carries_token=False)
@@ -118,6 +124,24 @@ class Pipeline:
             return verdict
         return requests.identity_fields(request, verdict.identity, path=path, now=self._clock.now())
 
+    def _answer_first(self, rules: Rules, request: InboundRequest, client: ClientConnection) -> bool:
+        """Answer a preflight, or a request that has to come by https; whether the request was one of these."""
+        https = rules.routes.https
+        to_https = None if https is None else https.respond_to(request)
+        if to_https is not None:
+            self._answer_at_once(request, client, to_https)
+            return True
+        preflight = rules.origins.judge_preflight(request)
+        if preflight is not None:
+            self._answer_preflight(request, client, preflight)
+        return preflight is not None
+
+    def _answer_at_once(self, request: InboundRequest, client: ClientConnection, reply: Reply | Refusal) -> None:
+        if isinstance(reply, Refusal):
+            client.refuse_request(reply)
+        else:
+            write_reply(reply, request, client, self._ticker.date, is_read=not request.has_body)
+
     def _answer_preflight(self, request: InboundRequest, client: ClientConnection, preflight: str | Refusal) -> None:
         if isinstance(preflight, Refusal):
             client.refuse_request(preflight)
@@ -127,3 +151,12 @@ class Pipeline:
             preflight += "Connection: close\r\n"
         client.write_now(render_no_content(preflight, request.request_id, self._ticker.date))
         client.finish_response(HTTPStatus.NO_CONTENT)
+
+
+def _refuse_own(routes: RouteTable, request: InboundRequest, unrouted: Refusal) -> Refusal | None:
+    """The refusal of a request without a route; `None` for one that the gateway itself answers."""
+    if unrouted.reason is Reason.NO_ROUTE and is_options_probe(request):
+        return None
+    if unrouted.reason is Reason.BAD_TARGET or not routes.is_own(request.host, request.path):
+        return unrouted
+    return routes.refuse_own(request)

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias, get_args
 
 from pydantic import (
     AfterValidator,
@@ -59,6 +59,7 @@ _HOST_AND_PORT: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\
 
 _HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\]")
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,64}")
+_PIN: Final = r"^(header|cookie) [A-Za-z0-9!#$%&'+.^_`|~-]{1,64}$"
 CREDENTIAL_FIELDS: Final = frozenset({"authorization", "set-cookie", "set-cookie2", "cookie"})
 """Header fields that no page may read, even where a service exposes them."""
 _ISSUER: Final = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?$"
@@ -96,9 +97,21 @@ def _lower_case(text: object) -> object:
 
 def _host_name(text: str) -> str:
     name = text.lower().removesuffix(".")
+    if not name.isascii():
+        raise ValueError(f"{text!r} is no host name as requests have it; its A-label form begins with xn--")
     if _HOST_NAME.fullmatch(name) is None:
         raise ValueError(f"{text!r} is no host name; one is such as api.example, without scheme, port, path and '*'")
     return f"[{IPv6Address(name[1:-1])}]" if name.startswith("[") else name
+
+
+def _host_pattern(text: str) -> str:
+    """A host name, or `*.` and a host name, which stands for one or more labels before the name."""
+    if not text.startswith("*."):
+        return _host_name(text)
+    name = _host_name(text[2:])
+    if name.startswith("[") or name.rpartition(".")[2].isdigit():
+        raise ValueError(f"{text!r}: an address has no labels before it; list each address")
+    return f"*.{name}"
 
 
 def _exposed_name(name: str) -> str:
@@ -114,6 +127,10 @@ Upstreams = Annotated[tuple[Annotated[str, AfterValidator(_plain_address)], ...]
 Origin = Annotated[str, AfterValidator(normalize_origin)]
 Origins = tuple[Origin, ...]
 ExposedName = Annotated[str, AfterValidator(_exposed_name)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+HostPattern = Annotated[str, AfterValidator(_host_pattern)]
+AuthenticationMethod = Literal["pwd"]
+"""The methods that tokens name (RFC 8176): those by which a user can authenticate here."""
 PREFLIGHT_AGE_S: Final = 600
 MAX_WORKERS: Final = 64
 
@@ -137,6 +154,9 @@ def _parse_network(text: object) -> object:
     raise ValueError(f"it has bits beyond its network, which would be '{meant}'")
 
 
+Networks = tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)], ...]
+
+
 def _count_workers(given: object, validate: ValidatorFunctionWrapHandler) -> int:
     try:
         return min(count_usable_cpus(), MAX_WORKERS) if given == "auto" else int(validate(given))
@@ -151,12 +171,18 @@ class ServerSettings(_Section):
     port: Annotated[int, Field(ge=0, le=MAX_PORT)] = 8080
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS), WrapValidator(_count_workers)] = 1
     """How many processes serve; `auto`: one for each CPU that the gateway may use (`cpus`)."""
-    allowed_hosts: tuple[Annotated[str, AfterValidator(_host_name)], ...] = ()
+    allowed_hosts: tuple[HostName, ...] = ()
     """Host names served here, without port; empty: every valid host."""
+    own_host: HostName | None = None
+    """The only host of the gateway's own calls (`/auth`, `/admin`, `/.well-known`, …); their paths on other hosts then
+    belong to routes. Without it, every host has them. Probes that ask by address reach the health calls either way."""
+    redirect_http: bool = False
+    """Redirect each request that a client sent by plain http to https, on the same host where that host is configured.
+    Needs `trusted_proxies`, which say what the client used."""
     public_url: Annotated[str, Field(pattern=_ISSUER, max_length=256)] | None = None
     """The address that clients use, for absolute addresses in responses; `token.issuer` where not given. No address is
     ever built from `Host` or from a proxy's fields."""
-    trusted_proxies: tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)], ...] = ()
+    trusted_proxies: Networks = ()
     """Front proxies; their X-Forwarded-* fields are believed. None by default."""
     forwarded_from: Annotated[AddressField, BeforeValidator(_lower_case)] = "x-forwarded-for"
     """The one field in which a trusted proxy gives the client's address; the other fields of this kind are dropped."""
@@ -177,6 +203,12 @@ class ServerSettings(_Section):
     def _plain_cookies_stay_on_this_machine(self) -> Self:
         if self.session_cookie == "localhost" and (not is_loopback(self.host) or self.trusted_proxies):
             raise ValueError('session_cookie = "localhost" needs a loopback host and no trusted_proxies; use "secure"')
+        return self
+
+    @model_validator(mode="after")
+    def _http_is_told_from_https(self) -> Self:
+        if self.redirect_http and not self.trusted_proxies:
+            raise ValueError("redirect_http needs trusted_proxies: without a proxy every request comes by http")
         return self
 
 
@@ -267,25 +299,123 @@ def _check_prefix(prefix: str) -> str:
     return prefix
 
 
+_LOCATION: Final = re.compile(
+    r"(?:https?://(?:[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?|(?=/(?![/\\])))"
+    r"(?:/[!$&-;=@-\[\]_a-z~%]*)?(?P<more>\?[!\"$-\[\]-~]*)?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+class RedirectSettings(_Section):
+    """Where a route redirects to."""
+
+    to: Annotated[str, Field(max_length=2048)]
+    """`https://host`, `https://host/path` or `/path`; takes the place of the route's prefix."""
+    status: Literal[301, 302, 303, 307, 308] = 308
+    keep_path: bool = True
+    """The rest of the path and the query follow `to`. Off, every request of the route is redirected to `to` itself."""
+
+    @model_validator(mode="after")
+    def _location_of_its_own(self) -> Self:
+        match = _LOCATION.fullmatch(self.to)
+        if match is None:
+            raise ValueError("to is https://host, https://host/path or /path, without user and fragment")
+        if match["more"] and self.keep_path:
+            raise ValueError("to has a query, which needs keep_path = false")
+        return self
+
+
+_UNSETTABLE: Final = frozenset(
+    {
+        "connection",
+        "content-length",
+        "date",
+        "keep-alive",
+        "proxy-connection",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-request-id",
+    }
+)
+"""Response fields that the gateway writes itself, that describe one connection, or that set a cookie."""
+
+
+def _fixed_fields(fields: dict[str, str]) -> dict[str, str]:
+    for name, value in fields.items():
+        if _FIELD_NAME.fullmatch(name) is None:
+            raise ValueError(f"{name!r} is no name of a header field")
+        if name.lower() in _UNSETTABLE or name.lower().startswith("access-control-"):
+            raise ValueError(f"{name!r} is written by the gateway, or by nothing on a fixed response")
+        if re.fullmatch(r"[\t\x20-\x7e]*", value) is None:
+            raise ValueError(f"{name!r} has a value with characters that no header field has")
+    return fields
+
+
+class RespondSettings(_Section):
+    """The response of a route without a service."""
+
+    status: Annotated[int, Field(ge=200, le=599)] = 200
+    body: Annotated[str, Field(max_length=64 * KIB)] = ""
+    headers: Annotated[dict[str, str], AfterValidator(_fixed_fields)] = Field(default_factory=dict)
+    """Header fields; `Content-Type` is plain text where not given."""
+
+    @model_validator(mode="after")
+    def _no_redirect_and_no_stray_body(self) -> Self:
+        if self.status in range(300, 400):
+            raise ValueError("a redirect is written as redirect = { to = …, status = … }")
+        if self.body and self.status in {204, 205}:
+            raise ValueError(f"a response {self.status} has no body (RFC 9110 section 15.3)")
+        return self
+
+
 class RouteSettings(_Section):
-    """A `[[route]]`: the paths that go to a service, and the demands on requests."""
+    """A `[[route]]`: the hosts and paths that go to a service, and the demands on requests; or a response itself."""
 
     name: ShortName
     prefix: Annotated[str, AfterValidator(_check_prefix), Field(max_length=1024)]
-    """A path as requests have it; `/files` stands for `/files` and all paths below."""
-    upstreams: Upstreams
+    """A path as requests have it; `/files` stands for `/files` and all paths below, `/` for every path."""
+    hosts: tuple[HostPattern, ...] = ()
+    """Host names, or `*.example.org` for all hosts below `example.org`; empty for every host."""
+    upstreams: Upstreams = ()
+    redirect: RedirectSettings | None = None
+    """Respond with a redirect, in place of a service."""
+    respond: RespondSettings | None = None
+    """Respond with a fixed response, in place of a service."""
+    allow_addresses: Networks = ()
+    """The networks of the clients that may use the route; empty for all. Other clients get 403."""
+    deny_addresses: Networks = ()
+    """The networks of the clients that may not, even where `allow_addresses` has them."""
     service: ShortName | None = None
     """The service; its link key signs. The route's name where not given."""
     auth: Literal["required", "optional", "public"] = "required"
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    roles: tuple[str, ...] = ()
+    """The token has one of these roles."""
+    amr: tuple[AuthenticationMethod, ...] = ()
+    """The user authenticated by each of these methods."""
+    max_auth_age_s: Annotated[int, Field(ge=0)] = 0
+    """The user authenticated at most so many seconds ago; 0: any time ago."""
+    owner: str | None = None
+    """A path with one segment `{sub}` that must be the token's subject, such as `/users/{sub}`."""
     rate: tuple[str, ...] = ()
-    """`<count>/<s|min|h> per <user|address|route>`; a single limit or several."""
+    """`<count>/<s|min|h|day|month> per <user|address|client|route>`, maybe followed by ` with role <role>`; a single
+    limit or several."""
     public_write: bool = False
     """Must be true on a route that takes unsafe methods without credentials."""
     encoded_slashes: bool = False
     """Accept `%2F` in a path and forward it unchanged, for names that contain slashes. Off, such a path is 400."""
     timeout_s: Annotated[float, Field(gt=0)] = 10
+    weights: tuple[Annotated[int, Field(ge=0, le=1000)], ...] = ()
+    """A share of the requests for each of `upstreams`, in their order; 0: only requests with the `pin`."""
+    pin: Annotated[str, Field(pattern=_PIN)] | None = None
+    """`header NAME` or `cookie NAME`: its value is the number of the upstream that a request goes to, from 1."""
+    retry: Literal["idempotent", "keyed", "off"] = "idempotent"
+    """What another upstream gets after the first one may have seen it: idempotent methods; with `keyed` also requests
+    with an `Idempotency-Key`. Where no connection came about, every request goes to another upstream."""
     health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = None
     """A path to GET every few seconds from each upstream; an upstream without a 2xx response gets no requests."""
     body_bytes: Annotated[int, Field(ge=0)] | None = None
@@ -312,6 +442,12 @@ class RouteSettings(_Section):
     def _one_or_several(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
 
+    @model_validator(mode="after")
+    def _leads_to_one_thing(self) -> Self:
+        if sum((bool(self.upstreams), self.redirect is not None, self.respond is not None)) != 1:
+            raise ValueError("a route has upstreams, or redirect, or respond: one of the three")
+        return self
+
     @property
     def service_name(self) -> str:
         """The service's name, as in its link keys."""
@@ -323,6 +459,15 @@ class AccountSettings(_Section):
 
     service: ShortName = "users"
     timeout_s: float = 5
+
+
+class AdminSettings(_Section):
+    """The clients that may call `/admin` and `/console`, by address, beside the role that these calls ask for."""
+
+    allow_addresses: Networks = ()
+    """The networks of the clients that may; empty for all. Other clients get 403."""
+    deny_addresses: Networks = ()
+    """The networks of the clients that may not, even where `allow_addresses` has them."""
 
 
 class OperationsSettings(_Section):
@@ -402,6 +547,7 @@ class Settings(_Section):
     upstream: UpstreamSettings = UpstreamSettings()
     websocket: SocketSettings = SocketSettings()
     accounts: AccountSettings = AccountSettings()
+    admin: AdminSettings = AdminSettings()
     login: LoginSettings = LoginSettings()
     audit: AuditSettings = AuditSettings()
     store: StoreSettings = StoreSettings()
@@ -425,8 +571,11 @@ class Settings(_Section):
         )
 
     def upstreams_of(self, route: RouteSettings) -> tuple[str, ...]:
-        """Base URLs of a route's upstreams: its service's where configured, otherwise the route's own."""
-        return self.upstreams.get(route.service_name, route.upstreams)
+        """Base URLs of a route's upstreams: its service's where configured, otherwise the route's own.
+
+        Empty for a route without a service.
+        """
+        return self.upstreams.get(route.service_name, route.upstreams) if route.upstreams else ()
 
     @property
     def public_url(self) -> str:
@@ -441,7 +590,8 @@ class Settings(_Section):
     @property
     def called_services(self) -> tuple[str, ...]:
         """Every service that the gateway calls, each of which needs a link key."""
-        return tuple(dict.fromkeys([self.accounts.service, *(route.service_name for route in self.route)]))
+        names = (route.service_name for route in self.route if route.upstreams)
+        return tuple(dict.fromkeys([self.accounts.service, *names]))
 
 
 def read_file(file: Path | None = None) -> str:
@@ -552,5 +702,10 @@ def _settings_beside(place: tuple[str, ...]) -> list[str]:
     known: Any = Settings
     for part in place[:-1]:
         if not part.isdecimal():
-            known = RouteSettings if part == "route" else known.model_fields[part].annotation
+            known = RouteSettings if part == "route" else _table_of(known.model_fields[part].annotation)
     return list(known.model_fields)
+
+
+def _table_of(kind: Any) -> Any:  # noqa: ANN401 - the type of a setting
+    """The class of a table, also of one that may be missing."""
+    return next((one for one in get_args(kind) if isinstance(one, type) and issubclass(one, BaseModel)), kind)

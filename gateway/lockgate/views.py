@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from lockgate.accounts.clients import Client
     from lockgate.accounts.users import AccountRecord
-    from lockgate.policy.routes import Route
+    from lockgate.policy.conditions import Conditions
+    from lockgate.policy.route import Route
     from lockgate.sessions.overview import SessionView
 
 
@@ -49,9 +50,25 @@ def route_json(route: Route, upstreams: Mapping[str, str]) -> dict[str, Any]:
     """A route as it is shown; `upstreams` has each state by its address, `unknown` where there is none."""
     return {
         "name": route.name,
+        "hosts": list(route.hosts),
         "prefix": route.prefix,
         "service": route.service,
         "auth": route.auth,
         "methods": {method: sorted(demand.scopes) for method, demand in route.demands.items()},
+        "conditions": _conditions_json(next(iter(route.demands.values())).conditions),
         "upstreams": [{"url": url, "state": upstreams.get(url, "unknown")} for url in route.upstreams],
     }
+
+
+def _conditions_json(conditions: Conditions | None) -> dict[str, Any]:
+    """The conditions of a route, which are the same for all methods."""
+    if conditions is None:
+        return {}
+    owner = conditions.owner
+    content = {
+        "roles": sorted(conditions.roles),
+        "amr": sorted(conditions.amr),
+        "max_auth_age_s": conditions.max_auth_age_s,
+        "owner": owner and str(owner),
+    }
+    return {name: value for name, value in content.items() if value}

@@ -17,6 +17,7 @@ OAUTH_WORDS = {
     "invalid_request",
     "invalid_token",
     "insufficient_scope",
+    "insufficient_user_authentication",
     "invalid_grant",
     "invalid_client",
     "invalid_scope",

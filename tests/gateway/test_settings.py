@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -288,3 +289,53 @@ def test_a_wrong_value_is_told_with_what_would_be_right(tmp_path: Path, content:
     file.write_text(content)
     with pytest.raises(ConfigurationError, match=says):
         settings.load_settings(file, {})
+
+
+def _hosts_of_route(*hosts: str) -> tuple[str, ...]:
+    content: dict[str, Any] = {"name": "a", "prefix": "/", "upstreams": ["http://127.0.0.1:1"], "hosts": hosts}
+    return settings.RouteSettings(**content).hosts
+
+
+@pytest.mark.parametrize(
+    ("host", "kept"),
+    [
+        ("Wiki.Example.", "wiki.example"),
+        ("*.Example.ORG", "*.example.org"),
+        ("*.org", "*.org"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("[0:0::1]", "[::1]"),
+    ],
+)
+def test_the_host_of_a_route_is_kept_as_requests_have_it(host: str, kept: str) -> None:
+    """R-252."""
+    assert _hosts_of_route(host) == (kept,)
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("*", "no host name"),
+        ("*.", "no host name"),
+        ("*example.org", "no host name"),
+        ("a.*.example", "no host name"),
+        ("*.*.example", "no host name"),
+        ("a.example:80", "no host name"),
+        ("https://a.example", "no host name"),
+        ("bücher.example", "A-label form begins with xn--"),
+        ("*.bücher.example", "A-label form begins with xn--"),
+        ("*.0.0.1", "list each address"),
+        ("*.[::1]", "list each address"),
+    ],
+)
+def test_a_host_that_no_route_can_have_is_refused(host: str, said: str) -> None:
+    """R-252."""
+    with pytest.raises(ValidationError, match=said):
+        _hosts_of_route(host)
+
+
+def test_a_setting_that_a_redirect_lacks_is_named(tmp_path: Path) -> None:
+    """R-218: also in a table within a route."""
+    route = '[[route]]\nname = "a"\nprefix = "/a"\nredirect = { to = "/b", stauts = 301 }\n'
+    with pytest.raises(ConfigurationError, match=r"route\.0\.redirect\.stauts: route 'a': .* did you mean status\?"):
+        load(tmp_path, route)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-from typing import Final
+from typing import Any, Final
 
 from lockgate.edge.head import Peer, RequestHeadReader
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import WireError
 from lockgate.errors import Reason
+from lockgate.settings import LimitSettings, ServerSettings
 
 PEERS: Final = (Peer("127.0.0.1", trusted=False), Peer("127.0.0.9", trusted=True))
 
@@ -23,6 +24,32 @@ def outcome(reader: RequestHeadReader, head: bytes, peer: Peer) -> InboundReques
     except WireError as error:
         return error.reason
     return found._replace(request_id="" if found.request_id == found.own_id else found.request_id, own_id="")
+
+
+def request(
+    method: str,
+    target: str,
+    host: str = "shop.example",
+    fields: str = "",
+    peer: Peer = PEERS[0],
+    **server: Any,  # noqa: ANN401 - any setting
+) -> InboundRequest:
+    """A request as the edge reads it.
+
+    Args:
+        method: as sent.
+        target: as sent; its path need not be canonical.
+        host: the value of Host.
+        fields: more field lines, each ended by CRLF.
+        peer: the sender.
+        server: settings of `[server]`.
+
+    Raises:
+        WireError: the edge refuses the request.
+    """
+    reader = RequestHeadReader(ServerSettings(**server), LimitSettings())
+    head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode("latin-1")
+    return reader.parse_head(head[: reader.find_head_end(head)], peer)
 
 
 def held_bytes(root: object) -> list[bytes]:

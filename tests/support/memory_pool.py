@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from lockgate.edge.ticker import Ticker
 from lockgate.settings import UpstreamSettings
+from lockgate.upstream.endpoint import Endpoint
 from lockgate.upstream.own_addresses import OwnAddresses
 from lockgate.upstream.pool import UpstreamPool
 from lockgate.upstream.response import ResponseHeadReader
+from lockgate.upstream.upstream import Upstream
 from tests.support.transports import Transport
 
 HOST: Final = "192.0.2.1"
@@ -56,5 +58,10 @@ class MemoryNetwork:
 def memory_pool(ticker: Ticker, host: str = HOST, **settings: float) -> tuple[UpstreamPool, MemoryNetwork]:
     """A pool without sockets, and what its connections lead into."""
     url, configured = f"http://{host}:80", UpstreamSettings.model_validate(settings)
-    pool = UpstreamPool(url, configured, ticker, ResponseHeadReader(OwnAddresses([url], "")))
+    pool = UpstreamPool(Endpoint.of_url(url), configured, ticker, ResponseHeadReader(OwnAddresses([url], "")))
     return pool, MemoryNetwork(host)
+
+
+def upstream_of(pool: UpstreamPool, ticker: Ticker) -> Upstream:
+    """The upstream that has this pool alone."""
+    return Upstream(pool.endpoint, lambda _: pool, ticker)

@@ -19,9 +19,9 @@ POLL_S: Final = 0.001
 """Between two looks at a state that has no event: short for a test, and the other processes get the processor."""
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Return as soon as the condition holds; raise `TimeoutError` after `WITHIN_S`."""
-    async with asyncio.timeout(WITHIN_S):
+async def until(condition: Callable[[], bool], within_s: float = WITHIN_S) -> None:
+    """Return as soon as the condition holds; raise `TimeoutError` after some seconds."""
+    async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - the state that is waited for has no event
             await asyncio.sleep(POLL_S)
 

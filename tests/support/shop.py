@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 
 from lockgate.accounts.users import AT_ONCE
-from lockgate.upstream.client import build_pools
+from lockgate.upstream.client import build_upstreams
 from lockgate_shop.users.accounts import Accounts, Registration
 from lockgate_shop.users.app import create_app
 from lockgate_shop.users.models import AccountRecord, Role
@@ -68,9 +68,10 @@ class Shop:
         """Let the node ask for accounts at another address."""
         node = self.node
         client = node.worker.auth.accounts._client  # noqa: SLF001 - a running gateway does not change its addresses
-        for pool in client._pools:  # noqa: SLF001 - as above
-            await pool.close()
-        client._pools = tuple(build_pools([url], node.settings.upstream, node.worker.base.ticker, at_once=AT_ONCE))  # noqa: SLF001 - as above
+        for upstream in client._upstreams:  # noqa: SLF001 - as above
+            await upstream.close()
+        moved = build_upstreams([url], node.settings.upstream, node.worker.base.ticker, at_once=AT_ONCE)
+        client._upstreams = tuple(moved)  # noqa: SLF001 - as above
 
 
 @contextlib.asynccontextmanager

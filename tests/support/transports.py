@@ -18,6 +18,10 @@ class Transport(asyncio.Transport):
     def setsockopt(self, *_: object) -> None:
         """The option by which a close becomes a reset."""
 
+    def fileno(self) -> int:
+        """Of a socket that is closed: there is nothing left to read."""
+        return -1
+
     def write(self, data: Any) -> None:  # noqa: ANN401 - bytes of any kind, as asyncio takes them
         self.written += data
 

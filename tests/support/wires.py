@@ -15,7 +15,7 @@ def request(method: str = "GET", fields: str = "", *, version: str = "1.1", path
 
 
 def pool_of(node: Node) -> UpstreamPool:
-    (pool,) = node.worker.path.services.pools.values()
+    ((pool,),) = [upstream.pools for upstream in node.worker.path.services.upstreams.values()]
     return pool
 
 

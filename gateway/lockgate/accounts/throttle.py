@@ -27,6 +27,7 @@ from enum import Enum
 from typing import Final
 
 from lockgate.edge.client_address import counted_network
+from lockgate.edge.limit_fields import policy_item, refused_fields
 from lockgate.errors import Reason, Refusal, StoreUnavailableError
 from lockgate.settings import LoginSettings
 from lockgate.stores.command_link import CommandLink
@@ -93,7 +94,9 @@ class Throttle:
             return None
         if outcome is Attempt.CAPTCHA:
             return Refusal(Reason.CAPTCHA_REQUIRED, note="wrong answer" if solved else "none given")
-        return Refusal(Reason.LOGIN_THROTTLED, headers=used_up(self._login.address_limit, wait_ms))
+        return Refusal(
+            Reason.LOGIN_THROTTLED, headers=used_up("login", self._login.address_limit, self._login.window_s, wait_ms)
+        )
 
     async def take_back(self, username: str, address: str, attempt: str) -> None:
         """The attempt succeeded, or its client was told of no outcome: it does not count."""
@@ -165,7 +168,9 @@ class CostBucket:
         )
         if not wait_ms:
             return None
-        return Refusal(Reason.RATE_LIMITED, headers=used_up(self._limit, wait_ms), note=self._name)
+        return Refusal(
+            Reason.RATE_LIMITED, headers=used_up(self._name, self._limit, self._window_s, wait_ms), note=self._name
+        )
 
 
 def new_attempt() -> str:
@@ -183,18 +188,14 @@ def account_digest(username: str) -> str:
     return hashlib.sha256(form.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def used_up(limit: int, wait_ms: int) -> tuple[tuple[str, str], ...]:
+def used_up(name: str, limit: int, window_s: int, wait_ms: int) -> tuple[tuple[str, str], ...]:
     """The fields of a response to a client over a limit: the same as of a route's rate limit.
 
     Args:
-        limit: how much there may be.
+        name: of the limit.
+        limit: how much there may be in a window.
+        window_s: the length of the window in seconds.
         wait_ms: until there may be more.
     """
     # Whole seconds, at least one (RFC 9110 section 10.2.3).
-    wait_s = str(max(1, math.ceil(wait_ms / _MS)))
-    return (
-        ("RateLimit-Limit", str(limit)),
-        ("RateLimit-Remaining", "0"),
-        ("RateLimit-Reset", wait_s),
-        ("Retry-After", wait_s),
-    )
+    return refused_fields(policy_item(name, limit, window_s), name, max(1, math.ceil(wait_ms / _MS)))

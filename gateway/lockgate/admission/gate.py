@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from lockgate.admission.rate import Tally, Window, Windows, subject
+from lockgate.admission.rate import Tally, Window, Windows, describe_limits, subject
 from lockgate.clock import Clock
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.model import Identity, VerifiedClaims
@@ -24,7 +24,7 @@ class Admitted(NamedTuple):
 
     Attributes:
         identity: `None` for a request without credentials.
-        limits: how they stand to the tightest rate limit, as lines of a head; empty where there is none.
+        limits: how the request stands to its rate limits, as lines of a head; empty where there are none.
         claims: of the token; what stays open has to end with it.
     """
 
@@ -81,8 +81,8 @@ class Admission:
         windows: Sequence[Window] = ()
         if limits:
             now = self._clock.now()
-            sub = claims.principal.sub if claims is not None else None
-            windows = [self._windows.of(limit, subject(limit, sub, client), now) for limit in limits]
+            principal = claims.principal if claims is not None else None
+            windows = [self._windows.of(limit, subject(limit, principal, client), now) for limit in limits]
         elif claims is None:
             decide(Admitted(None, ""))
             return
@@ -106,19 +106,16 @@ class Admission:
                 else:
                     tallies[window] = Tally(window)
         commands: list[Command] = [ask_for_all(questions)] if questions else []
-        unknown = [window for window in tallies if window.previous is None]
-        for window in unknown:
-            life_ms = 2000 * window.limit.window_s
-            commands.append((b"SET", window.key, 0, b"PX", life_ms, b"NX"))
-            commands.append((b"GET", window.previous_key))
+        for window, tally in tallies.items():
+            if tally.opens:
+                commands.extend(window.opening_commands(self._clock.now()))
         commands.extend([tally.count_command() for tally in tallies.values()])
-        self._link.ask(commands, partial(self._judge_waiting, waiting, tallies, unknown))
+        self._link.ask(commands, partial(self._judge_waiting, waiting, tallies))
 
     def _judge_waiting(
         self,
         waiting: list[_Question],
         tallies: dict[Window, Tally],
-        unknown: list[Window],
         replies: list[Any] | None,
     ) -> None:
         now = self._clock.now() if tallies else 0.0
@@ -128,10 +125,9 @@ class Admission:
             return
         answers = iter(replies)
         values: list[Value] = next(answers) if any(claims is not None for claims, _, _ in waiting) else []
-        for window in unknown:
-            next(answers)
-            previous = next(answers)
-            window.previous = None if previous is AWAY else int(previous or 0)
+        for window, tally in tallies.items():
+            if tally.opens:
+                window.take_opening(answers)
         for tally in tallies.values():
             count = next(answers)
             tally.first = None if count is AWAY else count - tally.asked
@@ -143,33 +139,37 @@ class Admission:
                 place += KEYS_OF_A_QUESTION
                 refusal = check_revocation(claims, blocked, ended, epoch)
             call_back(decide, refusal or self._within_limits(claims, windows, tallies, now))
-        self._give_back(tallies)
+        self._settle(tallies, now)
 
     def _within_limits(
         self, claims: VerifiedClaims | None, windows: Sequence[Window], tallies: dict[Window, Tally], now: float
     ) -> Verdict:
-        tightest: Window | None = None
-        lowest = 0
-        for place, window in enumerate(windows):
+        remaining: list[int] = []
+        for window in windows:
             left = tallies[window].left(now)
             if left < 0:
-                for passed in windows[:place]:
+                for passed in windows[: len(remaining)]:
                     tallies[passed].passed -= 1
-                return window.refusal(now)
-            if tightest is None or left < lowest:
-                tightest, lowest = window, left
-        limits = "" if tightest is None else tightest.lines(lowest, now)
-        return Admitted(None if claims is None else Identity(claims.principal), limits, claims)
+                return window.refusal(windows, now)
+            remaining.append(left)
+        identity = None if claims is None else Identity(claims.principal)
+        return Admitted(identity, describe_limits(windows, remaining, now), claims)
 
-    def _give_back(self, tallies: dict[Window, Tally]) -> None:
-        """Take back the count of refused requests: a client that keeps asking is let in as soon as there is room."""
-        refunds: list[Command] = [
-            (b"DECRBY", tally.window.key, tally.asked - tally.passed)
-            for tally in tallies.values()
-            if tally.passed < tally.asked and tally.first is not None
-        ]
-        if refunds:
-            self._link.ask(refunds, _ignore_reply)
+    def _settle(self, tallies: dict[Window, Tally], now: float) -> None:
+        """Take back the count of refused requests: a client that keeps asking is let in as soon as there is room.
+
+        A counter that Redis has lost was made anew by the count, and would stay for ever: it gets its life again.
+        """
+        commands: list[Command] = []
+        for window, tally in tallies.items():
+            if tally.first is None:
+                continue
+            if tally.passed < tally.asked:
+                commands.append((b"DECRBY", window.key, tally.asked - tally.passed))
+            if tally.first == 0 and not tally.opens:
+                commands.append(window.expire_command(now))
+        if commands:
+            self._link.ask(commands, _ignore_reply)
 
 
 Value = bytes | Away | None
@@ -199,15 +199,13 @@ def check_revocation(claims: VerifiedClaims, blocked: Value, ended: Value, epoch
 
 
 def _judge_by_worker(windows: Sequence[Window], now: float) -> Verdict:
-    tightest: Window | None = None
-    lowest = 0
+    remaining: list[int] = []
     for window in windows:
         left = window.left_alone()
         if left < 0:
-            return window.refusal(now)
-        if tightest is None or left < lowest:
-            tightest, lowest = window, left
-    return Admitted(None, "" if tightest is None else tightest.lines(lowest, now))
+            return window.refusal(windows, now)
+        remaining.append(left)
+    return Admitted(None, describe_limits(windows, remaining, now))
 
 
 def _ignore_reply(replies: list[Any] | None) -> None:

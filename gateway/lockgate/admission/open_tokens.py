@@ -30,7 +30,7 @@ from lockgate.errors import Reason, Refusal, StoreRefusedError
 from lockgate.identity.model import VerifiedClaims
 from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing
-from lockgate.policy.routes import Route
+from lockgate.policy.route import Route
 from lockgate.policy.rules import Rules
 from lockgate.stores.layout import ENDED_CHANNEL
 from lockgate.stores.redis import translate_fault
@@ -221,7 +221,7 @@ class OpenTokens:
         if watch.opening is None or watch not in self._open:
             return
         principal = None if watch.claims is None else watch.claims.principal
-        judged = self._rules.value.judge_again(watch.opening.request, watch.opening.route, principal)
+        judged = self._rules.value.judge_again(watch.opening.request, watch.opening.route, principal, self._clock)
         if isinstance(judged, Refusal):
             self._end_token(watch, judged)
         else:

@@ -32,7 +32,7 @@ from lockgate.keys.administration import KeyAdministration, TryLock
 from lockgate.keys.reload import LiveKeys, live_keys
 from lockgate.observe.access_log import AccessLog
 from lockgate.observe.audit import Audit
-from lockgate.observe.metrics import Gauges, Metrics
+from lockgate.observe.metrics import CountRetries, Gauges, Metrics
 from lockgate.observe.observer import RequestObserver
 from lockgate.observe.tracing import NOTHING_SAMPLED, Sampler, Tracing
 from lockgate.policy.rules import LiveRules, Rules
@@ -54,8 +54,8 @@ from lockgate.stores.links import StoreLink, link_to
 from lockgate.stores.lock import try_lock
 from lockgate.stores.redis import connect
 from lockgate.stores.trail import AuditTrail
-from lockgate.upstream.client import UpstreamClient, build_pools
-from lockgate.upstream.pool import UpstreamPool
+from lockgate.upstream.client import UpstreamClient, build_upstreams
+from lockgate.upstream.upstream import Upstream
 from lockgate_common.redis.client import RedisClient
 
 
@@ -226,7 +226,8 @@ def build_data_path(base: Foundation, auth: Auth) -> DataPath:
         stream_idle_s=settings.upstream.stream_idle_s,
         overtime=overtime_bounds(settings.limits),
     )
-    judge = Judge(Authenticator(auth.verifier, auth.cookies, auth.tickets, base.rules, base.keys), base.admission)
+    authenticator = Authenticator(auth.verifier, auth.cookies, auth.tickets, base.rules, base.keys)
+    judge = Judge(authenticator, base.admission, base.clock)
     sockets = Sockets(
         settings.websocket,
         Leases(base.redis, settings.websocket.per_user, ticker, base.calls),
@@ -252,10 +253,10 @@ class Observability:
     observer: RequestObserver
 
 
-def build_observability(base: Foundation, gauges: Gauges) -> Observability:
+def build_observability(base: Foundation, gauges: Gauges, count_retries: CountRetries) -> Observability:
     """Make what requests are counted and written down by."""
     settings = base.settings
-    metrics = Metrics(gauges)
+    metrics = Metrics(gauges, count_retries)
     tracing = Tracing(settings.tracing, base.sampler, base.clock) if settings.tracing.endpoint else None
     access_log = AccessLog(base.clock) if settings.log.access else None
     if access_log is not None:
@@ -278,16 +279,17 @@ def _build_tokens(base: Foundation) -> TokenParts:
     return TokenParts(AccessTokens(issuer, base.rules), issuer, RefreshTokens(base.secrets), verifier)
 
 
-def build_account_pools(settings: Settings, ticker: Ticker) -> list[UpstreamPool]:
+def build_account_upstreams(settings: Settings, ticker: Ticker) -> list[Upstream]:
     """The connections to the users service, which no forwarded request takes.
 
     Raises:
         ConfigurationError: a certificate file cannot be used.
     """
-    return build_pools(settings.upstream_urls(settings.accounts.service), settings.upstream, ticker, at_once=AT_ONCE)
+    urls = settings.upstream_urls(settings.accounts.service)
+    return build_upstreams(urls, settings.upstream, ticker, at_once=AT_ONCE)
 
 
 def _build_accounts(base: Foundation) -> UpstreamClient:
     settings, service = base.settings, base.settings.accounts.service
-    pools = build_account_pools(settings, base.ticker)
-    return UpstreamClient(pools, lambda: base.keys.links.value.outbound(service), base.clock)
+    upstreams = build_account_upstreams(settings, base.ticker)
+    return UpstreamClient(upstreams, lambda: base.keys.links.value.outbound(service), base.clock)

@@ -29,7 +29,7 @@ from lockgate.endpoints.calls import EdgeCall, OwnCalls
 from lockgate.endpoints.dependencies import Stage, current_keys, dependencies_of, store_of, within_allowance
 from lockgate.identity.session_cookie import NAMES
 from lockgate.pipeline import Pipeline
-from lockgate.policy.routes import Route
+from lockgate.policy.route import Route
 from lockgate.upstream.client import UpstreamClient
 from lockgate.views import route_json
 
@@ -75,10 +75,11 @@ def _build_clients(base: Foundation, path: DataPath) -> dict[str, UpstreamClient
     """A client of each service, over the connections of forwarded requests."""
 
     def build_client(route: Route) -> UpstreamClient:
-        pools = [path.services.pools[url] for url in route.upstreams]
-        return UpstreamClient(pools, lambda: base.keys.links.value.outbound(route.service), base.clock)
+        upstreams = [path.services.upstreams[url] for url in route.upstreams]
+        return UpstreamClient(upstreams, lambda: base.keys.links.value.outbound(route.service), base.clock)
 
-    return {route.service: build_client(route) for route in base.rules.value.routes.routes}
+    routes = base.rules.value.routes.routes
+    return {route.service: build_client(route) for route in routes if route.reply is None}
 
 
 def _build_edge_calls(parts: Auth, browser: Browser, needs: tuple[Stage, ...]) -> tuple[EdgeCall, ...]:

@@ -13,13 +13,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from lockgate.app.build import Auth, DataPath, Foundation, build_account_pools
+from lockgate.app.build import Auth, DataPath, Foundation, build_account_upstreams
 from lockgate.errors import ConfigurationError
 from lockgate.forward.services import NextServices
 from lockgate.policy.changes import Changes, RestartNeededError, compare_settings
 from lockgate.policy.rules import Rules
 from lockgate.settings import Settings
-from lockgate.upstream.pool import UpstreamPool
+from lockgate.upstream.upstream import Upstream
 from lockgate_trust import LinkKeyError, LinkKeys
 
 _log = logging.getLogger("lockgate.rules")
@@ -55,7 +55,7 @@ class _Prepared:
     rules: Rules
     changes: Changes
     services: NextServices
-    account_pools: Sequence[UpstreamPool] | None
+    accounts: Sequence[Upstream] | None
 
 
 class RuleChange:
@@ -105,9 +105,9 @@ class RuleChange:
         await self._check_links(settings)
         service = settings.accounts.service
         moved = before.upstream_urls(service) != settings.upstream_urls(service)
-        pools = build_account_pools(settings, self._base.ticker) if moved else None
+        accounts = build_account_upstreams(settings, self._base.ticker) if moved else None
         services = self._path.services.prepare(rules.routes)
-        self._prepared = _Prepared(rules, changes, services, pools)
+        self._prepared = _Prepared(rules, changes, services, accounts)
         return rules.revision
 
     def take(self) -> None:
@@ -117,8 +117,8 @@ class RuleChange:
             return
         services = self._path.services
         services.take(prepared.services)
-        if prepared.account_pools is not None:
-            services.retire_later(self._auth.account_calls.replace_pools(prepared.account_pools))
+        if prepared.accounts is not None:
+            services.retire_later(self._auth.account_calls.replace_upstreams(prepared.accounts))
         self._base.rules.swap(prepared.rules)
         self.state.taken += 1
         self.state.problem = None

@@ -80,7 +80,7 @@ class Worker:
         turns = FairStarter()
         # Where no password could be checked now, a login is refused before it costs anything.
         self._passwords, self._others = turns.add_queue(auth.accounts.room_for_passwords), turns.add_queue()
-        self.observability = build_observability(base, self._build_gauges())
+        self.observability = build_observability(base, self._build_gauges(), path.services.count_retries)
         self.observability.metrics.rules = self._describe_rules
         self.edge = self._build_edge()
         self.store = StoreCheck(
@@ -147,14 +147,18 @@ class Worker:
             begin_request=self.pipeline.begin,
             observer=self.observability.observer,
             body_bounds=self._body_bounds,
-            speaks_oauth=problems.speaks_oauth,
+            speaks_oauth=self._speaks_oauth,
             cors_lines=origins.cors_lines,
             vary=origins.vary,
             read_refused_head=origins.read_refused_head,
         )
 
-    def _body_bounds(self, path: str) -> BodyBounds:
-        return self.base.rules.value.body_bounds(path)
+    def _body_bounds(self, request: InboundRequest) -> BodyBounds:
+        return self.base.rules.value.body_bounds(request)
+
+    def _speaks_oauth(self, request: InboundRequest) -> bool:
+        routes = self.base.rules.value.routes
+        return problems.speaks_oauth(request.path) and routes.is_own(request.host, request.path)
 
     def _follow_rules(self, rules: Rules) -> None:
         """Let the edge and what is open go by new rules, in the callback that puts them in force."""

@@ -281,6 +281,23 @@ def routes_check(*, config: Config = None, data: Data = DATA, as_json: AsJson = 
     routes.check_routes(configuration.load_of_deployment(config, data), as_json=as_json)
 
 
+@routes_app.command("match")
+def routes_match(  # noqa: PLR0913 - one parameter for each option
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="Such as GET.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Such as https://app.example/path.")],
+    *,
+    client: Annotated[str | None, typer.Option("--from", metavar="ADDRESS", help="The client's address.")] = None,
+    config: Config = None,
+    data: Data = DATA,
+    as_json: AsJson = False,
+) -> None:
+    """Show what would happen to a request."""
+    from lockgate.cli import configuration, route_match
+
+    settings = configuration.load_of_deployment(config, data)
+    route_match.match_request(settings, method, url, client, as_json=as_json)
+
+
 @users_app.command("show")
 def users_show(user: User, *, config: Config = None, data: Data = DATA, as_json: AsJson = False) -> None:
     """Show an account."""

@@ -25,7 +25,7 @@ from lockgate.sessions.parts import SessionParts
 from lockgate.sessions.session_store import SessionStore
 from lockgate.stores.redis import connect
 from lockgate.stores.trail import AuditTrail
-from lockgate.upstream.client import UpstreamClient, build_pools
+from lockgate.upstream.client import UpstreamClient, build_upstreams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,8 +59,8 @@ async def open_administration(settings: Settings) -> AsyncIterator[Administratio
     redis = connect(settings.redis_url.get_secret_value())
     service = settings.accounts.service
     # The ticker stands still: no command lasts until a connection is too old.
-    pools = build_pools(settings.upstream_urls(service), settings.upstream, Ticker(clock), at_once=AT_ONCE)
-    client = UpstreamClient(pools, lambda: links.outbound(service), clock)
+    upstreams = build_upstreams(settings.upstream_urls(service), settings.upstream, Ticker(clock), at_once=AT_ONCE)
+    client = UpstreamClient(upstreams, lambda: links.outbound(service), clock)
     accounts = Accounts(client, timeout_s=settings.accounts.timeout_s)
     audit = Audit(AuditTrail(redis, settings.audit.length), clock, sys.stderr)
     async with contextlib.AsyncExitStack() as stack:

@@ -10,14 +10,19 @@ import typer
 from lockgate.app.prerequisites import NO_REDIS, find_faults_of_settings
 from lockgate.cli.table import format_table
 from lockgate.errors import ConfigurationError
+from lockgate.policy.hosts import WILDCARD
 from lockgate.settings import RouteSettings
 from lockgate.stores.checked_address import read_checked_address
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from lockgate.settings import Settings
 
-_HEADINGS: Final = ("PREFIX", "NAME", "SERVICE", "AUTH", "METHODS AND SCOPES", "RATE", "OPTIONS", "UPSTREAMS")
-_IN_COLUMNS: Final = frozenset({"prefix", "name", "service", "auth", "methods", "scopes", "rate", "upstreams"})
+_HEADINGS: Final = ("HOST", "PREFIX", "NAME", "SERVICE", "AUTH", "METHODS AND SCOPES", "RATE", "OPTIONS", "LEADS TO")
+_IN_COLUMNS: Final = frozenset(
+    {"hosts", "prefix", "name", "service", "auth", "methods", "scopes", "rate", "upstreams", "redirect", "respond"}
+)
 """The others are options, shown where they are not what they are by default."""
 
 
@@ -32,25 +37,37 @@ def check_routes(settings: Settings, *, as_json: bool) -> None:
         raise ConfigurationError(*faults)
     redis = None if settings.redis_url is None else read_checked_address(settings.redis_url.get_secret_value()).place
     accounts = settings.upstream_urls(settings.accounts.service)
-    # Longest prefix first: the order in which a path is matched.
-    routes = sorted(settings.route, key=lambda route: (-len(route.prefix), route.prefix))
+    rows = _list_rows(settings.route)
     if as_json:
         content = {
             "redis": redis,
             "accounts": {"service": settings.accounts.service, "upstreams": list(accounts)},
-            "routes": [_route_json(route, settings) for route in routes],
+            "routes": [_route_json(route, settings) for route in {route.name: route for _, route in rows}.values()],
         }
         typer.echo(json.dumps(content, indent=2))
     else:
-        typer.echo("\n".join(format_table(_HEADINGS, [_route_row(route, settings) for route in routes])))
+        typer.echo("\n".join(format_table(_HEADINGS, [_route_row(host, route, settings) for host, route in rows])))
     if redis is None:
         typer.echo(NO_REDIS, err=True)
+
+
+def _list_rows(routes: Iterable[RouteSettings]) -> list[tuple[str, RouteSettings]]:
+    """Each host of each route, in the order in which a request is matched."""
+    rows = [(host, route) for route in routes for host in route.hosts or ("",)]
+    return sorted(rows, key=lambda row: (_rank(row[0]), -len(row[1].prefix), row[1].prefix, row[1].name))
+
+
+def _rank(host: str) -> tuple[int, int, str]:
+    """The place of a host in the order of matching: names, then wildcards with the longest first, then every host."""
+    if not host:
+        return 2, 0, ""
+    return (1, -len(host), host) if host.startswith(WILDCARD) else (0, 0, host)
 
 
 def _route_json(route: RouteSettings, settings: Settings) -> dict[str, Any]:
     """Everything about a route, as it holds: what it does not say itself is filled in."""
     filled = {
-        "service": route.service_name,
+        "service": route.service_name if route.upstreams else None,
         "upstreams": list(settings.upstreams_of(route)),
         "body_bytes": settings.limits.body_bytes if route.body_bytes is None else route.body_bytes,
         "allowed_origins": list(
@@ -60,17 +77,24 @@ def _route_json(route: RouteSettings, settings: Settings) -> dict[str, Any]:
     return {**route.model_dump(mode="json"), **filled}
 
 
-def _route_row(route: RouteSettings, settings: Settings) -> tuple[str, ...]:
+def _route_row(host: str, route: RouteSettings, settings: Settings) -> tuple[str, ...]:
     return (
+        host,
         route.prefix,
         route.name,
-        route.service_name,
-        route.auth,
+        route.service_name if route.upstreams else "",
+        route.auth if route.upstreams else "",
         _describe_access(route),
         ", ".join(route.rate),
         _describe_options(route),
-        " ".join(settings.upstreams_of(route)),
+        _describe_end(route, settings),
     )
+
+
+def _describe_end(route: RouteSettings, settings: Settings) -> str:
+    if route.redirect is not None:
+        return f"{route.redirect.status} {route.redirect.to}"
+    return " ".join(settings.upstreams_of(route)) if route.respond is None else str(route.respond.status)
 
 
 def _describe_access(route: RouteSettings) -> str:

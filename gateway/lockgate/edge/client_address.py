@@ -45,17 +45,19 @@ class RequestOrigin(NamedTuple):
         scheme: `http` or `https`, between client and first proxy.
         host: the host that the client asked, in canonical spelling; `None` where the Host field counts.
         readable: the client's address could be read; otherwise `client` is the peer's address.
+        stated: a proxy stated the client's address, readably; without that, `client` allows nothing.
     """
 
     client: str
     scheme: str
     host: str | None = None
     readable: bool = True
+    stated: bool = True
 
 
 def is_trusted(peer: str, networks: Sequence[Network]) -> bool:
     """Whether a peer's X-Forwarded-* fields are believed; never for a peer without an address (a unix socket)."""
-    address = _parse_address(peer)
+    address = parse_address(peer)
     return address is not None and any(address in network for network in networks)
 
 
@@ -66,7 +68,7 @@ def counted_network(address: str) -> str:
     Micro-optimisation: a login asks twice for the same address, a refresh once. To parse an IPv6 address takes
     22 µs, to remember it 0.1 (`docs/performance.md`).
     """
-    found = _parse_address(address.partition("%")[0])
+    found = parse_address(address.partition("%")[0])
     if found is None:
         return address
     if isinstance(found, IPv4Address):
@@ -108,7 +110,7 @@ class ForwardedReader:
             same_length = at is not None and len(protocols) == len(hops)
             protocol = protocols[at if same_length and at is not None else -1] if protocols else b""
         host = self._forwarded_host(headers)
-        return RequestOrigin(client, "https" if protocol.lower() in _HTTPS else "http", host, readable)
+        return RequestOrigin(client, "https" if protocol.lower() in _HTTPS else "http", host, readable, at is not None)
 
     def _find_client(self, peer: str, hops: Sequence[bytes], read_hop: _ReadHop) -> tuple[str, int | None, bool]:
         """The client's address, the index of its hop, and whether every hop that was read is an address.
@@ -164,10 +166,11 @@ def _without_quotes(value: bytes) -> bytes:
 def _node_address(node: bytes) -> IPv4Address | IPv6Address | None:
     """The address of a node, with or without brackets, quotes and port, in the spellings of load balancers."""
     match = _NODE.fullmatch(node.strip(b'"').decode("latin-1"))
-    return None if match is None else _parse_address(match["bracketed"] or match["v4"] or match["v6"])
+    return None if match is None else parse_address(match["bracketed"] or match["v4"] or match["v6"])
 
 
-def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address, an IPv4 one where it is mapped to IPv6; `None` for a text that is none, such as `unix`."""
     try:
         address = ip_address(text)
     except ValueError:

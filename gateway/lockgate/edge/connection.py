@@ -82,8 +82,8 @@ class Edge:
         limits: how much a client may send, and how slowly.
         ticker: the worker's coarse clock.
         begin_request: starts the handling of a request.
-        body_bounds: returns how large and how slow the body of a request to a path may be.
-        speaks_oauth: whether the clients of a path expect OAuth's error codes.
+        body_bounds: returns how large and how slow the body of a request may be.
+        speaks_oauth: whether the client of a request expects OAuth's error codes.
         observer: counts and logs how each request ended.
         cors_lines: returns the CORS field lines for the response to a request with an `Origin`.
         vary: the field lines for every other response.
@@ -97,8 +97,8 @@ class Edge:
         ticker: Ticker,
         *,
         begin_request: BeginRequest,
-        body_bounds: Callable[[str], BodyBounds],
-        speaks_oauth: Callable[[str], bool],
+        body_bounds: Callable[[InboundRequest], BodyBounds],
+        speaks_oauth: Callable[[InboundRequest], bool],
         observer: Observer,
         cors_lines: Callable[[InboundRequest], str] = lambda _: "",
         vary: str = "",
@@ -339,7 +339,7 @@ class ClientConnection(asyncio.Protocol, ABC):
             return
         if self._phase is BODY or self._edge.draining:
             self.keep_alive = False
-        oauth, body = self._edge.speaks_oauth(request.path), request.method != "HEAD"
+        oauth, body = self._edge.speaks_oauth(request), request.method != "HEAD"
         self._write_problem(refusal, request.request_id, oauth=oauth, body=body)
         self.finish_response(refusal.reason.status, refusal.reason)
 

@@ -11,7 +11,7 @@ from lockgate.edge.client_address import ForwardedReader, is_trusted
 from lockgate.edge.field_memo import FieldMemo
 from lockgate.edge.headers import HeaderFacts, canonical_host, is_host, without_default_port
 from lockgate.edge.notices import Notice, Notices
-from lockgate.edge.path import SERVER_WIDE, parse_target
+from lockgate.edge.path import ROOT, SERVER_WIDE, parse_target
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.trace import kept_request_id, kept_trace
 from lockgate.edge.wire import END_OF_HEAD, WireError
@@ -28,8 +28,8 @@ _LOWER_CASE: Final = b"\r\nauthorization: Bearer "
 _BEFORE_VALUE: Final = len(b"\r\nAuthorization: ")
 _BEFORE_TOKEN: Final = len(_AUTHORIZATION)
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
-ANY_HOST: Final = frozenset({"/healthz", "/readyz", "/", SERVER_WIDE})
-"""Paths that are served for every host: health, for probes that ask by address, and the targets of OPTIONS probes."""
+ANY_HOST: Final = frozenset({"/healthz", "/readyz", SERVER_WIDE})
+"""Paths that are served for every host, because probes ask by address; `OPTIONS /` is another such probe."""
 _AROUND_TARGET: Final = 64
 """Bytes of a request line beside its target, generously."""
 
@@ -185,10 +185,10 @@ class RequestHeadReader:
             self.notices.add_notice(Notice.PROXY_UNLISTED)
         # In nearly every request there is no authority and no list of hosts to compare Host with.
         plain = authority is None and not self._allowed_hosts
-        host = facts.plain_host if plain else self._served_host(line, facts.host, "http")
+        host, client = facts.plain_host if plain else self._served_host(line, facts.host, "http"), peer.address
         # Micro-optimisation: `_make` takes half the time of a call with a dozen arguments.
         return InboundRequest._make(
-            (method, path, query, http11, host, facts, peer.address, "http", own_id, own_id, False, None, authorization)
+            (method, path, query, http11, host, facts, client, "http", own_id, own_id, False, None, authorization, True)
         )
 
     def _build_proxied_request(
@@ -202,10 +202,9 @@ class RequestHeadReader:
         host = self._served_host(line, facts.host, origin.scheme, origin.host)
         request_id, trace = kept_request_id(facts) or own_id, kept_trace(facts)
         method, path, query, http11, _ = line
-        client, scheme = origin.client, origin.scheme
-        return InboundRequest._make(
-            (method, path, query, http11, host, facts, client, scheme, request_id, own_id, True, trace, authorization)
-        )
+        client, scheme, _, _, stated = origin
+        before = (method, path, query, http11, host, facts, client, scheme, request_id, own_id)
+        return InboundRequest._make((*before, True, trace, authorization, stated))
 
     def _served_host(self, line: RequestLine, host: str, scheme: str, forwarded: str | None = None) -> str:
         """The host that the client asked.
@@ -221,7 +220,7 @@ class RequestHeadReader:
             host = forwarded
         if ":" in host:
             host = without_default_port(host, scheme)
-        if self._allowed_hosts and line.path not in ANY_HOST and not self._is_served(host):
+        if self._allowed_hosts and not _is_for_any_host(line) and not self._is_served(host):
             raise WireError(Reason.UNKNOWN_HOST)
         return host
 
@@ -265,6 +264,10 @@ class RequestHeadReader:
             if token < end <= at + 2 + self._limits.field_bytes and value.translate(None, _VISIBLE) == b" ":
                 return head[line_end:start] + head[end:-2], (value,)
         return head[line_end:-2], ()
+
+
+def _is_for_any_host(line: RequestLine) -> bool:
+    return line.path in ANY_HOST or (line.path == ROOT and line.method == "OPTIONS")
 
 
 def _parse_authority(authority: bytes) -> str:

@@ -163,28 +163,41 @@ class OwnCall:
         self._client.refuse_request(Refusal(Reason.INTERNAL))
 
     def _write_reply(self, reply: Reply) -> None:
-        client, request, status, body = self._client, self.request, reply.status, reply.body
-        if not self._is_read:
-            client.keep_alive = False  # the unread body would be parsed as the next request
-        length = b"" if status == HTTPStatus.NO_CONTENT else b"content-length: %d\r\n" % len(body)
-        connection = b""
-        if not client.keep_alive:
-            connection = b"connection: close\r\n"
-        elif not request.http11:
-            connection = b"connection: keep-alive\r\n"
-        head = b"HTTP/1.1 %d %b\r\n%b%bdate: %b\r\nx-request-id: %b\r\n%b%b%b\r\n" % (
-            status,
-            _PHRASES.get(status, b""),
-            reply.lines,
-            length,
-            self._ticker.date.encode("ascii"),
-            request.request_id.encode("ascii"),
-            connection,
-            _HSTS if request.scheme == "https" else b"",
-            client.cors.encode("latin-1"),
-        )
-        client.write_now(head if request.method == "HEAD" else head + body)
-        client.finish_response(status, reply.reason)
+        write_reply(reply, self.request, self._client, self._ticker.date, is_read=self._is_read)
 
 
 Respond = Callable[[OwnCall], Reply | Coroutine[Any, Any, Reply]]
+
+
+def write_reply(reply: Reply, request: InboundRequest, client: ClientConnection, date: str, *, is_read: bool) -> None:
+    """Write the whole response to a request, and finish.
+
+    Args:
+        reply: the response.
+        request: the request.
+        client: the connection of the request.
+        date: the value of the Date field.
+        is_read: the request's body was read; otherwise the rest of it would be parsed as the next request.
+    """
+    status, body = reply.status, reply.body
+    if not is_read:
+        client.keep_alive = False
+    length = b"" if status == HTTPStatus.NO_CONTENT else b"content-length: %d\r\n" % len(body)
+    connection = b""
+    if not client.keep_alive:
+        connection = b"connection: close\r\n"
+    elif not request.http11:
+        connection = b"connection: keep-alive\r\n"
+    head = b"HTTP/1.1 %d %b\r\n%b%bdate: %b\r\nx-request-id: %b\r\n%b%b%b\r\n" % (
+        status,
+        _PHRASES.get(status, b""),
+        reply.lines,
+        length,
+        date.encode("ascii"),
+        request.request_id.encode("ascii"),
+        connection,
+        _HSTS if request.scheme == "https" else b"",
+        client.cors.encode("latin-1"),
+    )
+    client.write_now(head if request.method == "HEAD" else head + body)
+    client.finish_response(status, reply.reason)

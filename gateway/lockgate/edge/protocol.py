@@ -153,7 +153,7 @@ class EdgeProtocol(ClientConnection):
                 handler.body_complete()
             return
         self._phase = BODY
-        bounds = self._bounds = edge.body_bounds(request.path)
+        bounds = self._bounds = edge.body_bounds(request)
         self._body_bytes = 0
         self._body_asked = not (facts.expects_continue and request.http11)
         self._body = ChunkedReader(bounds.size) if length is None else LengthReader(length)

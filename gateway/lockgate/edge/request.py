@@ -25,6 +25,8 @@ class InboundRequest(NamedTuple):
         trusted_peer: a trusted front proxy sent the request, so its X-Forwarded-* fields are believed.
         trace: the trace that a trusted peer began; `None` where the request begins a trace.
         authorization: the values of all Authorization fields; none where a single field is empty.
+        client_stated: `client` is the client's address by the connection or by its proxies. Otherwise it is the address
+            of a trusted proxy that stated none; it counts the request and allows nothing.
     """
 
     method: str
@@ -40,6 +42,7 @@ class InboundRequest(NamedTuple):
     trusted_peer: bool = False
     trace: Trace | None = None
     authorization: tuple[bytes, ...] = ()
+    client_stated: bool = True
 
     @property
     def trace_parent(self) -> str | None:

@@ -21,6 +21,7 @@ _OTHER_CREDENTIALS: Final = frozenset(
         Reason.SCOPE_MISSING,
         Reason.BEYOND_SESSION,
         Reason.ROLE_MISSING,
+        Reason.NOT_OWNER,
     }
 )
 """Reasons other than 401 that other credentials would remove, so the response carries a challenge."""
@@ -90,7 +91,7 @@ def render_no_content(lines: str, request_id: str, date: str) -> bytes:
 
 
 def _challenge(refusal: Refusal) -> str | None:
-    """WWW-Authenticate of RFC 6750 section 3: no `error` where no credentials were sent."""
+    """WWW-Authenticate of RFC 6750 section 3 and RFC 9470 section 3: no `error` where no credentials were sent."""
     status, _, title, oauth_error = refusal.reason.response
     if refusal.reason is Reason.CLIENT_REFUSED:
         return None  # only the call knows which scheme the client used, so the call writes its own challenge
@@ -99,4 +100,5 @@ def _challenge(refusal: Refusal) -> str | None:
     if status != HTTPStatus.UNAUTHORIZED and refusal.reason not in _OTHER_CREDENTIALS:
         return None
     scope = f', scope="{refusal.scope}"' if refusal.scope else ""
-    return f'Bearer realm="{REALM}", error="{oauth_error}", error_description="{title}"{scope}'
+    max_age = f', max_age="{refusal.max_age_s}"' if refusal.max_age_s else ""
+    return f'Bearer realm="{REALM}", error="{oauth_error}", error_description="{title}"{scope}{max_age}'

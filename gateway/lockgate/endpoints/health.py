@@ -13,7 +13,7 @@ from lockgate.edge.own_call import OwnCall, Reply, field_lines
 from lockgate.edge.responses import SECURITY_HEADERS
 from lockgate.endpoints.calls import EdgeCall
 from lockgate.errors import LockgateError
-from lockgate.policy.routes import KNOWN_METHODS
+from lockgate.policy.route import KNOWN_METHODS
 from lockgate_common.problem import as_json
 
 Check = Callable[[], Awaitable[str | None]]

@@ -17,7 +17,8 @@ from lockgate.endpoints.calls import EdgeCall
 from lockgate.endpoints.dependencies import ADMIN, call_origin_of, identity_of
 from lockgate.judge import Judge
 from lockgate.keys.current import Current
-from lockgate.policy.routes import Route, RouteTable
+from lockgate.policy.route import Route
+from lockgate.policy.routes import RouteTable
 from lockgate.policy.rules import Rules
 from lockgate.upstream.client import UpstreamCall, UpstreamClient, UpstreamFailedError
 
@@ -70,13 +71,10 @@ def merge_documents(own: Document, services: Mapping[str, Document], routes: Rou
     for service, document in services.items():
         described = _rename_schemas(document, f"{service}.")
         for path, operations in described["paths"].items():
-            route = routes.match_path(path)
-            if route is None or route.service != service:
-                continue
             reachable = {
                 method: _describe_operation(operation, service, method.upper(), route, schemes)
                 for method, operation in operations.items()
-                if method.upper() in route.demands
+                if (route := routes.find_service_route(service, path, method.upper())) is not None
             }
             if reachable:
                 paths[path] = reachable

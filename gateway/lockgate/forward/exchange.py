@@ -24,11 +24,10 @@ from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal
 from lockgate.forward.outbound import BUFFERED_BODY
 from lockgate.forward.service import Service
-from lockgate.upstream.pool import UpstreamConnection, UpstreamPool
+from lockgate.upstream.pool import Progress, UpstreamConnection, UpstreamPool
 from lockgate.upstream.response import ResponseHead
 
 ANONYMOUS: Final = Admitted(None, "")
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 ORIGIN_GRANTED: Final = "Access-Control-Allow-Origin:"
 LONG_S: Final = 1.0
 """Seconds after which a response is watched, and ends when its token is revoked."""
@@ -242,12 +241,13 @@ class Exchange:
                 pieces.append(_LAST_CHUNK)
             connection.send_request(self, request.method, b"".join(pieces), complete=self._body_read)
             self._client.resume_body()
-        if self._body_read:
+        if self._body_read and not self._retried:  # both tries have the time of one
             self._await_service()
 
     def connection_failed(self, reason: Reason) -> None:
-        """Refuse the request: the pool cannot provide a connection."""
-        self._fail_exchange(reason)
+        """Try another address, which any request may: no byte was handed over. Without one, refuse the request."""
+        if reason is Reason.UPSTREAM_BUSY or not self._try_again(Progress.UNSENT, reason):
+            self._fail_exchange(reason)
 
     # --- called by the service's connection --------------------------------------------------------------------
 
@@ -328,16 +328,11 @@ class Exchange:
         client.write_batched(self._head_for_client(head, head.length_line) + body)
         client.finish_response(head.status)
 
-    def response_failed(self, reason: Reason, *, maybe_unseen: bool) -> None:
+    def response_failed(self, reason: Reason, progress: Progress) -> None:
         """The service broke off. The request is sent again at most once, and only where that does no harm."""
         self._connection = None
-        replayable = self._body_read and not self._streaming and self._request.method in IDEMPOTENT
-        if maybe_unseen and replayable and not self._retried and self._pool is not None:
-            self._retried = True
-            self._move_to(CONNECTING)
-            self._pool.acquire(self, new_only=True)
-            return
-        self._fail_exchange(reason)
+        if self._state is DONE or not self._try_again(progress, reason):
+            self._fail_exchange(reason)
 
     def pause_request_body(self) -> None:
         """The service reads more slowly than the client sends."""
@@ -387,7 +382,7 @@ class Exchange:
         if self._state is not READING or not self._is_admitted:
             return
         if self._body_read or self._buffered > BUFFERED_BODY or self._declared_large():
-            pool = self._service.choose_pool()
+            pool = self._service.choose_pool(self._request)
             if isinstance(pool, Refusal):
                 self.refuse_request(pool)
                 return
@@ -398,6 +393,34 @@ class Exchange:
             pool.acquire(self)
             if self._state is CONNECTING:
                 self._await_service()
+
+    def _try_again(self, progress: Progress, reason: Reason) -> bool:
+        """Whether the request is tried a second time: at another address, or over a new connection to the only one.
+
+        Only a kept connection that ended says nothing against its address.
+        """
+        tried, service = self._pool, self._service
+        if self._retried or tried is None or not self._may_repeat(progress):
+            return False
+        other = service.choose_another(self._request, tried)
+        if other is None:
+            if self._state is not SENDING or progress is Progress.SILENT:
+                return False
+            other = tried
+        if not service.retries.permit_retry(tried.endpoint.url, reason):
+            return False
+        self._retried = True
+        if self._state is SENDING:
+            self._move_to(CONNECTING)
+        self._pool = other
+        other.acquire(self, new_only=progress is not Progress.UNSENT or other is tried)
+        return True
+
+    def _may_repeat(self, progress: Progress) -> bool:
+        """Whether the request is still at hand, and sending it does no harm where the service has seen it already."""
+        if self._streaming or progress is Progress.BEGUN:
+            return False
+        return progress is Progress.UNSENT or self._service.spread.may_repeat(self._request)
 
     def _declared_large(self) -> bool:
         length = self._request.headers.content_length
@@ -422,6 +445,8 @@ class Exchange:
         if self._state is DONE:
             return
         begun = self._state is RESPONDING and self._unsent_head is None
+        if self._retried and self._state is not RESPONDING:
+            self._service.retries.note_failure()
         self._move_to(DONE)
         self._release_connection()
         if begun:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from typing import Final, NamedTuple
 
@@ -56,22 +56,27 @@ class RulesMetrics(NamedTuple):
 Gauges = dict[str, tuple[str, Callable[[], float]]]
 """By name: the description, and the function that reads the current value."""
 
+CountRetries = Callable[[], Iterable[tuple[str, str, int]]]
+"""Tells the second tries since the start: service, outcome, number."""
+
 
 class Metrics(Collector):
     """All counters of a worker.
 
     Args:
         gauges: values that are read at each request for the metrics.
+        count_retries: read at each request for the metrics, too.
 
     Attributes:
         rules: tells of the rules in force; `None`: there are none.
     """
 
-    def __init__(self, gauges: Gauges) -> None:
+    def __init__(self, gauges: Gauges, count_retries: CountRetries = tuple) -> None:
         self._routes: dict[str, RouteCounters] = defaultdict(RouteCounters)
         self._refusals: Counter[Reason] = Counter()
         self._gauges = gauges
         self.rules: Callable[[], RulesMetrics] | None = None
+        self._count_retries = count_retries
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -112,7 +117,12 @@ class Metrics(Collector):
         refusals = CounterMetricFamily("lockgate_refusals", "Refused requests by reason.", labels=["reason"])
         for reason, count in self._refusals.items():
             refusals.add_metric([reason.name.lower()], count)
-        yield from (requests, seconds, refusals)
+        retries = CounterMetricFamily(
+            "lockgate_retries", "Tries that failed, by what followed.", labels=["service", "outcome"]
+        )
+        for service, outcome, count in self._count_retries():
+            retries.add_metric([service, outcome], count)
+        yield from (requests, seconds, refusals, retries)
         for name, (text, read) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value=read())
         if self.rules is not None:

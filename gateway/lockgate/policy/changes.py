@@ -16,11 +16,22 @@ from lockgate.errors import ConfigurationError
 from lockgate.settings import Settings
 
 RELOADABLE: Final[Mapping[str, frozenset[str] | None]] = {
+    "admin": None,
     "limits": None,
     "roles": None,
     "route": None,
     "upstreams": None,
-    "server": frozenset({"allowed_hosts", "allowed_origins", "forwarded_from", "forwarded_host", "trusted_proxies"}),
+    "server": frozenset(
+        {
+            "allowed_hosts",
+            "allowed_origins",
+            "forwarded_from",
+            "forwarded_host",
+            "own_host",
+            "redirect_http",
+            "trusted_proxies",
+        }
+    ),
 }
 """The sections whose settings are rules; of a section with a set, these settings alone."""
 _REVISION_DIGITS: Final = 12

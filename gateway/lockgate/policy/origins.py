@@ -45,7 +45,8 @@ from lockgate.edge.wire import is_token
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import bearer
 from lockgate.origin import origin_of_url
-from lockgate.policy.routes import SAFE_METHODS, Route, RouteTable, is_own_path
+from lockgate.policy.route import SAFE_METHODS, Route
+from lockgate.policy.routes import RouteTable
 from lockgate.settings import PREFLIGHT_AGE_S, Settings
 
 OWN_METHODS: Final = "DELETE, GET, HEAD, PATCH, POST, PUT"
@@ -59,9 +60,8 @@ EXPOSED: Final = (
     "ETag",
     "Link",
     "Location",
-    "RateLimit-Limit",
-    "RateLimit-Remaining",
-    "RateLimit-Reset",
+    "RateLimit",
+    "RateLimit-Policy",
     "Retry-After",
     "WWW-Authenticate",
     "X-Request-Id",
@@ -107,10 +107,12 @@ class Origins:
     def cors_lines(self, request: InboundRequest) -> str:
         """The CORS field lines for the response to a request with `Origin`, for every status of the response."""
         origin = request.headers.origin
-        if origin is None or request.path.startswith(_PUBLIC_DOCUMENTS):
+        if origin is None:
             return self.vary
-        route = self._route_of(request.path)
+        route = self._route_of(request)
         if origin not in self._listed_origins(route):
+            return self.vary
+        if route is None and request.path.startswith(_PUBLIC_DOCUMENTS):
             return self.vary
         return f"{self._grant_lines(origin)}{_EXPOSE if route is None else self._exposed.get(route.name, _EXPOSE)}"
 
@@ -142,10 +144,11 @@ class Origins:
             Its field lines; a refusal for an origin that is not listed; `None` where the request is no preflight.
         """
         facts = request.headers
-        requested_method = facts.values_of(_REQUEST_METHOD)
-        if request.method != "OPTIONS" or facts.origin is None or not requested_method:
+        if request.method != "OPTIONS" or facts.origin is None:
             return None
-        route = self._route_of(request.path)
+        if not facts.values_of(_REQUEST_METHOD):
+            return None
+        route = self._route_of(request)
         if facts.origin not in self._listed_origins(route):
             return Refusal(Reason.ORIGIN_REFUSED)
         # The response lists all methods of the route, and the browser itself refuses any other. Without a route the
@@ -160,7 +163,7 @@ class Origins:
         by `Sec-Fetch-Site`, which no page can set, or by `Origin`. A request with neither is refused.
         """
         if request.method in SAFE_METHODS or self._is_from_allowed_page(
-            request, self._listed_origins(self._route_of(request.path))
+            request, self._listed_origins(self._route_of(request))
         ):
             return None
         return Refusal(Reason.CROSS_SITE)
@@ -194,8 +197,13 @@ class Origins:
             return True
         return sites == [b"same-origin"] if sites else origin in self._itself
 
-    def _route_of(self, path: str) -> Route | None:
-        return None if is_own_path(path) else self._routes.match_path(path)
+    def _route_of(self, request: InboundRequest) -> Route | None:
+        """The route of a request, or of the request that a preflight asks about; `None` for the gateway's own calls."""
+        method = request.method
+        if method == "OPTIONS":
+            asked = request.headers.values_of(_REQUEST_METHOD)
+            method = asked[0].decode("latin-1") if asked else method
+        return self._routes.find_route(request.host, request.path, method)
 
     def _listed_origins(self, route: Route | None) -> frozenset[bytes]:
         return self._own if route is None else route.origins

@@ -1,255 +1,220 @@
-"""The route table: each path has at most one route, found by the same function for every purpose."""
+"""The route table: each host, path and method has at most one route, found by the same function for every purpose.
+
+The most specific host that has a route for the path decides: the exact host, then the longest wildcard, then the routes
+without a host. Of its routes the one with the longest prefix decides, and of those with the same prefix the one that
+takes the method. A method never leads on to a shorter prefix or a less specific host: otherwise a `DELETE` of
+`/files/locked`, which its route does not take, would reach the route of `/files`.
+
+The tables of all hosts are made at the start, each with the routes that count there. So a look-up is one for the host,
+and one for each segment of the path. Where no setting names a host, there is one table and no look-up for the host.
+"""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Literal
-from urllib.parse import quote
+from collections.abc import Iterable, Sequence
+from typing import Final
 
-from lockgate.edge.draining import BodyBounds
-from lockgate.edge.path import ENCODED_SLASH, ROOT, SERVER_WIDE, canonical_path
+from lockgate.edge.path import ENCODED_SLASH, SERVER_WIDE
 from lockgate.edge.request import InboundRequest
-from lockgate.edge.wire import WireError
 from lockgate.errors import ConfigurationError, Reason, Refusal
-from lockgate.policy.authorize import Demand
-from lockgate.policy.limits import parse_limit
-from lockgate.settings import PREFLIGHT_AGE_S, LimitSettings, RouteSettings, Settings
+from lockgate.policy.addresses import AddressRule, build_rule
+from lockgate.policy.check_routes import check_routes
+from lockgate.policy.compile_route import compile_route
+from lockgate.policy.hosts import WILDCARD, covers_host, is_address, strip_port
+from lockgate.policy.https_redirect import HttpsRedirect, build_https_redirect
+from lockgate.policy.own_paths import ADMIN_PREFIXES, OWN_PREFIXES, PROBED, UNROUTED, VERIFY, is_below_any
+from lockgate.policy.places import UNROUTED_PLACE, Place, Places, find_place, merge_places
+from lockgate.policy.route import KNOWN_METHODS, REFUSED_METHODS, Route
+from lockgate.settings import Settings
 
-OWN_PREFIXES: Final = (
-    "/auth",
-    "/.well-known",
-    "/admin",
-    "/console",
-    "/openapi.json",
-    "/healthz",
-    "/readyz",
-    "/metrics",
-)
-"""The paths of the gateway's own calls, which no route may have. `/internal` has neither route nor call."""
 _OWN: Final = frozenset({*OWN_PREFIXES, SERVER_WIDE})
-NEVER_ROUTED: Final = (*OWN_PREFIXES, "/internal")
-KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-REFUSED_METHODS: Final = frozenset({"TRACE", "TRACK", "CONNECT"})
-ANY_METHOD: Final = "*"
 _SLASHES: Final = re.compile("/{2,}")
 _PARAMETERS: Final = re.compile(";[^/]*")
-_WRITTEN_PLAIN: Final = re.compile(r"(?:[^\x00-\x7f]| )+")
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A compiled entry of the table.
-
-    Attributes:
-        service: the service; its link key signs the requests.
-        demands: the demand of each allowed method.
-        allow: the value of an Allow field.
-        sockets: the paths where a client may open a WebSocket.
-        origins: the origins of pages that may read responses and open WebSockets.
-        exposed: the response fields that these pages may read beyond the usual ones.
-        preflight_age_s: how long a browser may cache a preflight's response.
-        encoded_slashes: `%2F` in a path is an ordinary character.
-        preserve_host: the service gets the client's Host.
-        finish_unsized: a response without a length may finish after its token has expired.
-    """
-
-    name: str
-    prefix: str
-    service: str
-    upstreams: tuple[str, ...]
-    auth: Literal["required", "optional", "public"]
-    demands: Mapping[str, Demand] = field(repr=False)
-    allow: str
-    timeout_s: float
-    health: str | None
-    body_bounds: BodyBounds
-    forward_authorization: bool
-    sockets: frozenset[str] = frozenset()
-    origins: frozenset[bytes] = frozenset()
-    encoded_slashes: bool = False
-    exposed: tuple[str, ...] = ()
-    preflight_age_s: int = PREFLIGHT_AGE_S
-    preserve_host: bool = False
-    finish_unsized: bool = False
 
 
 class RouteTable:
-    """Finds the route of a path: the longest prefix that ends at a segment border wins."""
+    """Finds the route of a host, path and method.
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self._by_prefix = {route.prefix: route for route in routes}
-        self.routes = tuple(self._by_prefix.values())
+    Args:
+        routes: compiled and consistent, see `from_settings`.
+        own_host: the only host of the gateway's own calls; empty where every host has them.
+        allowed_hosts: the hosts that are served; empty for all.
+        admin: the clients that may call `/admin`; `None` for all.
+        https: redirects requests that came by plain http; `None` where http is served.
+
+    Attributes:
+        routes: in configured order.
+    """
+
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        own_host: str = "",
+        allowed_hosts: Sequence[str] = (),
+        admin: AddressRule | None = None,
+        https: HttpsRedirect | None = None,
+    ) -> None:
+        self.https = https
+        self.routes = tuple(routes)
         self._by_name = {route.name: route for route in self.routes}
+        self._admin = admin
+        self._own_host = own_host
+        patterns = {host for route in self.routes for host in route.hosts}
+        named = {host for host in (*patterns, own_host) if host and not host.startswith(WILDCARD)}
+        wildcards = {host for host in patterns if host.startswith(WILDCARD)}
+        if allowed_hosts:
+            named, wildcards = set(allowed_hosts), set()
+        self._by_host = {host: self._places_of(host) for host in named}
+        self._by_suffix = {wildcard[1:]: self._places_of(wildcard) for wildcard in wildcards}
+        # The edge lets probes through that ask with a host that is not allowed. No route serves such a host.
+        others = [] if allowed_hosts else [route for route in self.routes if not route.hosts]
+        self._at_addresses = merge_places([others], self._unrouted_on(""))
+        self._elsewhere = merge_places([others], self._unrouted_on(None))
+        self._names_hosts = bool(self._by_host or self._by_suffix)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> RouteTable:
         """Check the configured routes and build the table.
 
         Raises:
-            ConfigurationError: two routes share a prefix or name, a prefix is the gateway's own, a scope is granted by
-                no role, a method is unknown, or a route takes unsafe methods without identity and `public_write`.
+            ConfigurationError: a route is not acceptable; two routes share a name, or a host, prefix and method; no
+                request can reach a route; or a route leads back to the gateway.
         """
         granted = frozenset(scope for scopes in settings.roles.values() for scope in scopes)
         routes: list[Route] = []
         problems: list[str] = []
         for entry in settings.route:
             try:
-                routes.append(_compile_route(entry, settings, granted))
+                routes.append(compile_route(entry, settings, granted))
             except ConfigurationError as error:
                 problems += error.args
-        for kind, values in (("prefix", [r.prefix for r in routes]), ("name", [r.name for r in routes])):
-            twice = sorted({value for value in values if values.count(value) > 1})
-            problems += [f"route: two routes have the {kind} {value!r}" for value in twice]
         if problems:
             raise ConfigurationError(*problems)
-        table = cls(routes)
-        for route in routes:
-            hidden = {path for path in route.sockets if table.match_path(path) is not route}
-            if hidden:
-                raise ConfigurationError(f"route {route.name!r}: {min(hidden)} belongs to a route with a longer prefix")
+        server, admin = settings.server, build_rule(settings.admin.allow_addresses, settings.admin.deny_addresses)
+        table = cls(routes, server.own_host or "", server.allowed_hosts, admin, build_https_redirect(settings))
+        check_routes(routes, table.tables(), settings)
         return table
 
     def named(self, name: str) -> Route | None:
         """The route of a name."""
         return self._by_name.get(name)
 
-    def match_path(self, path: str) -> Route | None:
-        """The route of a canonical path; `None` for a path that no request may reach."""
-        prefix = path
-        while prefix:
-            route = self._by_prefix.get(prefix)
-            if route is not None:
+    def tables(self) -> dict[str, Places]:
+        """The places of each kind of host, by its name or wildcard; `""` for all other hosts."""
+        by_wildcard = {f"*{suffix}": places for suffix, places in self._by_suffix.items()}
+        return {**self._by_host, **by_wildcard, "": self._elsewhere}
+
+    def places_on(self, host: str) -> Places:
+        """The places of a canonical host, with or without a port."""
+        if not self._names_hosts:
+            return self._elsewhere
+        places = self._by_host.get(host)
+        if places is not None:
+            return places
+        name = strip_port(host)
+        places = self._by_host.get(name)
+        if places is not None:
+            return places
+        if is_address(name):
+            return self._at_addresses
+        return self._places_by_wildcard(name) or self._elsewhere
+
+    def find_route(self, host: str, path: str, method: str) -> Route | None:
+        """The route of a canonical host and path; where none there takes the method, one that would refuse it."""
+        place = find_place(self.places_on(host), path)
+        return None if not place else place.get(method) or next(iter(place.values()))
+
+    def find_service_route(self, service: str, path: str, method: str) -> Route | None:
+        """The route by which a canonical path of a service can be called, on any host."""
+        for places in self.tables().values():
+            route = (find_place(places, path) or UNROUTED_PLACE).get(method)
+            if route is not None and route.service == service:
                 return route
-            prefix = prefix[: prefix.rfind("/")]
         return None
 
+    def is_own(self, host: str, path: str) -> bool:
+        """Whether the gateway itself answers a canonical path on a host."""
+        second_slash = path.find("/", 1)
+        if (path if second_slash < 0 else path[:second_slash]) not in _OWN:
+            return False
+        if not self._own_host:
+            return True
+        place = find_place(self.places_on(host), path)
+        return place is not None and not place
 
-def find_route(table: RouteTable, method: str, path: str) -> Route | Refusal:
-    """The route for a request, or the refusal where there is none."""
-    route = table.match_path(path)
-    if ("%" in path or ";" in path) and not _is_one_route_for_services(table, route, path):
+    def refuse_own(self, request: InboundRequest) -> Refusal | None:
+        """The refusal of one of the gateway's own calls whose client may not make it."""
+        if self._admin is None or not is_below_any(request.path, ADMIN_PREFIXES) or self._admin.admits(request):
+            return None
+        return Refusal(Reason.ADDRESS_REFUSED)
+
+    def _places_by_wildcard(self, name: str) -> Places | None:
+        """The places of the longest wildcard that covers a host."""
+        dot = name.find(".") if self._by_suffix else -1
+        while dot >= 0:
+            places = self._by_suffix.get(name[dot:])
+            if places is not None:
+                return places
+            dot = name.find(".", dot + 1)
+        return None
+
+    def _places_of(self, host: str) -> Places:
+        patterns = {pattern for route in self.routes for pattern in route.hosts if covers_host(pattern, host)}
+        # A name is longer than the wildcards that cover it, and of two wildcards the longer one is narrower.
+        layers = [
+            [route for route in self.routes if pattern in route.hosts]
+            for pattern in sorted(patterns, key=lambda pattern: (pattern == host, len(pattern)), reverse=True)
+        ]
+        everywhere = [route for route in self.routes if not route.hosts]
+        return merge_places([*layers, everywhere], self._unrouted_on(host))
+
+    def _unrouted_on(self, host: str | None) -> tuple[str, ...]:
+        """The prefixes that no route has on a host, a wildcard, on addresses (`""`), or on any other host (`None`)."""
+        if not self._own_host or host == self._own_host:
+            return (*UNROUTED, *OWN_PREFIXES)
+        probed = PROBED if host is not None and is_address(host) else ()
+        return (*UNROUTED, VERIFY, *probed)
+
+
+def find_route(table: RouteTable, request: InboundRequest) -> Route | Refusal:
+    """The route of a request whose client may use it, or the refusal of the request."""
+    path, method = request.path, request.method
+    places = table.places_on(request.host)
+    place = find_place(places, path)
+    if ("%" in path or ";" in path) and not _is_one_place_for_services(places, place, path, method):
         return Refusal(Reason.BAD_TARGET)
-    if route is not None and method in route.demands:
+    route = None if place is None else place.get(method)
+    if route is None:
+        return _refuse_unrouted(place, method)
+    if route.addresses is None or route.addresses.admits(request):
         return route
+    return Refusal(Reason.ADDRESS_REFUSED)
+
+
+def _refuse_unrouted(place: Place | None, method: str) -> Refusal:
+    """The refusal of a method that no route of a place takes."""
     if method in REFUSED_METHODS:
         return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", ", ".join(sorted(KNOWN_METHODS))),))
     if method not in KNOWN_METHODS:
         return Refusal(Reason.UNKNOWN_METHOD)
-    if route is None:
+    if not place:
         return Refusal(Reason.NO_ROUTE)
-    return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", route.allow),))
+    return Refusal(Reason.METHOD_NOT_ALLOWED, headers=(("Allow", ", ".join(sorted(place))),))
 
 
-def _is_one_route_for_services(table: RouteTable, route: Route | None, path: str) -> bool:
-    """Whether a service that decodes `%2F`, or drops path parameters (RFC 3986 section 3.3), sees the same route.
+def _is_one_place_for_services(places: Places, place: Place | None, path: str, method: str) -> bool:
+    """Whether a service that decodes `%2F`, or drops path parameters (RFC 3986 section 3.3), sees the same routes.
 
     Otherwise `/files/admin%2Fx` and `/files/admin;v=1` would be judged by the route of `/files`, and served as
-    `/files/admin/x` and `/files/admin`. `%2F` also needs a route that takes it.
+    `/files/admin/x` and `/files/admin`; with a route of `/`, `/internal;x` would reach a service's internal calls.
+    `%2F` also needs a route that takes it.
     """
-    if route is None:
+    if not place:
         return ENCODED_SLASH not in path
-    if ENCODED_SLASH in path and not route.encoded_slashes:
+    asked = place.get(method)
+    if ENCODED_SLASH in path and not any(one.encoded_slashes for one in ([asked] if asked else place.values())):
         return False
     decoded = _SLASHES.sub("/", path.replace("%3B", ";").replace(ENCODED_SLASH, "/"))
     without_parameters = _SLASHES.sub("/", _PARAMETERS.sub("", decoded))
-    return table.match_path(decoded) is route and table.match_path(without_parameters) is route
-
-
-def is_options_probe(request: InboundRequest) -> bool:
-    """Whether a request is the `OPTIONS /` by which load balancers probe a server; a page's request has an `Origin`."""
-    return request.path == ROOT and request.method == "OPTIONS" and request.headers.origin is None
-
-
-def is_own_path(path: str) -> bool:
-    """Whether a canonical path belongs to the gateway's own calls."""
-    second_slash = path.find("/", 1)
-    return (path if second_slash < 0 else path[:second_slash]) in _OWN
-
-
-def _compile_route(entry: RouteSettings, settings: Settings, granted: frozenset[str]) -> Route:
-    place = f"route {entry.name!r}"
-    prefix = _parse_path(entry.prefix, f"{place}: the prefix").rstrip("/")
-    if not prefix:
-        raise ConfigurationError(f"{place}: the prefix must have a first segment")
-    if any(prefix == own or prefix.startswith(f"{own}/") for own in NEVER_ROUTED):
-        raise ConfigurationError(f"{place}: {prefix} is never routed")
-    unknown = set(entry.methods) - KNOWN_METHODS
-    if unknown or not entry.methods:
-        raise ConfigurationError(f"{place}: methods must be among {', '.join(sorted(KNOWN_METHODS))}")
-    stray = set(entry.scopes) - set(entry.methods) - {ANY_METHOD}
-    if stray:
-        raise ConfigurationError(f"{place}: scopes for {min(stray)}, which is not among its methods")
-    ungranted = {scope for scopes in entry.scopes.values() for scope in scopes} - granted
-    if ungranted:
-        raise ConfigurationError(f"{place}: no role grants the scope {min(ungranted)!r}")
-    if entry.auth == "public" and entry.scopes:
-        raise ConfigurationError(f"{place}: a public route cannot ask for scopes")
-    required = {
-        method: frozenset(entry.scopes.get(method, entry.scopes.get(ANY_METHOD, ()))) for method in entry.methods
-    }
-    for_anybody = {method for method, scopes in required.items() if not scopes and entry.auth != "required"}
-    if not for_anybody <= SAFE_METHODS and not entry.public_write:
-        raise ConfigurationError(f"{place}: unsafe methods that need no identity need public_write = true")
-    limits = tuple(parse_limit(text, entry.name) for text in entry.rate)
-    return Route(
-        name=entry.name,
-        prefix=prefix,
-        service=entry.service_name,
-        upstreams=settings.upstreams_of(entry),
-        auth=entry.auth,
-        demands={method: Demand(entry.auth, scopes, limits) for method, scopes in required.items()},
-        allow=", ".join(sorted(entry.methods)),
-        timeout_s=entry.timeout_s,
-        health=entry.health,
-        body_bounds=_body_bounds(entry, settings.limits),
-        forward_authorization=entry.forward_authorization,
-        sockets=_socket_paths(entry, prefix),
-        origins=_allowed_origins(entry, settings),
-        encoded_slashes=entry.encoded_slashes,
-        exposed=entry.expose_headers,
-        preflight_age_s=entry.preflight_age_s,
-        preserve_host=entry.preserve_host,
-        finish_unsized=entry.finish_unsized,
-    )
-
-
-def _parse_path(text: str, place: str) -> str:
-    """A configured path in its canonical spelling; blanks and characters beyond ASCII may be written plain.
-
-    Raises:
-        ConfigurationError: no request could have this path.
-    """
-    try:
-        path = canonical_path(_WRITTEN_PLAIN.sub(lambda found: quote(found[0]), text).encode("ascii"))
-    except (WireError, UnicodeEncodeError) as error:
-        raise ConfigurationError(
-            f"{place} {text!r} is no path: it begins with one slash and has no dot segments, backslashes, '?' or '#'"
-        ) from error
-    if "//" in text or ENCODED_SLASH in path:
-        raise ConfigurationError(f"{place} {text!r} has an empty segment or a coded slash, which no route can have")
-    return path
-
-
-def _body_bounds(entry: RouteSettings, limits: LimitSettings) -> BodyBounds:
-    size = limits.body_bytes if entry.body_bytes is None else entry.body_bytes
-    rate = limits.body_rate if entry.body_rate is None else entry.body_rate
-    return BodyBounds(size, size, rate, math.inf)
-
-
-def _socket_paths(entry: RouteSettings, prefix: str) -> frozenset[str]:
-    paths = frozenset(_parse_path(path, f"route {entry.name!r}: the path of a WebSocket") for path in entry.websocket)
-    for path in paths:
-        if path.endswith("/") or not (path == prefix or path.startswith(f"{prefix}/")):
-            raise ConfigurationError(f"route {entry.name!r}: {path!r} is not a path below {prefix}")
-    if entry.websocket and "GET" not in entry.methods:
-        raise ConfigurationError(f"route {entry.name!r}: a WebSocket is opened with GET, not among its methods")
-    return paths
-
-
-def _allowed_origins(entry: RouteSettings, settings: Settings) -> frozenset[bytes]:
-    origins = settings.server.allowed_origins if entry.allowed_origins is None else entry.allowed_origins
-    return frozenset(origin.encode("ascii") for origin in origins)
+    return find_place(places, decoded) is place and find_place(places, without_parameters) is place

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 
+from lockgate.clock import Clock
 from lockgate.edge.draining import BodyBounds
 from lockgate.edge.request import InboundRequest
 from lockgate.errors import Reason, Refusal
@@ -18,7 +20,8 @@ from lockgate.keys.current import Current
 from lockgate.policy.authorize import authorize
 from lockgate.policy.changes import revision_of
 from lockgate.policy.origins import Origins
-from lockgate.policy.routes import Route, RouteTable, find_route, is_own_path
+from lockgate.policy.route import Route
+from lockgate.policy.routes import RouteTable, find_route
 from lockgate.settings import Settings
 
 
@@ -57,26 +60,32 @@ class Rules:
             other_bodies=BodyBounds(limits.body_bytes, limits.body_bytes, limits.body_rate, math.inf),
         )
 
-    def body_bounds(self, path: str) -> BodyBounds:
-        """How large and how slow the body of a request to a path may be."""
-        if is_own_path(path):
-            return self.own_bodies
-        route = self.routes.match_path(path)
-        return self.other_bodies if route is None else route.body_bounds
+    def body_bounds(self, request: InboundRequest) -> BodyBounds:
+        """How large and how slow the body of a request may be."""
+        routes, host, path = self.routes, request.host, request.path
+        route = routes.find_route(host, path, request.method)
+        if route is not None:
+            return route.body_bounds
+        return self.own_bodies if routes.is_own(host, path) else self.other_bodies
 
-    def judge_again(self, request: InboundRequest, route: Route, principal: Principal | None) -> Route | Refusal:
+    def judge_again(
+        self, request: InboundRequest, route: Route, principal: Principal | None, clock: Clock
+    ) -> Route | Refusal:
         """The route by which something open goes on that other rules have let in.
 
         Args:
             request: that opened it.
             route: of the rules that have let it in.
             principal: of the token that it lives by now.
+            clock: the time, for the age of an authentication.
 
         Returns:
             Its route in these rules; otherwise why it has to end: `ROUTE_GONE`, or what its request would be told.
         """
-        found = find_route(self.routes, request.method, request.path)
-        if isinstance(found, Refusal) or (found.name, found.service) != (route.name, route.service):
+        found = find_route(self.routes, request)
+        if isinstance(found, Refusal):
+            return found if found.reason.status == HTTPStatus.FORBIDDEN else Refusal(Reason.ROUTE_GONE)
+        if (found.name, found.service) != (route.name, route.service) or found.reply is not None:
             return Refusal(Reason.ROUTE_GONE)
         if request.headers.upgrade:
             if request.path not in found.sockets:
@@ -87,7 +96,7 @@ class Rules:
             )
             if foreign:
                 return foreign
-        return authorize(found.demands[request.method], principal) or found
+        return authorize(found.demands[request.method], principal, request.path, clock) or found
 
 
 class LiveRules(Current[Rules]):

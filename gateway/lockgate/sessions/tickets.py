@@ -60,7 +60,7 @@ class Tickets:
         name, key = _derive_name_and_key(secret)
         wait_ms = await self._make_room(keys=[UserKeys.of(sub).tickets], args=[name, TICKET_LIFE_S * 1000, self._most])
         if wait_ms:
-            return Refusal(Reason.TOO_MANY_TICKETS, headers=used_up(self._most, wait_ms))
+            return Refusal(Reason.TOO_MANY_TICKETS, headers=used_up("tickets", self._most, TICKET_LIFE_S, wait_ms))
         sealed = seal_once(key, token.encode("ascii"))  # a ticket is made for one token
         with store_errors():
             await self._redis.set(name, sealed, ex=TICKET_LIFE_S)

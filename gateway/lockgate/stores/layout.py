@@ -11,7 +11,7 @@ together. The tag is the user's id in base64url, because braces in an id would m
 | lg:{user}:session:<sid>  | hash: the family of refresh tokens                      | until idle or absolute end      |
 | lg:{user}:held:<sid>     | a cookie's access token, sealed with what it alone tells | the token's life               |
 | lg:{user}:sessions       | sorted set of session ids by absolute end               | as its longest member           |
-| lg:rate:{…}:<window>     | counter of one window of one rate limit                 | two windows                     |
+| lg:rate:{…}:<window>     | counter of one window of one rate limit                 | two windows; one day or month   |
 | lg:{user}:sockets        | sorted set of the leases of open WebSockets by end      | 30 seconds after a renewal      |
 | lg:{user}:tickets        | sorted set of the user's tickets by end                 | 30 seconds after the latest     |
 | lg:{user}:blocked        | the user was blocked a moment ago                       | longer than a login takes       |
@@ -127,18 +127,18 @@ def admission_keys(sub: str, jti: str, sid: str) -> PackedKeys:
     return PackedKeys.of(*(name.encode("utf-8") for name in names))
 
 
-def rate_key(route: str, per: str, who: str, window_s: int, index: int) -> bytes:
+def rate_key(route: str, per: str, who: str, window: str, index: int) -> bytes:
     """The counter of one window of a rate limit; consecutive windows share a slot.
 
     Args:
         route: its name.
         per: what is counted by.
         who: the subject of the counter; any text.
-        window_s: its length, so that a limit that was changed does not count on.
-        index: which window since the epoch.
+        window: its length in seconds, or `day` or `month`, so that a limit that was changed does not count on.
+        index: which window since the epoch; which month since the year 0.
     """
     tag = base64url.encode(who.encode("utf-8"))
-    return f"lg:rate:{{{route}:{per}:{window_s}:{tag}}}:{index}".encode("ascii")
+    return f"lg:rate:{{{route}:{per}:{window}:{tag}}}:{index}".encode("ascii")
 
 
 def login_keys(account: str, network: str, attempt: str) -> tuple[str, str, str, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import Final
 
 from lockgate.edge import wire
 from lockgate.edge.wire import WireError
+from lockgate.upstream.endpoint import Endpoint
 from lockgate.upstream.health import Breaker
 
 PERIOD_S: Final = 5.0
@@ -16,28 +16,30 @@ _MAX_LINE: Final = 512
 _HEALTHY: Final = range(200, 300)
 
 
-async def keep_checking(address: tuple[str, int], path: str, breaker: Breaker, tls: ssl.SSLContext | None) -> None:
+async def keep_checking(endpoint: Endpoint, path: str, breaker: Breaker) -> None:
     """Check an upstream until this is cancelled.
 
     Args:
-        address: host and port.
+        endpoint: where it listens.
         path: the path to GET; a status from 200 to 299 means healthy.
         breaker: records the results.
-        tls: `None` for plain HTTP.
     """
     while True:
-        breaker.record_check(healthy=await is_healthy(address, path, tls))
+        breaker.record_check(healthy=await is_healthy(endpoint, path))
         await asyncio.sleep(PERIOD_S)
 
 
-async def is_healthy(address: tuple[str, int], path: str, tls: ssl.SSLContext | None) -> bool:
+async def is_healthy(endpoint: Endpoint, path: str) -> bool:
     """Check once."""
-    host, port = address
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(host, port, ssl=tls, limit=_MAX_LINE)
+            reader, writer = await asyncio.open_connection(
+                endpoint.address, endpoint.port, ssl=endpoint.tls, server_hostname=endpoint.tls_name, limit=_MAX_LINE
+            )
             try:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode("ascii"))
+                writer.write(
+                    f"GET {path} HTTP/1.1\r\nHost: {endpoint.host}\r\nConnection: close\r\n\r\n".encode("ascii")
+                )
                 status, _ = wire.parse_status_line((await reader.readuntil(b"\r\n"))[:-2])
             finally:
                 writer.transport.abort()

@@ -16,9 +16,11 @@ from lockgate.clock import Clock
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import LockgateError, Reason
 from lockgate.settings import UpstreamSettings
-from lockgate.upstream.pool import UpstreamConnection, UpstreamPool
+from lockgate.upstream.endpoint import Endpoint
+from lockgate.upstream.pool import Progress, UpstreamConnection, UpstreamPool
 from lockgate.upstream.response import ResponseHead, ResponseHeadReader
 from lockgate.upstream.tls import build_tls_context
+from lockgate.upstream.upstream import Upstream
 from lockgate_trust import LinkKey, Signer, content_digest, cover
 
 MAX_BODY: Final = 1024 * 1024
@@ -33,8 +35,9 @@ class UpstreamCall(NamedTuple):
         path: as sent, percent-encoded, without a query.
         request_id: of the client's request, which the call is made for.
         body: JSON; empty for none.
-        repeatable: the service may get the call twice. Where a kept connection ends without a byte of a response, the
-            service may have closed it before the call came, and a repeatable call is sent once more.
+        repeatable: the service may get the call twice. Where a connection ends without a byte of a response, a
+            repeatable call is sent once more: to another address, or to the only one where the connection was a kept
+            one, which the service may have closed before the call came.
     """
 
     method: str
@@ -74,13 +77,13 @@ class UpstreamClient:
     """Calls a service. Follows no redirect, and takes no proxy from the environment.
 
     Args:
-        pools: the connections to each address of the service.
+        upstreams: the connections to the service.
         key: the link key to the service that is in use.
         clock: the time of signatures.
     """
 
-    def __init__(self, pools: Sequence[UpstreamPool], key: Callable[[], LinkKey], clock: Clock) -> None:
-        self._pools = tuple(pools)
+    def __init__(self, upstreams: Sequence[Upstream], key: Callable[[], LinkKey], clock: Clock) -> None:
+        self._upstreams = tuple(upstreams)
         self._key = key
         self._clock = clock
         self._signing_key: LinkKey | None = None
@@ -103,24 +106,25 @@ class UpstreamClient:
         under_way.start(timeout_s)
         return await under_way.outcome
 
-    def replace_pools(self, pools: Sequence[UpstreamPool]) -> Sequence[UpstreamPool]:
+    def replace_upstreams(self, upstreams: Sequence[Upstream]) -> Sequence[Upstream]:
         """Call over other connections from now on; the former ones, which may still be in use."""
-        before, self._pools = self._pools, tuple(pools)
+        before, self._upstreams = self._upstreams, tuple(upstreams)
         return before
 
     async def close(self) -> None:
         """Give up the calls that are under way, and close the connections."""
-        pools, self._pools = self._pools, ()
+        upstreams, self._upstreams = self._upstreams, ()
         for under_way in list(self._under_way):
             under_way.fail(Reason.DRAINING)
-        for pool in pools:
-            await pool.close()
+        for upstream in upstreams:
+            await upstream.close()
 
     def _pools_in_order(self) -> Iterator[UpstreamPool]:
         """All addresses in random order, but those that failed lately last. Every address is tried before a failure."""
-        if len(self._pools) <= 1:
-            return iter(self._pools)
-        shuffled = random.sample(self._pools, len(self._pools))
+        pools = [pool for upstream in self._upstreams for pool in upstream.pools]
+        if len(pools) <= 1:
+            return iter(pools)
+        shuffled = random.sample(pools, len(pools))
         return iter(sorted(shuffled, key=lambda pool: not pool.breaker.permits_request()))
 
     def _build_request(self, call: UpstreamCall, host: str) -> bytes:
@@ -147,11 +151,11 @@ class UpstreamClient:
         return head.encode("ascii") + call.body
 
 
-def build_pools(urls: Iterable[str], settings: UpstreamSettings, ticker: Ticker, *, at_once: int) -> list[UpstreamPool]:
+def build_upstreams(urls: Iterable[str], settings: UpstreamSettings, ticker: Ticker, *, at_once: int) -> list[Upstream]:
     """Connections of a client's own, which no forwarded request takes.
 
     Args:
-        urls: the addresses of the service.
+        urls: the upstreams of the service.
         settings: times of connections, and TLS.
         ticker: the worker's coarse clock.
         at_once: connections to an address: calls under way at a time, to which the caller keeps.
@@ -160,7 +164,11 @@ def build_pools(urls: Iterable[str], settings: UpstreamSettings, ticker: Ticker,
         ConfigurationError: a certificate file cannot be used.
     """
     own = settings.model_copy(update={"connections": at_once, "waiting": at_once})
-    return [UpstreamPool(url, own, ticker, ResponseHeadReader(), build_tls_context([url], own)) for url in urls]
+
+    def build_pool(endpoint: Endpoint) -> UpstreamPool:
+        return UpstreamPool(endpoint, own, ticker, ResponseHeadReader())
+
+    return [Upstream(Endpoint.of_url(url, build_tls_context([url], own)), build_pool, ticker) for url in urls]
 
 
 class _CallUnderWay:
@@ -256,14 +264,20 @@ class _CallUnderWay:
         self._connection = None
         self._end(UpstreamResponse(self._status, self._body))
 
-    def response_failed(self, reason: Reason, *, maybe_unseen: bool) -> None:
+    def response_failed(self, reason: Reason, progress: Progress) -> None:
         """The connection has ended. The call is sent again at most once, and only where that does no harm."""
         self._connection = None
-        if maybe_unseen and self._call.repeatable and not self._repeated and self._pool is not None:
-            self._repeated = True
-            self._acquire(self._pool, new_only=True)
-        else:
+        harmless = progress is Progress.UNSENT or (progress is not Progress.BEGUN and self._call.repeatable)
+        if self._repeated or not harmless:
             self.fail(reason)
+            return
+        self._repeated = True
+        # Only a kept connection that ended says nothing against its address.
+        pool = next(self._untried, None) or (None if progress is Progress.SILENT else self._pool)
+        if pool is None:
+            self.fail(reason)
+        else:
+            self._acquire(pool, new_only=True)
 
     def response_pauses(self) -> None:
         """More of the response is to come."""

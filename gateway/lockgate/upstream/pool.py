@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import ssl
 from collections import deque
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import Final, Protocol, TypeVar
 
 from lockgate.edge.ticker import Ticker
 from lockgate.edge.wire import WireError
 from lockgate.errors import Reason
-from lockgate.settings import UpstreamSettings, upstream_address
+from lockgate.settings import UpstreamSettings
 from lockgate.upstream.arrived import read_arrived
 from lockgate.upstream.check import keep_checking
+from lockgate.upstream.endpoint import Endpoint
 from lockgate.upstream.health import Breaker
 from lockgate.upstream.response import ResponseHeadReader, ResponseReader, ResponseSink
 from lockgate_common.background import BackgroundTasks
@@ -22,6 +23,19 @@ from lockgate_common.background import BackgroundTasks
 SEND_AHEAD: Final = 256 * 1024
 
 SomeProtocol = TypeVar("SomeProtocol", bound=asyncio.Protocol)
+
+
+class Progress(Enum):
+    """How far a request had come when its connection ended; decides whether the request may be sent again."""
+
+    UNSENT = auto()
+    """No byte was handed to a connection, so the service has not seen the request."""
+    STALE = auto()
+    """Handed to a kept connection, which ended without a byte of a response: the service may have closed it before."""
+    SILENT = auto()
+    """Handed to a new connection, which ended without a byte of a response."""
+    BEGUN = auto()
+    """A byte of a response has arrived."""
 
 
 class ConnectionWaiter(Protocol):
@@ -41,13 +55,12 @@ class ConnectionWaiter(Protocol):
 class Sender(ResponseSink, Protocol):
     """The user of a connection for a request and its response."""
 
-    def response_failed(self, reason: Reason, *, maybe_unseen: bool) -> None:
+    def response_failed(self, reason: Reason, progress: Progress) -> None:
         """The response cannot come, or not completely.
 
         Args:
             reason: why the response is missing.
-            maybe_unseen: the connection had been used before and was closed without a byte of a response, so the
-                service may never have seen the request.
+            progress: how far the request had come.
         """
 
     def response_pauses(self) -> None:
@@ -202,41 +215,40 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _fail_request(self, reason: Reason) -> None:
         sender, reader = self._sender, self._reader
+        unsent = self._pool.withdraw_unsent(self._transport)
         self._discard_connection()
         if sender is not None and not reader.finished:
-            stale = self._used and reader.silent
-            if not stale:
+            if not (self._used and reader.silent):  # services may close kept connections at any time
                 self._pool.breaker.record_failure()
-            sender.response_failed(reason, maybe_unseen=stale)
+            sender.response_failed(reason, Progress.UNSENT if unsent else self._progress())
+
+    def _progress(self) -> Progress:
+        if not self._reader.silent:
+            return Progress.BEGUN
+        return Progress.STALE if self._used else Progress.SILENT
 
 
 class UpstreamPool:
     """The connections of a worker to an upstream address.
 
     Args:
-        url: `http://host:port` or `https://host:port`.
+        endpoint: where connections go.
         settings: the number of connections, and their idle time.
         ticker: the worker's coarse clock.
         heads: parses the heads of responses.
-        tls: `None` for plain HTTP.
 
     Attributes:
+        endpoint: where connections go.
+        host: the value of Host in requests.
         breaker: stops requests to an address that fails.
     """
 
     def __init__(
-        self,
-        url: str,
-        settings: UpstreamSettings,
-        ticker: Ticker,
-        heads: ResponseHeadReader,
-        tls: ssl.SSLContext | None = None,
+        self, endpoint: Endpoint, settings: UpstreamSettings, ticker: Ticker, heads: ResponseHeadReader
     ) -> None:
-        self.url = url
-        self._tls = tls
-        self.host = url.partition("://")[2]
+        self.endpoint = endpoint
+        self.host = endpoint.host
         self.heads = heads
-        self._address = upstream_address(url)
         self._settings = settings
         self._idle_s = settings.idle_s
         self._ticker = ticker
@@ -246,6 +258,7 @@ class UpstreamPool:
         self._tasks = BackgroundTasks()
         self._waiting: deque[ConnectionWaiter] = deque()
         self._outgoing: list[tuple[asyncio.WriteTransport, bytes]] = []
+        self._unwritten: list[asyncio.WriteTransport] = []
         self.breaker = Breaker(ticker)
         ticker.add_listener(self._close_expired)
 
@@ -285,8 +298,18 @@ class UpstreamPool:
     def _write_all(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
         for transport, data in outgoing:
-            if not transport.is_closing():
+            if transport.is_closing():
+                self._unwritten.append(transport)
+            else:
                 transport.write(data)
+
+    def withdraw_unsent(self, transport: asyncio.WriteTransport) -> bool:
+        """Whether the request for this transport was still to be written; it is not written any more."""
+        kept = [entry for entry in self._outgoing if entry[0] is not transport]
+        unsent = len(kept) < len(self._outgoing) or transport in self._unwritten
+        self._outgoing = kept
+        self._unwritten = [left for left in self._unwritten if left is not transport]
+        return unsent
 
     def cancel_waiting(self, waiter: ConnectionWaiter) -> None:
         """Remove a request that no longer needs a connection."""
@@ -315,7 +338,7 @@ class UpstreamPool:
 
     def start_checking(self, path: str) -> None:
         """Check the address actively until the pool is closed; see `check.keep_checking`."""
-        self._tasks.start(keep_checking(self._address, path, self.breaker, self._tls))
+        self._tasks.start(keep_checking(self.endpoint, path, self.breaker))
 
     def retire(self) -> None:
         """Keep no connection any more: the requests under way are the last ones."""
@@ -344,9 +367,14 @@ class UpstreamPool:
         Raises:
             OSError: the address cannot be reached; `TimeoutError`: not in time.
         """
-        host, port = self._address
-        async with asyncio.timeout(self._settings.connect_s):
-            _, connection = await asyncio.get_running_loop().create_connection(make, host, port, ssl=self._tls)
+        to = self.endpoint
+        try:
+            async with asyncio.timeout(self._settings.connect_s):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    make, to.address, to.port, ssl=to.tls, server_hostname=to.tls_name
+                )
+        except UnicodeError as error:  # no resolver could know the name
+            raise OSError(str(error)) from error
         return connection
 
     async def _open_pooled(self) -> None:

@@ -241,9 +241,8 @@ async def test_an_allowance_is_spent_by_cost_and_comes_back(redis: Redis) -> Non
     refusal = await allowance.spend("192.0.2.1", 2)
     assert refusal is not None
     assert dict(refusal.headers) == {
-        "RateLimit-Limit": "10",
-        "RateLimit-Remaining": "0",
-        "RateLimit-Reset": "10",
+        "RateLimit-Policy": '"drawing";q=10;w=100',
+        "RateLimit": '"drawing";r=0;t=10',
         "Retry-After": "10",
     }
     assert await allowance.spend("192.0.2.2", 9) is None

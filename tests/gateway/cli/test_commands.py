@@ -121,7 +121,7 @@ def test_a_descriptor_that_is_no_socket_is_one_clear_line(config: Path) -> None:
 def test_the_route_table_names_every_route(config: Path) -> None:
     result = called("routes", "check", "--config", config)
     assert result.returncode == 0
-    prefixes = [line.split()[0] for line in result.stdout.splitlines()]
+    prefixes = [line.split()[1] for line in result.stdout.splitlines()]
     assert prefixes == ["PREFIX", "/users/register", "/products", "/orders", "/users"]
 
 
@@ -139,11 +139,35 @@ def test_the_route_table_tells_programs_everything_of_a_route(config: Path) -> N
 
 def test_the_route_table_has_a_column_for_everything(config: Path) -> None:
     headings, *rows = called("routes", "check", "--config", config).stdout.splitlines()
-    assert headings.split("  ")[0] == "PREFIX"
-    assert [row.split()[1] for row in rows] == ["users-register", "products", "orders", "users"]
+    assert headings.split()[:3] == ["HOST", "PREFIX", "NAME"]
+    assert [row.split()[2] for row in rows] == ["users-register", "products", "orders", "users"]
     assert "60/h per address" in rows[0]
     assert "public_write=true" in rows[0]
     assert "websocket=/orders/events" in rows[2]
+
+
+def test_the_route_table_is_in_the_order_in_which_a_request_is_matched(tmp_path: Path) -> None:
+    """R-252: names before wildcards, the longest wildcard first, and routes of every host last."""
+    hosts = {
+        "all": "[]",
+        "wide": '["*.example"]',
+        "narrow": '["*.a.example"]',
+        "exact": '["b.example", "a.example"]',
+    }
+    routes = "".join(
+        f'[[route]]\nname = "{name}"\nprefix = "/{name}"\nhosts = {given}\nupstreams = ["http://127.0.0.1:1"]\n'
+        for name, given in hosts.items()
+    )
+    file = tmp_path / "lockgate.toml"
+    file.write_text(f'[accounts]\nservice = "all"\n{routes}')
+    rows = called("routes", "check", "--config", file).stdout.splitlines()[1:]
+    assert [row.split()[:3:2] for row in rows] == [
+        ["a.example", "exact"],
+        ["b.example", "exact"],
+        ["*.a.example", "narrow"],
+        ["*.example", "wide"],
+        ["-", "all"],
+    ]
 
 
 @pytest.mark.parametrize(

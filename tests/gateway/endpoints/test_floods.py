@@ -262,7 +262,7 @@ async def test_an_address_has_so_many_refreshes_and_tokens_in_a_minute(few: Sett
             await caller.form("/auth/token", {**grant, "refresh_token": tokens["refresh_token"]}),
         ):
             assert (answer.status, answer.code) == (429, "rate_limited")
-            assert answer.value("ratelimit-limit") == "3"
+            assert answer.value("ratelimit-policy") == '"refresh";q=3;w=60'
             assert answer.value("retry-after") == "20"
         # Nothing was done: the token is as good as before.
         await time_passes_at(redis, 20)

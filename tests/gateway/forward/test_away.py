@@ -66,7 +66,7 @@ async def test_a_slow_service_does_not_slow_the_others(redis_url: str, tmp_path:
         sections = {"route": route, "roles": {}, "upstream": {"connections": 2, "waiting": 3}}
         async with nodes.running(nodes.settings(tmp_path, redis_url, service.url, **sections)) as node:
             clients = [await node.connect() for _ in range(5)]
-            slow = node.worker.path.services.pools[service.url]
+            (slow,) = node.worker.path.services.upstreams[service.url].pools
             for count, client in enumerate(clients, 1):
                 await client.send(request(path="/slow"))
                 await until(lambda count=count: slow.load == count)  # type: ignore[misc]

@@ -24,16 +24,18 @@ from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal
 from lockgate.forward.exchange import _MOVES, Exchange, State
 from lockgate.forward.outbound import OutboundRequests
+from lockgate.forward.retries import Retries
 from lockgate.forward.service import Service
 from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing
 from lockgate.observe.tracing import NOTHING_SAMPLED
 from lockgate.policy.rules import Rules
+from lockgate.policy.spread import Spread
 from lockgate.settings import LimitSettings, ServerSettings, Settings
 from lockgate_trust import LinkKeys
 from tests.support.clock import ManualClock
 from tests.support.links import GATEWAY_TO_ORDERS
-from tests.support.memory_pool import memory_pool
+from tests.support.memory_pool import memory_pool, upstream_of
 from tests.support.transports import SilentObserver, Transport, settled
 
 GET: Final = b"GET /orders HTTP/1.1\r\nHost: shop.example\r\n\r\n"
@@ -52,7 +54,11 @@ class SilentLink:
 
 
 class Rig:
-    """A client's connection, an exchange, and a pool, all in memory."""
+    """A client's connection, an exchange, and a pool, all in memory.
+
+    Attributes:
+        posted: how many requests by POST the client began.
+    """
 
     def __init__(self) -> None:
         clock = ManualClock()
@@ -60,7 +66,13 @@ class Rig:
         self.pool, self.network = memory_pool(self.ticker)
         links = Current(LinkKeys.from_keys("gateway", [GATEWAY_TO_ORDERS]))
         requests = OutboundRequests(links, "orders", NOTHING_SAMPLED)
-        self.service = Service([self.pool], requests, forward_authorization=False)
+        self.service = Service(
+            [upstream_of(self.pool, self.ticker)],
+            requests,
+            Retries("orders", self.ticker),
+            Spread(),
+            forward_authorization=False,
+        )
         self.open_tokens = OpenTokens(
             Admission(SilentLink(), clock),
             Current(KeyRing(active=None, verifying={}, refresh_secrets=())),  # type: ignore[arg-type]  # signs nothing
@@ -74,6 +86,7 @@ class Rig:
         self.exchange: Exchange | None = None
         self.state = State.READING
         self.seen: set[tuple[State, State]] = set()
+        self.posted = 0
         edge = Edge(
             ServerSettings(),
             LimitSettings(),
@@ -102,6 +115,7 @@ class Rig:
 
     def send(self, data: bytes) -> None:
         if not self.client.closed:
+            self.posted += data.startswith(b"POST ")
             self.connection.data_received(data)
 
     def let_in(self) -> None:
@@ -193,6 +207,53 @@ async def test_every_move_of_the_table_happens() -> None:
     assert set().union(*(rig.seen for rig in rigs)) >= MOVES
 
 
+async def test_a_kept_connection_that_ends_before_a_byte_was_written_leaves_any_method_to_another_one() -> None:
+    """R-192: the one case in which a kept connection proves that the service has not seen the request."""
+    rig = await played([Rig.serve_one_before, lambda rig: rig.respond(EMPTY)])
+    (first,) = rig.network.opened
+    for act in (lambda rig: rig.send(POST + b"full"), Rig.let_in, Rig.break_off):
+        act(rig)
+    await settled()
+    second = rig.network.opened[-1]
+    assert second is not first
+    assert posts(rig) == 1
+    assert second.written.endswith(b"full")
+    rig.respond(WHOLE)
+    await settled()
+    assert rig.client.written.endswith(b"\r\n\r\nok")
+
+
+async def test_a_kept_connection_that_is_closing_when_it_is_written_to_leaves_any_method_to_another_one() -> None:
+    """R-192: its end is known to the transport, and is told in a later turn."""
+    rig = await played([Rig.serve_one_before, lambda rig: rig.respond(EMPTY)])
+    (first,) = rig.network.opened
+    for act in (lambda rig: rig.send(POST + b"full"), Rig.let_in):
+        act(rig)
+    first.close()
+    await settled()
+    assert posts(rig) == 1
+    assert rig.network.opened[-1].written.endswith(b"full")
+    assert rig.pool._unwritten == []  # noqa: SLF001 - nothing is kept of a connection that has ended
+
+
+async def test_a_kept_connection_that_ends_after_that_leaves_it_to_none() -> None:
+    """R-192: the service may have closed before, or may have done what it was asked."""
+    rig = await played([Rig.serve_one_before, lambda rig: rig.respond(EMPTY)])
+    for act in (lambda rig: rig.send(POST + b"full"), Rig.let_in):
+        act(rig)
+    await settled()
+    rig.break_off()
+    await settled()
+    assert len(rig.network.opened) == 1
+    assert posts(rig) == 1
+    assert rig.client.written.rpartition(b"HTTP/1.1 ")[2].startswith(b"502")
+
+
+def posts(rig: Rig) -> int:
+    """How many requests by POST were written to the service."""
+    return sum(transport.written.count(b"POST /orders HTTP/1.1\r\n") for transport in rig.network.opened)
+
+
 ACTS: Final[list[Act]] = [
     *(lambda rig, data=data: rig.send(data) for data in (GET, POST, LARGE, b"full", b"x" * 70_000)),
     *(lambda rig, data=data: rig.respond(data) for data in (WHOLE, HALF, EMPTY, b"ok", b"no HTTP\r\n\r\n")),
@@ -204,7 +265,9 @@ ACTS: Final[list[Act]] = [
 
 @given(st.lists(st.sampled_from(ACTS), max_size=12), st.booleans())
 def test_no_order_of_events_makes_another_move(acts: list[Act], in_one_turn: bool) -> None:  # noqa: FBT001 - drawn
+    """R-192: or writes a POST a second time."""
     rig = asyncio.run(played(acts, in_one_turn=in_one_turn))
     assert rig.seen <= WAYS
+    assert posts(rig) <= rig.posted
     if rig.exchange is not None and rig.exchange.is_done:
         assert rig.pool.load == 0

@@ -28,6 +28,8 @@ def settings(**sections: Any) -> Settings:  # noqa: ANN401 - any setting
         ({"server": {"trusted_proxies": ["10.0.0.0/8"]}}, "server.trusted_proxies"),
         ({"server": {"forwarded_from": "forwarded"}}, "server.forwarded_from"),
         ({"server": {"forwarded_host": True}}, "server.forwarded_host"),
+        ({"server": {"own_host": "a.example"}}, "server.own_host"),
+        ({"admin": {"allow_addresses": ["10.0.0.0/8"]}}, "admin.allow_addresses"),
     ],
 )
 def test_a_rule_is_reloaded_and_makes_another_revision(sections: dict[str, Any], place: str) -> None:

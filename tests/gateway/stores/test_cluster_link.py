@@ -78,7 +78,7 @@ async def test_limits_are_counted_wherever_their_counter_is(redis: RedisClient) 
 async def test_a_limit_whose_counter_cannot_be_had_is_kept_by_the_worker_alone(redis: RedisClient) -> None:
     """As on one server that is away; but the token can be asked about, so its user is let in."""
     now = ManualClock().now()
-    await redis.rpush(rate_key("orders", "route", "", 60, int(now // 60)), "no counter")
+    await redis.rpush(rate_key("orders", "route", "", "60", int(now // 60)), "no counter")
     async with opened(redis) as link:
         admission = gate(link)
         limits = [Limit("orders", 2, 60, "route")]

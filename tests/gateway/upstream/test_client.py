@@ -16,7 +16,7 @@ from lockgate.upstream.client import MAX_BODY, UpstreamCall, UpstreamClient, Ups
 from lockgate.upstream.health import FAILURES
 from tests.support.clock import ManualClock
 from tests.support.links import GATEWAY_TO_ORDERS
-from tests.support.memory_pool import memory_pool
+from tests.support.memory_pool import memory_pool, upstream_of
 from tests.support.raw import WITHIN_S
 from tests.support.transports import Transport, settled
 
@@ -36,7 +36,8 @@ class Rig:
         ticker = Ticker(ManualClock())
         made = [memory_pool(ticker, f"192.0.2.{number}") for number in range(addresses)]
         self.pools, self.networks = [pool for pool, _ in made], [network for _, network in made]
-        self.client = UpstreamClient(self.pools, lambda: GATEWAY_TO_ORDERS, ManualClock())
+        upstreams = [upstream_of(pool, ticker) for pool in self.pools]
+        self.client = UpstreamClient(upstreams, lambda: GATEWAY_TO_ORDERS, ManualClock())
         self.begun: set[str] = set()
         self.turns: dict[str, int] = {}
 
@@ -267,9 +268,28 @@ async def test_where_no_address_is_left_the_call_fails_and_says_that_no_connecti
     assert rig.turns == {"/a": 1}
 
 
-async def test_an_address_that_has_the_request_is_the_only_one_that_gets_it() -> None:
-    rig = Rig(addresses=2)
+async def test_a_repeatable_call_that_is_broken_off_goes_to_another_address_once() -> None:
+    """R-192."""
+    rig = Rig(addresses=3)
     caller = rig.ask("/a", method="POST")
+    await settled()
+    (first,) = rig.service
+    hang_up(first)
+    await settled()
+    (second,) = [transport for transport in rig.service if transport is not first]
+    assert paths(second) == [b"/a"]
+    assert SIGNATURE.findall(first.written) != SIGNATURE.findall(second.written)
+    hang_up(second)
+    with pytest.raises(UpstreamFailedError, match="UPSTREAM_BROKE"):
+        await caller
+    assert len(rig.service) == 2
+    assert rig.turns == {"/a": 1}
+
+
+async def test_an_address_that_has_a_call_that_is_not_repeatable_is_the_only_one_that_gets_it() -> None:
+    """R-192."""
+    rig = Rig(addresses=2)
+    caller = rig.ask("/a", method="POST", repeatable=False)
     await settled()
     hang_up(rig.service[0])
     with pytest.raises(UpstreamFailedError, match="UPSTREAM_BROKE"):

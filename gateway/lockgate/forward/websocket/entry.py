@@ -12,7 +12,7 @@ from lockgate.forward.websocket.handshake import Handshake, parse_handshake
 from lockgate.identity.model import VerifiedClaims
 from lockgate.judge import Judge
 from lockgate.policy.origins import Origins
-from lockgate.policy.routes import Route
+from lockgate.policy.route import Route
 from lockgate.sessions.authenticator import with_token
 from lockgate.sessions.tickets import Tickets
 
@@ -72,12 +72,15 @@ class Entrance:
         verdict = await self._judge.judge_later(judged, route.demands[request.method])
         return verdict if isinstance(verdict, Refusal) else Entry(handshake, verdict, service)
 
-    async def renew_token(self, token: str, route: Route, current: VerifiedClaims) -> VerifiedClaims | Refusal:
+    async def renew_token(
+        self, token: str, path: str, route: Route, current: VerifiedClaims
+    ) -> VerifiedClaims | Refusal:
         """Judge a token that replaces an open socket's token of the same user and session.
 
         Args:
             token: as the client sent it.
+            path: of the handshake.
             route: the socket's route.
             current: the claims of the socket's present token.
         """
-        return await self._judge.renew(token.encode("utf-8", "replace"), route.demands["GET"], current)
+        return await self._judge.renew(token.encode("utf-8", "replace"), path, route.demands["GET"], current)

@@ -19,7 +19,7 @@ from lockgate.edge.wire import Field, WireError
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import bearer
 from lockgate.identity.ticket import without_tickets
-from lockgate.policy.routes import Route
+from lockgate.policy.route import Route
 from lockgate.upstream.response import MAX_FIELDS, MAX_HEAD_BYTES, parse_response_head
 
 NEUTRAL_PROTOCOL: Final = b"lockgate"

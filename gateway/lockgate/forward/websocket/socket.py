@@ -37,7 +37,7 @@ from lockgate.forward.websocket.upgrade import Accepted, ask_service
 from lockgate.forward.websocket.upstream import ServiceSide
 from lockgate.identity.model import VerifiedClaims
 from lockgate.policy.origins import Origins
-from lockgate.policy.routes import Route
+from lockgate.policy.route import Route
 from lockgate.settings import SocketSettings
 
 TOKEN_EXPIRED: Final = 4401
@@ -283,7 +283,8 @@ class Socket:
         if token is None or watch is None or watch.claims is None or watch.opening is None:
             self._close_both_sides(TOKEN_EXPIRED, "renewal refused")
             return
-        outcome = await self._sockets.entrance.renew_token(token, watch.opening.route, watch.claims)
+        entrance, path = self._sockets.entrance, self._request.path
+        outcome = await entrance.renew_token(token, path, watch.opening.route, watch.claims)
         if self._state is not _State.OPEN:
             return
         if isinstance(outcome, Refusal) and outcome.reason is Reason.STORE_AWAY:

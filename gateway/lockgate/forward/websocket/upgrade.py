@@ -32,7 +32,7 @@ class Accepted(NamedTuple):
 async def ask_service(
     entry: Entry, sides: set[ServiceSide], *, now: float, timeout_s: float
 ) -> Accepted | Denial | Refusal:
-    """Ask the service for a WebSocket.
+    """Ask the service for a WebSocket. Where no connection comes about, another address is tried.
 
     Args:
         entry: the admitted handshake.
@@ -43,26 +43,38 @@ async def ask_service(
     Returns:
         An open socket; the service's response in its place; or a refusal by the gateway.
     """
-    pool = entry.service.choose_pool()
+    service, retried = entry.service, False
+    pool = service.choose_pool(entry.handshake.request)
     if isinstance(pool, Refusal):
         return pool
     try:
         async with asyncio.timeout(timeout_s):
-            outcome = await _shake_hands(entry, pool, sides, now)
-    except WireError as error:
+            try:
+                side = await pool.open_connection(partial(ServiceSide, sides))
+            except OSError as error:
+                other = service.choose_another(entry.handshake.request, pool)
+                if other is None or not service.retries.permit_retry(pool.endpoint.url, _reason_of(error)):
+                    raise
+                pool.breaker.record_failure()
+                pool, retried = other, True
+                side = await pool.open_connection(partial(ServiceSide, sides))
+            outcome = await _shake_hands(entry, pool, side, now)
+    except (WireError, OSError) as error:
         pool.breaker.record_failure()
-        return Refusal(Reason.LINK_REFUSED if error.reason is Reason.LINK_REFUSED else Reason.UPSTREAM_BROKE)
-    except OSError as fault:
-        pool.breaker.record_failure()
-        return Refusal(Reason.UPSTREAM_TIMEOUT if isinstance(fault, TimeoutError) else Reason.UPSTREAM_REFUSED)
+        if retried:
+            service.retries.note_failure()
+        return Refusal(_reason_of(error))
     pool.breaker.record_success()
     return outcome
 
 
-async def _shake_hands(
-    entry: Entry, pool: UpstreamPool, sides: set[ServiceSide], now: float
-) -> Accepted | Denial | Refusal:
-    side = await pool.open_connection(partial(ServiceSide, sides))
+def _reason_of(error: WireError | OSError) -> Reason:
+    if isinstance(error, WireError):
+        return Reason.LINK_REFUSED if error.reason is Reason.LINK_REFUSED else Reason.UPSTREAM_BROKE
+    return Reason.UPSTREAM_TIMEOUT if isinstance(error, TimeoutError) else Reason.UPSTREAM_REFUSED
+
+
+async def _shake_hands(entry: Entry, pool: UpstreamPool, side: ServiceSide, now: float) -> Accepted | Denial | Refusal:
     kept = False
     try:
         response = await _request_upgrade(entry, pool, side, now)

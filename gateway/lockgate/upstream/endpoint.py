@@ -1,0 +1,39 @@
+"""Where the connections of a pool go, and the name that the service's certificate has to have."""
+
+from __future__ import annotations
+
+import ssl
+from typing import NamedTuple, Self
+
+from lockgate.settings import upstream_address
+
+
+class Endpoint(NamedTuple):
+    """An address to connect to.
+
+    Attributes:
+        url: the configured upstream, `http://host:port` or `https://host:port`.
+        host: `host:port` of the URL, the value of Host.
+        name: the host of the URL, which the certificate of an https service must have.
+        address: the IP address to connect to; the host of the URL where no address is known.
+        port: the port to connect to.
+        tls: `None` for plain HTTP.
+    """
+
+    url: str
+    host: str
+    name: str
+    address: str
+    port: int
+    tls: ssl.SSLContext | None
+
+    @classmethod
+    def of_url(cls, url: str, tls: ssl.SSLContext | None = None) -> Self:
+        """The endpoint that a URL names."""
+        name, port = upstream_address(url)
+        return cls(url, url.partition("://")[2], name, name, port, tls)
+
+    @property
+    def tls_name(self) -> str | None:
+        """The name that asyncio checks the certificate for; `None` for plain HTTP, as asyncio asks for."""
+        return None if self.tls is None else self.name
