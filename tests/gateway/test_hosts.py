@@ -1,4 +1,4 @@
-"""R-252 to R-256: several applications behind one gateway, told apart by host, path and method."""
+"""R-260 to R-264: several applications behind one gateway, told apart by host, path and method."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def ask(node: Node, line: str, host: str = "shop.example", fields: str = "
 async def test_one_gateway_serves_a_front_end_a_wiki_and_an_api(
     redis_url: str, tmp_path: Path, upstream: Upstream
 ) -> None:
-    """R-252, R-253."""
+    """R-260, R-261."""
     routes = [
         entry("front", upstream, methods=["GET", "HEAD"], public_write=False),
         entry("api", upstream, prefix="/v1", auth="required", public_write=False),
@@ -85,7 +85,7 @@ async def test_one_gateway_serves_a_front_end_a_wiki_and_an_api(
 
 
 async def test_the_own_calls_move_to_a_host_of_their_own(redis_url: str, tmp_path: Path, upstream: Upstream) -> None:
-    """R-253: the same paths on other hosts belong to routes."""
+    """R-261: the same paths on other hosts belong to routes."""
     server = {"own_host": "gate.example", "allowed_hosts": ["gate.example", "app.example"]}
     async with serving(tmp_path, redis_url, upstream, [entry("app", upstream)], server=server) as node:
         for path in ("/auth/me", "/admin/routes"):
@@ -112,7 +112,7 @@ async def test_an_options_probe_is_answered_unless_a_route_claims_the_root(
     upstream: Upstream,
     claimed: bool,  # noqa: FBT001 - a case
 ) -> None:
-    """R-253, R-207: `OPTIONS *` is about the gateway, whatever the routes are."""
+    """R-261, R-207: `OPTIONS *` is about the gateway, whatever the routes are."""
     server = {"allowed_hosts": ["shop.example"]}
     routes = [entry("front", upstream, prefix="/" if claimed else "/front")]
     async with serving(tmp_path, redis_url, upstream, routes, server=server) as node:
@@ -127,14 +127,14 @@ async def test_an_options_probe_is_answered_unless_a_route_claims_the_root(
 async def test_a_route_for_reading_claims_the_root_for_every_method(
     redis_url: str, tmp_path: Path, upstream: Upstream
 ) -> None:
-    """R-253: it says itself which methods it takes."""
+    """R-261: it says itself which methods it takes."""
     async with serving(tmp_path, redis_url, upstream, [entry("front", upstream, methods=["GET"])]) as node:
         answer = await ask(node, "OPTIONS /")
         assert (answer.status, answer.values("allow")) == (405, ["GET"])
 
 
 async def test_the_gateway_redirects_and_responds_itself(redis_url: str, tmp_path: Path, upstream: Upstream) -> None:
-    """R-254: without a service, whatever the method, and with a body that is not read."""
+    """R-262: without a service, whatever the method, and with a body that is not read."""
     routes: list[dict[str, Any]] = [
         {"name": "www", "prefix": "/", "hosts": ["example.org"], "redirect": {"to": "https://www.example.org"}},
         {"name": "robots", "prefix": "/robots.txt", "methods": ["GET", "HEAD"], "respond": {"body": "Disallow: /\n"}},
@@ -165,7 +165,7 @@ async def test_the_gateway_redirects_and_responds_itself(redis_url: str, tmp_pat
 async def test_what_is_for_some_addresses_is_a_403_for_others(
     redis_url: str, tmp_path: Path, upstream: Upstream
 ) -> None:
-    """R-256: before anything is asked of the client's token."""
+    """R-264: before anything is asked of the client's token."""
     rule = {"allow_addresses": ["192.0.2.0/24"]}
     routes = [entry("inner", upstream, prefix="/inner", **rule), entry("rest", upstream)]
     server = {"trusted_proxies": ["127.0.0.0/8"]}
@@ -183,7 +183,7 @@ async def test_what_is_for_some_addresses_is_a_403_for_others(
 async def test_each_method_of_a_prefix_has_the_pages_of_its_own_route(
     redis_url: str, tmp_path: Path, upstream: Upstream
 ) -> None:
-    """R-252, R-181: a preflight is judged by the route of the request that it asks about."""
+    """R-260, R-181: a preflight is judged by the route of the request that it asks about."""
     routes = [
         entry("read", upstream, methods=["GET"], allowed_origins=[ORIGIN]),
         entry("write", upstream, methods=["PUT"], allowed_origins=[]),
@@ -203,7 +203,7 @@ async def test_each_method_of_a_prefix_has_the_pages_of_its_own_route(
 
 
 async def test_plain_http_is_led_to_https_and_health_is_not(redis_url: str, tmp_path: Path, upstream: Upstream) -> None:
-    """R-255."""
+    """R-263."""
     server = {
         "redirect_http": True,
         "trusted_proxies": ["127.0.0.0/8"],
@@ -230,7 +230,7 @@ async def test_plain_http_is_led_to_https_and_health_is_not(redis_url: str, tmp_
 async def test_a_front_proxy_that_asks_for_a_host_gets_the_route_of_that_host(
     redis_url: str, tmp_path: Path, upstream: Upstream
 ) -> None:
-    """R-252, R-253: forward-auth, with the own calls on a host of their own."""
+    """R-260, R-261: forward-auth, with the own calls on a host of their own."""
     server = {"own_host": "gate.example", "trusted_proxies": ["127.0.0.0/8"], "forwarded_host": True}
     routes: list[dict[str, Any]] = [
         entry("open", upstream, hosts=["open.example"]),

@@ -308,7 +308,7 @@ def _hosts_of_route(*hosts: str) -> tuple[str, ...]:
     ],
 )
 def test_the_host_of_a_route_is_kept_as_requests_have_it(host: str, kept: str) -> None:
-    """R-252."""
+    """R-260."""
     assert _hosts_of_route(host) == (kept,)
 
 
@@ -329,7 +329,7 @@ def test_the_host_of_a_route_is_kept_as_requests_have_it(host: str, kept: str) -
     ],
 )
 def test_a_host_that_no_route_can_have_is_refused(host: str, said: str) -> None:
-    """R-252."""
+    """R-260."""
     with pytest.raises(ValidationError, match=said):
         _hosts_of_route(host)
 

@@ -1,4 +1,4 @@
-"""The clients that may use a route or `/admin`, by the networks of their addresses (R-256)."""
+"""The clients that may use a route or `/admin`, by the networks of their addresses (R-264)."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_the_route_table_has_a_column_for_everything(config: Path) -> None:
 
 
 def test_the_route_table_is_in_the_order_in_which_a_request_is_matched(tmp_path: Path) -> None:
-    """R-252: names before wildcards, the longest wildcard first, and routes of every host last."""
+    """R-260: names before wildcards, the longest wildcard first, and routes of every host last."""
     hosts = {
         "all": "[]",
         "wide": '["*.example"]',

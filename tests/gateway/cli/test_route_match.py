@@ -69,7 +69,7 @@ def matched(capsys: pytest.CaptureFixture[str], method: str, url: str, client: s
 def test_a_request_is_told_what_would_happen_to_it(
     capsys: pytest.CaptureFixture[str], method: str, url: str, client: str | None, facts: dict[str, Any]
 ) -> None:
-    """R-257."""
+    """R-265."""
     found = matched(capsys, method, url, client)
     assert {name: found.get(name) for name in facts} == facts
 

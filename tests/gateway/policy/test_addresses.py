@@ -1,4 +1,4 @@
-"""R-256: a route, and `/admin`, take requests of the networks that may ask, and of no address that cannot be read."""
+"""R-264: a route, and `/admin`, take requests of the networks that may ask, and of no address that cannot be read."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def is_let_in(rule: dict[str, Any], peer: Peer, fields: str = "") -> bool:
     ],
 )
 def test_the_clients_of_listed_networks_may_ask(address: str, let_in: bool) -> None:  # noqa: FBT001 - a case
-    """R-256."""
+    """R-264."""
     assert is_let_in({"allow_addresses": OFFICE}, Peer(address, trusted=False)) is let_in
 
 
@@ -60,13 +60,13 @@ def test_the_clients_of_listed_networks_may_ask(address: str, let_in: bool) -> N
     ("address", "let_in"), [("192.0.2.7", False), ("192.0.2.8", True), ("198.51.100.1", False), ("unix", False)]
 )
 def test_a_denied_network_is_denied_even_where_it_is_allowed(address: str, let_in: bool) -> None:  # noqa: FBT001 - a case
-    """R-256."""
+    """R-264."""
     rule = {"allow_addresses": OFFICE, "deny_addresses": ["192.0.2.7/32", "198.51.100.0/24"]}
     assert is_let_in(rule, Peer(address, trusted=False)) is let_in
 
 
 def test_with_denied_networks_alone_all_others_may_ask() -> None:
-    """R-256."""
+    """R-264."""
     rule = {"deny_addresses": ["198.51.100.0/24"]}
     assert is_let_in(rule, Peer("192.0.2.7", trusted=False))
     assert not is_let_in(rule, Peer("198.51.100.1", trusted=False))
@@ -89,10 +89,10 @@ def test_with_denied_networks_alone_all_others_may_ask() -> None:
     ],
 )
 def test_behind_a_proxy_the_address_counts_that_the_proxy_states(fields: str, let_in: bool) -> None:  # noqa: FBT001 - a case
-    """R-256, R-205: the proxy's own address counts such a request, and allows it nothing."""
+    """R-264, R-205: the proxy's own address counts such a request, and allows it nothing."""
     assert is_let_in({"allow_addresses": [*OFFICE, "127.0.0.0/8"]}, PEERS[1], fields) is let_in
 
 
 def test_a_client_that_is_no_proxy_cannot_state_another_address() -> None:
-    """R-256."""
+    """R-264."""
     assert not is_let_in({"allow_addresses": OFFICE}, PEERS[0], "X-Forwarded-For: 192.0.2.7\r\n")

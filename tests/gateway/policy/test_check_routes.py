@@ -1,4 +1,4 @@
-"""R-257: a table that is ambiguous, has a dead route or leads back to itself does not start."""
+"""R-265: a table that is ambiguous, has a dead route or leads back to itself does not start."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ A, B = "a.example", "b.example"
 def test_a_table_that_cannot_mean_what_it_says_does_not_start(
     routes: dict[str, dict[str, Any]], server: dict[str, Any], said: str
 ) -> None:
-    """R-257: one line, with the names of the routes."""
+    """R-265: one line, with the names of the routes."""
     with pytest.raises(ConfigurationError, match=said) as caught:
         table(routes, **server)
     assert "\n" not in str(caught.value)
@@ -108,5 +108,5 @@ def test_a_table_that_cannot_mean_what_it_says_does_not_start(
     ],
 )
 def test_a_table_that_is_clear_starts(routes: dict[str, dict[str, Any]], server: dict[str, Any]) -> None:
-    """R-257."""
+    """R-265."""
     assert len(table(routes, **server).routes) == len(routes)

@@ -1,4 +1,4 @@
-"""R-254: what the gateway responds on a route itself; no request chooses where a redirect leads."""
+"""R-262: what the gateway responds on a route itself; no request chooses where a redirect leads."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def location_of(reply: Reply | Refusal) -> str:
     ],
 )
 def test_the_rest_of_the_path_and_the_query_follow(prefix: str, to: str, target: str, location: str) -> None:
-    """R-254."""
+    """R-262."""
     assert location_of(answer(target, prefix=prefix, redirect={"to": to})) == location
 
 
 def test_a_redirect_may_lead_to_one_page() -> None:
-    """R-254."""
+    """R-262."""
     redirect = {"to": "https://www.example.org/gone?from=old", "keep_path": False, "status": 303}
     reply = answer("/old/a?secret=1", prefix="/old", redirect=redirect)
     assert isinstance(reply, Reply)
@@ -72,7 +72,7 @@ def test_a_redirect_may_lead_to_one_page() -> None:
 
 
 def test_a_path_that_a_front_proxy_removes_is_in_the_redirect() -> None:
-    """R-254."""
+    """R-262."""
     reply = answer("/old/a", "h", "https://www.example.org/gw", prefix="/old", redirect={"to": "/new"})
     assert location_of(reply) == "/gw/new/a"
 
@@ -109,7 +109,7 @@ _WILD = st.text(st.sampled_from("/\\@:?#;.%25fFcCdDaA0 \t\r\nevil"), max_size=24
 @pytest.mark.parametrize("to", ["https://www.example.org", "https://www.example.org/x", "/", "/new"])
 @given(text=st.one_of(st.sampled_from(HOSTILE), _WILD.map("/old{}".format), _WILD))
 def test_no_target_leads_to_another_host(to: str, text: str) -> None:
-    """R-254: attack: a link to a host that users trust leads them to one that they do not (open redirect)."""
+    """R-262: attack: a link to a host that users trust leads them to one that they do not (open redirect)."""
     for prefix in ("/old", "/"):
         if prefix == "/" and to.startswith("/"):
             continue  # such a table does not start: every request would be redirected again
@@ -144,13 +144,13 @@ def test_no_target_leads_to_another_host(to: str, text: str) -> None:
     ],
 )
 def test_a_redirect_leads_to_a_plain_address_or_path(to: str) -> None:
-    """R-254."""
+    """R-262."""
     with pytest.raises(ValidationError):
         RedirectSettings(to=to)
 
 
 def test_a_fixed_response_is_what_the_configuration_says() -> None:
-    """R-254."""
+    """R-262."""
     reply = answer("/robots.txt", prefix="/robots.txt", respond={"body": "User-agent: *\né", "headers": {"A": "b"}})
     assert isinstance(reply, Reply)
     assert (reply.status, reply.body) == (200, "User-agent: *\né".encode())
@@ -181,7 +181,7 @@ def test_a_fixed_response_is_what_the_configuration_says() -> None:
     ],
 )
 def test_a_fixed_response_cannot_break_the_connection_or_speak_for_the_gateway(respond: dict[str, Any]) -> None:
-    """R-254."""
+    """R-262."""
     with pytest.raises(ValidationError):
         RespondSettings(**respond)
 
@@ -198,7 +198,7 @@ def test_a_fixed_response_cannot_break_the_connection_or_speak_for_the_gateway(r
     ],
 )
 def test_a_setting_for_services_on_a_route_without_one_is_an_error(more: dict[str, Any]) -> None:
-    """R-254: `auth = "required"` would look like a protection, and be none."""
+    """R-262: `auth = "required"` would look like a protection, and be none."""
     with pytest.raises(ConfigurationError, match=f"route 'one': {next(iter(more))} means nothing"):
         answer("/a", respond={}, **more)
 
@@ -207,7 +207,7 @@ def test_a_setting_for_services_on_a_route_without_one_is_an_error(more: dict[st
     "route", [{}, {"respond": {}, "redirect": {"to": "/b"}}, {"respond": {}, "upstreams": ["http://127.0.0.1:9"]}]
 )
 def test_a_route_leads_to_one_thing(route: dict[str, Any]) -> None:
-    """R-254."""
+    """R-262."""
     with pytest.raises(ValidationError, match="one of the three"):
         answer("/a", **route)
 
@@ -247,7 +247,7 @@ def redirected(target: str, host: str, fields: str = "", method: str = "GET") ->
     ],
 )
 def test_what_comes_by_http_is_led_to_https_on_the_same_host(target: str, host: str, location: str) -> None:
-    """R-255."""
+    """R-263."""
     for method in ("GET", "POST", "OPTIONS"):
         reply = redirected(target, host, "Origin: https://a.example\r\n", method)
         assert isinstance(reply, Reply)
@@ -256,7 +256,7 @@ def test_what_comes_by_http_is_led_to_https_on_the_same_host(target: str, host: 
 
 @pytest.mark.parametrize("host", ["evil.example", "b.example", "a.example.evil.example", "10.0.0.1", "[::1]"])
 def test_no_host_that_is_not_configured_is_redirected_to(host: str) -> None:
-    """R-255: attack: a shared cache keeps a redirect to the host that one client named."""
+    """R-263: attack: a shared cache keeps a redirect to the host that one client named."""
     refusal = redirected("/x", host)
     assert isinstance(refusal, Refusal)
     assert refusal.reason.status == 421
@@ -267,17 +267,17 @@ def test_no_host_that_is_not_configured_is_redirected_to(host: str) -> None:
     [("/healthz", "GET"), ("/readyz", "HEAD"), ("/", "OPTIONS"), ("*", "OPTIONS"), ("/auth/verify", "GET")],
 )
 def test_probes_and_front_proxies_are_answered_by_http(target: str, method: str) -> None:
-    """R-255: they follow no redirect."""
+    """R-263: they follow no redirect."""
     assert redirected(target, "10.0.0.1", method=method) is None
 
 
 def test_a_request_that_came_by_https_is_served() -> None:
-    """R-255."""
+    """R-263."""
     assert redirected("/x", "a.example", "X-Forwarded-Proto: https\r\n") is None
 
 
 def test_without_a_proxy_every_request_would_be_redirected_for_ever() -> None:
-    """R-255."""
+    """R-263."""
     content: dict[str, Any] = {"server": {"redirect_http": True}}
     with pytest.raises(ValidationError, match="needs trusted_proxies"):
         Settings(**content)

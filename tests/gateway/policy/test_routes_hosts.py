@@ -1,4 +1,4 @@
-"""R-252, R-253: a request gets the route of its host, the longest prefix there, and its method, and no other."""
+"""R-260, R-261: a request gets the route of its host, the longest prefix there, and its method, and no other."""
 
 from __future__ import annotations
 
@@ -76,18 +76,18 @@ HOSTS: Final = table(
     ],
 )
 def test_the_most_specific_host_with_a_route_for_the_path_decides(host: str, path: str, name: str) -> None:
-    """R-252."""
+    """R-260."""
     assert asked(HOSTS, host, path) == name
 
 
 def test_a_target_with_a_host_counts_instead_of_the_host_field() -> None:
-    """R-252 (RFC 9112 section 3.2.2): the two must agree, so neither can choose another route."""
+    """R-260 (RFC 9112 section 3.2.2): the two must agree, so neither can choose another route."""
     assert asked(HOSTS, "wiki.example.org", "http://WIKI.example.org:80/x") == "wiki"
     assert asked(HOSTS, "a.example.org", "http://wiki.example.org/x") == "BAD_HOST"
 
 
 def test_two_routes_may_share_a_prefix_where_their_methods_differ() -> None:
-    """R-252."""
+    """R-260."""
     found = {method: asked(HOSTS, "h", "/notes/1", method) for method in ("GET", "HEAD", "PUT", "DELETE", "BREW")}
     expected = {"GET": "read", "HEAD": "read", "PUT": "write", "DELETE": "METHOD_NOT_ALLOWED", "BREW": "UNKNOWN_METHOD"}
     assert found == expected
@@ -97,7 +97,7 @@ def test_two_routes_may_share_a_prefix_where_their_methods_differ() -> None:
 
 
 def test_a_method_leads_to_no_shorter_prefix_and_to_no_other_host() -> None:
-    """R-252: attack: a DELETE of what only may be read reaches a route that was meant for other paths."""
+    """R-260: attack: a DELETE of what only may be read reaches a route that was meant for other paths."""
     routes = table(
         {"prefix": "/"},
         {"prefix": "/files/locked", "methods": ["GET"]},
@@ -110,7 +110,7 @@ def test_a_method_leads_to_no_shorter_prefix_and_to_no_other_host() -> None:
 @pytest.mark.parametrize("host", ["gate.example", "h", "10.0.0.1", "localhost"])
 @pytest.mark.parametrize("own", [*OWN_PREFIXES, "/internal"])
 def test_a_route_for_everything_gets_nothing_of_the_gateways_own(own: str, host: str) -> None:
-    """R-253."""
+    """R-261."""
     routes = table({"prefix": "/"}, {"prefix": "/", "hosts": ["h"]})
     for path in (own, f"{own}/", f"{own}/x", own.replace("/", "//"), f"/%{ord(own[1]):x}{own[2:]}"):
         assert asked(routes, host, path) == "NO_ROUTE", path
@@ -130,7 +130,7 @@ MOVED: Final = table(
 
 @pytest.mark.parametrize("path", [*OWN_PREFIXES, "/auth/login"])
 def test_the_gateways_own_calls_answer_on_a_host_of_their_own_alone(path: str) -> None:
-    """R-253: their paths on other hosts belong to routes."""
+    """R-261: their paths on other hosts belong to routes."""
     for host in (OWN_HOST, "GATE.example.", f"{OWN_HOST}:8443"):
         asking = request("GET", path, host)
         assert (asked(MOVED, host, path), MOVED.is_own(asking.host, path)) == ("NO_ROUTE", True)
@@ -143,7 +143,7 @@ def test_the_gateways_own_calls_answer_on_a_host_of_their_own_alone(path: str) -
 @pytest.mark.parametrize("host", ["10.0.0.1", "10.0.0.1:8080", "[::1]:8080", "localhost", "LOCALHOST:1"])
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_probes_that_ask_by_address_reach_the_health_calls_of_a_moved_gateway(host: str, path: str) -> None:
-    """R-253."""
+    """R-261."""
     for routes in (MOVED, table({"prefix": "/"}, own_host=OWN_HOST, allowed_hosts=[OWN_HOST])):
         canonical = request("GET", path, host).host
         assert asked(routes, host, path) == "NO_ROUTE"
@@ -153,7 +153,7 @@ def test_probes_that_ask_by_address_reach_the_health_calls_of_a_moved_gateway(ho
 
 @pytest.mark.parametrize("host", ["app.example", "other.example", OWN_HOST, "10.0.0.1"])
 def test_the_question_of_a_front_proxy_and_of_a_probe_is_the_gateways_on_every_host(host: str) -> None:
-    """R-253: a front proxy asks with the host of the request that it holds."""
+    """R-261: a front proxy asks with the host of the request that it holds."""
     for path, method in (("/auth/verify", "GET"), ("/auth/verify/a/b", "POST"), ("*", "OPTIONS")):
         assert asked(MOVED, host, path, method) == "NO_ROUTE"
         assert MOVED.is_own(host, path)
@@ -162,7 +162,7 @@ def test_the_question_of_a_front_proxy_and_of_a_probe_is_the_gateways_on_every_h
 @pytest.mark.parametrize("path", ["/internal", "/internal/accounts", "//internal/x", "/%69nternal/x"])
 @pytest.mark.parametrize("host", ["app.example", "other.example", OWN_HOST, "10.0.0.1"])
 def test_no_host_leads_to_the_internal_calls_of_services(host: str, path: str) -> None:
-    """R-253: attack: with a route for everything, a client makes a call that only the gateway may make."""
+    """R-261: attack: with a route for everything, a client makes a call that only the gateway may make."""
     assert asked(MOVED, host, path) == "NO_ROUTE"
     assert not MOVED.is_own(host, path)
     for disguised in ("/internal;x/accounts", "/internal%2Faccounts", "/x/..%2finternal", "/internal%3B/x"):
@@ -170,7 +170,7 @@ def test_no_host_leads_to_the_internal_calls_of_services(host: str, path: str) -
 
 
 def test_a_host_that_is_not_allowed_reaches_no_route_by_the_target_of_a_probe() -> None:
-    """R-252: the edge lets `OPTIONS /` and health calls through for every host."""
+    """R-260: the edge lets `OPTIONS /` and health calls through for every host."""
     routes = table({"prefix": "/"}, allowed_hosts=["a.example"])
     for host, name in (("a.example", "r0"), ("evil.example", "NO_ROUTE"), ("10.0.0.1", "NO_ROUTE")):
         assert asked(routes, host, "/", "OPTIONS") == name
@@ -224,7 +224,7 @@ def readings(path: str) -> set[str]:
 def test_a_service_sees_the_route_that_was_judged_whatever_it_makes_of_the_path(
     pieces: list[tuple[str, str]], host: str
 ) -> None:
-    """R-253: also with a route for everything, and with routes of several hosts."""
+    """R-261: also with a route for everything, and with routes of several hosts."""
     target = "".join(f"/{segment}{parameter}" for segment, parameter in pieces)
     for routes in _TABLES:
         try:
@@ -256,7 +256,7 @@ def test_a_service_sees_the_route_that_was_judged_whatever_it_makes_of_the_path(
 def test_the_tables_of_hosts_say_what_comparing_every_route_says(
     host: str, path: str, routes: list[tuple[str, str | None]]
 ) -> None:
-    """R-252: against a reading of the rule that compares each route in turn."""
+    """R-260: against a reading of the rule that compares each route in turn."""
     entries = [{"prefix": prefix, "hosts": [pattern] if pattern else []} for prefix, pattern in routes]
     built = table(*entries)
 
