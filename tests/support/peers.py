@@ -19,7 +19,8 @@ from uvicorn.server import ServerState
 
 from lockgate_shop.kit.process.run import SocketProtocol
 from lockgate_shop.users.passwords import Cost
-from lockgate_trust import Caller, LinkKeys, create_link, signed_headers, token_headers
+from lockgate_trust import Caller, LinkKeys, create_link
+from lockgate_trust.testing import identity_headers
 from tests.support.raw import until
 
 if TYPE_CHECKING:
@@ -116,17 +117,18 @@ class Peer:
     ) -> dict[str, str]:
         """The identity headers of one request, and their signature."""
         self._sent += 1
-        on_behalf = self._key.origin if self._key.origin != "gateway" else None
-        identity = token_headers(user_id=who.user_id, roles=who.roles, scopes=who.scopes, on_behalf=on_behalf)
         return dict(
-            signed_headers(
+            identity_headers(
                 self._key,
                 method=method,
                 path=path,
                 query=query,
-                headers=[("x-request-id", f"request-{self._sent}"), *identity],
-                body=content or None,
+                body=content,
+                request_id=f"request-{self._sent}",
                 now=self._clock(),
+                user=who.user_id,
+                roles=who.roles,
+                scopes=who.scopes,
             )
         )
 

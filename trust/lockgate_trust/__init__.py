@@ -14,7 +14,7 @@ from lockgate_trust.headers import (
     encode_value,
     encode_words,
 )
-from lockgate_trust.keys import LinkKey, LinkKeyError, LinkKeys, create_link, link_path
+from lockgate_trust.keys import LinkKey, LinkKeyError, LinkKeys, create_link, link_path, make_link_key
 from lockgate_trust.live import LiveLinkKeys
 from lockgate_trust.private import PrivateFileError, exposure, read_private
 from lockgate_trust.profile import (
@@ -64,6 +64,7 @@ __all__ = [
     "known_caller",
     "link_path",
     "log_refusal",
+    "make_link_key",
     "read_private",
     "signed_headers",
     "token_headers",

@@ -182,6 +182,16 @@ def link_path(directory: str | os.PathLike[str], origin: str, target: str) -> Pa
     return Path(directory) / f"{origin}--{target}.json"
 
 
+def make_link_key(origin: str, target: str) -> LinkKey:
+    """A fresh key of the link from `origin` to `target`, in memory only.
+
+    Raises:
+        LinkKeyError: a name is not that of a service, or both are the same.
+    """
+    key_id = f"{origin}.{target}.{secrets.token_hex(4)}"
+    return LinkKey(key_id, origin, target, secrets.token_bytes(MIN_SECRET_BYTES))
+
+
 def create_link(directory: str | os.PathLike[str], origin: str, target: str) -> bool:
     """Make the file of a link with one fresh key, unless there is one; make the directory (0700) where it is missing.
 
@@ -198,7 +208,7 @@ def create_link(directory: str | os.PathLike[str], origin: str, target: str) -> 
     path = link_path(directory, origin, target)
     if path.exists():
         return False
-    key = LinkKey(f"{origin}.{target}.{secrets.token_hex(4)}", origin, target, secrets.token_bytes(MIN_SECRET_BYTES))
+    key = make_link_key(origin, target)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # The suffix keeps the half-written file out of what `load` looks for.
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,8 +26,9 @@ from lockgate_shop.products.app import create_app as create_products
 from lockgate_shop.products.settings import ProductsSettings
 from lockgate_shop.users.app import create_app as create_users
 from lockgate_shop.users.settings import UsersSettings
-from lockgate_trust import LinkKey, signed_headers, token_headers
+from lockgate_trust import LinkKey
 from lockgate_trust.headers import CONTENT_DIGEST, IDENTITY_HEADERS, SIGNATURE, SIGNATURE_INPUT
+from lockgate_trust.testing import identity_headers
 from tests.support.openapi import checks, operations, try_out
 from tests.support.peers import NO_AUTHORITY, Links, Peer, Who, problem
 from tests.support.s3 import S3Settings, nanio
@@ -68,15 +68,15 @@ class AsTheGateway:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        identity = token_headers(user_id=self.who.user_id, roles=self.who.roles, scopes=self.who.scopes, on_behalf=None)
-        signed = signed_headers(
+        signed = identity_headers(
             self.key,
             method=scope["method"],
             path=scope["raw_path"].decode("latin-1"),
             query=scope["query_string"].decode("latin-1"),
-            headers=[("x-request-id", "request-1"), *identity],
-            body=body or None,
-            now=time.time(),
+            body=body,
+            user=self.who.user_id,
+            roles=self.who.roles,
+            scopes=self.who.scopes,
         )
         # The gateway drops what only it may set; made-up requests have such names now and then.
         reserved = {*IDENTITY_HEADERS, CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT}
