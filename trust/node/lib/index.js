@@ -1,0 +1,5 @@
+export { callerOf, IdentityGate, knownCaller, logRefusal, problemOf } from './gate.js'
+export { LinkKeyError, LinkKeys, LiveLinkKeys } from './keys.js'
+export { Body, LEEWAY_S, MAX_DIGEST_BODY, Reason } from './profile.js'
+export { ReplayGuard } from './replay.js'
+export { bodyRefused, contentDigest, verify } from './verify.js'
