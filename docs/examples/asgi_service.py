@@ -1,6 +1,6 @@
 """A service behind the gateway, without a framework.
 
-LINK_KEYS=keys/links python -m uvicorn --app-dir docs/examples --port 8104 --timeout-keep-alive 75 asgi_service:app
+The README beside it says how to start it.
 """
 
 # ruff: noqa: INP001 - a file to copy, in no package
@@ -10,7 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from lockgate_trust import IdentityMiddleware, LiveLinkKeys, caller_of
+from lockgate_trust import IdentityMiddleware, LinkKeys, LiveLinkKeys, caller_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -39,4 +39,6 @@ async def _body(receive: Receive) -> bytes:
     return body
 
 
-app = IdentityMiddleware(notes, keys=LiveLinkKeys(os.environ["LINK_KEYS"], me="notes"))
+def create_app(keys: LinkKeys | None = None) -> IdentityMiddleware:
+    """The service, with the keys of a test, or with those in the folder that LINK_KEYS names."""
+    return IdentityMiddleware(notes, keys=keys or LiveLinkKeys(os.environ["LINK_KEYS"], me="notes"))

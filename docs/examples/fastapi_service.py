@@ -1,6 +1,6 @@
 """A service behind the gateway, with FastAPI.
 
-LINK_KEYS=keys/links python -m uvicorn --app-dir docs/examples --port 8104 --timeout-keep-alive 75 fastapi_service:app
+The README beside it says how to start it.
 """
 
 # ruff: noqa: INP001 - a file to copy, in no package
@@ -8,13 +8,11 @@ LINK_KEYS=keys/links python -m uvicorn --app-dir docs/examples --port 8104 --tim
 import os
 from typing import Annotated
 
-from fastapi import Body, Depends, FastAPI, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Request
 
-from lockgate_trust import Caller, IdentityMiddleware, LiveLinkKeys, caller_of
+from lockgate_trust import Caller, IdentityMiddleware, LinkKeys, LiveLinkKeys, caller_of
 
-app = FastAPI()
-# Added last, so that it is the outermost: without a valid signature no code of this application runs.
-app.add_middleware(IdentityMiddleware, keys=LiveLinkKeys(os.environ["LINK_KEYS"], me="notes"))
+notes = APIRouter()
 
 
 def caller(request: Request) -> Caller:
@@ -25,13 +23,22 @@ def caller(request: Request) -> Caller:
 Who = Annotated[Caller, Depends(caller)]
 
 
-@app.get("/notes/{note}")
+@notes.get("/notes/{note}")
 async def read(note: str, who: Who) -> dict[str, object]:
     """A note, and the user that reads it."""
     return {"note": note, "user": who.user_id, "roles": sorted(who.roles)}
 
 
-@app.post("/notes")
+@notes.post("/notes")
 async def write(text: Annotated[str, Body(embed=True)], who: Who) -> dict[str, object]:
     """A note that the caller wrote."""
     return {"note": text, "user": who.user_id, "roles": sorted(who.roles)}
+
+
+def create_app(keys: LinkKeys | None = None) -> FastAPI:
+    """The service, with the keys of a test, or with those in the folder that LINK_KEYS names."""
+    app = FastAPI()
+    app.include_router(notes)
+    # Added last, so that it is the outermost: without a valid signature no code of this application runs.
+    app.add_middleware(IdentityMiddleware, keys=keys or LiveLinkKeys(os.environ["LINK_KEYS"], me="notes"))
+    return app

@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import pytest
 
-from lockgate_trust import LinkKeys, create_link, signed_headers, token_headers
+from lockgate_trust import LinkKeys, create_link
+from lockgate_trust.testing import identity_headers
 from tests.support import examples
-from tests.support.accounts import FOREIGN_GROUP, GROUP, NOBODY, give, needs_root, open_folder
+from tests.support.node_modules import node
+from tests.support.stack import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.process
 
-OTHER: Final = 1
 BODY: Final = b'{"text": "milk"}'
 
 
@@ -36,10 +39,9 @@ class Notes:
     def signed(self, method: str, target: str, body: bytes | None = None, **more: Any) -> dict[str, str]:  # noqa: ANN401
         """The headers with which the gateway would pass a request of Zoë's on."""
         path, _, query = target.partition("?")
-        identity = token_headers(user_id="Zo\u00eb", roles=frozenset({"admin", "customer"}))
-        given = {"now": time.time(), "headers": [("x-request-id", "request-1"), *identity], **more}
+        given = {"user": "Zo\u00eb", "roles": ["admin", "customer"], **more}
         key = self.keys.outbound(given.pop("to", "notes"))
-        signed = signed_headers(key, method=method, path=path, query=query, body=body, **given)
+        signed = identity_headers(key, method=method, path=path, query=query, body=body, **given)
         return {"content-type": "application/json", **dict(signed)}
 
     def ask(self, method: str, target: str, headers: dict[str, str], body: bytes | None = None) -> tuple[int, Any]:
@@ -98,7 +100,7 @@ def test_a_signature_for_a_request_without_a_body_carries_no_body(notes: Notes) 
 
 
 def test_a_request_without_a_user_is_anonymous(notes: Notes) -> None:
-    headers = notes.signed("GET", "/notes/7", headers=[("x-request-id", "request-1")])
+    headers = notes.signed("GET", "/notes/7", user=None, roles=())
     assert notes.ask("GET", "/notes/7", headers) == (200, {"note": "7", "user": None, "roles": []})
 
 
@@ -157,32 +159,22 @@ def test_a_signature_is_taken_once(notes: Notes) -> None:
     assert notes.ask("GET", "/notes/7", {**headers, "signature": anew}) == (401, None)
 
 
-@pytest.mark.parametrize(
-    ("owner", "group", "mode", "taken"),
-    [
-        (NOBODY, NOBODY, 0o600, True),
-        (0, GROUP, 0o440, True),
-        (0, GROUP, 0o640, True),
-        (NOBODY, NOBODY, 0o640, False),
-        (OTHER, GROUP, 0o440, False),
-        (0, GROUP, 0o444, False),
-        (0, FOREIGN_GROUP, 0o444, False),
-    ],
-)
-def test_the_node_example_takes_a_key_file_by_the_same_rule(owner: int, group: int, mode: int, *, taken: bool) -> None:
-    """R-215: with a real account and group, as `tests/trust/test_private.py` has it for Python."""
-    needs_root()
-    with open_folder() as folder:
-        create_link(folder, "gateway", "notes")
-        give(folder / "gateway--notes.json", owner, group, mode)
-        source = f"""
-const {{ liveKeys }} = require({str(examples.EXAMPLES / "node" / "keys.js")!r})
-process.setgroups([{GROUP}]); process.setgid({NOBODY}); process.setuid({NOBODY})
-try {{ liveKeys({str(folder)!r}, 'notes'); console.log('taken') }} catch (error) {{ console.log(error.message) }}
-"""
-        env = {**os.environ, "NODE_PATH": str(examples.NODE_MODULES)}
-        said = subprocess.run(  # noqa: S603 - our own program
-            [examples.node(), "-e", source], env=env, capture_output=True, text=True, check=True
-        ).stdout
-    assert ("taken" in said) is taken
-    assert ("readable by others" in said) is not taken
+def test_r310_the_tests_beside_the_services_pass(tmp_path: Path) -> None:
+    """Those of the README too, on a copy of the FastAPI service."""
+    for file in examples.EXAMPLES.glob("*.py"):
+        shutil.copy(file, tmp_path)
+    shutil.copy(tmp_path / "fastapi_service.py", tmp_path / "notes.py")
+    [program] = examples.python_blocks("In a service's own tests")
+    (tmp_path / "test_readme.py").write_text(program)
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "trust"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    ran = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - our own test runner
+    assert ran.returncode == 0, ran.stdout
+    assert "15 passed" in ran.stdout
+
+
+def test_r310_the_tests_beside_the_node_service_pass(tmp_path: Path) -> None:
+    argv = [node(), "--test"]
+    ran = subprocess.run(argv, cwd=examples.node_example(tmp_path), capture_output=True, text=True, check=False)  # noqa: S603 - our own program
+    assert ran.returncode == 0, ran.stdout
+    assert "# pass 5" in ran.stdout

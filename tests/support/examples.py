@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import pytest
-
+from tests.support.node_modules import node, project
 from tests.support.peers import closed_port
 from tests.support.stack import ROOT
 
 EXAMPLES: Final = ROOT / "docs" / "examples"
-NODE_MODULES: Final = ROOT / ".venv" / "node" / "node_modules"
 README: Final = "readme"
 """The one in `trust/README.md`, which has a route of its own: `/notes/readme`."""
 PATIENCE_S: Final = 30
@@ -36,10 +34,13 @@ def running(kind: str, links: Path) -> Iterator[str]:
         links: the folder with the link keys of the service `notes`.
     """
     port = closed_port()
-    env = {"LINK_KEYS": str(links), "PORT": str(port), "NODE_PATH": str(NODE_MODULES), "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(  # noqa: S603 - our own program
-        _program(kind, port, links), cwd=ROOT, env={**os.environ, **env}, stderr=subprocess.PIPE
-    ) as process:
+    env = {"LINK_KEYS": str(links), "PORT": str(port), "PYTHONPATH": str(ROOT)}
+    with (
+        tempfile.TemporaryDirectory(prefix="lockgate-") as folder,
+        subprocess.Popen(  # noqa: S603 - our own program
+            _program(kind, port, links, Path(folder)), cwd=ROOT, env={**os.environ, **env}, stderr=subprocess.PIPE
+        ) as process,
+    ):
         try:
             assert process.stderr is not None
             said = []
@@ -57,28 +58,30 @@ def running(kind: str, links: Path) -> Iterator[str]:
             process.wait(PATIENCE_S)
 
 
-def node() -> str:
-    """The program `node`, where the package that the example needs is installed."""
-    found = shutil.which("node")
-    if found is None or not (NODE_MODULES / "http-message-signatures").exists():
-        pytest.skip("node or http-message-signatures is not installed; `make test` installs it where npm is")
-    return found
-
-
-def _program(kind: str, port: int, links: Path) -> list[str]:
+def _program(kind: str, port: int, links: Path, folder: Path) -> list[str]:
     uvicorn = [sys.executable, "-m", "uvicorn", "--no-access-log", "--timeout-keep-alive", "75", "--port", str(port)]
     if kind == README:
         return [*uvicorn, "--app-dir", str(_written_out(links)), "readme_service:app"]
     if kind != "node":
-        return [*uvicorn, "--app-dir", str(EXAMPLES), f"{kind}_service:app"]
-    return [node(), str(EXAMPLES / "node" / "service.js")]
+        return [*uvicorn, "--app-dir", str(EXAMPLES), "--factory", f"{kind}_service:create_app"]
+    return [node(), str(node_example(folder) / "service.js")]
+
+
+def node_example(folder: Path) -> Path:
+    """A copy of the example for node, with the packages that it needs."""
+    return project(folder, EXAMPLES / "node", "express")
+
+
+def python_blocks(heading: str) -> list[str]:
+    """The programs in a section of the README of `trust`."""
+    text = (ROOT / "trust" / "README.md").read_text()
+    section = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", section, re.DOTALL)
 
 
 def _written_out(links: Path) -> Path:
     """The folder with the program that the README of `trust` shows first."""
-    found = re.search(r"```python\n(.*?)```", (ROOT / "trust" / "README.md").read_text(), re.DOTALL)
-    assert found is not None
-    program = found[1]
+    [program] = python_blocks("In a FastAPI or Starlette application")
     for shown, here in (
         ('"/run/link-keys", me="orders"', f'"{links}", me="notes"'),
         ('@app.get("/orders")', '@app.get("/notes/readme")'),
