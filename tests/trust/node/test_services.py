@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -165,6 +166,15 @@ def test_r312_a_covered_body_of_more_than_64_kib_is_not_read_to_its_end(service:
     answer = service.ask_raw(head, bytes(MAX_DIGEST_BODY + 1))
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert service.said()["refused"] == "body_too_large"
+
+
+def test_a_client_that_goes_away_within_a_covered_body_is_not_served(service: NodeService) -> None:
+    headers = service.signed("POST", "/orders/7", body=ORDER)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    with socket.create_connection(("127.0.0.1", service.port)) as client:
+        client.sendall(f"POST /orders/7 HTTP/1.1\r\nHost: orders\r\n{fields}Content-Length: 16\r\n\r\nhalf".encode())
+    assert service.ask("GET", "/healthz", []).status_code == 200
+    assert service.said() == {"served": 0}
 
 
 @pytest.mark.parametrize(("fault", "reason"), [
