@@ -81,7 +81,7 @@ class Service:
             return only if only.breaker.permits_request() else self._all_ejected()
         preferred = None if self._is_even else self._preferred_upstream(request)
         chosen = None if preferred is None else _choose_among(preferred.pools)
-        return chosen or _choose_among(self._pools) or self._all_ejected()
+        return chosen or _choose_among(self._pools) or self._try_the_others() or self._all_ejected()
 
     def choose_another(self, request: InboundRequest, tried: UpstreamPool) -> UpstreamPool | None:
         """The address for a second try; `None` where there is no other.
@@ -113,6 +113,21 @@ class Service:
         shared = [upstream for upstream, weight in zip(self._upstreams, weights, strict=True) if weight]
         self._pools = tuple(pool for upstream in shared for pool in upstream.pools)
         self._only = self._pools[0] if self._is_even and len(self._pools) == 1 else None
+
+    def _try_the_others(self) -> UpstreamPool | None:
+        """An address that was ejected before the last working one was, and may be back since; `None` for none.
+
+        Each of them is permitted until its next failure. Without a new success that happens once, so a service that is
+        dead is not tried by each request.
+        """
+        last = max(self._pools, key=lambda pool: pool.breaker.fall)
+        if not last.breaker.fall:
+            return None
+        last.breaker.fall = 0
+        for pool in self._pools:
+            if pool is not last:
+                pool.breaker.begin_trial()
+        return _choose_among(self._pools)
 
     def _all_ejected(self) -> Refusal:
         wait_s = min(pool.breaker.retry_after_s() for pool in self._pools)

@@ -10,6 +10,7 @@ count: a 500 is a response, and ejects no upstream.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Final
 
 from lockgate.edge.ticker import Ticker
@@ -17,6 +18,7 @@ from lockgate.edge.ticker import Ticker
 FAILURES: Final = 5
 EJECTED_S: Final = 1.0
 EJECTED_MAX_S: Final = 30.0
+_FALLS: Final = count(1)
 
 
 class Breaker:
@@ -24,10 +26,15 @@ class Breaker:
 
     Args:
         ticker: the worker's coarse clock.
+
+    Attributes:
+        fall: the number of the event by which a working address was ejected, higher for a later one; 0 for none.
     """
 
     def __init__(self, ticker: Ticker) -> None:
         self._ticker = ticker
+        self.fall = 0
+        self._on_trial = False
         self._failures = 0
         self._ejected_s = EJECTED_S
         self._open_until: float | None = None
@@ -54,6 +61,7 @@ class Breaker:
         """The upstream responded."""
         if self._failures or self._open_until is not None:
             self._failures = 0
+            self._on_trial = False
             self._open_until = None
             self._probing_until = 0.0
             self._ejected_s = EJECTED_S
@@ -67,7 +75,17 @@ class Breaker:
             self._ejected_s = min(2 * self._ejected_s, EJECTED_MAX_S)
         elif self._failures < FAILURES:
             return
+        elif not self._on_trial:
+            self.fall = next(_FALLS)
         self._open_until = self._ticker.now + self._ejected_s
+        self._probing_until = 0.0
+
+    def begin_trial(self) -> None:
+        """Permit requests until the next failure: what the breaker knows may be out of date."""
+        self.fall = 0
+        self._on_trial = True
+        self._failures = FAILURES - 1
+        self._open_until = None
         self._probing_until = 0.0
 
     def record_check(self, *, healthy: bool) -> None:

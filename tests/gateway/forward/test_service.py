@@ -191,11 +191,33 @@ async def test_a_second_try_prefers_a_working_address_and_takes_an_ejected_one_w
     assert dead.breaker.is_open
 
 
+async def test_when_the_last_working_address_falls_those_that_fell_before_may_be_back() -> None:
+    """R-280: what their breakers know is older than that."""
+    rig = Rig(a=["10.0.0.1"], b=["10.0.1.1"])
+    await rig.find()
+    one, other = rig.service._pools  # noqa: SLF001 - both, whichever is chosen
+    for pool in (one, other):
+        for _ in range(FAILURES):
+            pool.breaker.record_failure()
+    assert rig.chosen() is one
+    one.breaker.record_success()
+    assert set(rig.drawn()) == {"10.0.0.1"}
+    for _ in range(FAILURES):
+        one.breaker.record_failure()
+    assert rig.chosen() is other
+    other.breaker.record_failure()
+    refused = [rig.service.choose_pool(request()) for _ in range(10)]
+    assert all(isinstance(one, Refusal) for one in refused)
+
+
 async def test_where_all_are_ejected_a_request_is_refused_at_once_and_one_probes_later() -> None:
     """R-195: only one of two that are due."""
     rig = Rig(Spread(pin=PIN), a=["10.0.0.1"], b=["10.0.1.1"])
     await rig.find()
-    dead = {rig.kill("10.0.0.1"), rig.kill("10.0.1.1")}
+    first, second = rig.kill("10.0.0.1"), rig.kill("10.0.1.1")
+    dead = {first, second}
+    assert rig.chosen() is first
+    first.breaker.record_failure()
     refused = rig.service.choose_pool(request())
     assert isinstance(refused, Refusal)
     assert refused.reason is Reason.UPSTREAM_EJECTED
