@@ -454,6 +454,33 @@ class RouteSettings(_Section):
         return self.service or self.name
 
 
+class CertificateSettings(_Section):
+    """A certificate of the gateway's own, by two PEM files, which may be one."""
+
+    chain: Path
+    """The certificate, and after it those between it and its root."""
+    key: Path
+    """The private key, without a passphrase, readable by the gateway's account only."""
+
+
+class TlsSettings(_Section):
+    """TLS for clients at `server.port`. Off without a certificate."""
+
+    certificates: tuple[CertificateSettings, ...] = ()
+    """The client's SNI selects one; a client without SNI gets the first. Changed files are taken within two seconds."""
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    client_ca_file: Path | None = None
+    """Authorities for the certificates of clients: with this, a client without such a certificate is refused."""
+    redirect_port: Annotated[int, Field(ge=0, le=MAX_PORT)] | None = None
+    """A second port, for plain HTTP, that redirects to `https`."""
+
+    @model_validator(mode="after")
+    def _nothing_without_a_certificate(self) -> Self:
+        if not self.certificates and self.model_dump(exclude_defaults=True):
+            raise ValueError("tls has no certificates, so its other settings would do nothing")
+        return self
+
+
 class AccountSettings(_Section):
     """The service that checks passwords."""
 
@@ -544,6 +571,7 @@ class Settings(_Section):
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
     token: TokenSettings = TokenSettings()
+    tls: TlsSettings = TlsSettings()
     upstream: UpstreamSettings = UpstreamSettings()
     websocket: SocketSettings = SocketSettings()
     accounts: AccountSettings = AccountSettings()
@@ -639,6 +667,9 @@ def load_settings(
     except ValidationError as error:
         problems += _describe_faults(error, path, told, from_environment)
         raise ConfigurationError(*problems) from error
+    if settings.tls.redirect_port is not None and not settings.public_url.startswith("https://"):
+        wrong = "server.public_url, or else token.issuer, must begin with https:// for redirects to it"
+        problems.append(f"{_name_place(path, ('tls', 'redirect_port'), from_environment)}: {wrong}")
     for service in sorted(settings.upstreams.keys() - set(settings.called_services)):
         wrong = f"no route leads to a service {service}; {environment.suggest_name(service, settings.called_services)}"
         problems.append(f"{_name_place(path, ('upstreams', service), from_environment)}: {wrong}")

@@ -45,6 +45,7 @@ from urllib.parse import parse_qsl, urlsplit
 from lockgate.clock import Clock
 from lockgate.errors import ConfigurationError, KeysUnknownError
 from lockgate.keys import keyring
+from lockgate.keys.certificates import Certificates, certificate_files, load_certificates
 from lockgate.keys.current import Current
 from lockgate.keys.files import (
     LINKS_FOLDER,
@@ -56,7 +57,7 @@ from lockgate.keys.files import (
     stamp,
 )
 from lockgate.keys.keyring import KeyRing
-from lockgate.settings import Settings
+from lockgate.settings import Settings, TlsSettings
 from lockgate_trust import LinkKeyError, LinkKeys
 
 POLL_S: Final = 0.9
@@ -166,17 +167,24 @@ class LiveKeys:
         links: the keys of identity headers.
         clock: the time.
         tls: the private keys of the gateway's own certificates, which are looked at and not handed on.
+        certificates: those that clients see; `None` where the gateway speaks plain HTTP.
 
     Raises:
         ConfigurationError: one of them cannot be read.
     """
 
     def __init__(
-        self, ring: Source[KeyRing], links: Source[LinkKeys], clock: Clock, tls: Source[None] | None = None
+        self,
+        ring: Source[KeyRing],
+        links: Source[LinkKeys],
+        clock: Clock,
+        tls: Source[None] | None = None,
+        certificates: Source[Certificates] | None = None,
     ) -> None:
         self.ring = Live(ring)
         self.links = Live(links)
         self._tls = Live(tls or tls_source(()))
+        self.certificates = None if certificates is None else Live(certificates)
         self._clock = clock
         self._polled = self._looked = clock.monotonic()
         self._hurried = self._polled - COOL_DOWN_S
@@ -188,7 +196,8 @@ class LiveKeys:
     @property
     def problem(self) -> str | None:
         """What is wrong with the files now, or `None`."""
-        return self.ring.problem or self.links.problem or self._tls.problem
+        certificates = self.certificates.problem if self.certificates else None
+        return self.ring.problem or self.links.problem or self._tls.problem or certificates
 
     def listen_refused(self, listener: Callable[[str, str], None]) -> None:
         """Call `listener` with what was not taken, and why, once for each thing that is wrong. It must not fail."""
@@ -237,6 +246,8 @@ class LiveKeys:
             self._looked = began
             await self._look_at(self.links, thorough=False)
             await self._look_at(self._tls, thorough=False)
+            if self.certificates is not None:
+                await self._look_at(self.certificates, thorough=False)
 
     async def _look_at(self, live: Live[T], *, thorough: bool) -> None:
         known = live.problem
@@ -276,7 +287,8 @@ def live_keys(settings: Settings, clock: Clock, services: Callable[[], Iterable[
     """
     directory = settings.keys.directory
     links = link_source(directory / LINKS_FOLDER, services or (lambda: settings.called_services))
-    return LiveKeys(ring_source(directory), links, clock, tls_source(tls_keys(settings)))
+    certificates = certificate_source(settings.tls, clock) if settings.tls.certificates else None
+    return LiveKeys(ring_source(directory), links, clock, tls_source(tls_keys(settings)), certificates)
 
 
 def ring_source(directory: Path) -> Source[KeyRing]:
@@ -307,7 +319,7 @@ def link_source(folder: Path, services: Callable[[], Iterable[str]]) -> Source[L
 
 
 def tls_source(paths: Collection[Path]) -> Source[None]:
-    """Private keys of certificates that the gateway shows to others: read once, at start, and looked at after that.
+    """Private keys of certificates that the gateway shows to servers: read once, at start, and looked at after that.
 
     Args:
         paths: of PEM files with private keys.
@@ -318,6 +330,17 @@ def tls_source(paths: Collection[Path]) -> Source[None]:
             read_private(path)
 
     return Source("private keys for TLS", read, lambda: paths, lambda _one, _other: True, repr)
+
+
+def certificate_source(settings: TlsSettings, clock: Clock) -> Source[Certificates]:
+    """The certificates that clients see."""
+    return Source(
+        "certificates",
+        lambda: load_certificates(settings, clock),
+        lambda: certificate_files(settings),
+        lambda one, other: one.digests == other.digests,
+        Certificates.describe,
+    )
 
 
 def tls_keys(settings: Settings) -> tuple[Path, ...]:
