@@ -102,6 +102,13 @@ class Wire:
             raise
         return cls(reader, writer)
 
+    @property
+    def shown(self) -> bytes:
+        """The certificate that the other end showed (DER), over TLS."""
+        shown = self._writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        assert isinstance(shown, bytes)
+        return shown
+
     async def send(self, data: bytes) -> None:
         """Send bytes, as one write."""
         self._writer.write(data)

@@ -14,6 +14,7 @@ import errno
 import logging
 import select
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Final
 
@@ -34,6 +35,47 @@ _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EN
 _log = logging.getLogger("lockgate")
 
 
+class Handshakes:
+    """The TLS handshakes that a worker has begun. A connection counts at the edge only after its handshake.
+
+    Args:
+        context: returns the context for a new connection.
+        within_s: how long a handshake may take, and the exchange at the end of a connection, in seconds.
+        most: how many connections a worker may have, with those in a handshake.
+        most_per_address: how many handshakes of one address may be under way.
+    """
+
+    def __init__(
+        self, context: Callable[[], ssl.SSLContext], *, within_s: float, most: int, most_per_address: int
+    ) -> None:
+        self.context = context
+        self.within_s = within_s
+        self._most = most
+        self._most_per_address = most_per_address
+        self._by_address: dict[str, int] = {}
+
+    def admit(self, address: str, connections: int) -> bool:
+        """Count a handshake; `False` where there are too many.
+
+        Args:
+            address: of the client.
+            connections: how many there are, with those in a handshake.
+        """
+        count = self._by_address.get(address, 0)
+        if connections >= self._most or count >= self._most_per_address:
+            return False
+        self._by_address[address] = count + 1
+        return True
+
+    def release(self, address: str) -> None:
+        """Count the end of a handshake that `admit` counted."""
+        count = self._by_address[address] - 1
+        if count:
+            self._by_address[address] = count
+        else:
+            del self._by_address[address]
+
+
 class Acceptor:
     """Accepts connections in the running event loop until it is closed.
 
@@ -44,6 +86,7 @@ class Acceptor:
         counts: of the node.
         worker: the number of this worker in the node.
         clock: returns the monotonic time in seconds.
+        handshakes: how connections begin with a TLS handshake; `None`: they begin with a request.
     """
 
     def __init__(  # noqa: PLR0913 - what a worker shares, and what it has for itself
@@ -55,6 +98,7 @@ class Acceptor:
         counts: ConnectionCounts,
         worker: int,
         clock: Callable[[], float],
+        handshakes: Handshakes | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -63,6 +107,7 @@ class Acceptor:
         self._counts = counts
         self._worker = worker
         self._clock = clock
+        self._handshakes = handshakes
         self._opening: set[asyncio.Task[object]] = set()
         self._pause: asyncio.TimerHandle | None = None
         self._leave_until = 0.0
@@ -120,7 +165,7 @@ class Acceptor:
     def _accept_one(self) -> bool:
         """Accept a connection; whether there was one."""
         try:
-            accepted, _ = self._listener.accept()
+            accepted, address = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError as error:
@@ -130,7 +175,15 @@ class Acceptor:
             self._look_again_in(OUT_OF_DESCRIPTORS_S)
             return False
         accepted.setblocking(False)  # noqa: FBT003 - as above
-        task = self._loop.create_task(self._open(accepted))
+        handshakes, client = self._handshakes, address[0] if isinstance(address, tuple) else ""
+        if handshakes is None:
+            opening = self._open(accepted)
+        elif handshakes.admit(client, self._count()):
+            opening = self._shake_hands(accepted, client, handshakes)
+        else:
+            accepted.close()
+            return True
+        task = self._loop.create_task(opening)
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
         return True
@@ -140,3 +193,17 @@ class Acceptor:
             await self._loop.connect_accepted_socket(self._make_protocol, accepted)
         except OSError:  # the client has gone in the meantime
             accepted.close()
+
+    async def _shake_hands(self, accepted: socket.socket, address: str, handshakes: Handshakes) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._make_protocol,
+                accepted,
+                ssl=handshakes.context(),
+                ssl_handshake_timeout=handshakes.within_s,
+                ssl_shutdown_timeout=handshakes.within_s,
+            )
+        except OSError:  # the client broke off, speaks no TLS of ours, or took too long; the transport is closed
+            accepted.close()
+        finally:
+            handshakes.release(address)

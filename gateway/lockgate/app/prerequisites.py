@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from lockgate.clock import SystemClock
 from lockgate.errors import ConfigurationError
 from lockgate.keys.files import LINKS_FOLDER
-from lockgate.keys.reload import link_source, ring_source, tls_keys, tls_source
+from lockgate.keys.reload import certificate_source, link_source, ring_source, tls_keys, tls_source
 from lockgate.settings import Settings
 from lockgate.stores.checked_address import read_checked_address
 from lockgate.upstream.tls import build_tls_context
@@ -28,6 +29,7 @@ def find_faults(settings: Settings) -> list[str]:
             ring_source(directory).read,
             link_source(directory / LINKS_FOLDER, lambda: settings.called_services).read,
             tls_source(tls_keys(settings)).read,
+            *([certificate_source(settings.tls, SystemClock()).read] if settings.tls.certificates else []),
         ),
     ]
 

@@ -15,16 +15,18 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from lockgate import SERVING
-from lockgate.app.acceptor import Acceptor
-from lockgate.app.node import Node
+from lockgate.app.acceptor import Acceptor, Handshakes
+from lockgate.app.node import ConnectionCounts, Node
 from lockgate.app.prerequisites import find_faults
 from lockgate.app.rule_change import Reloading
 from lockgate.app.worker import ADMISSION_TIMEOUT_S, Worker
 from lockgate.clock import SystemClock
 from lockgate.edge.connection import Edge
-from lockgate.edge.own_call import OwnCall
+from lockgate.edge.own_call import OwnCall, Respond
 from lockgate.edge.protocol import NO_BODY, STATE_KEY, EdgeProtocol
+from lockgate.edge.request import InboundRequest
 from lockgate.endpoints import operations
+from lockgate.endpoints.redirect import TlsRedirect
 from lockgate.errors import ConfigurationError
 from lockgate.observe import logs
 from lockgate.observe.metrics import Metrics
@@ -43,6 +45,7 @@ def serve(  # noqa: PLR0913 - what a program gives its worker
     listener: socket.socket,
     node: Node | None = None,
     *,
+    redirecting: socket.socket | None = None,
     reloading: Reloading | None = None,
     admission_timeout_s: float = ADMISSION_TIMEOUT_S,
     when_ready: Callable[[], None] = lambda: None,
@@ -53,6 +56,7 @@ def serve(  # noqa: PLR0913 - what a program gives its worker
         settings: the configuration.
         listener: listens already.
         node: the worker's part in its node; `None`: it shares nothing with another worker.
+        redirecting: a second socket, which listens already for plain HTTP; `None`: there is none.
         reloading: brings the worker new rules; `None`: it keeps those of the start.
         admission_timeout_s: as the worker takes it.
         when_ready: called once, when requests are accepted.
@@ -83,7 +87,7 @@ def serve(  # noqa: PLR0913 - what a program gives its worker
         timeout_graceful_shutdown=int(settings.server.drain_s),
         backlog=BACKLOG,
     )
-    _Server(config, worker, settings, node, reloading, when_ready).run(sockets=[listener])
+    _Server(config, worker, settings, node, redirecting, reloading, when_ready).run(sockets=[listener])
 
 
 @contextlib.asynccontextmanager
@@ -99,29 +103,55 @@ async def listening_for_operators(worker: Worker, settings: Settings) -> AsyncIt
         return
     calls = operations.build_calls(worker.observability.metrics, worker.checks, lambda: worker.rule_change.revision)
     calls.prepare()
-    edge = Edge(
-        ServerSettings(),
-        settings.limits,
-        worker.base.ticker,
-        begin_request=lambda request, client: OwnCall(
-            calls.find(request.method, request.path), request, client, worker.base.ticker
-        ),
-        observer=RequestObserver(Metrics({}), None, None),
-        body_bounds=lambda _: NO_BODY,
-        speaks_oauth=lambda _: False,
-    )
-    worker.base.rules.listen(lambda rules: edge.replace_limits(rules.settings.limits))
-    config, server_state, state = uvicorn.Config("", log_config=None), ServerState(), {STATE_KEY: edge}
+    make_protocol = _build_plain_edge(worker, settings, lambda request: calls.find(request.method, request.path))
     try:
-        server = await asyncio.get_running_loop().create_server(
-            lambda: EdgeProtocol(config, server_state, state), where.host, where.port
-        )
+        server = await asyncio.get_running_loop().create_server(make_protocol, where.host, where.port)
     except OSError as error:
         raise ConfigurationError(f"operations: {where.host}:{where.port}: {error.strerror}") from error
     try:
         yield
     finally:
         server.close()
+
+
+@contextlib.asynccontextmanager
+async def redirecting_to_tls(worker: Worker, settings: Settings, listener: socket.socket | None) -> AsyncIterator[None]:
+    """Answer requests on the port for plain HTTP, if there is one."""
+    if listener is None:
+        yield
+        return
+    redirect = TlsRedirect(settings.public_url, worker.is_certified)
+    make_protocol = _build_plain_edge(worker, settings, lambda _: redirect)
+    server = await asyncio.get_running_loop().create_server(make_protocol, sock=listener, backlog=BACKLOG)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def _build_plain_edge(
+    worker: Worker, settings: Settings, find: Callable[[InboundRequest], Respond]
+) -> Callable[[], EdgeProtocol]:
+    """A strict edge of its own for calls that need neither route nor identity; makes its connections.
+
+    Args:
+        worker: its clock and its life.
+        settings: of the limits.
+        find: returns what answers a request.
+    """
+    ticker = worker.base.ticker
+    edge = Edge(
+        ServerSettings(),
+        settings.limits,
+        ticker,
+        begin_request=lambda request, client: OwnCall(find(request), request, client, ticker),
+        observer=RequestObserver(Metrics({}), None, None),
+        body_bounds=lambda _: NO_BODY,
+        speaks_oauth=lambda _: False,
+    )
+    worker.base.rules.listen(lambda rules: edge.replace_limits(rules.settings.limits))
+    config, server_state, state = uvicorn.Config("", log_config=None), ServerState(), {STATE_KEY: edge}
+    return lambda: EdgeProtocol(config, server_state, state)
 
 
 class _Server(uvicorn.Server):
@@ -133,10 +163,12 @@ class _Server(uvicorn.Server):
         worker: Worker,
         settings: Settings,
         node: Node | None,
+        redirecting: socket.socket | None,
         reloading: Reloading | None,
         when_ready: Callable[[], None],
     ) -> None:
         super().__init__(config)
+        self._redirecting = redirecting
         self._reloading = reloading
         self._when_ready = when_ready
         self._worker = worker
@@ -148,7 +180,12 @@ class _Server(uvicorn.Server):
         # Within uvicorn's handling of signals: one that comes while the worker opens stops it in order, too.
         worker, settings = self._worker, self._settings
         reloads = contextlib.nullcontext() if self._reloading is None else self._reloading.running(worker.rule_change)
-        async with worker.running(), listening_for_operators(worker, settings), reloads:
+        async with (
+            worker.running(),
+            listening_for_operators(worker, settings),
+            redirecting_to_tls(worker, settings, self._redirecting),
+            reloads,
+        ):
             self._listen_for_signals()
             await super()._serve(sockets)
 
@@ -171,15 +208,28 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.lifespan.state[STATE_KEY] = self._worker.edge
         _spare_the_collector()
-        if self._node is None or not sockets:
+        handshakes = self._build_handshakes()
+        if not sockets or (self._node is None and handshakes is None):
             await super().startup(sockets)
         else:
             await super().startup([])
-            self._share_connections(sockets[0], self._node)
+            node = self._node or Node(0, ConnectionCounts(1), self._worker.base.marks)
+            self._accept_connections(sockets[0], node, handshakes)
         self._when_ready()
 
-    def _share_connections(self, listener: socket.socket, node: Node) -> None:
-        """Accept on a socket that other workers accept on, too."""
+    def _build_handshakes(self) -> Handshakes | None:
+        certificates, limits = self._worker.base.keys.certificates, self._settings.limits
+        if certificates is None:
+            return None
+        return Handshakes(
+            lambda: certificates.value.default,
+            within_s=limits.head_s,
+            most=limits.connections,
+            most_per_address=limits.connections_per_peer,
+        )
+
+    def _accept_connections(self, listener: socket.socket, node: Node, handshakes: Handshakes | None) -> None:
+        """Accept on a socket that other workers may accept on, too."""
         edge, ticker = self._worker.edge, self._worker.base.ticker
         state = self.lifespan.state
         acceptor = self._acceptor = Acceptor(
@@ -189,6 +239,7 @@ class _Server(uvicorn.Server):
             counts=node.counts,
             worker=node.worker,
             clock=self._worker.base.clock.monotonic,
+            handshakes=handshakes,
         )
         ticker.add_listener(lambda _: acceptor.publish_count())
 

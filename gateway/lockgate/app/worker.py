@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,6 +37,8 @@ Act = Callable[[], Awaitable[object]]
 
 ADMISSION_TIMEOUT_S = 0.1
 """How long a forwarded request waits for Redis before it is answered 503."""
+EXPIRES_SOON_S: Final = 7 * 86_400
+"""`/readyz` warns for this long before a certificate expires."""
 TAKE_PASSWORDS: Final = frozenset({"/auth/login", "/auth/password"})
 """The calls that need no credentials and cost most. They alternate with all others, so that a flood of them delays any
 other call by one turn."""
@@ -97,6 +100,8 @@ class Worker:
             "rules": self._check_rules,
             "proxies": self._check_proxies,
         }
+        if base.keys.certificates is not None:
+            self.checks["certificates"] = self._check_certificates
         self.rotation = self._auto_rotation()
         self.calls = make_own_calls(base, auth, path, self.pipeline, self.checks)
         base.link.listen(path.revocations.renew)
@@ -138,6 +143,11 @@ class Worker:
         self.edge.draining = True
         self.path.open_tokens.close_all()
 
+    def is_certified(self, host: str) -> bool:
+        """Whether the gateway has a certificate for a host, which has no port."""
+        certificates = self.base.keys.certificates
+        return certificates is not None and certificates.value.are_for(host)
+
     def _build_edge(self) -> Edge:
         settings, origins = self.base.settings, self.base.rules.value.origins
         return Edge(
@@ -151,6 +161,7 @@ class Worker:
             cors_lines=origins.cors_lines,
             vary=origins.vary,
             read_refused_head=origins.read_refused_head,
+            is_certified=self.is_certified,
         )
 
     def _body_bounds(self, request: InboundRequest) -> BodyBounds:
@@ -182,6 +193,10 @@ class Worker:
             queue = self._passwords
         return OwnCall(respond, request, client, self.base.ticker, queue)
 
+    def _certificates_expire_at(self) -> float:
+        certificates = self.base.keys.certificates
+        return math.inf if certificates is None else certificates.value.expires_at
+
     def _note_refused_keys(self, what: str, problem: str) -> None:
         # Each worker for itself: each has its own last good keys, and may have its own copy of the files.
         worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -196,7 +211,13 @@ class Worker:
         return rotation
 
     def _build_gauges(self) -> Gauges:
+        expiry = "Unix time at which the first certificate for clients expires."
         return {
+            **(
+                {"lockgate_certificate_expires_seconds": (expiry, self._certificates_expire_at)}
+                if self.base.keys.certificates is not None
+                else {}
+            ),
             "lockgate_connections": ("Open client connections.", lambda: len(self.edge.connections)),
             "lockgate_redis_connected": (
                 "1 while admission can ask Redis; of a Cluster, any master.",
@@ -222,6 +243,10 @@ class Worker:
     async def _check_keys(self) -> str | None:
         # The reason stands in the log: it names files, and any client may ask.
         return "they cannot be reloaded, the last good ones are in use" if self.base.keys.problem else None
+
+    async def _check_certificates(self) -> str | None:
+        left_s = self._certificates_expire_at() - self.base.clock.now()
+        return None if left_s > EXPIRES_SOON_S else f"one expires in {max(left_s, 0) / 3600:.0f} hours"
 
     async def _check_accounts(self) -> str | None:
         # No reason to be taken out of service: clients that have a token are served, and other nodes fare no better.

@@ -47,10 +47,10 @@ def adopt_listener(descriptor: int) -> socket.socket:
     return adopted
 
 
-def base_url(host: str, port: int) -> str:
+def base_url(host: str, port: int, scheme: str = "http") -> str:
     """The base URL for a listening address, as a user of this machine would type it."""
     reachable = reachable_host(host)
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
 
 
 def reachable_host(host: str) -> str:

@@ -130,6 +130,9 @@ def serve(  # noqa: PLR0913 - one parameter for each option
     port: Port = None,
     workers: Workers = None,
     fd: Annotated[int | None, typer.Option("--fd", min=3, help="A listening socket that is already open.")] = None,
+    redirect_fd: Annotated[
+        int | None, typer.Option("--redirect-fd", min=3, help="The same for tls.redirect_port.")
+    ] = None,
     ready_fd: Annotated[int | None, typer.Option("--ready-fd", min=3, hidden=True)] = None,
     supervisor: Annotated[str | None, typer.Option("--supervisor", hidden=True)] = None,
 ) -> None:
@@ -141,7 +144,14 @@ def serve(  # noqa: PLR0913 - one parameter for each option
     membership = members.join(supervisor) if supervisor else None
     parse = configuration.parser(config, host=host, port=port, workers=workers)
     configured = configuration.Configured(config, membership.text if membership else read_file(config), parse)
-    command.run(configured, descriptor=fd, ready=ready_fd, node=context.obj, membership=membership)
+    command.run(
+        configured,
+        descriptor=fd,
+        redirecting=redirect_fd,
+        ready=ready_fd,
+        node=context.obj,
+        membership=membership,
+    )
 
 
 @app.command()

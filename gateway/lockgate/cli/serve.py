@@ -53,10 +53,11 @@ _WELL: Final = frozenset({"ready", "is back", "stopped"})
 """What is said of a child while nothing is wrong."""
 
 
-def run(
+def run(  # noqa: PLR0913 - what a process gets from its parent
     configured: Configured,
     *,
     descriptor: int | None,
+    redirecting: int | None = None,
     ready: int | None = None,
     node: Node | None = None,
     membership: Membership | None = None,
@@ -66,6 +67,7 @@ def run(
     Args:
         configured: the configuration of this process.
         descriptor: a listening socket that the parent bound; `None`: a socket is bound here.
+        redirecting: the same for `tls.redirect_port`.
         ready: where a worker tells its parent that it accepts requests; `None`: it has no parent that asks.
         node: what this worker shares with the others that were forked; `None`: it shares nothing.
         membership: of a worker in its node; `None`: this process has no supervisor.
@@ -76,22 +78,18 @@ def run(
     """
     signals.hold_signals(signal.SIGHUP, *signals.IGNORED)
     settings = configured.parse(configured.text)
-    server = settings.server
-    listener = (
-        addresses.bind_listener(server.host, server.port)
-        if descriptor is None
-        else addresses.adopt_listener(descriptor)
-    )
-    with listener:
-        if server.workers == 1:
+    with contextlib.ExitStack() as stack:
+        listener, redirect = listen(settings, stack, descriptor, redirecting)
+        if settings.server.workers == 1:
             when_ready = partial(_announce, settings, listener) if ready is None else partial(tell_parent, ready)
             reloading = LoneReloading(configured) if membership is None else membership.reloading(configured.parse)
-            _run_worker(settings, listener, node, reloading, when_ready)
+            _run_worker(settings, listener, redirect, node, reloading, when_ready)
         else:
             local = control.open_socket(configured.file)
-            children = workers(
+            children = build_workers(
                 settings,
                 listener,
+                redirect,
                 config=configured.file,
                 env=child_environment(),
                 supervisor=local.name if local else None,
@@ -99,9 +97,28 @@ def run(
             asyncio.run(_supervise(children, configured, local, partial(_announce, settings, listener)))
 
 
-def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
+def listen(
+    settings: Settings, stack: contextlib.ExitStack, descriptor: int | None = None, redirecting: int | None = None
+) -> tuple[socket.socket, socket.socket | None]:
+    """The socket for clients, and that of `tls.redirect_port`; closed with the stack. Descriptors as for `run`.
+
+    Raises:
+        ConfigurationError: an address cannot be listened on.
+    """
+
+    def open_one(port: int, inherited: int | None) -> socket.socket:
+        host = settings.server.host
+        return addresses.bind_listener(host, port) if inherited is None else addresses.adopt_listener(inherited)
+
+    second = settings.tls.redirect_port
+    listener = stack.enter_context(open_one(settings.server.port, descriptor))
+    return listener, None if second is None else stack.enter_context(open_one(second, redirecting))
+
+
+def build_workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
     settings: Settings,
     listener: socket.socket,
+    redirecting: socket.socket | None = None,
     *,
     config: Path | None,
     env: Mapping[str, str],
@@ -121,6 +138,10 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
     """
     host, port = listener.getsockname()[:2]
     arguments = ["serve", "--workers", "1", "--fd", str(listener.fileno()), "--host", str(host), "--port", str(port)]
+    descriptors = [listener.fileno()]
+    if redirecting is not None:
+        descriptors.append(redirecting.fileno())
+        arguments += ["--redirect-fd", str(redirecting.fileno())]
     if config:
         arguments += ["--config", str(config)]
     if supervisor:
@@ -138,7 +159,7 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
             # A fault that keeps one worker from starting keeps all: the first alone reports it.
             after=frozenset(names[:index][:1]),
             uses=uses,
-            fds=(listener.fileno(), told[index].descriptor),
+            fds=(*descriptors, told[index].descriptor),
             log=logs / f"{name}.log" if logs else None,
             grace_s=settings.server.drain_s + _BEYOND_DRAIN_S,
         )
@@ -147,7 +168,7 @@ def workers(  # noqa: PLR0913 - what differs between `serve` and `dev`
     servers: list[Child] = []
     if count > 1 and is_possible():
         forks = Forks(_FORKS, _MODULES, count)
-        servers = [forks.server(env, (listener.fileno(), *(one.descriptor for one in told)), logs)]
+        servers = [forks.server(env, (*descriptors, *(one.descriptor for one in told)), logs)]
         children = [forks.forked(child, index) for index, child in enumerate(children)]
     return [*servers, *(one.forget_at_launch(child) for one, child in zip(told, children, strict=True))]
 
@@ -158,16 +179,17 @@ def _check_operations(settings: Settings, index: int) -> dict[str, str]:
     return {} if first is None else {"LOCKGATE_OPERATIONS__PORT": str(first + index)}
 
 
-def _run_worker(
+def _run_worker(  # noqa: PLR0913, PLR0917 - what `run` has put together
     settings: Settings,
     listener: socket.socket,
+    redirecting: socket.socket | None,
     node: Node | None,
     reloading: Reloading,
     when_ready: Callable[[], None],
 ) -> None:
     from lockgate.app.server import serve  # noqa: PLC0415 - half a second of imports that a supervisor does not need
 
-    serve(settings, listener, node, reloading=reloading, when_ready=when_ready)
+    serve(settings, listener, node, redirecting=redirecting, reloading=reloading, when_ready=when_ready)
 
 
 async def _supervise(
@@ -206,7 +228,8 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     """Say once, for all workers, where the gateway listens and that it is ready."""
     host, port = listener.getsockname()[:2]
     count, first = settings.server.workers, settings.operations.port
-    places = [f"ready {addresses.base_url(str(host), int(port))}"]
+    scheme = "https" if settings.tls.certificates else "http"
+    places = [f"ready {addresses.base_url(str(host), int(port), scheme)}"]
     if first is not None:
         urls = [addresses.base_url(settings.operations.host, first + index) for index in range(count)]
         places.append(f"for operators {' '.join(urls)}")

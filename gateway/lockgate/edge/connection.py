@@ -88,6 +88,7 @@ class Edge:
         cors_lines: returns the CORS field lines for the response to a request with an `Origin`.
         vary: the field lines for every other response.
         read_refused_head: returns the facts for CORS in a head that was refused.
+        is_certified: whether the gateway has a certificate for a host.
     """
 
     def __init__(  # noqa: PLR0913 - the seam between the edge and everything behind it
@@ -103,6 +104,7 @@ class Edge:
         cors_lines: Callable[[InboundRequest], str] = lambda _: "",
         vary: str = "",
         read_refused_head: Callable[[bytes], RefusedHead] = lambda _: _NOTHING_READ,
+        is_certified: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._server = server
         self.limits = limits
@@ -114,7 +116,8 @@ class Edge:
         self.cors_lines = cors_lines
         self.vary = vary
         self.read_refused_head = read_refused_head
-        self.heads = RequestHeadReader(server, limits)
+        self._is_certified = is_certified
+        self.heads = RequestHeadReader(server, limits, is_certified)
         self.connections: set[ClientConnection] = set()
         self.peers: dict[str, int] = {}
         self.draining = False
@@ -143,7 +146,7 @@ class Edge:
         if (server, limits) == (self._server, self.limits):
             return
         self._server, self.limits = server, limits
-        self.heads = RequestHeadReader(server, limits, self.heads.notices)
+        self.heads = RequestHeadReader(server, limits, self._is_certified, self.heads.notices)
         for connection in self.connections:
             connection.look_up_peer()
 
@@ -357,8 +360,13 @@ class ClientConnection(asyncio.Protocol, ABC):
         """Accept a client's connection, or refuse the client where there are too many."""
         self._transport = transport  # type: ignore[assignment]  # a TCP or unix socket transport
         edge = self._edge
-        address = transport.get_extra_info("peername")
-        self._peer = edge.heads.peer_of(address[0] if isinstance(address, tuple) else "unix")
+        name = transport.get_extra_info("peername")
+        address = name[0] if isinstance(name, tuple) else "unix"
+        tls = transport.get_extra_info("ssl_object")
+        if tls is None:
+            self._peer = edge.heads.peer_of(address)
+        else:
+            self._peer = edge.heads.peer_of(address, "https", tls.server_name)
         self._counted = edge.admit_connection(self._peer)
         if not self._counted:
             self.keep_alive = False

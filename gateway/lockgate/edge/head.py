@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from lockgate.edge import headers, wire
 from lockgate.edge.client_address import ForwardedReader, is_trusted
 from lockgate.edge.field_memo import FieldMemo
-from lockgate.edge.headers import HeaderFacts, canonical_host, is_host, without_default_port
+from lockgate.edge.headers import HeaderFacts, canonical_host, is_host, without_default_port, without_port
 from lockgate.edge.notices import Notice, Notices
 from lockgate.edge.path import ROOT, SERVER_WIDE, parse_target
 from lockgate.edge.request import InboundRequest
@@ -40,10 +41,14 @@ class Peer(NamedTuple):
     Attributes:
         address: its IP address, or `unix`.
         trusted: its X-Forwarded-* fields are believed.
+        scheme: `https` over TLS, otherwise `http`.
+        server_name: the host that it asked by SNI, in lower case; `None` without.
     """
 
     address: str
     trusted: bool
+    scheme: str = "http"
+    server_name: str | None = None
 
 
 class RequestLine(NamedTuple):
@@ -75,14 +80,22 @@ class RequestHeadReader:
     Args:
         server: the hosts served here, and the trusted proxies.
         limits: how much a client may send.
+        is_certified: whether the gateway has a certificate for a host. Over TLS, no other host is served.
         notices: of a reader before this one; `None`: there was none.
 
     Attributes:
         notices: counts the oddities that were tolerated.
     """
 
-    def __init__(self, server: ServerSettings, limits: LimitSettings, notices: Notices | None = None) -> None:
+    def __init__(
+        self,
+        server: ServerSettings,
+        limits: LimitSettings,
+        is_certified: Callable[[str], bool] = lambda _: False,
+        notices: Notices | None = None,
+    ) -> None:
         self._limits = limits
+        self._is_certified = is_certified
         self._allowed_hosts = frozenset(server.allowed_hosts)
         self._trusted_proxies = server.trusted_proxies
         self._forwarded = ForwardedReader(server.trusted_proxies, server.forwarded_from, host=server.forwarded_host)
@@ -92,9 +105,10 @@ class RequestHeadReader:
         self._request_prefix = os.urandom(8).hex()
         self._requests = 0
 
-    def peer_of(self, address: str) -> Peer:
+    def peer_of(self, address: str, scheme: str = "http", server_name: str | None = None) -> Peer:
         """The peer at an address, with its trust."""
-        return Peer(address, bool(self._trusted_proxies) and is_trusted(address, self._trusted_proxies))
+        trusted = bool(self._trusted_proxies) and is_trusted(address, self._trusted_proxies)
+        return Peer(address, trusted, scheme, server_name)
 
     def next_request_id(self) -> str:
         """A new request id: 32 hexadecimal digits, which can be a trace id too."""
@@ -183,12 +197,18 @@ class RequestHeadReader:
             return self._build_proxied_request(line, facts, authorization, peer, own_id)
         if facts.has_proxy_fields:
             self.notices.add_notice(Notice.PROXY_UNLISTED)
-        # In nearly every request there is no authority and no list of hosts to compare Host with.
-        plain = authority is None and not self._allowed_hosts
-        host, client = facts.plain_host if plain else self._served_host(line, facts.host, "http"), peer.address
+        scheme = peer.scheme
+        if scheme == "http":
+            # In nearly every request there is no authority and no list of hosts to compare Host with.
+            plain = authority is None and not self._allowed_hosts
+            host = facts.plain_host if plain else self._served_host(line, facts.host, scheme)
+        else:
+            host = self._served_host(line, facts.host, scheme)
+            self._check_certified(line, host, peer)
+        client = peer.address
         # Micro-optimisation: `_make` takes half the time of a call with a dozen arguments.
         return InboundRequest._make(
-            (method, path, query, http11, host, facts, client, "http", own_id, own_id, False, None, authorization, True)
+            (method, path, query, http11, host, facts, client, scheme, own_id, own_id, False, None, authorization, True)
         )
 
     def _build_proxied_request(
@@ -226,6 +246,21 @@ class RequestHeadReader:
 
     def _is_served(self, host: str) -> bool:
         return host in self._allowed_hosts or host.rpartition(":")[0] in self._allowed_hosts
+
+    def _check_certified(self, line: RequestLine, host: str, peer: Peer) -> None:
+        """Refuse a request over TLS for a host that its connection is not for.
+
+        A trusted proxy is not checked: its SNI is its own, and its Host is its client's.
+
+        Raises:
+            WireError: there is no certificate for the host, or the client asked another one by SNI (RFC 9110 section
+                15.5.20).
+        """
+        if line.path in ANY_HOST:
+            return
+        name = without_port(host)
+        if not self._is_certified(name) or (peer.server_name is not None and name != peer.server_name):
+            raise WireError(Reason.UNKNOWN_HOST)
 
     def _parse_line(self, line: bytes) -> RequestLine:
         found = self._lines.get(line)

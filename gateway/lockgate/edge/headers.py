@@ -339,6 +339,12 @@ def without_default_port(host: str, scheme: str) -> str:
     return host.removesuffix(f":{_DEFAULT_PORTS[scheme]}")
 
 
+def without_port(host: str) -> str:
+    """A canonical host without its port."""
+    name, colon, port = host.rpartition(":")
+    return name if colon and not port.endswith("]") else host
+
+
 def is_host(value: bytes) -> bool:
     """Whether a value is a host with an optional port (RFC 9110 section 7.2)."""
     match = _HOST.fullmatch(value) if len(value) <= _MAX_HOST_BYTES else None

@@ -53,8 +53,9 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool, pars
         held.callback(os.umask, os.umask(0o077))
         # Bound before anything is started: a busy port is known at once, and no other program can take a free one in
         # between.
-        listener = held.enter_context(addresses.bind_listener(settings.server.host, settings.server.port))
-        address = addresses.base_url(settings.server.host, int(listener.getsockname()[1]))
+        listener, redirecting = serve.listen(settings, held)
+        scheme = "https" if settings.tls.certificates else "http"
+        address = addresses.base_url(settings.server.host, int(listener.getsockname()[1]), scheme)
         folder = held.enter_context(data_folder.open_folder(data))
         ports = held.enter_context(addresses.Ports())
         demo = DemoServices.placed(settings, ports, terminal.say)
@@ -74,12 +75,13 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool, pars
         reloader = Reloader(
             Configured(config, read_file(config), partial(parse, environ=env)), partial(terminal.say, "rules")
         )
-        gateway = serve.workers(
+        gateway = serve.build_workers(
             settings,
             listener,
+            redirecting,
             config=config,
             env=env,
-            probe=probes.http_probe(host, port, "/readyz"),
+            probe=probes.tls_probe(host, port) if scheme == "https" else probes.http_probe(host, port, "/readyz"),
             supervisor=control_socket.name if control_socket else None,
             logs=folder.logs,
             needs=needs,
