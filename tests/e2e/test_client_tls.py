@@ -310,7 +310,8 @@ async def test_a_certificate_that_does_not_fit_its_key_leaves_the_last_good_one(
         old = await client(port, authority)
         issued = authority.issue(tmp_path, "new", "app.example")
         put_in_place(issued["chain"], files[0]["chain"])
-        heard(process, "the key is not that of the certificate", "the key is not that of the certificate")
+        told = heard(process, *["certificates cannot be reloaded"] * 2)
+        assert "the key is not that of the certificate" in told[-1]
         wire = await client(port, authority)
         assert serial_of(wire) == serial_of(old)
         assert "warning" in (await ask(wire, path="/readyz")).json["checks"]["keys"]
@@ -318,6 +319,40 @@ async def test_a_certificate_that_does_not_fit_its_key_leaves_the_last_good_one(
         heard(process, "certificates reloaded", "certificates reloaded")
         assert serial_of(await client(port, authority)) != serial_of(old)
         assert (await ask(wire)).status == 200
+
+
+async def test_a_reload_brings_a_certificate_for_another_host(
+    authority: Authority, redis_url: str, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-306: with the route on that host; a host without a certificate leaves everything as it was."""
+    files, config = certificates(authority, tmp_path), tmp_path / "lockgate.toml"
+    with served(tmp_path, redis_url, upstream.url, monkeypatch, files) as (process, port, _):
+        before = await client(port, authority)
+        text = config.read_text().replace(
+            'prefix = "/open"', 'prefix = "/open"\nhosts = ["app.example", "new.example"]'
+        )
+        config.write_text(text)
+        assert lockgate("reload", "--config", config).returncode == 2
+        heard(process, "hosts: no certificate of [tls] is for new.example")
+        both = [*files, authority.issue(tmp_path, "new", "new.example")]
+        config.write_text(text.replace(as_toml(files), as_toml(both)))
+        assert lockgate("reload", "--config", config).returncode == 0
+        assert (await ask(await client(port, authority, name="new.example"), "new.example")).status == 200
+        assert (await ask(before)).status == 200
+
+
+async def test_a_reload_does_not_end_tls(
+    authority: Authority, redis_url: str, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-306: the port would be another one to its clients."""
+    files, config = certificates(authority, tmp_path), tmp_path / "lockgate.toml"
+    with served(tmp_path, redis_url, upstream.url, monkeypatch, files) as (_, port, _):
+        tls, rest = config.read_text().split("[tls]")[0], config.read_text().split("[accounts]")[1]
+        config.write_text(f"{tls}[accounts]{rest}")
+        told = lockgate("reload", "--config", config)
+        assert told.returncode == 2
+        assert "a restart is needed for tls." in told.stdout + told.stderr
+        assert (await ask(await client(port, authority))).status == 200
 
 
 async def test_a_certificate_that_expires_soon_is_told(authority: Authority, redis_url: str, tmp_path: Path) -> None:

@@ -105,12 +105,13 @@ class Ending:
 
 
 def heard(supervisor: subprocess.Popen[str], *texts: str) -> list[str]:
-    """Read what it says until all of it has been said; the lines up to there."""
-    missing, lines = set(texts), []
+    """Read what it says until each text has been said, one that is given twice in two lines; the lines up to there."""
+    missing, lines = list(texts), []
     assert supervisor.stderr is not None
     while missing:
         line = supervisor.stderr.readline()
         assert line, f"it ended without a word about {missing}"
         lines.append(line)
-        missing -= {text for text in missing if text in line}
+        for text in {text for text in missing if text in line}:
+            missing.remove(text)
     return lines

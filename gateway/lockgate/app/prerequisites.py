@@ -29,7 +29,7 @@ def find_faults(settings: Settings) -> list[str]:
             ring_source(directory).read,
             link_source(directory / LINKS_FOLDER, lambda: settings.called_services).read,
             tls_source(tls_keys(settings)).read,
-            *([certificate_source(settings.tls, SystemClock()).read] if settings.tls.certificates else []),
+            *([certificate_source(settings, SystemClock()).read] if settings.tls.certificates else []),
         ),
     ]
 

@@ -16,6 +16,8 @@ from typing import Protocol
 from lockgate.app.build import Auth, DataPath, Foundation, build_account_upstreams
 from lockgate.errors import ConfigurationError
 from lockgate.forward.services import NextServices
+from lockgate.keys.certificates import Certificates
+from lockgate.keys.reload import Source, certificate_source
 from lockgate.policy.changes import Changes, RestartNeededError, compare_settings
 from lockgate.policy.rules import Rules
 from lockgate.settings import Settings
@@ -56,6 +58,7 @@ class _Prepared:
     changes: Changes
     services: NextServices
     accounts: Sequence[Upstream] | None
+    certificates: tuple[Source[Certificates], Certificates] | None
 
 
 class RuleChange:
@@ -103,11 +106,12 @@ class RuleChange:
         # Off the event loop: a thousand routes take a quarter of a second.
         rules = await asyncio.to_thread(Rules.from_settings, settings)
         await self._check_links(settings)
+        certificates = await self._read_certificates(settings)
         service = settings.accounts.service
         moved = before.upstream_urls(service) != settings.upstream_urls(service)
         accounts = build_account_upstreams(settings, self._base.ticker) if moved else None
         services = self._path.services.prepare(rules.routes)
-        self._prepared = _Prepared(rules, changes, services, accounts)
+        self._prepared = _Prepared(rules, changes, services, accounts, certificates)
         return rules.revision
 
     def take(self) -> None:
@@ -119,6 +123,8 @@ class RuleChange:
         services.take(prepared.services)
         if prepared.accounts is not None:
             services.retire_later(self._auth.account_calls.replace_upstreams(prepared.accounts))
+        if prepared.certificates is not None:
+            self._base.keys.follow_certificates(*prepared.certificates)
         self._base.rules.swap(prepared.rules)
         self.state.taken += 1
         self.state.problem = None
@@ -145,6 +151,13 @@ class RuleChange:
     def note_unchanged(self) -> None:
         """The configuration holds the rules in force, again."""
         self.state.problem = None
+
+    async def _read_certificates(self, settings: Settings) -> tuple[Source[Certificates], Certificates] | None:
+        """The certificates that clients see, for the hosts of the new rules; `None` without TLS."""
+        if not settings.tls.certificates:
+            return None
+        source = certificate_source(settings, self._base.clock)
+        return source, await asyncio.to_thread(source.read)
 
     async def _check_links(self, settings: Settings) -> None:
         """Look for the keys of services that are new."""

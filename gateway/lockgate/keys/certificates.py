@@ -19,12 +19,13 @@ from cryptography.hazmat.primitives import hashes
 
 from lockgate.clock import Clock
 from lockgate.errors import ConfigurationError
-from lockgate.settings import CertificateSettings, TlsSettings
+from lockgate.settings import CertificateSettings, Settings, TlsSettings
 from lockgate_trust import exposure
 
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2: forward secrecy and authenticated encryption (RFC 9325 section 4.2). TLS 1.3 has no others."""
+_WILDCARD: Final = "*."
 _PROTOCOLS: Final = ("http/1.1",)
 
 
@@ -85,7 +86,7 @@ class Certificates:
 
     def _find(self, name: str) -> Certificate | None:
         # A wildcard stands for exactly one label (RFC 9525 section 6.3).
-        return self._by_name.get(name) or self._by_name.get(f"*.{name.partition('.')[2]}")
+        return self._by_name.get(name) or self._by_name.get(f"{_WILDCARD}{name.partition('.')[2]}")
 
     def _choose(self, tls: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
         if name is None or not isinstance(tls, ServerSide):
@@ -96,24 +97,26 @@ class Certificates:
             tls.context = certificate.context
 
 
-def load_certificates(settings: TlsSettings, clock: Clock) -> Certificates:
+def load_certificates(settings: Settings, clock: Clock) -> Certificates:
     """Read and check all certificates.
 
     Args:
-        settings: names at least one.
+        settings: names at least one, and the hosts that are served.
         clock: tells whether a certificate has expired.
 
     Raises:
         ConfigurationError: a file cannot be read or is no PEM, other accounts may read a key, a key is not that of its
-            certificate, a certificate has expired or names no host, or two are for the same host.
+            certificate, a certificate has expired or names no host, two are for the same host, or a host that is served
+            has none.
     """
-    found = [_load_certificate(files, settings, clock) for files in settings.certificates]
+    found = [_load_certificate(files, settings.tls, clock) for files in settings.tls.certificates]
     by_name: dict[str, Path] = {}
-    for files, certificate in zip(settings.certificates, found, strict=True):
+    for files, certificate in zip(settings.tls.certificates, found, strict=True):
         for name in certificate.names:
             other = by_name.setdefault(name, files.chain)
             if other is not files.chain:
                 raise ConfigurationError(f"tls: {other} and {files.chain} are both for {name}")
+    _check_hosts(settings, by_name)
     return Certificates(found)
 
 
@@ -121,6 +124,29 @@ def certificate_files(settings: TlsSettings) -> Iterable[Path]:
     """Every file that `load_certificates` reads."""
     files = [path for one in settings.certificates for path in (one.chain, one.key)]
     return [*files, settings.client_ca_file] if settings.client_ca_file else files
+
+
+def _check_hosts(settings: Settings, names: Iterable[str]) -> None:
+    """Refuse a host that no client can reach. A trusted proxy may ask any host, so with one nothing is known."""
+    if settings.server.trusted_proxies:
+        return
+    served = [(f"route {route.name!r}: hosts", host) for route in settings.route for host in route.hosts]
+    if settings.server.own_host:
+        served.append(("server.own_host", settings.server.own_host))
+    missing = [
+        f"{place}: no certificate of [tls] is for {host}, and over TLS no host without one is served"
+        for place, host in served
+        if not any(_is_reached(host, name) for name in names)
+    ]
+    if missing:
+        raise ConfigurationError(*missing)
+
+
+def _is_reached(host: str, name: str) -> bool:
+    """Whether a certificate with this name is valid for a host, or for some host of a wildcard."""
+    if host.startswith(_WILDCARD):
+        return name.endswith(host[1:])
+    return name in {host, f"{_WILDCARD}{host.partition('.')[2]}"}
 
 
 def _load_certificate(files: CertificateSettings, settings: TlsSettings, clock: Clock) -> Certificate:

@@ -57,7 +57,7 @@ from lockgate.keys.files import (
     stamp,
 )
 from lockgate.keys.keyring import KeyRing
-from lockgate.settings import Settings, TlsSettings
+from lockgate.settings import Settings
 from lockgate_trust import LinkKeyError, LinkKeys
 
 POLL_S: Final = 0.9
@@ -99,6 +99,7 @@ class Live(Current[T]):
 
     Attributes:
         name: of the source.
+        source: where they come from.
         value: the keys.
         problem: what is wrong with the files now, or `None`; for the log and for people, without a secret.
 
@@ -108,7 +109,7 @@ class Live(Current[T]):
 
     def __init__(self, source: Source[T]) -> None:
         self.name = source.name
-        self._source = source
+        self.source = source
         self._listeners: list[Callable[[T], None]] = []
         # Looked at before it is read: a change in between is then found at the next look.
         self._seen: Stamp | None = stamp(source.files())
@@ -125,25 +126,26 @@ class Live(Current[T]):
         Args:
             thorough: read also where the files look the same, as they may for a while on a network file system.
         """
+        source = self.source
         # Twice, because files that are being changed may not fit each other at the first glance.
         for _ in range(2):
-            found = stamp(self._source.files())
+            found = stamp(source.files())
             if found == self._seen and not thorough:
                 return None
             try:
-                value = self._source.read()
+                value = source.read()
             except ConfigurationError as error:
                 problem = str(error)
                 # Not remembered as seen, so that it is tried again: what was wrong may be no file that is looked at.
                 self._seen = None
-                if stamp(self._source.files()) != found:
+                if stamp(source.files()) != found:
                     continue
                 self._log_problem(problem)
                 return None
             if self.problem is not None:
-                _log.info("%s: the files are in order again", self._source.name)
+                _log.info("%s: the files are in order again", source.name)
             self._seen, self.problem = found, None
-            return None if self._source.same(value, self.value) else value
+            return None if source.same(value, self.value) else value
         return None
 
     def swap(self, value: T) -> None:
@@ -151,11 +153,17 @@ class Live(Current[T]):
         self.value = value
         for listener in self._listeners:
             listener(value)
-        _log.info("%s reloaded: %s", self._source.name, self._source.describe(value))
+        _log.info("%s reloaded: %s", self.source.name, self.source.describe(value))
+
+    def follow(self, source: Source[T], value: T) -> None:
+        """Use a reading of another source from now on, and look at that source."""
+        # Without a stamp, the next look reads the files. It finds what changed since `value` was read.
+        self.source, self._seen, self.problem = source, None, None
+        self.swap(value)
 
     def _log_problem(self, problem: str) -> None:
         if problem != self.problem:
-            _log.error("%s cannot be reloaded, the last good one stays in use: %s", self._source.name, problem)
+            _log.error("%s cannot be reloaded, the last good one stays in use: %s", self.source.name, problem)
         self.problem = problem
 
 
@@ -192,6 +200,16 @@ class LiveKeys:
         self._looking: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
         self._on_refused: list[Callable[[str, str], None]] = []
+
+    def follow_certificates(self, source: Source[Certificates], value: Certificates) -> None:
+        """Show other certificates from now on, and look at their files.
+
+        Args:
+            source: where they come from.
+            value: a reading of it.
+        """
+        if self.certificates is not None:
+            self.certificates.follow(source, value)
 
     @property
     def problem(self) -> str | None:
@@ -250,10 +268,11 @@ class LiveKeys:
                 await self._look_at(self.certificates, thorough=False)
 
     async def _look_at(self, live: Live[T], *, thorough: bool) -> None:
-        known = live.problem
+        known, source = live.problem, live.source
         changed = partial(live.changed, thorough=thorough)
         value = await asyncio.get_running_loop().run_in_executor(self._thread, changed)
-        if value is not None:
+        # A reload may have put another source in place while the thread was reading this one.
+        if value is not None and live.source is source:
             live.swap(value)
         if live.problem is not None and live.problem != known:
             for listener in self._on_refused:
@@ -287,7 +306,7 @@ def live_keys(settings: Settings, clock: Clock, services: Callable[[], Iterable[
     """
     directory = settings.keys.directory
     links = link_source(directory / LINKS_FOLDER, services or (lambda: settings.called_services))
-    certificates = certificate_source(settings.tls, clock) if settings.tls.certificates else None
+    certificates = certificate_source(settings, clock) if settings.tls.certificates else None
     return LiveKeys(ring_source(directory), links, clock, tls_source(tls_keys(settings)), certificates)
 
 
@@ -332,12 +351,12 @@ def tls_source(paths: Collection[Path]) -> Source[None]:
     return Source("private keys for TLS", read, lambda: paths, lambda _one, _other: True, repr)
 
 
-def certificate_source(settings: TlsSettings, clock: Clock) -> Source[Certificates]:
-    """The certificates that clients see."""
+def certificate_source(settings: Settings, clock: Clock) -> Source[Certificates]:
+    """The certificates that clients see, for the hosts that are served."""
     return Source(
         "certificates",
         lambda: load_certificates(settings, clock),
-        lambda: certificate_files(settings),
+        lambda: certificate_files(settings.tls),
         lambda one, other: one.digests == other.digests,
         Certificates.describe,
     )

@@ -20,6 +20,7 @@ RELOADABLE: Final[Mapping[str, frozenset[str] | None]] = {
     "limits": None,
     "roles": None,
     "route": None,
+    "tls": frozenset({"certificates", "client_ca_file", "min_version"}),
     "upstreams": None,
     "server": frozenset(
         {
@@ -67,13 +68,15 @@ def compare_settings(before: Settings, after: Settings) -> Changes:
     """What differs between two configurations."""
     rules: list[Change] = []
     restart: list[str] = []
+    # The listening socket is one for TLS or one for plain HTTP.
+    turned = bool(before.tls.certificates) != bool(after.tls.certificates)
     for section in type(before).model_fields:
         old, new = getattr(before, section), getattr(after, section)
         if old == new:
             continue
         for change in _compare_section(section, old, new):
             listed = RELOADABLE.get(section, frozenset())
-            if listed is None or change.place.partition(".")[2] in listed:
+            if (listed is None or change.place.partition(".")[2] in listed) and not (turned and section == "tls"):
                 rules.append(change)
             else:
                 restart.append(change.place)
@@ -82,9 +85,10 @@ def compare_settings(before: Settings, after: Settings) -> Changes:
 
 def revision_of(settings: Settings) -> str:
     """The revision of the rules in a configuration: the same on each node with the same rules."""
-    content = settings.model_dump(mode="json", include={"server", *RELOADABLE})
-    listed = RELOADABLE["server"] or frozenset()
-    content["server"] = {name: value for name, value in content["server"].items() if name in listed}
+    content = settings.model_dump(mode="json", include=set(RELOADABLE))
+    for section, listed in RELOADABLE.items():
+        if listed is not None:
+            content[section] = {name: value for name, value in content[section].items() if name in listed}
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:_REVISION_DIGITS]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 from lockgate.errors import ConfigurationError
 from lockgate.keys.certificates import Certificates, ServerSide, load_certificates
-from lockgate.settings import TlsSettings
+from lockgate.settings import Settings, TlsSettings
 from tests.support.certificate import Authority
 from tests.support.clock import ManualClock
 
@@ -29,7 +30,7 @@ def clock() -> ManualClock:
 
 
 def loaded(clock: ManualClock, *files: dict[str, str], **more: object) -> Certificates:
-    return load_certificates(TlsSettings(certificates=files, **more), clock)  # type: ignore[arg-type]
+    return load_certificates(Settings(tls={"certificates": files, **more}), clock)  # type: ignore[arg-type]
 
 
 def shake_hands(certificates: Certificates, authority: Authority, name: str | None) -> tuple[ServerSide, list[str]]:
@@ -203,3 +204,52 @@ def test_settings_that_would_do_nothing_are_refused() -> None:
     """A setting of TLS without a certificate."""
     with pytest.raises(ValueError, match="tls has no certificates"):
         TlsSettings(redirect_port=80)
+
+
+def served_on(hosts: list[str], files: dict[str, str], **server: object) -> Settings:
+    route = {"name": "wiki", "prefix": "/", "hosts": hosts, "upstreams": ["http://127.0.0.1:1"], "auth": "required"}
+    return Settings(tls={"certificates": [files]}, route=[route], server=server)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("host", ["wiki.example", "one.app.example", "*.wiki.example"])
+def test_a_host_of_a_route_without_a_certificate_is_told(
+    host: str, authority: Authority, clock: ManualClock, tmp_path: Path
+) -> None:
+    """R-301: no client could reach the route."""
+    files = authority.issue(tmp_path, "app", "app.example")
+    with pytest.raises(
+        ConfigurationError, match=re.escape(f"route 'wiki': hosts: no certificate of [tls] is for {host},")
+    ):
+        load_certificates(served_on(["app.example", host], files), clock)
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("wiki.example", "wiki.example"),
+        ("wiki.example", "*.example"),
+        ("*.example", "*.example"),
+        ("*.example", "wiki.example"),
+        ("*.example", "*.shop.example"),
+    ],
+)
+def test_a_host_of_a_route_with_a_certificate_is_served(
+    host: str, name: str, authority: Authority, clock: ManualClock, tmp_path: Path
+) -> None:
+    """R-301: where a wildcard has a certificate for some of its hosts, its route is reached."""
+    load_certificates(served_on([host], authority.issue(tmp_path, "app", name)), clock)
+
+
+def test_a_host_that_only_a_trusted_proxy_asks_needs_no_certificate(
+    authority: Authority, clock: ManualClock, tmp_path: Path
+) -> None:
+    """R-301: the proxy shows its own."""
+    files = authority.issue(tmp_path, "app", "app.example")
+    load_certificates(served_on(["wiki.example"], files, trusted_proxies=["10.0.0.0/8"]), clock)
+
+
+def test_an_own_host_without_a_certificate_is_told(authority: Authority, clock: ManualClock, tmp_path: Path) -> None:
+    """R-301: no client could log in."""
+    files = authority.issue(tmp_path, "app", "app.example")
+    with pytest.raises(ConfigurationError, match=r"server\.own_host: no certificate"):
+        load_certificates(served_on(["app.example"], files, own_host="login.example"), clock)
