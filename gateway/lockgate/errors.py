@@ -7,7 +7,7 @@ clients see its code. An exception is a fault of this program, or of a store or 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, Final, NamedTuple, Self
@@ -247,6 +247,17 @@ StoreUnavailableError = faults.StoreUnavailableError
 
 StoreRefusedError = faults.StoreRefusedError
 """Redis replies, and its configuration or the gateway's prevents its use; only the operator can mend that."""
+
+
+def collect_faults(*checks: Callable[[], object]) -> list[str]:
+    """Make all checks of a configuration; the lines of those that fail with `ConfigurationError`."""
+    lines: list[str] = []
+    for check in checks:
+        try:
+            check()
+        except ConfigurationError as error:
+            lines += error.args
+    return lines
 
 
 class AlreadyReportedError(ConfigurationError):

@@ -127,7 +127,6 @@ upstreams = ["http://127.0.0.1:1"]
             "LOCKGATE_TOKEN__LEEWAY_S: Input should be a valid integer, unable to parse string as an integer",
             f'{file}: server.workers: a number from 1 to 64, or "auto": one for each usable CPU',
             f"{file}: route.0.prefx: route 'a': there is no such setting; did you mean prefix?",
-            f"{file}: route.0.upstreams: route 'a': Field required",
             f"{file}: route.1.prefix: route 'b': a prefix begins with a slash",
         ]
     )

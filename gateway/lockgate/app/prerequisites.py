@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from lockgate.clock import SystemClock
-from lockgate.errors import ConfigurationError
+from lockgate.errors import ConfigurationError, collect_faults
 from lockgate.keys.files import LINKS_FOLDER
 from lockgate.keys.reload import certificate_source, link_source, ring_source, tls_keys, tls_source
 from lockgate.settings import Settings
@@ -25,7 +25,7 @@ def find_faults(settings: Settings) -> list[str]:
     return [
         *([] if settings.redis_url is not None else [NO_REDIS]),
         *find_faults_of_settings(settings),
-        *_told(
+        *collect_faults(
             ring_source(directory).read,
             link_source(directory / LINKS_FOLDER, lambda: settings.called_services).read,
             tls_source(tls_keys(settings)).read,
@@ -37,22 +37,11 @@ def find_faults(settings: Settings) -> list[str]:
 def find_faults_of_settings(settings: Settings) -> list[str]:
     """The same without the keys, which other accounts may not read; a Redis that is not named is no fault here."""
     url = settings.redis_url
-    return _told(
+    return collect_faults(
         lambda: url and read_checked_address(url.get_secret_value()),
         lambda: _check_accounts(settings),
         lambda: build_tls_context(_upstreams_of(settings), settings.upstream),
     )
-
-
-def _told(*checks: Callable[[], object]) -> list[str]:
-    """The lines of the checks that fail."""
-    lines: list[str] = []
-    for check in checks:
-        try:
-            check()
-        except ConfigurationError as error:
-            lines += error.args
-    return lines
 
 
 def _check_accounts(settings: Settings) -> None:

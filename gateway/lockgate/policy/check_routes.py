@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from lockgate.errors import ConfigurationError
+from lockgate.errors import ConfigurationError, collect_faults
 from lockgate.policy.hosts import WILDCARD, covers_host, is_address, strip_port
 from lockgate.policy.own_paths import OWN_PREFIXES, is_below_any
 from lockgate.policy.places import Places, find_place
@@ -28,21 +29,29 @@ def check_routes(routes: Sequence[Route], tables: Tables, settings: Settings) ->
         settings: the rest of the configuration.
 
     Raises:
-        ConfigurationError: the table is not consistent. The text names the routes.
+        ConfigurationError: the table is not consistent. Each line names the routes.
     """
-    _check_server(settings)
-    _check_names(routes)
-    _check_hosts(routes, settings)
-    _check_overlaps(routes)
-    for route in routes:
-        _check_reached(route, tables, settings)
-        _check_sockets(route, tables)
-    own = _OwnAddresses(settings, tables)
-    for route in routes:
-        _check_upstreams(route, own)
-        if isinstance(route.reply, Redirect):
-            hosts = [host for pattern in route.hosts or ("",) for host in _list_hosts(pattern, settings)]
-            _check_redirect(route, route.reply, hosts, tables, own)
+    # What is wrong with the table may be why a route is not reached, and is not told twice.
+    faults = collect_faults(
+        partial(_check_server, settings),
+        partial(_check_names, routes),
+        partial(_check_hosts, routes, settings),
+        partial(_check_overlaps, routes),
+    )
+    if not faults:
+        own = _OwnAddresses(settings, tables)
+        faults = collect_faults(*(partial(_check_route, route, tables, own, settings) for route in routes))
+    if faults:
+        raise ConfigurationError(*faults)
+
+
+def _check_route(route: Route, tables: Tables, own: _OwnAddresses, settings: Settings) -> None:
+    _check_reached(route, tables, settings)
+    _check_sockets(route, tables)
+    _check_upstreams(route, own)
+    if isinstance(route.reply, Redirect):
+        hosts = [host for pattern in route.hosts or ("",) for host in _list_hosts(pattern, settings)]
+        _check_redirect(route, route.reply, hosts, tables, own)
 
 
 def _check_server(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 
 from lockgate.edge.path import ENCODED_SLASH, SERVER_WIDE
 from lockgate.edge.request import InboundRequest
-from lockgate.errors import ConfigurationError, Reason, Refusal
+from lockgate.errors import ConfigurationError, Reason, Refusal, collect_faults
 from lockgate.policy.addresses import AddressRule, build_rule
 from lockgate.policy.check_routes import check_routes
 from lockgate.policy.compile_route import compile_route
@@ -83,17 +83,17 @@ class RouteTable:
         """
         granted = frozenset(scope for scopes in settings.roles.values() for scope in scopes)
         routes: list[Route] = []
-        problems: list[str] = []
+        faults: list[str] = []
         for entry in settings.route:
             try:
                 routes.append(compile_route(entry, settings, granted))
             except ConfigurationError as error:
-                problems += error.args
-        if problems:
-            raise ConfigurationError(*problems)
+                faults += error.args
         server, admin = settings.server, build_rule(settings.admin.allow_addresses, settings.admin.deny_addresses)
         table = cls(routes, server.own_host or "", server.allowed_hosts, admin, build_https_redirect(settings))
-        check_routes(routes, table.tables(), settings)
+        faults += collect_faults(lambda: check_routes(routes, table.tables(), settings))
+        if faults:
+            raise ConfigurationError(*faults)
         return table
 
     def named(self, name: str) -> Route | None:
