@@ -42,6 +42,7 @@ ALICE: Final = (
     ("x-token-id", "t-1"),
     ("x-auth-time", "1767225000"),
 )
+CHOSEN: Final = (("x-forwarded-user", "alice"), ("remote-email", "alice@shop.example"))
 BODY: Final = b'{"sku": "chair"}'
 LONG: Final = bytes(64 * 1024 + 1)
 
@@ -167,6 +168,12 @@ def accepted_vectors() -> list[Json]:
             request(headers=users, key=USERS_TO_ORDERS),
             **NO_USER | {"user_id": "alice", "service": "users", "on_behalf": "users"},
         ),
+        accepted("headers of names that the signer chose", request(headers=(*ALICE, *CHOSEN))),
+        accepted(
+            "chosen names before the digest",
+            carrying(request(method="POST", headers=(*ALICE, *CHOSEN), digest_of=BODY), BODY),
+            body="digest",
+        ),
         accepted("the other key of a link in rotation", request(key=SECOND)),
         *(
             accepted(f"the target {path}?{query}", request(path=path, query=query))
@@ -190,7 +197,37 @@ def accepted_vectors() -> list[Json]:
 
 def refused_vectors() -> list[Json]:
     """What every verifier has to refuse."""
-    return [*_bad_headers(), *_bad_targets(), *_bad_claims(), *_bad_signatures(), *_bad_identities(), *_bad_bodies()]
+    return [
+        *_bad_headers(),
+        *_bad_chosen_headers(),
+        *_bad_targets(),
+        *_bad_claims(),
+        *_bad_signatures(),
+        *_bad_identities(),
+        *_bad_bodies(),
+    ]
+
+
+def _bad_chosen_headers() -> list[Json]:
+    """Headers whose names are not of the profile, but covered by the signature."""
+    made = request(headers=(*ALICE, *CHOSEN))
+    many = tuple((f"x-note-{number}", "a") for number in range(9))
+    ahead = request(headers=(*ID, *CHOSEN, ("x-user-id", "alice")))
+    return [
+        refused("a chosen header that is gone", without(made, "remote-email"), "covered_absent"),
+        refused("a chosen header twice", with_field(made, "X-Forwarded-User", "bob"), "duplicate_header"),
+        refused("a chosen header in disguise", with_field(made, "X_Forwarded_User", "bob"), "disguised_header"),
+        refused("another value in a chosen header", changed(made, "x-forwarded-user", "bob"), "bad_signature"),
+        refused("a chosen header on two lines", changed(made, "x-forwarded-user", "al\nice"), "malformed"),
+        refused("a chosen header before those of the user", ahead, "malformed", "signature-input"),
+        refused("nine chosen headers", request(headers=(*ALICE, *many)), "malformed", "signature-input"),
+        refused(
+            "a chosen name that is one of the profile's but for its separators",
+            request(headers=(*ID, ("xuserid", "alice"))),
+            "disguised_header",
+            "x-user-id",
+        ),
+    ]
 
 
 def _bad_headers() -> list[Json]:

@@ -27,7 +27,7 @@ from lockgate_trust.profile import (
     content_digest,
 )
 from lockgate_trust.replay import ReplayGuard
-from lockgate_trust.signature import Covered, Signer, cover, signed_headers
+from lockgate_trust.signature import Covered, Signer, cover, cover_further, signed_headers
 from lockgate_trust.verifying import Verified, body_refused, verify
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "caller_of",
     "content_digest",
     "cover",
+    "cover_further",
     "cover_token",
     "create_link",
     "decode_value",

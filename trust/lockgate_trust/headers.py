@@ -38,10 +38,28 @@ upgrade before the gateway: an older one refuses a signature over a name that it
 IDENTITY_HEADERS: Final = REQUEST_HEADERS + TOKEN_HEADERS
 """Every identity header, in the order in which a signature covers them."""
 
+_SEPARATORS: Final = re.compile(r"[^0-9a-z]+")
+_PROFILE_NAMES: Final = (*IDENTITY_HEADERS, CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT)
+BARE_NAMES: Final = {_SEPARATORS.sub("", name): name for name in _PROFILE_NAMES}
+"""Every name of the profile, by the name without separators."""
+_FURTHER_NAME: Final = re.compile(r"(?=.{3,64}\Z)[a-z0-9]+(?:-[a-z0-9]+)+")
 _PLAIN: Final = re.compile(r"[!-$&-+\--~]*")
 _ESCAPABLE: Final = re.compile(r"[^!-$&-+\--~]")
 _ENCODED: Final = re.compile(r"(?:[!-$&-+\--~]|%[0-9A-F]{2})*")
 _ESCAPED_RUN: Final = re.compile(r"(?:%[0-9A-F]{2})+")
+
+
+def bare_name(name: str) -> str:
+    """A name (lower-case) without separators, which a reader may drop or exchange."""
+    return _SEPARATORS.sub("", name)
+
+
+def is_further_name(name: str) -> bool:
+    """Whether a header of this name can be signed beside those of the profile: words with hyphens between them.
+
+    The names of a single word are HTTP's own, such as ``host``.
+    """
+    return _FURTHER_NAME.fullmatch(name) is not None and bare_name(name) not in BARE_NAMES
 
 
 def is_plain(text: str) -> bool:

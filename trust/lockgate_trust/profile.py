@@ -7,8 +7,9 @@ What a signature looks like (one line each on the wire)::
     Signature: lockgate=:<base64 of 32 bytes>:
 
 The profile leaves nothing to choose: ``hmac-sha256`` by a link key; the method, the raw path and the raw query; each
-identity header that is present, in the order of `IDENTITY_HEADERS`, ``x-request-id`` always; last ``content-digest``
-where there is one; then the five parameters as shown. The link key is what binds a signature to its sender and to the
+identity header that is present, in the order of `IDENTITY_HEADERS`, ``x-request-id`` always; then at most `MAX_FURTHER`
+headers of names that the signer chose; last ``content-digest`` where there is one; then the five parameters as shown.
+The link key is what binds a signature to its sender and to the
 one service that may accept it. Verification takes this form and no other, so nothing is left out on purpose.
 
 What the signer says of the body is signed, too: by ``content-digest``, or by the word that the nonce begins with
@@ -35,6 +36,9 @@ LEEWAY_S: Final = 10
 """Seconds by which the clocks of any two nodes, gateways and services alike, may differ unless configured otherwise.
 
 The one figure for it: tokens, signatures and the memory of used signatures are all judged by it."""
+
+MAX_FURTHER: Final = 8
+"""How many headers a signature may cover whose names are not of the profile."""
 
 MAX_DIGEST_BODY: Final = 64 * 1024
 """Longest body, in bytes, that is covered by a digest. A longer one is streamed and not covered."""

@@ -22,9 +22,10 @@ from lockgate_trust.headers import (
     SIGNATURE_INPUT,
     TOKEN_HEADERS,
     TRACEPARENT,
+    is_further_name,
 )
 from lockgate_trust.keys import LinkKey
-from lockgate_trust.profile import LABEL, LIFETIME_S, LINE, MAX_DIGEST_BODY, TAG, Body, content_digest
+from lockgate_trust.profile import LABEL, LIFETIME_S, LINE, MAX_DIGEST_BODY, MAX_FURTHER, TAG, Body, content_digest
 
 # Read from the enumeration once: Python 3.11 takes longer for that than a comparison of strings.
 _DIGEST, _NONE = Body.DIGEST, Body.NONE
@@ -65,6 +66,23 @@ def cover(headers: Iterable[tuple[str, str]]) -> Covered:
     names = [name for name in TOKEN_HEADERS if name in values]
     templates = CoveredTemplate.of(names)
     return templates.fill(tuple(values[name] for name in names))
+
+
+def cover_further(covered: Covered, fields: Iterable[tuple[str, str]]) -> Covered:
+    """Prepare headers of further names (lower-case, values encoded) for signing, after those of a token.
+
+    Raises:
+        ValueError: a name is one of the profile's, is not `is_further_name`, or comes twice; there are too many; or a
+            value is not one line of printable ASCII.
+    """
+    values = dict(pairs := tuple(fields))
+    if len(values) != len(pairs) or len(pairs) > MAX_FURTHER:
+        raise ValueError("a further header comes twice, or there are too many")
+    for name, value in pairs:
+        if not is_further_name(name) or not LINE.fullmatch(value):
+            raise ValueError(f"{name!r} cannot be a further header, or its value is not one line of printable ASCII")
+    more = CoveredTemplate.of(values).fill(tuple(values.values()))
+    return Covered(covered.names + more.names, covered.lines + more.lines, covered.head + more.head)
 
 
 class CoveredTemplate(NamedTuple):

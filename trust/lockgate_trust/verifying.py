@@ -2,18 +2,28 @@
 
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from lockgate_trust.caller import Caller, IdentityError, caller_from
-from lockgate_trust.headers import CONTENT_DIGEST, IDENTITY_HEADERS, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT
+from lockgate_trust.headers import (
+    BARE_NAMES,
+    CONTENT_DIGEST,
+    IDENTITY_HEADERS,
+    REQUEST_ID,
+    SIGNATURE,
+    SIGNATURE_INPUT,
+    bare_name,
+    is_further_name,
+)
 from lockgate_trust.keys import LinkKeys
 from lockgate_trust.profile import (
     LABEL,
     LEEWAY_S,
     LINE,
     MAX_DIGEST_BODY,
+    MAX_FURTHER,
     MAX_LIFETIME_S,
     TAG,
     Body,
@@ -23,11 +33,9 @@ from lockgate_trust.profile import (
     encode_base64,
 )
 
+_TARGET: Final = ("@method", "@path", "@query")
 _COVERABLE: Final = (*IDENTITY_HEADERS, CONTENT_DIGEST)
 _PROFILE_HEADERS: Final = frozenset({*_COVERABLE, SIGNATURE, SIGNATURE_INPUT})
-
-_SEPARATORS: Final = re.compile(r"[^0-9a-z]+")
-_BARE_NAMES: Final = {_SEPARATORS.sub("", name): name for name in _PROFILE_HEADERS}
 
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH: Final = re.compile(r"[!-~]+")
@@ -63,6 +71,7 @@ class Verified:
         signature: the 32 bytes of the signature; unique to the request because of its nonce.
         expires: when it expires, in seconds since the epoch.
         body: what the signer says of the body.
+        further: the covered headers of names that the signer chose, as they came.
     """
 
     caller: Caller
@@ -72,6 +81,7 @@ class Verified:
     signature: bytes = field(repr=False)
     expires: int
     body: Body
+    further: Mapping[str, str] = field(default_factory=dict)
 
 
 def verify(  # noqa: PLR0911, PLR0913 - one ordered list of checks over all that the profile covers
@@ -104,12 +114,13 @@ def verify(  # noqa: PLR0911, PLR0913 - one ordered list of checks over all that
     key = keys.inbound(claim.key_id)
     if key is None:
         return SignatureRefused(Refused.UNKNOWN_KEY)
-    refused = (
-        _cover_refused(claim, found) or _window_refused(claim, now, leeway_s) or _target_refused(method, path, query)
-    )
+    covered = _covered_headers(claim, found, headers)
+    if isinstance(covered, SignatureRefused):
+        return covered
+    refused = _window_refused(claim, now, leeway_s) or _target_refused(method, path, query)
     if refused is not None:
         return refused
-    signature = hmac.digest(key.secret, _signature_base(claim, found, method, path, query), "sha256")
+    signature = hmac.digest(key.secret, _signature_base(claim, covered, method, path, query), "sha256")
     # Compared as text: that way only the one canonical base64 spelling of a signature is ever accepted.
     if not hmac.compare_digest(f"{LABEL}=:{encode_base64(signature)}:", found[SIGNATURE]):
         return SignatureRefused(Refused.BAD_SIGNATURE)
@@ -118,7 +129,14 @@ def verify(  # noqa: PLR0911, PLR0913 - one ordered list of checks over all that
     except IdentityError as error:
         return SignatureRefused(Refused.BAD_IDENTITY, str(error))
     return Verified(
-        caller, key.origin, key.key_id, found.get(CONTENT_DIGEST), signature, claim.expires, _stated_body(claim, found)
+        caller,
+        key.origin,
+        key.key_id,
+        found.get(CONTENT_DIGEST),
+        signature,
+        claim.expires,
+        _stated_body(claim, found),
+        {name: value for name, value in covered.items() if name not in _PROFILE_HEADERS},
     )
 
 
@@ -162,7 +180,7 @@ def _profile_headers(headers: Sequence[tuple[str, str]]) -> dict[str, str] | Sig
             if not LINE.fullmatch(value):
                 return SignatureRefused(Refused.MALFORMED, name)
             found[name] = value
-        elif (disguise := _BARE_NAMES.get(_SEPARATORS.sub("", name))) is not None:
+        elif (disguise := BARE_NAMES.get(bare_name(name))) is not None:
             # Many a framework takes `x_user_id` for `x-user-id`, and would hand the handler the unsigned one.
             return SignatureRefused(Refused.DISGUISED_HEADER, disguise)
     for name in (SIGNATURE_INPUT, SIGNATURE, REQUEST_ID):
@@ -195,18 +213,54 @@ def _stated_body(claim: _Claim, found: dict[str, str]) -> Body:
     return _COVERED if CONTENT_DIGEST in found else _SAID.get(claim.nonce.partition("-")[0], _UNSAID)
 
 
-def _cover_refused(claim: _Claim, found: dict[str, str]) -> SignatureRefused | None:
-    present = ["@method", "@path", "@query", *(name for name in _COVERABLE if name in found)]
-    if claim.components == " ".join(f'"{name}"' for name in present):
-        return None
+def _covered_headers(
+    claim: _Claim, found: dict[str, str], headers: Sequence[tuple[str, str]]
+) -> dict[str, str] | SignatureRefused:
+    """The headers that a signature covers, in its order: those of the profile, and those that the signer chose."""
+    present: dict[str, str] = {name: found[name] for name in _COVERABLE if name in found}
+    if claim.components == _spell_components(present):
+        return present
     covered = claim.components.replace('"', "").split(" ")
-    for name in present:
+    for name in (*_TARGET, *present):
         if name not in covered:
             return SignatureRefused(Refused.NOT_COVERED, name)
     for name in _COVERABLE:
         if name in covered and name not in found:
             return SignatureRefused(Refused.COVERED_ABSENT, name)
-    return SignatureRefused(Refused.MALFORMED, SIGNATURE_INPUT)
+    further = [name for name in covered if name not in _COVERABLE and is_further_name(name)]
+    last = [CONTENT_DIGEST] if CONTENT_DIGEST in present else []
+    ordered = [*(name for name in present if name != CONTENT_DIGEST), *further, *last]
+    if claim.components != _spell_components(ordered) or len(further) > MAX_FURTHER:
+        return SignatureRefused(Refused.MALFORMED, SIGNATURE_INPUT)
+    values = _further_headers(further, headers)
+    return values if isinstance(values, SignatureRefused) else {name: {**found, **values}[name] for name in ordered}
+
+
+def _further_headers(names: Sequence[str], headers: Sequence[tuple[str, str]]) -> dict[str, str] | SignatureRefused:
+    """The headers of names that the signer chose, each of them once, in its own spelling and on one line.
+
+    A refusal names none of them: so far, they are what any client may have sent.
+    """
+    by_bare = {bare_name(name): name for name in names}
+    if len(by_bare) != len(names):
+        return SignatureRefused(Refused.MALFORMED, SIGNATURE_INPUT)
+    values: dict[str, str] = {}
+    for spelled, value in headers:
+        name = by_bare.get(bare_name(spelled.lower()))
+        if name is None:
+            continue
+        if spelled.lower() != name:
+            return SignatureRefused(Refused.DISGUISED_HEADER)
+        if name in values:
+            return SignatureRefused(Refused.DUPLICATE_HEADER)
+        if not LINE.fullmatch(value):
+            return SignatureRefused(Refused.MALFORMED)
+        values[name] = value
+    return values if len(values) == len(names) else SignatureRefused(Refused.COVERED_ABSENT)
+
+
+def _spell_components(covered: Iterable[str]) -> str:
+    return " ".join(f'"{name}"' for name in (*_TARGET, *covered))
 
 
 def _window_refused(claim: _Claim, now: float, leeway_s: float) -> SignatureRefused | None:
@@ -227,9 +281,9 @@ def _target_refused(method: str, path: str, query: str) -> SignatureRefused | No
     return None
 
 
-def _signature_base(claim: _Claim, found: dict[str, str], method: str, path: str, query: str) -> bytes:
-    """RFC 9421 section 2.5, for a claim that covers exactly what was found."""
+def _signature_base(claim: _Claim, covered: Mapping[str, str], method: str, path: str, query: str) -> bytes:
+    """RFC 9421 section 2.5, over the target and the covered headers in their order."""
     lines = [f'"@method": {method}', f'"@path": {path}', f'"@query": ?{query}']
-    lines += [f'"{name}": {found[name]}' for name in _COVERABLE if name in found]
+    lines += [f'"{name}": {value}' for name, value in covered.items()]
     lines.append(f'"@signature-params": {claim.params}')
     return "\n".join(lines).encode("ascii")

@@ -74,6 +74,8 @@ export interface Verified {
   /** In seconds since the epoch. */
   readonly expires: number
   readonly body: Body
+  /** The covered headers of names that the signer chose, as they came. */
+  readonly further: Readonly<Record<string, string>>
 }
 
 /** One key of the link from `origin` to `target`; the secret has at least 32 bytes. */

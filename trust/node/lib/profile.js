@@ -11,6 +11,8 @@ export const MAX_LIFETIME_S = 60
 export const LEEWAY_S = 10
 // Longest body, in bytes, that is covered by a digest. A longer one is streamed and not covered.
 export const MAX_DIGEST_BODY = 64 * 1024
+// How many headers a signature may cover whose names are not of the profile.
+export const MAX_FURTHER = 8
 
 export const REQUEST_ID = 'x-request-id'
 export const CONTENT_DIGEST = 'content-digest'

@@ -9,7 +9,7 @@ import {
   Body, CONTENT_DIGEST, IDENTITY_HEADERS, LABEL, LIFETIME_S, MAX_DIGEST_BODY, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT,
   TAG,
 } from './profile.js'
-import { componentsOf, contentDigest, signatureBase } from './verify.js'
+import { contentDigest, coverable, signatureBase, spellComponents } from './verify.js'
 
 // How old an expired signature is: longer than any leeway of a service's clock.
 const LONG_AGO_S = 3600
@@ -44,11 +44,11 @@ export function identityHeaders(key, { method = 'GET', path, query = '', body, n
   if (said.digest !== undefined) headers.set(CONTENT_DIGEST, said.digest)
   const signer = fault === Fault.FOREIGN ? makeLinkKey(key.origin, `not-${key.target}`) : key
   const created = Math.floor(now ?? Date.now() / 1000) - (fault === Fault.EXPIRED ? LONG_AGO_S : 0)
-  const components = componentsOf(headers).map((name) => `"${name}"`).join(' ')
+  const covered = coverable(headers)
   const params =
-    `(${components});created=${created};expires=${created + LIFETIME_S};nonce="${said.word}` +
+    `(${spellComponents(covered.keys())});created=${created};expires=${created + LIFETIME_S};nonce="${said.word}` +
     `${randomBytes(12).toString('hex')}";keyid="${signer.id}";tag="${TAG}"`
-  const base = signatureBase(params, headers, { method, path, query })
+  const base = signatureBase(params, covered, { method, path, query })
   headers.set(SIGNATURE_INPUT, `${LABEL}=${params}`)
   headers.set(SIGNATURE, `${LABEL}=:${createHmac('sha256', signer.secret).update(base).digest('base64')}:`)
   if (fault === Fault.UNSIGNED) for (const name of PROOF) headers.delete(name)

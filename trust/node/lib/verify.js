@@ -4,8 +4,8 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 
 import { callerFrom, IdentityError } from './caller.js'
 import {
-  Body, CONTENT_DIGEST, IDENTITY_HEADERS, LABEL, LEEWAY_S, LINE, MAX_DIGEST_BODY, MAX_LIFETIME_S, Reason, refuse,
-  REQUEST_ID, SIGNATURE, SIGNATURE_INPUT, TAG,
+  Body, CONTENT_DIGEST, IDENTITY_HEADERS, LABEL, LEEWAY_S, LINE, MAX_DIGEST_BODY, MAX_FURTHER, MAX_LIFETIME_S, Reason,
+  refuse, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT, TAG,
 } from './profile.js'
 
 const COVERABLE = [...IDENTITY_HEADERS, CONTENT_DIGEST]
@@ -45,11 +45,12 @@ export function verify(keys, { method, path, query, headers, now, leewayS = LEEW
   if (claim.ok === false) return claim
   const key = keys.inbound(claim.keyId)
   if (key === null) return refuse(Reason.UNKNOWN_KEY)
-  const refused =
-    coverRefused(claim, found) ?? windowRefused(claim, now, leewayS) ?? targetRefused([method, path, query])
+  const covered = coveredHeaders(claim, found, headers)
+  if (!(covered instanceof Map)) return covered
+  const refused = windowRefused(claim, now, leewayS) ?? targetRefused([method, path, query])
   if (refused !== null) return refused
   const signature = createHmac('sha256', key.secret)
-    .update(signatureBase(claim.params, found, { method, path, query }), 'latin1')
+    .update(signatureBase(claim.params, covered, { method, path, query }), 'latin1')
     .digest('base64')
   // Compared as text: that way only the one canonical base64 spelling of a signature is ever accepted.
   if (!sameText(`${LABEL}=:${signature}:`, found.get(SIGNATURE))) return refuse(Reason.BAD_SIGNATURE)
@@ -63,6 +64,7 @@ export function verify(keys, { method, path, query, headers, now, leewayS = LEEW
       signature,
       expires: claim.expires,
       body: statedBody(claim, found),
+      further: Object.freeze(Object.fromEntries([...covered].filter(([name]) => !PROFILE_HEADERS.has(name)))),
     })
   } catch (error) {
     if (error instanceof IdentityError) return refuse(Reason.BAD_IDENTITY, error.message)
@@ -86,17 +88,22 @@ export function contentDigest(body) {
   return `sha-256=:${createHash('sha256').update(body).digest('base64')}:`
 }
 
-// RFC 9421 section 2.5, over the headers of the profile that are present.
-export function signatureBase(params, headers, { method, path, query }) {
+// RFC 9421 section 2.5, over the covered headers, a Map in the order of the signature.
+export function signatureBase(params, covered, { method, path, query }) {
   const lines = [`"@method": ${method}`, `"@path": ${path}`, `"@query": ?${query}`]
-  for (const name of COVERABLE) if (headers.has(name)) lines.push(`"${name}": ${headers.get(name)}`)
+  for (const [name, value] of covered) lines.push(`"${name}": ${value}`)
   lines.push(`"@signature-params": ${params}`)
   return lines.join('\n')
 }
 
-// The components that a signature covers, in its order.
-export function componentsOf(headers) {
-  return ['@method', '@path', '@query', ...COVERABLE.filter((name) => headers.has(name))]
+// The headers of the profile that are present, as a Map in the order in which a signature covers them.
+export function coverable(headers) {
+  return new Map(COVERABLE.filter((name) => headers.has(name)).map((name) => [name, headers.get(name)]))
+}
+
+// The components of a signature over headers of these names, as they are spelled in it.
+export function spellComponents(names) {
+  return ['@method', '@path', '@query', ...names].map((name) => `"${name}"`).join(' ')
 }
 
 // The headers that the profile knows, each of them once, in its own spelling and on one line.
@@ -138,15 +145,46 @@ function statedBody(claim, found) {
   return SAID.has(word) ? word : Body.UNSAID
 }
 
-function coverRefused(claim, found) {
-  const present = componentsOf(found)
-  if (claim.components === present.map((name) => `"${name}"`).join(' ')) return null
+// The headers that a signature covers, in its order: all of the profile that came, and those that the signer chose.
+function coveredHeaders(claim, found, headers) {
+  const present = coverable(found)
+  if (claim.components === spellComponents(present.keys())) return present
   const covered = claim.components.replaceAll('"', '').split(' ')
-  const uncovered = present.find((name) => !covered.includes(name))
+  const uncovered = ['@method', '@path', '@query', ...present.keys()].find((name) => !covered.includes(name))
   if (uncovered !== undefined) return refuse(Reason.NOT_COVERED, uncovered)
   const absent = COVERABLE.find((name) => covered.includes(name) && !found.has(name))
   if (absent !== undefined) return refuse(Reason.COVERED_ABSENT, absent)
-  return refuse(Reason.MALFORMED, SIGNATURE_INPUT)
+  const further = covered.filter((name) => !COVERABLE.includes(name) && isFurtherName(name))
+  const ordered = [...present.keys()].filter((name) => name !== CONTENT_DIGEST)
+  ordered.push(...further, ...(present.has(CONTENT_DIGEST) ? [CONTENT_DIGEST] : []))
+  if (claim.components !== spellComponents(ordered) || further.length > MAX_FURTHER) {
+    return refuse(Reason.MALFORMED, SIGNATURE_INPUT)
+  }
+  const values = furtherHeaders(further, headers)
+  if (!(values instanceof Map)) return values
+  return new Map(ordered.map((name) => [name, found.get(name) ?? values.get(name)]))
+}
+
+// The headers of names that the signer chose, each of them once, in its own spelling and on one line. A refusal names
+// none of them: so far, they are what any client may have sent.
+function furtherHeaders(names, headers) {
+  const byBare = new Map(names.map((name) => [bare(name), name]))
+  if (byBare.size !== names.length) return refuse(Reason.MALFORMED, SIGNATURE_INPUT)
+  const values = new Map()
+  for (const [spelled, value] of headers) {
+    const name = byBare.get(bare(spelled.toLowerCase()))
+    if (name === undefined) continue
+    if (spelled.toLowerCase() !== name) return refuse(Reason.DISGUISED_HEADER)
+    if (values.has(name)) return refuse(Reason.DUPLICATE_HEADER)
+    if (!LINE.test(value)) return refuse(Reason.MALFORMED)
+    values.set(name, value)
+  }
+  return values.size === names.length ? values : refuse(Reason.COVERED_ABSENT)
+}
+
+// Words with hyphens between them: the names of a single word are HTTP's own, such as `host`.
+function isFurtherName(name) {
+  return name.length <= 64 && /^[a-z0-9]+(?:-[a-z0-9]+)+$/.test(name) && !BARE_NAMES.has(bare(name))
 }
 
 function windowRefused({ created, expires }, now, leewayS) {
