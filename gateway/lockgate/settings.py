@@ -371,6 +371,61 @@ class RespondSettings(_Section):
         return self
 
 
+_RULE_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
+_MAX_RULES: Final = 32
+_MAX_RULE_VALUE: Final = 4096
+
+
+def _rule_name(name: str) -> str:
+    if _FIELD_NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is no name of a header field; one is such as X-Frame-Options")
+    return name
+
+
+def _rule_value(value: str) -> str:
+    if len(value) > _MAX_RULE_VALUE or _RULE_VALUE.fullmatch(value) is None:
+        raise ValueError(
+            f"a value is 1 to {_MAX_RULE_VALUE} visible ASCII characters, with blanks between them only; "
+            "remove takes a field away"
+        )
+    return value
+
+
+_RuleName = Annotated[str, AfterValidator(_rule_name)]
+_RuleFields = Annotated[
+    dict[_RuleName, Annotated[str, AfterValidator(_rule_value)]], Field(default_factory=dict, max_length=_MAX_RULES)
+]
+
+
+class FieldRuleSettings(_Section):
+    """What a route changes in the header fields of a request, or of a service's response."""
+
+    set: _RuleFields
+    """Fields in place of every field of these names."""
+    add: _RuleFields
+    """Fields beside those that are there."""
+    remove: Annotated[tuple[_RuleName, ...], Field(max_length=_MAX_RULES)] = ()
+    """Names of fields that are taken away."""
+
+
+class IdentityHeaderSettings(_Section):
+    """Names of request fields in which a service is told of the user, beside the signed names of the gateway."""
+
+    user: _RuleName | None = None
+    """For the user's id, as in `X-User-Id`."""
+    name: _RuleName | None = None
+    """For the name that the user logs in with."""
+    email: _RuleName | None = None
+    """For the user's e-mail address, where the users service has verified it."""
+    roles: _RuleName | None = None
+    scopes: _RuleName | None = None
+
+    def names(self) -> dict[str, str]:
+        """The chosen names, by what the service is told in them."""
+        chosen: dict[str, str | None] = self.model_dump()
+        return {told: name for told, name in chosen.items() if name is not None}
+
+
 class RouteSettings(_Section):
     """A `[[route]]`: the hosts and paths that go to a service, and the demands on requests; or a response itself."""
 
@@ -428,6 +483,13 @@ class RouteSettings(_Section):
     """Give the service the client's `Host` instead of its own address; it is in `X-Forwarded-Host` either way."""
     forward_authorization: bool = False
     """Forward the client's Authorization to the service; off by default, so that services never see a token."""
+    request_headers: FieldRuleSettings | None = None
+    """Changes to the fields of a client's request, before the service gets the request."""
+    response_headers: FieldRuleSettings | None = None
+    """Changes to the fields of the service's response. The gateway's own refusals stay as they are."""
+    identity_headers: IdentityHeaderSettings | None = None
+    """Further names for the user, for a service that cannot verify the signature. No client can send them, on any
+    route."""
     websocket: tuple[str, ...] = ()
     """Paths where a client may open a WebSocket; on any other path the handshake is refused."""
     allowed_origins: Origins | None = None
@@ -614,6 +676,12 @@ class Settings(_Section):
     def grantable_scopes(self) -> frozenset[str]:
         """Every scope that can be granted."""
         return frozenset(scope for scopes in self.roles.values() for scope in scopes)
+
+    @property
+    def identity_header_names(self) -> frozenset[str]:
+        """Every name that a route chose for the user."""
+        chosen = (route.identity_headers for route in self.route)
+        return frozenset(name for headers in chosen if headers is not None for name in headers.names().values())
 
     @property
     def called_services(self) -> tuple[str, ...]:

@@ -47,12 +47,14 @@ class Account:
         sub: the user's id.
         roles: what the user is.
         password_version: changes with the password; to compare, not to read.
+        email: the user's address; empty unless the users service says that it has verified the address.
     """
 
     sub: str
     username: str
     roles: tuple[str, ...]
     password_version: str
+    email: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,13 @@ def _parse_account(content: object) -> Account:
             username=str(content["username"]),  # type: ignore[index]  # as above
             roles=tuple(str(role) for role in content["roles"]),  # type: ignore[index]  # as above
             password_version=str(content["password_changed_at"]),  # type: ignore[index]  # as above
+            email=_verified_email(content),  # type: ignore[arg-type]  # as above
         )
     except (TypeError, KeyError) as error:
         raise AccountsUnavailableError("answered without an account") from error
+
+
+def _verified_email(content: Mapping[str, object]) -> str:
+    """An address that the user has merely claimed could be any other user's."""
+    email = content.get("email") if content.get("email_verified") is True else None
+    return email if isinstance(email, str) else ""

@@ -149,7 +149,8 @@ class Worker:
         return certificates is not None and certificates.value.are_for(host)
 
     def _build_edge(self) -> Edge:
-        settings, origins = self.base.settings, self.base.rules.value.origins
+        settings, rules = self.base.settings, self.base.rules.value
+        origins = rules.origins
         return Edge(
             settings.server,
             settings.limits,
@@ -162,6 +163,7 @@ class Worker:
             vary=origins.vary,
             read_refused_head=origins.read_refused_head,
             is_certified=self.is_certified,
+            hidden=rules.routes.identity_names,
         )
 
     def _body_bounds(self, request: InboundRequest) -> BodyBounds:
@@ -180,6 +182,7 @@ class Worker:
             cors_lines=origins.cors_lines,
             vary=origins.vary,
             read_refused_head=origins.read_refused_head,
+            hidden=rules.routes.identity_names,
         )
         self.path.open_tokens.replace_overtime(overtime_bounds(settings.limits))
         self.path.open_tokens.judge_again()

@@ -20,6 +20,7 @@ from lockgate.edge import responses, wire
 from lockgate.edge.draining import QUIET_S, WINDOW_S, BodyBounds, UnreadBody
 from lockgate.edge.handler import Handler, Observer
 from lockgate.edge.head import Peer, RequestHeadReader
+from lockgate.edge.headers import NOTHING_HIDDEN
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.ticker import Ticker
 from lockgate.errors import Reason, Refusal
@@ -89,6 +90,7 @@ class Edge:
         vary: the field lines for every other response.
         read_refused_head: returns the facts for CORS in a head that was refused.
         is_certified: whether the gateway has a certificate for a host.
+        hidden: see `examine_fields`.
     """
 
     def __init__(  # noqa: PLR0913 - the seam between the edge and everything behind it
@@ -105,6 +107,7 @@ class Edge:
         vary: str = "",
         read_refused_head: Callable[[bytes], RefusedHead] = lambda _: _NOTHING_READ,
         is_certified: Callable[[str], bool] = lambda _: False,
+        hidden: frozenset[bytes] = NOTHING_HIDDEN,
     ) -> None:
         self._server = server
         self.limits = limits
@@ -117,7 +120,8 @@ class Edge:
         self.vary = vary
         self.read_refused_head = read_refused_head
         self._is_certified = is_certified
-        self.heads = RequestHeadReader(server, limits, is_certified)
+        self._hidden = hidden
+        self.heads = RequestHeadReader(server, limits, is_certified, hidden=hidden)
         self.connections: set[ClientConnection] = set()
         self.peers: dict[str, int] = {}
         self.draining = False
@@ -125,7 +129,7 @@ class Edge:
         ticker.add_listener(self._check_deadlines)
         ticker.add_listener(self.heads.notices.log_new)
 
-    def replace_rules(
+    def replace_rules(  # noqa: PLR0913 - as the constructor
         self,
         server: ServerSettings,
         limits: LimitSettings,
@@ -133,20 +137,21 @@ class Edge:
         cors_lines: Callable[[InboundRequest], str],
         vary: str,
         read_refused_head: Callable[[bytes], RefusedHead],
+        hidden: frozenset[bytes],
     ) -> None:
         """Read every head from now on by other rules; the arguments are those of the constructor."""
         self.cors_lines, self.vary, self.read_refused_head = cors_lines, vary, read_refused_head
-        self._replace_reader(server, limits)
+        self._replace_reader(server, limits, hidden)
 
     def replace_limits(self, limits: LimitSettings) -> None:
         """Read every head from now on within other limits."""
-        self._replace_reader(self._server, limits)
+        self._replace_reader(self._server, limits, self._hidden)
 
-    def _replace_reader(self, server: ServerSettings, limits: LimitSettings) -> None:
-        if (server, limits) == (self._server, self.limits):
+    def _replace_reader(self, server: ServerSettings, limits: LimitSettings, hidden: frozenset[bytes]) -> None:
+        if (server, limits, hidden) == (self._server, self.limits, self._hidden):
             return
-        self._server, self.limits = server, limits
-        self.heads = RequestHeadReader(server, limits, self._is_certified, self.heads.notices)
+        self._server, self.limits, self._hidden = server, limits, hidden
+        self.heads = RequestHeadReader(server, limits, self._is_certified, self.heads.notices, hidden)
         for connection in self.connections:
             connection.look_up_peer()
 

@@ -82,6 +82,7 @@ class RequestHeadReader:
         limits: how much a client may send.
         is_certified: whether the gateway has a certificate for a host. Over TLS, no other host is served.
         notices: of a reader before this one; `None`: there was none.
+        hidden: see `examine_fields`.
 
     Attributes:
         notices: counts the oddities that were tolerated.
@@ -93,9 +94,11 @@ class RequestHeadReader:
         limits: LimitSettings,
         is_certified: Callable[[str], bool] = lambda _: False,
         notices: Notices | None = None,
+        hidden: frozenset[bytes] = headers.NOTHING_HIDDEN,
     ) -> None:
         self._limits = limits
         self._is_certified = is_certified
+        self._hidden = hidden
         self._allowed_hosts = frozenset(server.allowed_hosts)
         self._trusted_proxies = server.trusted_proxies
         self._forwarded = ForwardedReader(server.trusted_proxies, server.forwarded_from, host=server.forwarded_host)
@@ -154,7 +157,7 @@ class RequestHeadReader:
         block, authorization = self._split_credentials(head, line_end)
         facts = self._memo.find_facts(block)
         if facts is None:
-            facts, found = headers.examine_fields(head[line_end + 2 : -2], self._limits)
+            facts, found = headers.examine_fields(head[line_end + 2 : -2], self._limits, self._hidden)
             # A block with several Authorization fields, or with one in another spelling, is examined each time. So is a
             # handshake: its key differs each time, and it may have a token in its protocols.
             if found == authorization and not facts.upgrade:

@@ -13,8 +13,9 @@ letters never become equal. A property test shows this for each kind of folding.
 A field with `_` or `.` in its name is dropped and counted, and the request goes on: a refusal would hit every request
 behind a proxy that adds `api_key`. In responses only the gateway's names and the families count, because `X-Username`
 may be a service's message to its client. A service must not read an identity from a field of its own invention
-(`X-My-User`), because no list can contain that name. The service reads the signed fields. Names of well-known gateways
-are added to the tables here.
+(`X-My-User`), because no list can contain that name. The service reads the signed fields, or fields whose names its
+route lists (`identity_headers`): the edge drops those names on every route. Names of well-known gateways are added to
+the tables here.
 """
 
 from __future__ import annotations
@@ -98,10 +99,12 @@ _MAX_PORT: Final = 65535
 _OPTIONAL_PORT: Final = re.compile(r"(?P<name>[^:\[\]]+|\[[^\]]*\])\.?(?::(?P<port>[0-9]*))?")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
+NOTHING_HIDDEN: Final[frozenset[bytes]] = frozenset()
+"""Where no route names a user in fields of its choice."""
 _SEPARATORS: Final = re.compile(rb"[^0-9a-z]+")
 
 
-def _without_separators(name: bytes) -> bytes:
+def fold_name(name: bytes) -> bytes:
     """A name (lower case) without separators: a reader behind the gateway may drop or replace separators."""
     return _SEPARATORS.sub(b"", name)
 
@@ -113,7 +116,7 @@ def _with_hyphens(name: bytes) -> bytes:
 
 # Attack: a client sends the gateway's own identity or signature fields. Only the gateway sets these, in any spelling.
 _RESERVED: Final = frozenset(
-    _without_separators(name.encode("ascii"))
+    fold_name(name.encode("ascii"))
     for name in (*identity.IDENTITY_HEADERS, identity.SIGNATURE, identity.SIGNATURE_INPUT, identity.CONTENT_DIGEST)
 )
 # Attack: a service that was written behind another gateway still believes that gateway's identity field, so a client
@@ -183,14 +186,16 @@ _FAMILIES: Final = (
     b"tailscale-",  # Tailscale Serve: login, name, picture
     b"remote-user",  # CGI's REMOTE_USER where a server folds names; Authelia
 )
+_STATED: Final = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 # The union that `is_forwardable` asks. The bare family names are in it because a family needs its separator.
 _NEVER_FORWARDED: Final = frozenset(
-    {_without_separators(name) for name in HOP_BY_HOP | _FORWARDING | _TRACE | _SET_FOR_UPSTREAM | _FOREIGN_IDENTITY}
-    | {
-        _without_separators(name)
-        for name in (*_FAMILIES, b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
-    }
+    {fold_name(name) for name in HOP_BY_HOP | _FORWARDING | _TRACE | _SET_FOR_UPSTREAM | _FOREIGN_IDENTITY}
+    | {fold_name(name) for name in (*_FAMILIES, *_STATED)}
     | _RESERVED
+)
+# What no setting of a route may fill: a second reader would take another request from these than the gateway did.
+_NOT_FOR_SETTINGS: Final = frozenset(
+    fold_name(name) for name in HOP_BY_HOP | _FORWARDING | _TRACE | _SET_FOR_UPSTREAM | _STATED | {b"cookie"}
 )
 # A peer outside `server.trusted_proxies` that sends one of these may be a proxy that the operator forgot to list.
 _FORWARDED_BY_PROXY: Final = frozenset({b"forwarded", b"x-forwarded-host", b"x-forwarded-proto"}) | frozenset(
@@ -239,12 +244,15 @@ class HeaderFacts(NamedTuple):
         return [value for field, value in self.fields if field == name]
 
 
-def examine_fields(block: bytes, limits: LimitSettings) -> tuple[HeaderFacts, tuple[bytes, ...]]:
+def examine_fields(
+    block: bytes, limits: LimitSettings, hidden: frozenset[bytes] = NOTHING_HIDDEN
+) -> tuple[HeaderFacts, tuple[bytes, ...]]:
     """Read the field lines of a request.
 
     Args:
         block: complete lines, each ended by CRLF.
         limits: bound the number and the length of the fields.
+        hidden: names, as `fold_name` makes them, in which routes name a user to their services.
 
     Returns:
         The facts; and the values of all Authorization fields, none where a single field is empty.
@@ -287,6 +295,7 @@ def examine_fields(block: bytes, limits: LimitSettings) -> tuple[HeaderFacts, tu
             for field in visible
             if field[0] not in options
             and is_forwardable(field[0])
+            and not (hidden and fold_name(field[0]) in hidden)
             # These fields belong to an upgrade only, and a client may have put a token there.
             and (upgrade or not field[0].startswith(_WEBSOCKET_PREFIX))
         ).decode("latin-1"),
@@ -304,14 +313,19 @@ def is_forwardable(name: bytes) -> bool:
     return (
         b"_" not in name
         and b"." not in name
-        and _without_separators(name) not in _NEVER_FORWARDED
+        and fold_name(name) not in _NEVER_FORWARDED
         and not _with_hyphens(name).startswith(_FAMILIES)
     )
 
 
 def is_reserved(name: bytes) -> bool:
     """Whether only the gateway may set a field of this name (lower case), in any spelling."""
-    return _without_separators(name) in _RESERVED
+    return fold_name(name) in _RESERVED
+
+
+def is_written_by_gateway(name: bytes) -> bool:
+    """Whether the gateway itself writes, reads or removes a request field of this name (lower case), identity aside."""
+    return is_reserved(name) or fold_name(name) in _NOT_FOR_SETTINGS
 
 
 def is_for_services(name: bytes) -> bool:

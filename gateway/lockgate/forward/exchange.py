@@ -432,7 +432,9 @@ class Exchange:
             own += head.exposed  # browsers join this field with the gateway's list
         if not head.dated:
             own = f"{own}Date: {self._ticker.date}\r\n"
-        return b"%b%b%b\r\n" % (head.lines, own.encode("ascii"), framing)
+        rules = self._service.response_rules
+        lines = head.lines if rules is None else rules.change_head(head.lines)
+        return b"%b%b%b\r\n" % (lines, own.encode("ascii"), framing)
 
     def _frame_body(self, data: bytes) -> bytes:
         return b"%x\r\n%b\r\n" % (len(data), data) if self._request.headers.chunked else data

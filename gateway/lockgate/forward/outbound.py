@@ -9,6 +9,8 @@ from lockgate.edge.wire import Field
 from lockgate.identity.model import Identity
 from lockgate.keys.current import Current
 from lockgate.observe.tracing import Sampler
+from lockgate.policy.field_rules import FieldRules
+from lockgate.policy.identity_fields import IdentityFields
 from lockgate_trust import MAX_DIGEST_BODY, Body, Covered, LinkKeys, Signer, content_digest, cover
 
 BUFFERED_BODY: Final = MAX_DIGEST_BODY
@@ -27,9 +29,20 @@ class OutboundRequests:
         links: the current link keys.
         service: the name of the service.
         sampler: selects the requests that are traced.
+        rules: change the client's fields; `None` where they stay as they are.
+        named: further names for the user; `None` where the signed names are enough.
     """
 
-    def __init__(self, links: Current[LinkKeys], service: str, sampler: Sampler) -> None:
+    def __init__(
+        self,
+        links: Current[LinkKeys],
+        service: str,
+        sampler: Sampler,
+        rules: FieldRules | None = None,
+        named: IdentityFields | None = None,
+    ) -> None:
+        self._rules = rules
+        self._named = named
         self._current = links
         self._service = service
         self._sampler = sampler
@@ -65,19 +78,21 @@ class OutboundRequests:
             digest_line = f"content-digest: {digest}\r\n"
         if forward_authorization and request.authorization:
             credentials = f"authorization: {request.authorization[0].decode('latin-1')}\r\n"
+        covered = self._cover(identity)
         traceparent, (signature_input, signature) = self._sign_request(
-            request, request.path, identity, digest, body_kind, now
+            request, request.path, covered, digest, body_kind, now
         )
         trace = request.trace
         state = f"tracestate: {trace.state}\r\n" if trace is not None and trace.state else ""
         host_line = f"X-Forwarded-Host: {request.host}\r\n" if request.host else ""
+        fields = facts.forwardable if self._rules is None else self._rules.change_lines(facts.forwardable)
         # One text, encoded once. Latin-1 keeps the bytes of the client's fields.
         return (
-            f"{request.method} {request.target} HTTP/1.1\r\nHost: {host}\r\n{facts.forwardable}{credentials}"
+            f"{request.method} {request.target} HTTP/1.1\r\nHost: {host}\r\n{fields}{credentials}"
             f"{host_line}X-Forwarded-For: {request.client}\r\n"
             f"X-Forwarded-Proto: {request.scheme}\r\n{_framing_line(request, body)}"
             f"x-request-id: {request.request_id}\r\n"
-            f"traceparent: {traceparent}\r\n{state}{'' if identity is None else identity.covered.head}{digest_line}"
+            f"traceparent: {traceparent}\r\n{state}{covered.head}{digest_line}"
             f"Signature-Input: {signature_input}\r\nSignature: {signature}\r\n\r\n"
         ).encode("latin-1")
 
@@ -95,8 +110,8 @@ class OutboundRequests:
         Returns:
             Names and values, without `x-request-id`, which every response carries anyway.
         """
-        traceparent, (signature_input, signature) = self._sign_request(request, path, identity, None, Body.UNSEEN, now)
-        covered = ANONYMOUS if identity is None else identity.covered
+        covered = self._cover(identity)
+        traceparent, (signature_input, signature) = self._sign_request(request, path, covered, None, Body.UNSEEN, now)
         return [
             *((name.encode("ascii"), value.encode("ascii")) for name, value in covered.headers),
             (b"traceparent", traceparent.encode("ascii")),
@@ -104,8 +119,14 @@ class OutboundRequests:
             (b"signature", signature.encode("ascii")),
         ]
 
+    def _cover(self, identity: Identity | None) -> Covered:
+        """The identity fields; none for an anonymous request."""
+        if identity is None:
+            return ANONYMOUS
+        return identity.covered if self._named is None else self._named.cover(identity)
+
     def _sign_request(  # noqa: PLR0913, PLR0917 - what a signature covers
-        self, request: InboundRequest, path: str, identity: Identity | None, digest: str | None, body: Body, now: float
+        self, request: InboundRequest, path: str, covered: Covered, digest: str | None, body: Body, now: float
     ) -> tuple[str, tuple[str, str]]:
         """The values of traceparent, and of Signature-Input and Signature."""
         if self._current.value is not self._links:
@@ -124,7 +145,7 @@ class OutboundRequests:
             query=request.query or "",
             request_id=request.request_id,
             traceparent=traceparent,
-            covered=ANONYMOUS if identity is None else identity.covered,
+            covered=covered,
             content_digest=digest,
             body=body,
             now=now,

@@ -50,6 +50,7 @@ class Service:
         self.route = route
         self.forward_authorization = forward_authorization
         self.finish_unsized = finish_unsized
+        self.response_rules = None if route is None else route.response_rules
         self._preserve_host = preserve_host
         self._budget = retries.budget
         self._pin = spread.pin

@@ -33,10 +33,12 @@ class _Use(NamedTuple):
     Attributes:
         together: the upstreams of the same routes, which services may name in addresses.
         checks: the paths of active checks.
+        hidden: the names in which any route names a user, which no response may show.
     """
 
     together: tuple[str, ...]
     checks: tuple[str, ...]
+    hidden: frozenset[bytes]
 
 
 class NextServices(NamedTuple):
@@ -110,7 +112,9 @@ class Services:
             ConfigurationError: a certificate file cannot be used.
         """
         forwarding = [route for route in routes.routes if route.reply is None]
-        uses = {url: _find_use(url, forwarding) for route in forwarding for url in route.upstreams}
+        uses = {
+            url: _find_use(url, forwarding, routes.identity_names) for route in forwarding for url in route.upstreams
+        }
         # What can fail comes before the upstreams, which hang on the ticker as soon as they are made.
         new = {url: build_tls_context([url], self._settings) for url, use in uses.items() if self._uses.get(url) != use}
         upstreams = {
@@ -172,7 +176,7 @@ class Services:
             self._retries[route.service] = Retries(route.service, self._ticker)
         return Service(
             [upstreams[url] for url in route.upstreams],
-            OutboundRequests(self._links, route.service, self._sampler),
+            OutboundRequests(self._links, route.service, self._sampler, route.request_rules, route.identity_fields),
             self._retries[route.service],
             route.spread,
             route=route,
@@ -182,7 +186,7 @@ class Services:
         )
 
     def _build_upstream(self, url: str, use: _Use, tls: ssl.SSLContext | None) -> Upstream:
-        heads = ResponseHeadReader(OwnAddresses(use.together, self._prefix))
+        heads = ResponseHeadReader(OwnAddresses(use.together, self._prefix), use.hidden)
         return Upstream(
             Endpoint.of_url(url, tls),
             lambda endpoint: UpstreamPool(endpoint, self._settings, self._ticker, heads),
@@ -191,7 +195,7 @@ class Services:
         )
 
 
-def _find_use(url: str, routes: Iterable[Route]) -> _Use:
+def _find_use(url: str, routes: Iterable[Route], hidden: frozenset[bytes]) -> _Use:
     using = [route for route in routes if url in route.upstreams]
     together = dict.fromkeys(other for route in using for other in route.upstreams)
-    return _Use(tuple(sorted(together)), tuple(sorted({route.health for route in using if route.health})))
+    return _Use(tuple(sorted(together)), tuple(sorted({route.health for route in using if route.health})), hidden)

@@ -27,6 +27,8 @@ class Subject:
         epoch: the user's logout-everywhere counter now; a later one makes the token worthless.
         auth_time: when the user authenticated (Unix seconds); `None` where no user did (RFC 9068 section 2.2.1).
         amr: how they did (RFC 8176).
+        username: the name that the user logs in with; empty where the token is not to tell it.
+        email: the user's verified e-mail address; empty where the token is not to tell it.
     """
 
     sub: str
@@ -37,6 +39,8 @@ class Subject:
     scopes: Sequence[str]
     auth_time: int | None
     amr: Sequence[str]
+    username: str = ""
+    email: str = ""
 
 
 class Issuer:
@@ -64,6 +68,8 @@ class Issuer:
         """Make a token that is valid from now on, with a `jti` of 128 random bits."""
         now = int(self._clock.now())
         authenticated = {"auth_time": subject.auth_time, "amr": list(subject.amr)}
+        # OpenID Connect Core section 5.1 has these names.
+        told = {"preferred_username": subject.username, "email": subject.email}
         claims = {
             "iss": self._issuer,
             "aud": self._audience,
@@ -77,6 +83,7 @@ class Issuer:
             "roles": list(subject.roles),
             "epoch": subject.epoch,
             **(authenticated if subject.auth_time is not None else {}),
+            **{name: value for name, value in told.items() if value},
         }
         key = self._keys.value.active
         header = {"typ": "at+jwt", "kid": key.kid}

@@ -6,13 +6,21 @@ but may have been revoked since. `Identity` is a principal that admission let in
 
 from __future__ import annotations
 
-from typing import NamedTuple, NewType
+from typing import Final, NamedTuple, NewType
 
 from lockgate.stores.packed import PackedKeys
 from lockgate_trust import Covered
 
 UnverifiedToken = NewType("UnverifiedToken", str)
 """Passed the format gate; nothing in it may be believed, looked up or logged (RFC 8725 section 3.3)."""
+
+MAX_TEXT: Final = 256
+"""Characters of a claim at most."""
+
+
+def tellable(text: object) -> str:
+    """A name or an address that a token tells of; empty for what no header could carry."""
+    return text if isinstance(text, str) and len(text) <= MAX_TEXT and text.isprintable() else ""
 
 
 class Principal(NamedTuple):
@@ -26,6 +34,8 @@ class Principal(NamedTuple):
         scopes: what the token allows.
         auth_time: when the user authenticated (Unix seconds); `None` where no user did.
         covered: the identity headers that depend on the token alone, prepared for signing.
+        username: the name that the user logs in with; empty where the token does not tell it.
+        email: the user's verified e-mail address; empty where the token does not tell it.
     """
 
     sub: str
@@ -37,6 +47,8 @@ class Principal(NamedTuple):
     auth_time: int | None
     amr: tuple[str, ...]
     covered: Covered
+    username: str = ""
+    email: str = ""
 
     @property
     def is_limited(self) -> bool:

@@ -18,7 +18,7 @@ from lockgate.clock import Clock
 from lockgate.codec import base64url, strict_json
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.marks import SharedMarks
-from lockgate.identity.model import Principal, UnverifiedToken, VerifiedClaims
+from lockgate.identity.model import MAX_TEXT, Principal, UnverifiedToken, VerifiedClaims, tellable
 from lockgate.identity.signature import is_signed
 from lockgate.keys.current import Current
 from lockgate.keys.keyring import KeyRing, VerificationKey
@@ -27,7 +27,6 @@ from lockgate_trust import cover_token
 from lockgate_trust.caller import MAX_SECONDS
 
 MAX_JSON_DEPTH: Final = 16
-MAX_TEXT: Final = 256
 MAX_AUDIENCES: Final = 16
 MAX_KID: Final = 128
 MAX_HEADERS: Final = 64
@@ -248,6 +247,8 @@ class Verifier:
             auth_time,
             _words_of_list(payload.get("amr")),
             covered,
+            tellable(payload.get("preferred_username")),
+            tellable(payload.get("email")),
         )
         return VerifiedClaims(exp, max(iat, nbf), epoch, principal, self._keys_of(sub, jti, sid), kid)
 

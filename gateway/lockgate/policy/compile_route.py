@@ -14,6 +14,8 @@ from lockgate.errors import ConfigurationError
 from lockgate.policy.addresses import build_rule
 from lockgate.policy.authorize import Demand
 from lockgate.policy.conditions import compile_conditions
+from lockgate.policy.field_rules import compile_request_rules, compile_response_rules
+from lockgate.policy.identity_fields import compile_identity_fields
 from lockgate.policy.limits import parse_limits
 from lockgate.policy.own_paths import UNROUTED, is_below, is_below_any
 from lockgate.policy.replies import Redirect, RouteReply, fix_response
@@ -44,6 +46,9 @@ _FOR_SERVICES: Final = frozenset(
         "preserve_host",
         "forward_authorization",
         "websocket",
+        "request_headers",
+        "response_headers",
+        "identity_headers",
     }
 )
 """Settings that mean nothing on a route that the gateway answers itself."""
@@ -91,6 +96,9 @@ def compile_route(entry: RouteSettings, settings: Settings, granted: frozenset[s
         preserve_host=entry.preserve_host,
         finish_unsized=entry.finish_unsized,
         spread=EVEN if reply else compile_spread(entry, settings.upstreams_of(entry)),
+        request_rules=compile_request_rules(entry, settings),
+        response_rules=compile_response_rules(entry, settings),
+        identity_fields=compile_identity_fields(entry),
     )
 
 

@@ -9,6 +9,8 @@ from typing import Final, Literal
 from lockgate.edge.draining import BodyBounds
 from lockgate.policy.addresses import AddressRule
 from lockgate.policy.authorize import Demand
+from lockgate.policy.field_rules import FieldRules
+from lockgate.policy.identity_fields import IdentityFields
 from lockgate.policy.replies import RouteReply
 from lockgate.policy.spread import EVEN, Spread
 from lockgate.settings import PREFLIGHT_AGE_S
@@ -38,6 +40,9 @@ class Route:
         preserve_host: the service gets the client's Host.
         finish_unsized: a response without a length may finish after its token has expired.
         spread: how requests are spread over the upstreams.
+        request_rules: change the fields of requests; `None` where they stay as they are.
+        response_rules: the same for the service's responses; the gateway's own fields are added after them.
+        identity_fields: further names for the user; `None` where the signed names are enough.
     """
 
     name: str
@@ -62,3 +67,6 @@ class Route:
     preserve_host: bool = False
     finish_unsized: bool = False
     spread: Spread = EVEN
+    request_rules: FieldRules | None = None
+    response_rules: FieldRules | None = None
+    identity_fields: IdentityFields | None = None

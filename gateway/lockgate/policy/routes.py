@@ -45,6 +45,8 @@ class RouteTable:
 
     Attributes:
         routes: in configured order.
+        identity_names: names, as `fold_name` makes them, in which routes name a user to their services.
+        told: what of an account the access tokens must tell for that; see `IdentityFields.told`.
     """
 
     def __init__(
@@ -57,6 +59,9 @@ class RouteTable:
     ) -> None:
         self.https = https
         self.routes = tuple(routes)
+        naming = [route.identity_fields for route in self.routes if route.identity_fields is not None]
+        self.identity_names = frozenset().union(*(fields.folded for fields in naming))
+        self.told = frozenset().union(*(fields.told for fields in naming))
         self._by_name = {route.name: route for route in self.routes}
         self._admin = admin
         self._own_host = own_host

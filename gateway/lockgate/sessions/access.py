@@ -14,6 +14,9 @@ that reach beyond the session of the token (list and end other sessions, logout 
 No scope opens these calls to a client: a client that needs them needs every scope, and then it has the roles as well.
 So a backend that logs administrators in, or that calls services which look at roles, needs a client with every scope,
 or the public client.
+
+A token tells the user's name and e-mail address only where a route names a header for them (`identity_headers`), and
+never when it is limited: a client with a part of the scopes learns neither.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Final
 
 from lockgate.accounts.users import Account
 from lockgate.identity.issuer import Issuer, Subject
+from lockgate.identity.model import tellable
 from lockgate.keys.current import Current
 from lockgate.policy.rules import Rules
 from lockgate.sessions.session_store import Session
@@ -71,6 +75,7 @@ class AccessTokens:
         scopes = self.scopes(session, account)
         grantable = self._rules.value.settings.grantable_scopes
         unlimited = session.scope is None or grantable.issubset(session.scope.split())
+        told = self._rules.value.routes.told if unlimited else frozenset()
         token = self._issuer.issue(
             Subject(
                 sub=session.sub,
@@ -81,6 +86,8 @@ class AccessTokens:
                 scopes=scopes,
                 auth_time=int(session.created),
                 amr=(PASSWORD,),
+                username=tellable(account.username) if "name" in told else "",
+                email=tellable(account.email) if "email" in told else "",
             )
         )
         return token, " ".join(scopes)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Protocol
 
 from lockgate.edge import wire
 from lockgate.edge.cookies import sets_own_cookie
-from lockgate.edge.headers import HOP_BY_HOP, is_for_services
+from lockgate.edge.headers import HOP_BY_HOP, NOTHING_HIDDEN, fold_name, is_for_services
 from lockgate.edge.wire import END_OF_HEAD, ChunkedReader, Field, WireError
 from lockgate.errors import Reason
 from lockgate.settings import CREDENTIAL_FIELDS
@@ -66,10 +66,12 @@ class ResponseHeadReader:
 
     Args:
         own: the addresses that the client must not see.
+        hidden: names, as `fold_name` makes them, in which routes name a user to their services.
     """
 
-    def __init__(self, own: OwnAddresses = NO_ADDRESSES) -> None:
+    def __init__(self, own: OwnAddresses = NO_ADDRESSES, hidden: frozenset[bytes] = NOTHING_HIDDEN) -> None:
         self._own = own
+        self.hidden = hidden
         self._memo: OrderedDict[bytes, ResponseHead] = OrderedDict()
 
     def parse_head(self, head: bytes) -> ResponseHead:
@@ -80,7 +82,7 @@ class ResponseHeadReader:
         """
         found = self._memo.get(head)
         if found is None:
-            found = parse_response_head(head, self._own)
+            found = parse_response_head(head, self._own, self.hidden)
             if len(head) <= MEMO_BYTES:
                 if len(self._memo) >= MEMO_ENTRIES:
                     self._memo.popitem(last=False)
@@ -92,8 +94,10 @@ class ResponseHeadReader:
         return self._memo.get(head)
 
 
-def parse_response_head(head: bytes, own: OwnAddresses = NO_ADDRESSES) -> ResponseHead:
-    """Parse a head, including its empty line. In its fields, `own` addresses become paths.
+def parse_response_head(
+    head: bytes, own: OwnAddresses = NO_ADDRESSES, hidden: frozenset[bytes] = NOTHING_HIDDEN
+) -> ResponseHead:
+    """Parse a head, including its empty line. In its fields, `own` addresses become paths; `hidden` ones are left out.
 
     Raises:
         WireError: the head is not acceptable; `LINK_REFUSED` where the service refuses the gateway's signature.
@@ -117,7 +121,7 @@ def parse_response_head(head: bytes, own: OwnAddresses = NO_ADDRESSES) -> Respon
     visible = b"".join(
         b"%b: %b\r\n" % (field if field[0] not in ADDRESS_FIELDS else (field[0], own.map_field(*field)))
         for field in found
-        if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not _is_gateway_only(*field)
+        if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not _is_gateway_only(*field, hidden)
     )
     # An interim response has no body, and a 204 must not declare one.
     counted = length if status >= 200 and status != _NO_CONTENT else None  # noqa: PLR2004
@@ -135,18 +139,18 @@ def parse_response_head(head: bytes, own: OwnAddresses = NO_ADDRESSES) -> Respon
         ),
         length_line=b"" if counted is None else b"Content-Length: %d\r\n" % counted,
         expected=-1 if counted is None or status in _NO_BODY else counted,
-        exposed=_exposed_line(found),
+        exposed=_exposed_line(found, hidden),
     )
 
 
-def _is_gateway_only(name: bytes, value: bytes) -> bool:
+def _is_gateway_only(name: bytes, value: bytes, hidden: frozenset[bytes]) -> bool:
     """Whether only the gateway may send this field to a client: identity, CORS, the gateway's own cookie."""
-    if name.startswith(_CORS) or is_for_services(name):
+    if name.startswith(_CORS) or is_for_services(name) or (hidden and fold_name(name) in hidden):
         return True
     return name == b"set-cookie" and sets_own_cookie(value)
 
 
-def _exposed_line(found: list[Field]) -> str:
+def _exposed_line(found: list[Field], hidden: frozenset[bytes]) -> str:
     """The service's own Access-Control-Expose-Headers without credential and identity fields.
 
     `*` becomes the list of fields that the service sent: with credentials, browsers read `*` as the name of a field.
@@ -154,12 +158,14 @@ def _exposed_line(found: list[Field]) -> str:
     named = [one.strip(b" \t").lower() for name, value in found if name == _EXPOSE for one in value.split(b",")]
     if b"*" in named:
         named += [name for name, _ in found if not name.startswith(_CORS)]
-    names = [one.decode("ascii") for one in dict.fromkeys(named) if wire.is_token(one) and _is_for_pages(one)]
+    names = [one.decode("ascii") for one in dict.fromkeys(named) if wire.is_token(one) and _is_for_pages(one, hidden)]
     return f"Access-Control-Expose-Headers: {', '.join(names)}\r\n" if names else ""
 
 
-def _is_for_pages(name: bytes) -> bool:
-    return name != b"*" and name.decode("ascii") not in CREDENTIAL_FIELDS and not is_for_services(name)
+def _is_for_pages(name: bytes, hidden: frozenset[bytes]) -> bool:
+    if name == b"*" or name.decode("ascii") in CREDENTIAL_FIELDS:
+        return False
+    return not is_for_services(name) and fold_name(name) not in hidden
 
 
 class ResponseSink(Protocol):

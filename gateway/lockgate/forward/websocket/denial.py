@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from lockgate.edge.wire import WireError
 from lockgate.forward.websocket.upstream import ServiceSide, UpgradeResponse
+from lockgate.policy.field_rules import FieldRules
 from lockgate.upstream.response import ResponseHead, ResponseHeadReader, ResponseReader
 
 MAX_BODY_BYTES: Final = 16 * 1024
@@ -18,6 +19,10 @@ class Denial(NamedTuple):
 
     head: ResponseHead
     body: bytes
+
+    def change_fields(self, rules: FieldRules) -> Denial:
+        """The same response after the rules of its route."""
+        return self._replace(head=self.head._replace(lines=rules.change_head(self.head.lines)))
 
     def render_response(self, request_id: str, date: str) -> bytes:
         """The client's whole response, which ends the connection."""

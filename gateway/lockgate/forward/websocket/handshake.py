@@ -13,12 +13,13 @@ import re
 from typing import Final, NamedTuple
 
 from lockgate.edge import wire
-from lockgate.edge.headers import WEBSOCKET
+from lockgate.edge.headers import NOTHING_HIDDEN, WEBSOCKET
 from lockgate.edge.request import InboundRequest
 from lockgate.edge.wire import Field, WireError
 from lockgate.errors import Reason, Refusal
 from lockgate.identity.bearer import bearer
 from lockgate.identity.ticket import without_tickets
+from lockgate.policy.field_rules import FieldRules
 from lockgate.policy.route import Route
 from lockgate.upstream.response import MAX_FIELDS, MAX_HEAD_BYTES, parse_response_head
 
@@ -93,12 +94,16 @@ def parse_handshake(request: InboundRequest, route: Route) -> Handshake | Refusa
     )
 
 
-def parse_upgrade_response(head: bytes, handshake: Handshake) -> bytes | Declined:
+def parse_upgrade_response(
+    head: bytes, handshake: Handshake, rules: FieldRules | None = None, hidden: frozenset[bytes] = NOTHING_HIDDEN
+) -> bytes | Declined:
     """Parse the service's response strictly.
 
     Args:
         head: the response's head, including its empty line.
         handshake: the handshake that the service got.
+        rules: change the fields of the client's response.
+        hidden: names of fields that the client must not see.
 
     Returns:
         The lines of the client's response, each ended by CRLF, without the empty line; or `Declined`.
@@ -106,7 +111,7 @@ def parse_upgrade_response(head: bytes, handshake: Handshake) -> bytes | Decline
     Raises:
         WireError: no acceptable response, or a mismatch with the handshake.
     """
-    response = parse_response_head(head)
+    response = parse_response_head(head, hidden=hidden)
     if response.status != _SWITCHING:
         return Declined(response.status)
     _, _, block = head[:-2].partition(b"\r\n")
@@ -128,7 +133,8 @@ def parse_upgrade_response(head: bytes, handshake: Handshake) -> bytes | Decline
     ):
         raise WireError(Reason.UPSTREAM_BROKE)
     neutral = b"sec-websocket-protocol: %b\r\n" % NEUTRAL_PROTOCOL if handshake.neutral and not chosen else b""
-    return b"%b%bUpgrade: websocket\r\nConnection: Upgrade\r\n" % (response.lines, neutral)
+    lines = response.lines if rules is None else rules.change_head(response.lines)
+    return b"%b%bUpgrade: websocket\r\nConnection: Upgrade\r\n" % (lines, neutral)
 
 
 def _find_fault(request: InboundRequest, route: Route) -> Refusal | None:

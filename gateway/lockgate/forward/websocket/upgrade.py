@@ -78,9 +78,12 @@ async def _shake_hands(entry: Entry, pool: UpstreamPool, side: ServiceSide, now:
     kept = False
     try:
         response = await _request_upgrade(entry, pool, side, now)
-        lines = parse_upgrade_response(response.head, entry.handshake)
+        rules = entry.service.response_rules
+        lines = parse_upgrade_response(response.head, entry.handshake, rules, pool.heads.hidden)
         if isinstance(lines, Declined):
             denial = await read_denial(response, side, pool.heads)
+            if denial is not None and rules is not None:
+                denial = denial.change_fields(rules)
             return denial or Refusal(Reason.SOCKET_DECLINED, note=f"status {lines.status}")
         kept = True
         return Accepted(side, lines, response.rest)
