@@ -109,4 +109,6 @@ def _describe_options(route: RouteSettings) -> str:
 
 
 def _format_value(value: object) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value, separators=(",", ":"))
     return ",".join(map(str, value)) if isinstance(value, list) else str(value).lower()

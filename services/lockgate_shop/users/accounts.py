@@ -31,6 +31,8 @@ class Registration:
     password: str
     display_name: str | None = None
     email: str | None = None
+    email_verified: bool = False
+    """Said by an operator's program, never by the new user."""
 
 
 class Accounts:
@@ -73,6 +75,7 @@ class Accounts:
             created_at=now,
             password_changed_at=now,
             avatar_id=None,
+            email_verified=wanted.email is not None and wanted.email_verified,
         )
         return account if await self._store.add_account(account) else USERNAME_TAKEN
 
@@ -83,9 +86,10 @@ class Accounts:
         return account or NOT_FOUND
 
     async def change_profile(self, sub: str, values: Mapping[str, str | None]) -> AccountRecord | Problem:
-        """Change the display name or the email of the account that `sub` means."""
+        """Change the display name or the email of the account that `sub` means; another address is not verified."""
         account_id = _account_id(sub)
-        account = await self._store.change_account(account_id, values) if account_id else None
+        changed = {**values, "email_verified": False} if "email" in values else values
+        account = await self._store.change_account(account_id, changed) if account_id else None
         return account or NOT_FOUND
 
     async def verify_password(self, spelling: str, password: str) -> AccountRecord | None:

@@ -125,6 +125,8 @@ class AccountResponse(ResponseBody):
     username: str
     display_name: str
     email: str | None
+    email_verified: bool
+    """Whether the address is known to be the user's: only then may services take it for the user."""
     roles: list[str]
     status: Literal["active", "blocked"]
     password_changed_at: datetime
@@ -137,6 +139,7 @@ class AccountResponse(ResponseBody):
             username=account.username,
             display_name=account.display_name,
             email=account.email,
+            email_verified=account.email_verified,
             roles=account.roles,
             status=Status(account.status).value,
             password_changed_at=account.password_changed_at,

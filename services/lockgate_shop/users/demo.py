@@ -22,6 +22,11 @@ async def seed_users(app: FastAPI) -> None:
     """Register the demo users that do not exist yet."""
     accounts: Accounts = app.state.accounts
     for username, (display_name, roles) in USERS.items():
-        await accounts.register_account(
-            Registration(username=username, password=PASSWORD, display_name=display_name), roles
+        wanted = Registration(
+            username=username,
+            password=PASSWORD,
+            display_name=display_name,
+            email=f"{username}@shop.example",
+            email_verified=True,
         )
+        await accounts.register_account(wanted, roles)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     CheckConstraint,
     ForeignKeyConstraint,
     Index,
@@ -64,6 +65,8 @@ class Account(Base):
     password_changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     avatar_id: Mapped[UUID | None] = mapped_column(Uuid)
     """The confirmed upload that shows the user."""
+    email_verified: Mapped[bool] = mapped_column(Boolean, default=False)
+    """Whether the address is known to be the user's. Another address is not verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class AccountRecord:
     created_at: datetime
     password_changed_at: datetime
     avatar_id: UUID | None
+    email_verified: bool
 
 
 class Address(Base):
@@ -115,7 +119,7 @@ class Upload(UploadColumns, Base):
     )
 
 
-SCHEMA: Final = Schema(service="users", head="0002", metadata=Base.metadata)
+SCHEMA: Final = Schema(service="users", head="0003", metadata=Base.metadata)
 
 _USERNAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]{1,30})[a-z0-9]")
 _MAX_SPELLING: Final = 128

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from lockgate.errors import Reason, Refusal
-from lockgate.identity.verifier import MAX_TEXT, AccessTokenRules
+from lockgate.identity.model import MAX_TEXT
+from lockgate.identity.verifier import AccessTokenRules
 from lockgate.keys.keyring import KeyRing
 from lockgate.sessions.refresh_token import RefreshClaim, RefreshTokens, new_sid
 from lockgate.settings import TokenSettings

@@ -137,7 +137,8 @@ def test_rules_are_text_before_the_first_request() -> None:
     assert rules is not None
     given = "x-tenant: mine\r\nx-tenant: again\r\nx~tenant: odd\r\nx-debug: 1\r\naccept: a\r\nx-via: mine\r\n"
     assert rules.change_lines(given) == "accept: a\r\nx-via: mine\r\nX-Tenant: wiki\r\nX-Via: gate\r\n"
-    assert compiled().request_rules is compiled().response_rules is compiled().identity_fields is None
+    plain = compiled()
+    assert (plain.request_rules, plain.response_rules, plain.identity_fields) == (None, None, None)
 
 
 @pytest.mark.parametrize("setting", ["request_headers", "response_headers", "identity_headers"])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import unicodedata
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select, text
@@ -113,6 +113,38 @@ async def test_a_profile_changes_only_where_it_is_told(users: Peer) -> None:
     removed = await users.call("PATCH", "/users/me", {"email": None}, who=who)
     assert removed.json()["email"] is None
     assert (await users.call("GET", "/users/me", who=who)).json() == removed.json()
+
+
+@pytest.mark.parametrize("address", ["admin@example.org", "carol@example.org", None])
+async def test_an_address_that_a_user_gave_is_not_verified(
+    users: Peer, users_app: FastAPI, address: str | None
+) -> None:
+    """R-323: services may take a verified address for the user."""
+    sub = (await registered(users, email="carol@example.org"))["id"]
+
+    async def is_verified() -> bool:
+        return bool((await users.call("GET", f"/internal/accounts/{sub}")).json()["email_verified"])
+
+    assert not await is_verified()
+    async with database_of(users_app).write_session() as session:
+        account = await session.get(Account, UUID(sub))
+        assert account is not None
+        account.email_verified = True
+    assert await is_verified()
+    await users.call("PATCH", "/users/me", {"display_name": "Carol"}, who=Who(sub))
+    assert await is_verified()
+    await users.call("PATCH", "/users/me", {"email": address}, who=Who(sub))
+    assert not await is_verified()
+
+
+async def test_no_user_verifies_an_address(users: Peer) -> None:
+    """R-323."""
+    asked = {"username": "mallory", "password": "a-long-enough-one", "email": "a@b.example", "email_verified": True}
+    answer = await users.call("POST", "/users/register", asked)
+    assert answer.status_code == 400
+    sub = (await registered(users))["id"]
+    answer = await users.call("PATCH", "/users/me", {"email_verified": True}, who=Who(sub))
+    assert answer.status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -281,3 +313,10 @@ async def test_roles_that_are_none_change_nothing(users: Peer, roles: object) ->
     assert (await users.call("GET", path)).json()["roles"] == ["customer"]
     missing = await users.call("PUT", f"/internal/accounts/{uuid4()}/roles", {"roles": ["admin"]})
     assert missing.status_code == 404
+
+
+async def test_the_demo_users_have_verified_addresses(users: Peer, users_app: FastAPI) -> None:
+    """R-323."""
+    await demo.seed_users(users_app)
+    account = (await verified(users, "alice", demo.PASSWORD))["account"]
+    assert (account["email"], account["email_verified"]) == ("alice@shop.example", True)

@@ -139,9 +139,17 @@ def assert_told(answer: httpx.Response, case: Case) -> None:
 
 def account_text(sub: str, **members: str) -> str:
     """The account of Carol, as it is written in a response."""
-    said = {"display_name": '"carol"', "email": "null", "roles": '["customer"]', "status": '"active"', **members}
+    said = {
+        "display_name": '"carol"',
+        "email": "null",
+        "verified": "false",
+        "roles": '["customer"]',
+        "status": '"active"',
+        **members,
+    }
     return (
         f'{{"sub":"{sub}","username":"carol","display_name":{said["display_name"]},"email":{said["email"]},'
+        f'"email_verified":{said["verified"]},'
         f'"roles":{said["roles"]},"status":{said["status"]},"password_changed_at":"2030-03-17T17:46:40Z"}}'
     )
 
