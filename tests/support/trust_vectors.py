@@ -99,7 +99,7 @@ def changed(made: Json, name: str, value: str) -> Json:
     return {**made, "headers": [[key, value if key == name else old] for key, old in made["headers"]]}
 
 
-def accepted(name: str, made: Json, *, body: str = "none", **caller: object) -> Json:
+def accepted(name: str, made: Json, *, body: str = "none", further: Headers = (), **caller: object) -> Json:
     """A vector that has to be accepted; `caller` is what differs from Alice behind the gateway."""
     alice = {
         "request_id": REQUEST,
@@ -113,7 +113,8 @@ def accepted(name: str, made: Json, *, body: str = "none", **caller: object) -> 
         "traceparent": TRACE,
         "on_behalf": None,
     }
-    return {"name": name, **made, "accepted": {"body": body, "caller": {**alice, **caller}}}
+    more = {"further": dict(further)} if further else {}
+    return {"name": name, **made, "accepted": {"body": body, "caller": {**alice, **caller}, **more}}
 
 
 def refused(name: str, made: Json, reason: str, about: str = "") -> Json:
@@ -168,11 +169,12 @@ def accepted_vectors() -> list[Json]:
             request(headers=users, key=USERS_TO_ORDERS),
             **NO_USER | {"user_id": "alice", "service": "users", "on_behalf": "users"},
         ),
-        accepted("headers of names that the signer chose", request(headers=(*ALICE, *CHOSEN))),
+        accepted("headers of names that the signer chose", request(headers=(*ALICE, *CHOSEN)), further=CHOSEN),
         accepted(
             "chosen names before the digest",
             carrying(request(method="POST", headers=(*ALICE, *CHOSEN), digest_of=BODY), BODY),
             body="digest",
+            further=CHOSEN,
         ),
         accepted("the other key of a link in rotation", request(key=SECOND)),
         *(

@@ -7,9 +7,9 @@ import pytest
 from http_message_signatures import HTTPMessageSigner, HTTPMessageVerifier, InvalidSignature, MappingKeyResolver
 from http_message_signatures.algorithms import HMAC_SHA256
 
-from lockgate_trust import content_digest
+from lockgate_trust import Signer, content_digest, cover, cover_further
 from lockgate_trust.headers import CONTENT_DIGEST, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT
-from tests.support.links import GATEWAY_TO_ORDERS, IDENTITY, NOW, REQUEST, Headers, Received, accepted, signed
+from tests.support.links import ALICE, GATEWAY_TO_ORDERS, IDENTITY, NOW, REQUEST, Headers, Received, accepted, signed
 
 SECRETS = {GATEWAY_TO_ORDERS.key_id: GATEWAY_TO_ORDERS.secret}
 RESOLVER = MappingKeyResolver(public_keys=SECRETS, private_keys=SECRETS)
@@ -35,6 +35,28 @@ class Verifier(HTTPMessageVerifier):
 def as_message(request: Received) -> Message:
     query = f"?{request.query}" if request.query else ""
     return Message(request.method, f"http://orders:8102{request.path}{query}", dict(request.headers))
+
+
+def test_their_verifier_accepts_headers_of_chosen_names() -> None:
+    """R-321."""
+    chosen = (("x-forwarded-user", "alice"), ("remote-email", ""))
+    covered = cover_further(cover(ALICE), chosen)
+    signature_input, signature = Signer(GATEWAY_TO_ORDERS).sign(
+        method="GET",
+        path="/orders",
+        query="",
+        request_id=REQUEST,
+        traceparent=None,
+        covered=covered,
+        content_digest=None,
+        now=NOW,
+    )
+    headers = {REQUEST_ID: REQUEST, **dict(covered.headers), SIGNATURE_INPUT: signature_input, SIGNATURE: signature}
+    names = ("@method", "@path", "@query", REQUEST_ID, *(name for name, _ in (*ALICE, *chosen)))
+    [result] = Verifier(signature_algorithm=HMAC_SHA256, key_resolver=RESOLVER).verify(
+        Message("GET", "http://orders:8102/orders", headers), max_age=None, require_components=names
+    )
+    assert result.label == "lockgate"
 
 
 @pytest.mark.parametrize(("path", "query"), TARGETS)

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockgate_trust import LIFETIME_S, MAX_DIGEST_BODY, Covered, LinkKey, Signer, content_digest, cover, signed_headers
+from lockgate_trust import (
+    LIFETIME_S,
+    MAX_DIGEST_BODY,
+    Covered,
+    LinkKey,
+    Signer,
+    content_digest,
+    cover,
+    cover_further,
+    signed_headers,
+)
 from lockgate_trust.headers import CONTENT_DIGEST, REQUEST_ID, SIGNATURE, SIGNATURE_INPUT
 from lockgate_trust.signature import _KeyedHash
 from tests.support.links import ALICE, GATEWAY_TO_ORDERS, NOW, REQUEST, TRACE, Headers, signature_over, signed
@@ -54,6 +64,29 @@ def test_a_signature_has_the_documented_form() -> None:
         signature_input,
     )
     assert re.fullmatch(r"lockgate=:[A-Za-z0-9+/]{43}=:", signature)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("x-user-id", "root")],
+        [("xuserid", "root")],
+        [("signature", "a")],
+        [("content-digest", "a")],
+        [("host", "a")],
+        [("X-Forwarded-User", "a")],
+        [("x_forwarded_user", "a")],
+        [("x-forwarded-user", "a"), ("x-forwarded-user", "b")],
+        [("x-forwarded-user", "a\r\nx-user-id: root")],
+        [("x-forwarded-user", "\u00e9")],
+        [("x-forwarded-user", " a")],
+        [(f"x-note-{number}", "a") for number in range(9)],
+    ],
+)
+def test_no_further_header_is_one_of_the_profile_or_more_than_a_line(fields: list[tuple[str, str]]) -> None:
+    """R-321."""
+    with pytest.raises(ValueError, match="further header"):
+        cover_further(cover(ALICE), fields)
 
 
 def test_a_signature_is_the_hmac_of_the_signature_base() -> None:

@@ -32,7 +32,8 @@ TOKEN_HEADERS: Final = (CALLER, USER_ID, USER_ROLES, USER_SCOPES, SESSION_ID, TO
 
 A new one also goes into `caller.py` (`Caller`, `token_headers`, `caller_from`), the gateway's verifier, the package for
 Node (`profile.js`, `caller.js`), a vector, the examples of front proxies and the guide to forward-auth. Services
-upgrade before the gateway: an older one refuses a signature over a name that it does not know.
+upgrade before the gateway: an older one refuses a signature over a name that it does not know. Names that a route
+chooses come after all of these.
 """
 
 IDENTITY_HEADERS: Final = REQUEST_HEADERS + TOKEN_HEADERS

@@ -145,6 +145,36 @@ def test_the_route_table_has_a_column_for_everything(config: Path) -> None:
     assert "websocket=/orders/events" in rows[2]
 
 
+def test_the_route_table_shows_header_rules_and_chosen_names(config: Path) -> None:
+    """R-268, R-320."""
+    config.write_text(
+        config.read_text().replace(
+            'prefix = "/orders"',
+            'prefix = "/orders"\nidentity_headers = { user = "X-Forwarded-User" }\n'
+            'request_headers = { set = { X-Tenant = "a b" }, remove = ["X-Debug"] }',
+        )
+    )
+    rows = called("routes", "check", "--config", config).stdout.splitlines()
+    (row,) = (row for row in rows if "/orders" in row.split())
+    assert 'identity_headers={"user":"X-Forwarded-User"}' in row
+    assert 'request_headers={"set":{"X-Tenant":"a b"},"remove":["X-Debug"]}' in row
+
+
+def test_a_header_rule_that_cannot_be_is_one_clear_line(config: Path) -> None:
+    """R-268."""
+    config.write_text(
+        config.read_text().replace(
+            'prefix = "/orders"', 'prefix = "/orders"\nrequest_headers = { set = { X-User-Id = "root" } }'
+        )
+    )
+    result = called("routes", "check", "--config", config)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        "lockgate: route 'orders': request_headers.set: X-User-Id is out of reach: the gateway itself writes, reads or "
+        "removes it"
+    ]
+
+
 def test_the_route_table_is_in_the_order_in_which_a_request_is_matched(tmp_path: Path) -> None:
     """R-260: names before wildcards, the longest wildcard first, and routes of every host last."""
     hosts = {

@@ -16,7 +16,7 @@ from lockgate.settings import Settings
 from lockgate_shop.users.accounts import Registration
 from tests.support import node as nodes
 from tests.support import shop as shops
-from tests.support.pages import SERVER
+from tests.support.pages import SERVER, Page
 from tests.support.parties import refresh, registered
 from tests.support.shop import PASSWORD, Shop, bearer
 from tests.support.upstream import Upstream
@@ -80,6 +80,15 @@ async def test_a_service_is_told_what_the_users_service_tells(wiki: Shop, upstre
     tokens = (await refresh(wiki, tokens["refresh_token"])).json()
     await visit(wiki, tokens)
     assert told(upstream) == (["zoe"], [])
+
+
+async def test_a_session_by_cookie_tells_the_same(wiki: Shop, upstream: Upstream) -> None:
+    """R-322: and the page holds no token."""
+    page = Page()
+    content = {"username": "zoe", "password": PASSWORD, "mode": "cookie"}
+    assert (await page.ask(wiki.node, "POST", "/auth/login", content)).status == 200
+    assert (await page.ask(wiki.node, "GET", "/wiki/start")).status == 200
+    assert told(upstream) == (["zoe"], [ADDRESS])
 
 
 async def test_an_address_that_a_user_merely_claims_is_told_to_no_service(wiki: Shop, upstream: Upstream) -> None:

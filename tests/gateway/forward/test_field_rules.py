@@ -1,4 +1,4 @@
-"""Header rules of a route, as client and service see them (R-268)."""
+"""Header rules of a route, as client and service see them (R-269)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rewriting(upstream: Upstream, **changes: Any) -> list[dict[str, Any]]:  # no
 async def test_a_request_reaches_the_service_by_the_rules_of_its_route(
     redis_url: str, tmp_path: Path, upstream: Upstream
 ) -> None:
-    """R-268: no spelling of the client's survives a rule, and the signature still holds."""
+    """R-269: no spelling of the client's survives a rule, and the signature still holds."""
     lies = "X-Tenant: mine\r\nx-tenant: again\r\nX~Tenant: odd\r\nX-TENANT: loud\r\nX-Debug: 1\r\nX-Trail: client\r\n"
     settings = nodes.settings(tmp_path, redis_url, upstream.url, route=rewriting(upstream))
     async with nodes.running(settings) as node:
@@ -60,7 +60,7 @@ async def test_a_request_reaches_the_service_by_the_rules_of_its_route(
 async def test_a_response_reaches_the_client_by_the_rules_of_its_route(
     redis_url: str, tmp_path: Path, upstream: Upstream
 ) -> None:
-    """R-268: and the gateway's own fields are added after them."""
+    """R-269: and the gateway's own fields are added after them."""
     upstream.play(recorder(RESPONSE))
     settings = nodes.settings(tmp_path, redis_url, upstream.url, route=rewriting(upstream))
     async with nodes.running(settings) as node:
@@ -77,7 +77,7 @@ async def test_a_response_reaches_the_client_by_the_rules_of_its_route(
 
 
 async def test_refusals_of_the_gateway_have_no_rules(redis_url: str, tmp_path: Path, upstream: Upstream) -> None:
-    """R-268: a refusal says what the gateway says everywhere."""
+    """R-269: a refusal says what the gateway says everywhere."""
     settings = nodes.settings(tmp_path, redis_url, upstream.url, route=rewriting(upstream))
     async with nodes.running(settings) as node:
         answer = await node.get("/wiki/a")
@@ -86,7 +86,7 @@ async def test_refusals_of_the_gateway_have_no_rules(redis_url: str, tmp_path: P
 
 
 async def test_a_body_reaches_the_service_beside_the_rules(redis_url: str, tmp_path: Path, upstream: Upstream) -> None:
-    """R-268."""
+    """R-269."""
     settings = nodes.settings(tmp_path, redis_url, upstream.url, route=rewriting(upstream))
     async with nodes.running(settings) as node:
         head = f"POST /wiki/a HTTP/1.1\r\nContent-Length: 5\r\n{node.tokens.bearer()}"

@@ -194,7 +194,7 @@ async def sockets() -> AsyncIterator[SocketService]:
 async def test_a_handshake_tells_the_same_and_takes_rules(
     redis_url: str, tmp_path: Path, sockets: SocketService
 ) -> None:
-    """R-268, R-320: a handshake is a request like any other."""
+    """R-269, R-320: a handshake is a request like any other."""
     routes = naming(sockets.url)
     routes[2] |= {
         "request_headers": {"set": {"X-Tenant": "wiki"}},
@@ -223,7 +223,7 @@ async def test_a_handshake_tells_the_same_and_takes_rules(
 async def test_what_a_service_says_to_a_handshake_shows_no_names(
     redis_url: str, tmp_path: Path, *, accepts: bool
 ) -> None:
-    """R-268, R-320: the response that opens a WebSocket, and the one that declines it."""
+    """R-269, R-320: the response that opens a WebSocket, and the one that declines it."""
     lines = b"Wiki-Login: alice\r\nX-Shop: 1\r\n"
     declined = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n" + lines + b"\r\nno"
     response = ACCEPTED.replace(b"\r\n\r\n", b"\r\n" + lines + b"\r\n") if accepts else declined

@@ -30,6 +30,7 @@ function told({ requestId, userId, sessionId, tokenId, authTime, onBehalf, anony
 }
 
 for (const vector of vectors) {
-  const { ok, reason, about, body, caller } = outcomeOf(vector);
-  console.log(JSON.stringify(ok ? { accepted: { body, caller: told(caller) } } : { refused: { reason, about } }));
+  const { ok, reason, about, body, caller, further } = outcomeOf(vector);
+  const more = ok && Object.keys(further).length > 0 ? { further } : {};
+  console.log(JSON.stringify(ok ? { accepted: { body, caller: told(caller), ...more } } : { refused: { reason, about } }));
 }
