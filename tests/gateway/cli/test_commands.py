@@ -169,10 +169,10 @@ def test_a_header_rule_that_cannot_be_is_one_clear_line(config: Path) -> None:
     )
     result = called("routes", "check", "--config", config)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.splitlines() == [
-        "lockgate: route 'orders': request_headers.set: X-User-Id is out of reach: the gateway itself writes, reads or "
-        "removes it"
-    ]
+    fault = (
+        "route 'orders': request_headers.set: X-User-Id is out of reach: the gateway itself writes, reads or removes it"
+    )
+    assert result.stderr.splitlines() == [f"lockgate: {fault}"]
 
 
 def test_the_route_table_is_in_the_order_in_which_a_request_is_matched(tmp_path: Path) -> None:
