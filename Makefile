@@ -61,7 +61,7 @@ test-all: $(VENV)/.installed-dev $(VENV)/.installed-node  ## run the slow and lo
 
 COMPILED_TESTS := $(addprefix tests/gateway/,accounts admission codec edge endpoints forward identity observe sessions stores upstream) tests/trust tests/stories tests/test_wheel.py
 
-test-compiled: compile  ## run the tests of the way of a request with compiled modules
+test-compiled: compile $(VENV)/.installed-node  ## run the tests of the way of a request with compiled modules
 	@$(BIN)/lockgate --version | grep --quiet '(compiled)' || { $(BIN)/lockgate --version; exit 1; }
 	$(PYTEST) -m "not long" $(COMPILED_TESTS) $(ARGS)
 

@@ -63,6 +63,7 @@ class Reason(Enum):
     NO_ROUTE = _Response(404, "not_found", "Nothing is routed here")
     NOT_FOUND = _Response(404, "not_found", "There is nothing of this name")
     METHOD_NOT_ALLOWED = _Response(405, "method_not_allowed", "This method is not allowed here")
+    REWRITTEN = _Response(404, "not_found", "The gateway rewrites this path, so a proxy cannot forward it")
     ROUTE_GONE = _Response(404, "not_found", "The route has gone")
 
     # The body of one of the gateway's own calls.

@@ -114,6 +114,8 @@ class Pipeline:
             return route
         if route.reply is not None:
             return Refusal(Reason.NO_ROUTE)  # no service gets the request that the proxy holds
+        if route.rewrite is not None:
+            return Refusal(Reason.REWRITTEN)  # the proxy sends its own path, which the route's service does not have
         requests = self._services.by_route[route.name].requests
         if is_handshake(request):  # the proxy upgrades by itself, so the page that asks is checked here
             refusal = rules.origins.refuse_foreign_socket(request, route, carries_token=False)

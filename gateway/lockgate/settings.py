@@ -54,7 +54,11 @@ KIB = 1024
 MAX_PORT = 65535
 
 
-_HOST_AND_PORT: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+_UPSTREAM: Final = re.compile(
+    r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})"
+    r"((?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)*)"
+)
+"""The path has characters that are never coded: every reader sees the same segments."""
 
 
 _HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\]")
@@ -67,15 +71,31 @@ _ISSUER: Final = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/
 
 
 def upstream_address(url: str) -> tuple[str, int]:
-    """Host and port of `http://host:port` or `https://host:port`, the two forms of an upstream address.
+    """Host and port of `http://host:port` or `https://host:port`, with or without a path.
 
     Raises:
-        ValueError: another scheme, a path, a query, user information, or no valid port.
+        ValueError: another scheme, a slash at the end, a query, user information, or no valid port.
     """
-    match = _HOST_AND_PORT.fullmatch(url)
-    if match is None or not 0 < int(match[2]) <= MAX_PORT:
-        raise ValueError("an upstream is http(s)://host:port and nothing more")
+    match = _match_upstream(url)
     return match[1].strip("[]"), int(match[2])
+
+
+def upstream_path(url: str) -> str:
+    """The path of an upstream's address, under which the service gets every request; empty without one.
+
+    Raises:
+        ValueError: as for `upstream_address`.
+    """
+    return _match_upstream(url)[3]
+
+
+def _match_upstream(url: str) -> re.Match[str]:
+    match = _UPSTREAM.fullmatch(url)
+    if match is None or not 0 < int(match[2]) <= MAX_PORT:
+        raise ValueError(
+            "an upstream is http(s)://host:port, maybe with a path that has no '%', ';' or slash at its end"
+        )
+    return match
 
 
 def is_loopback(host: str) -> bool:
@@ -461,6 +481,10 @@ class RouteSettings(_Section):
     limit or several."""
     public_write: bool = False
     """Must be true on a route that takes unsafe methods without credentials."""
+    strip_prefix: bool = False
+    """Remove the prefix from the path that the service gets; `X-Forwarded-Prefix` tells the service."""
+    replace_prefix: Annotated[str, AfterValidator(_check_prefix), Field(max_length=1024)] | None = None
+    """A path that the service gets in place of the prefix."""
     encoded_slashes: bool = False
     """Accept `%2F` in a path and forward it unchanged, for names that contain slashes. Off, such a path is 400."""
     timeout_s: Annotated[float, Field(gt=0)] = 10
@@ -508,6 +532,14 @@ class RouteSettings(_Section):
     def _leads_to_one_thing(self) -> Self:
         if sum((bool(self.upstreams), self.redirect is not None, self.respond is not None)) != 1:
             raise ValueError("a route has upstreams, or redirect, or respond: one of the three")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_rewrite(self) -> Self:
+        if self.strip_prefix and self.replace_prefix is not None:
+            raise ValueError(
+                "strip_prefix and replace_prefix exclude each other; replace_prefix alone removes the prefix"
+            )
         return self
 
     @property

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from lockgate import settings
 from lockgate.cpus import count_usable_cpus
 from lockgate.errors import ConfigurationError
-from lockgate.settings import ServerSettings, upstream_address
+from lockgate.settings import ServerSettings, upstream_address, upstream_path
 
 ROOT = Path(__file__).parents[2]
 
@@ -188,10 +188,13 @@ def test_a_file_that_is_missing_or_not_text_is_named(tmp_path: Path) -> None:
         ("http://127.0.0.1:80", ("127.0.0.1", 80)),
         ("http://orders:65535", ("orders", 65535)),
         ("http://[::1]:1", ("::1", 1)),
+        ("http://orders:80/base/a~b:c@d", ("orders", 80)),
+        ("https://orders:80/.base./...", ("orders", 80)),
     ],
 )
-def test_an_upstream_is_a_host_and_a_port(url: str, address: tuple[str, int]) -> None:
+def test_an_upstream_is_a_host_and_a_port_and_maybe_a_path(url: str, address: tuple[str, int]) -> None:
     assert upstream_address(url) == address
+    assert upstream_path(url) == url[8:].partition("/")[1] + url[8:].partition("/")[2]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +211,19 @@ def test_an_upstream_is_a_host_and_a_port(url: str, address: tuple[str, int]) ->
         "http://a:b:80",
         "http://orders:80/",
         "http://orders:80?x",
+        "http://orders:80/base/",
+        "http://orders:80//base",
+        "http://orders:80/a//b",
+        "http://orders:80/base?x",
+        "http://orders:80/base#x",
+        "http://orders:80/a/../b",
+        "http://orders:80/..",
+        "http://orders:80/./b",
+        "http://orders:80/%62",
+        "http://orders:80/a;b",
+        "http://orders:80/a\\b",
+        "http://orders:80/grüße",
+        "http://orders:80base",
         "http://user@orders:80",
         "http://user:pw@orders:80",
         "http://orders :80",
@@ -278,6 +294,18 @@ def test_the_field_of_the_address_may_be_written_as_its_documentation_does() -> 
         (
             '[[route]]\nname = "notes"\nprefix = "notes"\nupstreams = ["http://127.0.0.1:1"]',
             "route 'notes': a prefix begins with",
+        ),
+        (
+            '[[route]]\nname = "n"\nprefix = "/n"\nupstreams = ["http://a:1"]\nstrip_prefix = true\nreplace_prefix = "/"',
+            "route 'n': strip_prefix and replace_prefix exclude each other",
+        ),
+        (
+            '[[route]]\nname = "notes"\nprefix = "/notes"\nupstreams = ["http://127.0.0.1:1"]\nreplace_prefix = "v2"',
+            "route 'notes': a prefix begins with",
+        ),
+        (
+            '[[route]]\nname = "notes"\nprefix = "/notes"\nupstreams = ["http://127.0.0.1:1/base/"]',
+            "route 'notes': an upstream is .* slash at its end",
         ),
         ('[[route]]\nprefix = "notes"\nupstreams = ["http://127.0.0.1:1"]', "route number 1: "),
     ],

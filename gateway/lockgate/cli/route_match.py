@@ -90,9 +90,16 @@ def _describe_route(route: Route, request: InboundRequest) -> Facts:
         "route": route.name,
         "service": route.service,
         "upstreams": list(route.upstreams),
+        "target": _find_target(route, request),
         "identity": route.auth,
         "scopes": sorted(demand.scopes),
     }
+
+
+def _find_target(route: Route, request: InboundRequest) -> str:
+    """The request target that the service gets."""
+    sent = request if route.rewrite is None else request._replace(path=route.rewrite.rewrite_path(request.path))
+    return sent.target
 
 
 def _describe_reply(reply: Reply) -> Facts:

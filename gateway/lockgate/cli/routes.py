@@ -9,8 +9,10 @@ import typer
 
 from lockgate.app.prerequisites import NO_REDIS, find_faults_of_settings
 from lockgate.cli.table import format_table
+from lockgate.edge.path import ROOT
 from lockgate.errors import ConfigurationError
 from lockgate.policy.hosts import WILDCARD
+from lockgate.policy.routes import RouteTable
 from lockgate.settings import RouteSettings
 from lockgate.stores.checked_address import read_checked_address
 
@@ -37,16 +39,20 @@ def check_routes(settings: Settings, *, as_json: bool) -> None:
         raise ConfigurationError(*faults)
     redis = None if settings.redis_url is None else read_checked_address(settings.redis_url.get_secret_value()).place
     accounts = settings.upstream_urls(settings.accounts.service)
-    rows = _list_rows(settings.route)
+    rows, table = _list_rows(settings.route), RouteTable.from_settings(settings)
     if as_json:
         content = {
             "redis": redis,
             "accounts": {"service": settings.accounts.service, "upstreams": list(accounts)},
-            "routes": [_route_json(route, settings) for route in {route.name: route for _, route in rows}.values()],
+            "routes": [
+                _route_json(route, settings, table) for route in {route.name: route for _, route in rows}.values()
+            ],
         }
         typer.echo(json.dumps(content, indent=2))
     else:
-        typer.echo("\n".join(format_table(_HEADINGS, [_route_row(host, route, settings) for host, route in rows])))
+        typer.echo(
+            "\n".join(format_table(_HEADINGS, [_route_row(host, route, settings, table) for host, route in rows]))
+        )
     if redis is None:
         typer.echo(NO_REDIS, err=True)
 
@@ -64,11 +70,12 @@ def _rank(host: str) -> tuple[int, int, str]:
     return (1, -len(host), host) if host.startswith(WILDCARD) else (0, 0, host)
 
 
-def _route_json(route: RouteSettings, settings: Settings) -> dict[str, Any]:
+def _route_json(route: RouteSettings, settings: Settings, table: RouteTable) -> dict[str, Any]:
     """Everything about a route, as it holds: what it does not say itself is filled in."""
     filled = {
         "service": route.service_name if route.upstreams else None,
         "upstreams": list(settings.upstreams_of(route)),
+        "prefix_at_service": _find_place(route, table) if route.upstreams else None,
         "body_bytes": settings.limits.body_bytes if route.body_bytes is None else route.body_bytes,
         "allowed_origins": list(
             settings.server.allowed_origins if route.allowed_origins is None else route.allowed_origins
@@ -77,7 +84,13 @@ def _route_json(route: RouteSettings, settings: Settings) -> dict[str, Any]:
     return {**route.model_dump(mode="json"), **filled}
 
 
-def _route_row(host: str, route: RouteSettings, settings: Settings) -> tuple[str, ...]:
+def _find_place(route: RouteSettings, table: RouteTable) -> str:
+    """What the prefix of a route to a service becomes in the path that the service gets."""
+    found = table.named(route.name)
+    return route.prefix if found is None or found.rewrite is None else found.rewrite.target or ROOT
+
+
+def _route_row(host: str, route: RouteSettings, settings: Settings, table: RouteTable) -> tuple[str, ...]:
     return (
         host,
         route.prefix,
@@ -87,14 +100,17 @@ def _route_row(host: str, route: RouteSettings, settings: Settings) -> tuple[str
         _describe_access(route),
         ", ".join(route.rate),
         _describe_options(route),
-        _describe_end(route, settings),
+        _describe_end(route, settings, table),
     )
 
 
-def _describe_end(route: RouteSettings, settings: Settings) -> str:
+def _describe_end(route: RouteSettings, settings: Settings, table: RouteTable) -> str:
     if route.redirect is not None:
         return f"{route.redirect.status} {route.redirect.to}"
-    return " ".join(settings.upstreams_of(route)) if route.respond is None else str(route.respond.status)
+    if route.respond is not None:
+        return str(route.respond.status)
+    ends, place = " ".join(settings.upstreams_of(route)), _find_place(route, table)
+    return ends if place == route.prefix else f"{ends} (as {place})"
 
 
 def _describe_access(route: RouteSettings) -> str:

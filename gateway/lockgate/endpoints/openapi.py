@@ -71,13 +71,12 @@ def merge_documents(own: Document, services: Mapping[str, Document], routes: Rou
     for service, document in services.items():
         described = _rename_schemas(document, f"{service}.")
         for path, operations in described["paths"].items():
-            reachable = {
-                method: _describe_operation(operation, service, method.upper(), route, schemes)
-                for method, operation in operations.items()
-                if (route := routes.find_service_route(service, path, method.upper())) is not None
-            }
-            if reachable:
-                paths[path] = reachable
+            for method, operation in operations.items():
+                found = routes.find_service_call(service, path, method.upper())
+                if found is not None:
+                    asked, route = found
+                    described_here = _describe_operation(operation, service, method.upper(), route, schemes)
+                    paths[asked] = {**paths.get(asked, {}), method: described_here}
         named = described.get("components", {}).get("schemas", {})
         schemas |= {f"{service}.{name}": schema for name, schema in named.items()}
     return {**own, "paths": paths, "components": {"schemas": schemas, "securitySchemes": schemes}}

@@ -25,7 +25,7 @@ from lockgate.errors import Reason, Refusal
 from lockgate.forward.outbound import BUFFERED_BODY
 from lockgate.forward.service import Service
 from lockgate.upstream.pool import Progress, UpstreamConnection, UpstreamPool
-from lockgate.upstream.response import ResponseHead
+from lockgate.upstream.response import ResponseHead, map_addresses
 
 ANONYMOUS: Final = Admitted(None, "")
 ORIGIN_GRANTED: Final = "Access-Control-Allow-Origin:"
@@ -427,6 +427,9 @@ class Exchange:
         return length is not None and length > BUFFERED_BODY
 
     def _head_for_client(self, head: ResponseHead, framing: bytes) -> bytes:
+        addresses = self._service.addresses
+        if addresses is not None:
+            head = map_addresses(head, addresses)
         own = f"X-Request-Id: {self._request.request_id}\r\n{self._admitted.limits}{self._client.cors}"
         if head.exposed and ORIGIN_GRANTED in own:
             own += head.exposed  # browsers join this field with the gateway's list

@@ -11,6 +11,7 @@ from lockgate.keys.current import Current
 from lockgate.observe.tracing import Sampler
 from lockgate.policy.field_rules import FieldRules
 from lockgate.policy.identity_fields import IdentityFields
+from lockgate.policy.rewrite import Rewrite
 from lockgate_trust import MAX_DIGEST_BODY, Body, Covered, LinkKeys, Signer, content_digest, cover
 
 BUFFERED_BODY: Final = MAX_DIGEST_BODY
@@ -31,21 +32,28 @@ class OutboundRequests:
         sampler: selects the requests that are traced.
         rules: change the client's fields; `None` where they stay as they are.
         named: further names for the user; `None` where the signed names are enough.
+        rewrite: makes the paths that the service gets; `None` where it gets the client's.
+        outer_prefix: a path that a front proxy in front of the gateway removes; without a slash at its end.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what differs between routes
         self,
         links: Current[LinkKeys],
         service: str,
         sampler: Sampler,
         rules: FieldRules | None = None,
         named: IdentityFields | None = None,
+        rewrite: Rewrite | None = None,
+        outer_prefix: str = "",
     ) -> None:
         self._rules = rules
         self._named = named
         self._current = links
         self._service = service
         self._sampler = sampler
+        self._rewrite = rewrite
+        removed = f"{outer_prefix}{rewrite.prefix}" if rewrite is not None and rewrite.strips else ""
+        self._prefix_line = f"X-Forwarded-Prefix: {removed}\r\n" if removed else ""
         self._links = links.value
         self._signer = Signer(self._links.outbound(service))
 
@@ -70,6 +78,8 @@ class OutboundRequests:
             forward_authorization: forward the client's Authorization.
             now: Unix seconds.
         """
+        if self._rewrite is not None:
+            request = request._replace(path=self._rewrite.rewrite_path(request.path))
         facts = request.headers
         digest, digest_line, credentials = None, "", ""
         body_kind = _STREAMED if body is None else _NO_BODY
@@ -90,7 +100,7 @@ class OutboundRequests:
         return (
             f"{request.method} {request.target} HTTP/1.1\r\nHost: {host}\r\n{fields}{credentials}"
             f"{host_line}X-Forwarded-For: {request.client}\r\n"
-            f"X-Forwarded-Proto: {request.scheme}\r\n{_framing_line(request, body)}"
+            f"X-Forwarded-Proto: {request.scheme}\r\n{self._prefix_line}{_framing_line(request, body)}"
             f"x-request-id: {request.request_id}\r\n"
             f"traceparent: {traceparent}\r\n{state}{covered.head}{digest_line}"
             f"Signature-Input: {signature_input}\r\nSignature: {signature}\r\n\r\n"

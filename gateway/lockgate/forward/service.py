@@ -13,6 +13,7 @@ from lockgate.forward.outbound import OutboundRequests
 from lockgate.forward.retries import Retries
 from lockgate.policy.route import Route
 from lockgate.policy.spread import Spread
+from lockgate.upstream.own_addresses import OwnAddresses
 from lockgate.upstream.pool import UpstreamPool
 from lockgate.upstream.upstream import Upstream
 
@@ -29,6 +30,7 @@ class Service:
         forward_authorization: forward the client's Authorization.
         preserve_host: the service gets the client's Host instead of its own address.
         finish_unsized: a response without a length may finish after its token has expired, too.
+        addresses: makes addresses in responses the client's; `None` where the parser of responses has done it.
     """
 
     def __init__(  # noqa: PLR0913 - the last by name
@@ -42,6 +44,7 @@ class Service:
         forward_authorization: bool,
         preserve_host: bool = False,
         finish_unsized: bool = False,
+        addresses: OwnAddresses | None = None,
     ) -> None:
         self._upstreams = tuple(upstreams)
         self.requests = requests
@@ -51,6 +54,7 @@ class Service:
         self.forward_authorization = forward_authorization
         self.finish_unsized = finish_unsized
         self.response_rules = None if route is None else route.response_rules
+        self.addresses = addresses
         self._preserve_host = preserve_host
         self._budget = retries.budget
         self._pin = spread.pin

@@ -18,7 +18,7 @@ from lockgate.policy.route import Route
 from lockgate.policy.routes import RouteTable
 from lockgate.settings import UpstreamSettings
 from lockgate.upstream.endpoint import Endpoint
-from lockgate.upstream.own_addresses import OwnAddresses
+from lockgate.upstream.own_addresses import Beginnings, OwnAddresses
 from lockgate.upstream.pool import UpstreamPool
 from lockgate.upstream.response import ResponseHeadReader
 from lockgate.upstream.tls import build_tls_context
@@ -121,7 +121,7 @@ class Services:
             url: self._build_upstream(url, use, new[url]) if url in new else self.upstreams[url]
             for url, use in uses.items()
         }
-        services = {route.name: self._build_service(route, upstreams) for route in forwarding}
+        services = {route.name: self._build_service(route, upstreams, uses) for route in forwarding}
         return NextServices(uses, upstreams, MappingProxyType(services))
 
     def take(self, prepared: NextServices) -> None:
@@ -171,19 +171,37 @@ class Services:
             self._retired.remove(upstream)
             self._tasks.start(upstream.close())
 
-    def _build_service(self, route: Route, upstreams: Mapping[str, Upstream]) -> Service:
+    def _build_service(self, route: Route, upstreams: Mapping[str, Upstream], uses: Mapping[str, _Use]) -> Service:
         if route.service not in self._retries:
             self._retries[route.service] = Retries(route.service, self._ticker)
         return Service(
             [upstreams[url] for url in route.upstreams],
-            OutboundRequests(self._links, route.service, self._sampler, route.request_rules, route.identity_fields),
+            OutboundRequests(
+                self._links,
+                route.service,
+                self._sampler,
+                route.request_rules,
+                route.identity_fields,
+                route.rewrite,
+                self._prefix,
+            ),
             self._retries[route.service],
             route.spread,
             route=route,
             forward_authorization=route.forward_authorization,
             preserve_host=route.preserve_host,
             finish_unsized=route.finish_unsized,
+            addresses=self._map_addresses(route, uses),
         )
+
+    def _map_addresses(self, route: Route, uses: Mapping[str, _Use]) -> OwnAddresses | None:
+        """What maps the addresses in responses of a route that rewrites; its upstreams may have other routes, too."""
+        rewrite = route.rewrite
+        if rewrite is None:
+            return None
+        asked, sent = f"{self._prefix}{rewrite.prefix}".encode("ascii"), rewrite.target.encode("ascii")
+        together = dict.fromkeys(other for url in route.upstreams for other in uses[url].together)
+        return OwnAddresses(together, self._prefix, Beginnings(asked, sent, told=rewrite.strips))
 
     def _build_upstream(self, url: str, use: _Use, tls: ssl.SSLContext | None) -> Upstream:
         heads = ResponseHeadReader(OwnAddresses(use.together, self._prefix), use.hidden)

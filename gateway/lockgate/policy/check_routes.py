@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from lockgate.errors import ConfigurationError, collect_faults
+from lockgate.policy.check_rewrites import check_rewrites
 from lockgate.policy.hosts import WILDCARD, covers_host, is_address, strip_port
 from lockgate.policy.own_paths import OWN_PREFIXES, is_below_any
 from lockgate.policy.places import Places, find_place
@@ -40,7 +41,10 @@ def check_routes(routes: Sequence[Route], tables: Tables, settings: Settings) ->
     )
     if not faults:
         own = _OwnAddresses(settings, tables)
-        faults = collect_faults(*(partial(_check_route, route, tables, own, settings) for route in routes))
+        faults = collect_faults(
+            *(partial(_check_route, route, tables, own, settings) for route in routes),
+            partial(check_rewrites, routes, tables),
+        )
     if faults:
         raise ConfigurationError(*faults)
 

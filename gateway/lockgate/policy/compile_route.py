@@ -19,6 +19,7 @@ from lockgate.policy.identity_fields import compile_identity_fields
 from lockgate.policy.limits import parse_limits
 from lockgate.policy.own_paths import UNROUTED, is_below, is_below_any
 from lockgate.policy.replies import Redirect, RouteReply, fix_response
+from lockgate.policy.rewrite import Rewrite, compile_rewrite
 from lockgate.policy.route import KNOWN_METHODS, SAFE_METHODS, Route
 from lockgate.policy.spread import EVEN, compile_spread
 from lockgate.settings import LimitSettings, RouteSettings, Settings
@@ -44,6 +45,8 @@ _FOR_SERVICES: Final = frozenset(
         "body_rate",
         "finish_unsized",
         "preserve_host",
+        "strip_prefix",
+        "replace_prefix",
         "forward_authorization",
         "websocket",
         "request_headers",
@@ -99,6 +102,7 @@ def compile_route(entry: RouteSettings, settings: Settings, granted: frozenset[s
         request_rules=compile_request_rules(entry, settings),
         response_rules=compile_response_rules(entry, settings),
         identity_fields=compile_identity_fields(entry),
+        rewrite=_compile_rewrite(entry, prefix, settings),
     )
 
 
@@ -151,6 +155,17 @@ def _compile_reply(entry: RouteSettings, prefix: str, settings: Settings) -> Rou
         # A front proxy removes this path from requests, so a client has to get it back.
         to = urlsplit(settings.public_url).path.rstrip("/") + to
     return Redirect(to.rstrip("/") if keep_path else to, entry.redirect.status, prefix, keep_path)
+
+
+def _compile_rewrite(entry: RouteSettings, prefix: str, settings: Settings) -> Rewrite | None:
+    """The rewrite of a route; its paths are not those of the gateway's own calls to a service."""
+    replacement = entry.replace_prefix
+    if replacement is not None:
+        replacement = _parse_path(replacement, f"route {entry.name!r}: replace_prefix").rstrip("/")
+    rewrite = compile_rewrite(entry, prefix, replacement, settings.upstreams_of(entry))
+    if rewrite is not None and (is_below_any(rewrite.target, UNROUTED) or is_below_any(rewrite.place, UNROUTED)):
+        raise ConfigurationError(f"route {entry.name!r}: its service would get {rewrite.target}, which is never routed")
+    return rewrite
 
 
 def _parse_path(text: str, place: str) -> str:

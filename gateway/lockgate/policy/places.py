@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
+from lockgate.policy.own_paths import UNROUTED
 from lockgate.policy.route import Route
 
 Place: TypeAlias = Mapping[str, Route]
@@ -29,6 +30,8 @@ def find_place(places: Places, path: str) -> Place | None:
 def merge_places(layers: Sequence[Iterable[Route]], unrouted: Iterable[str]) -> Places:
     """The places of a host.
 
+    What a service would get as one of the unrouted paths is no place of a route that rewrites either.
+
     Args:
         layers: the routes of the host, of the wildcards that cover it, and of every host: the most specific first. A
             route counts where no route before it has a prefix of its prefix.
@@ -42,4 +45,28 @@ def merge_places(layers: Sequence[Iterable[Route]], unrouted: Iterable[str]) -> 
             if find_place(places, prefix) is None:
                 added.setdefault(prefix, {}).update(dict.fromkeys(route.demands, route))
         places |= added
+    for prefix, place in list(places.items()):
+        for route in {route.name: route for route in place.values()}.values():
+            for hidden in _list_hidden(route):
+                _hide_place(places, f"{prefix}{hidden}", route)
     return places
+
+
+def _list_hidden(route: Route) -> Iterable[str]:
+    """What follows the prefix of a route in paths that become, behind its rewrite, those that no route has."""
+    rewrite = route.rewrite
+    if rewrite is None:
+        return ()
+    return {
+        hidden[len(start) :]
+        for hidden in UNROUTED
+        for start in (rewrite.target, rewrite.place)
+        if hidden.startswith(f"{start}/")
+    }
+
+
+def _hide_place(places: dict[str, Place], path: str, route: Route) -> None:
+    """Take a path away from a route, and leave it to the other routes of the same place."""
+    place = find_place(places, path)
+    if place is not None and any(one is route for one in place.values()):
+        places[path] = {method: other for method, other in place.items() if other is not route}

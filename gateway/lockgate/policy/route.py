@@ -12,6 +12,7 @@ from lockgate.policy.authorize import Demand
 from lockgate.policy.field_rules import FieldRules
 from lockgate.policy.identity_fields import IdentityFields
 from lockgate.policy.replies import RouteReply
+from lockgate.policy.rewrite import Rewrite
 from lockgate.policy.spread import EVEN, Spread
 from lockgate.settings import PREFLIGHT_AGE_S
 
@@ -43,6 +44,7 @@ class Route:
         request_rules: change the fields of requests; `None` where they stay as they are.
         response_rules: the same for the service's responses; the gateway's own fields are added after them.
         identity_fields: further names for the user; `None` where the signed names are enough.
+        rewrite: makes the path that the service gets; `None` where it gets the client's.
     """
 
     name: str
@@ -70,3 +72,4 @@ class Route:
     request_rules: FieldRules | None = None
     response_rules: FieldRules | None = None
     identity_fields: IdentityFields | None = None
+    rewrite: Rewrite | None = None

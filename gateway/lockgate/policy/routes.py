@@ -130,12 +130,17 @@ class RouteTable:
         place = find_place(self.places_on(host), path)
         return None if not place else place.get(method) or next(iter(place.values()))
 
-    def find_service_route(self, service: str, path: str, method: str) -> Route | None:
-        """The route by which a canonical path of a service can be called, on any host."""
-        for places in self.tables().values():
-            route = (find_place(places, path) or UNROUTED_PLACE).get(method)
-            if route is not None and route.service == service:
-                return route
+    def find_service_call(self, service: str, path: str, method: str) -> tuple[str, Route] | None:
+        """The path by which clients can call a canonical path of a service, on any host, and its route."""
+        tables = self.tables().values()
+        for route in self.routes:
+            if route.service != service or method not in route.demands or route.reply is not None:
+                continue
+            asked = path if route.rewrite is None else route.rewrite.find_asked(path)
+            if asked is None:
+                continue
+            if any((find_place(places, asked) or UNROUTED_PLACE).get(method) is route for places in tables):
+                return asked, route
         return None
 
     def is_own(self, host: str, path: str) -> bool:

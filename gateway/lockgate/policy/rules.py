@@ -85,7 +85,8 @@ class Rules:
         found = find_route(self.routes, request)
         if isinstance(found, Refusal):
             return found if found.reason.status == HTTPStatus.FORBIDDEN else Refusal(Reason.ROUTE_GONE)
-        if (found.name, found.service) != (route.name, route.service) or found.reply is not None:
+        where = route.name, route.service, route.rewrite
+        if (found.name, found.service, found.rewrite) != where or found.reply is not None:
             return Refusal(Reason.ROUTE_GONE)
         if request.headers.upgrade:
             if request.path not in found.sockets:

@@ -32,7 +32,7 @@ class UpstreamCall(NamedTuple):
 
     Attributes:
         method: in capitals.
-        path: as sent, percent-encoded, without a query.
+        path: at the service, percent-encoded, without a query; behind the path of an upstream's address.
         request_id: of the client's request, which the call is made for.
         body: JSON; empty for none.
         repeatable: the service may get the call twice. Where a connection ends without a byte of a response, a
@@ -127,15 +127,16 @@ class UpstreamClient:
         shuffled = random.sample(pools, len(pools))
         return iter(sorted(shuffled, key=lambda pool: not pool.breaker.permits_request()))
 
-    def _build_request(self, call: UpstreamCall, host: str) -> bytes:
+    def _build_request(self, call: UpstreamCall, endpoint: Endpoint) -> bytes:
         """A request as sent, signed anew for each try: a signature is good for one use."""
         key = self._key()
         if key is not self._signing_key:
             self._signing_key, self._signer = key, Signer(key)
         digest = content_digest(call.body) if call.body else None
+        path = f"{endpoint.path}{call.path}"
         signature_input, signature = self._signer.sign(
             method=call.method,
-            path=call.path,
+            path=path,
             query="",
             request_id=call.request_id,
             traceparent=None,
@@ -145,7 +146,7 @@ class UpstreamClient:
         )
         content = f"Content-Type: application/json\r\nContent-Length: {len(call.body)}\r\nContent-Digest: {digest}\r\n"
         head = (
-            f"{call.method} {call.path} HTTP/1.1\r\nHost: {host}\r\n{content if call.body else ''}"
+            f"{call.method} {path} HTTP/1.1\r\nHost: {endpoint.host}\r\n{content if call.body else ''}"
             f"X-Request-Id: {call.request_id}\r\nSignature-Input: {signature_input}\r\nSignature: {signature}\r\n\r\n"
         )
         return head.encode("ascii") + call.body
@@ -199,7 +200,7 @@ class _CallUnderWay:
     def __init__(
         self,
         call: UpstreamCall,
-        build: Callable[[UpstreamCall, str], bytes],
+        build: Callable[[UpstreamCall, Endpoint], bytes],
         pools: Iterator[UpstreamPool],
         siblings: set[_CallUnderWay],
         on_end: Callable[[], object] | None,
@@ -300,7 +301,7 @@ class _CallUnderWay:
     def _acquire(self, pool: UpstreamPool, *, new_only: bool = False) -> None:
         self._pool = pool
         try:
-            self._request = self._build(self._call, pool.host)
+            self._request = self._build(self._call, pool.endpoint)
         except Exception as error:  # noqa: BLE001 - told to the caller: the pool may be the one that calls this
             self._end(error)
             return

@@ -337,8 +337,8 @@ class UpstreamPool:
             self._open_for_waiting()
 
     def start_checking(self, path: str) -> None:
-        """Check the address actively until the pool is closed; see `check.keep_checking`."""
-        self._tasks.start(keep_checking(self.endpoint, path, self.breaker))
+        """Check a path of the service actively until the pool is closed; see `check.keep_checking`."""
+        self._tasks.start(keep_checking(self.endpoint, f"{self.endpoint.path}{path}", self.breaker))
 
     def retire(self) -> None:
         """Keep no connection any more: the requests under way are the last ones."""

@@ -40,6 +40,7 @@ class ResponseHead(NamedTuple):
         length_line: Content-Length for the client, ended by CRLF; empty without a length.
         expected: bytes of body that follow, for any method but HEAD; -1 where the head does not say.
         exposed: the field line with the names that the service exposes to listed pages; empty without such names.
+        addressed: the fields with addresses, as the service sent them; they are in `lines` with own addresses mapped.
     """
 
     status: int
@@ -52,6 +53,7 @@ class ResponseHead(NamedTuple):
     length_line: bytes
     expected: int
     exposed: str = ""
+    addressed: tuple[Field, ...] = ()
 
     def has_body(self, method: str) -> bool:
         """Whether a body follows (RFC 9112 section 6.3)."""
@@ -118,10 +120,15 @@ def parse_response_head(
     ):
         # The service refused the gateway, not the client. Forwarded, the 401 would look like an expired login.
         raise WireError(Reason.LINK_REFUSED)
-    visible = b"".join(
-        b"%b: %b\r\n" % (field if field[0] not in ADDRESS_FIELDS else (field[0], own.map_field(*field)))
+    shown = [
+        field
         for field in found
         if field[0] not in _NOT_FOR_CLIENTS and field[0] not in options and not _is_gateway_only(*field, hidden)
+    ]
+    addressed = tuple(field for field in shown if field[0] in ADDRESS_FIELDS)
+    visible = b"".join(
+        b"%b: %b\r\n" % (field if field[0] not in ADDRESS_FIELDS else (field[0], own.map_field(*field)))
+        for field in shown
     )
     # An interim response has no body, and a 204 must not declare one.
     counted = length if status >= 200 and status != _NO_CONTENT else None  # noqa: PLR2004
@@ -140,7 +147,17 @@ def parse_response_head(
         length_line=b"" if counted is None else b"Content-Length: %d\r\n" % counted,
         expected=-1 if counted is None or status in _NO_BODY else counted,
         exposed=_exposed_line(found, hidden),
+        addressed=addressed,
     )
+
+
+def map_addresses(head: ResponseHead, own: OwnAddresses) -> ResponseHead:
+    """A head with its addresses mapped by `own` instead of by the parser's."""
+    if not head.addressed:
+        return head
+    kept = [line for line in head.lines.split(b"\r\n")[:-1] if line.partition(b":")[0] not in ADDRESS_FIELDS]
+    mapped = [b"%b: %b" % (name, own.map_field(name, value)) for name, value in head.addressed]
+    return head._replace(lines=b"".join(b"%b\r\n" % line for line in (*kept, *mapped)))
 
 
 def _is_gateway_only(name: bytes, value: bytes, hidden: frozenset[bytes]) -> bool:

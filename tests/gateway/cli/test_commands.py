@@ -131,7 +131,7 @@ def test_the_route_table_tells_programs_everything_of_a_route(config: Path) -> N
     assert (content["redis"], content["accounts"]["service"], result.stderr) == ("h:7", "users", "")
     assert "hunter2" not in result.stdout
     first = content["routes"][0]
-    assert first.keys() == RouteSettings.model_fields.keys()
+    assert first.keys() == {*RouteSettings.model_fields, "prefix_at_service"}
     assert (first["prefix"], first["service"], first["body_bytes"]) == ("/users/register", "users", 10_485_760)
     assert first["rate"] == ["60/h per address"]
 
@@ -173,6 +173,24 @@ def test_a_header_rule_that_cannot_be_is_one_clear_line(config: Path) -> None:
         "route 'orders': request_headers.set: X-User-Id is out of reach: the gateway itself writes, reads or removes it"
     )
     assert result.stderr.splitlines() == [f"lockgate: {fault}"]
+
+
+def test_the_route_table_shows_what_a_service_gets_in_place_of_a_prefix(tmp_path: Path) -> None:
+    """R-267."""
+    file, url = tmp_path / "lockgate.toml", "http://127.0.0.1:1"
+    route = '[[route]]\nname = "{0}"\nprefix = "/{0}"\nupstreams = ["{1}"]\n{2}\n'
+    file.write_text(
+        '[accounts]\nservice = "a"\n'
+        + route.format("a", url, "")
+        + route.format("b", f"{url}/base", "strip_prefix = true")
+        + route.format("c", "http://127.0.0.1:2", 'replace_prefix = "/v2"')
+        + route.format("d", "http://127.0.0.1:3", "strip_prefix = true")
+    )
+    rows = called("routes", "check", "--config", file).stdout.splitlines()[1:]
+    ends = ["http://127.0.0.1:1", f"{url}/base (as /base)", "http://127.0.0.1:2 (as /v2)", "http://127.0.0.1:3 (as /)"]
+    assert all(row.rstrip().endswith(end) for row, end in zip(rows, ends, strict=True))
+    content = json.loads(called("routes", "check", "--json", "--config", file).stdout)
+    assert [one["prefix_at_service"] for one in content["routes"]] == ["/a", "/base", "/v2", "/"]
 
 
 def test_the_route_table_is_in_the_order_in_which_a_request_is_matched(tmp_path: Path) -> None:

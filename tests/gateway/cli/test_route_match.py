@@ -29,6 +29,14 @@ CONTENT: dict[str, Any] = {
             "allow_addresses": ["192.0.2.0/24"],
         },
         {"name": "www", "prefix": "/", "hosts": ["www.example"], "redirect": {"to": "https://app.example"}},
+        {
+            "name": "wiki",
+            "prefix": "/wiki",
+            "strip_prefix": True,
+            "upstreams": ["http://127.0.0.1:9/base"],
+            "auth": "public",
+        }
+        | {"methods": ["GET"], "service": "wiki"},
         {"name": "gone", "prefix": "/gone", "methods": ["GET"], "respond": {"status": 410}},
     ],
 }
@@ -47,6 +55,14 @@ def matched(capsys: pytest.CaptureFixture[str], method: str, url: str, client: s
     [
         ("GET", "https://a.example/orders/1", INSIDE, {"outcome": "route", "route": "orders", "identity": "required"}),
         ("GET", "https://a.example//orders", INSIDE, {"path": "/orders", "scopes": ["orders:read"]}),
+        ("GET", "https://a.example//orders?a", INSIDE, {"target": "/orders?a"}),
+        (
+            "GET",
+            "https://a.example/wiki/%7Ea?b",
+            None,
+            {"target": "/base/~a?b", "upstreams": ["http://127.0.0.1:9/base"]},
+        ),
+        ("GET", "https://a.example/wiki/internal/a", None, {"outcome": "refused", "code": "not_found"}),
         ("GET", "https://a.example/orders", OUTSIDE, {"outcome": "refused", "code": "address_refused"}),
         ("GET", "https://a.example/orders", None, {"outcome": "refused", "code": "address_refused"}),
         ("GET", "https://WWW.example?a", None, {"route": "www", "location": "https://app.example/?a"}),

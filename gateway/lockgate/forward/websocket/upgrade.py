@@ -13,6 +13,7 @@ from lockgate.forward.websocket.entry import Entry
 from lockgate.forward.websocket.handshake import Declined, parse_upgrade_response
 from lockgate.forward.websocket.upstream import ServiceSide, UpgradeResponse
 from lockgate.upstream.pool import UpstreamPool
+from lockgate.upstream.response import map_addresses
 
 
 class Accepted(NamedTuple):
@@ -82,9 +83,12 @@ async def _shake_hands(entry: Entry, pool: UpstreamPool, side: ServiceSide, now:
         lines = parse_upgrade_response(response.head, entry.handshake, rules, pool.heads.hidden)
         if isinstance(lines, Declined):
             denial = await read_denial(response, side, pool.heads)
-            if denial is not None and rules is not None:
-                denial = denial.change_fields(rules)
-            return denial or Refusal(Reason.SOCKET_DECLINED, note=f"status {lines.status}")
+            if denial is None:
+                return Refusal(Reason.SOCKET_DECLINED, note=f"status {lines.status}")
+            addresses = entry.service.addresses
+            if addresses is not None:
+                denial = denial._replace(head=map_addresses(denial.head, addresses))
+            return denial if rules is None else denial.change_fields(rules)
         kept = True
         return Accepted(side, lines, response.rest)
     finally:
