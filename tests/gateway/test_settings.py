@@ -296,7 +296,7 @@ def test_the_field_of_the_address_may_be_written_as_its_documentation_does() -> 
             "route 'notes': a prefix begins with",
         ),
         (
-            '[[route]]\nname = "n"\nprefix = "/n"\nupstreams = ["http://a:1"]\nstrip_prefix = true\nreplace_prefix = "/"',
+            '[[route]]\nname = "n"\nprefix = "/n"\nupstreams=["http://a:1"]\nstrip_prefix = true\nreplace_prefix = "/"',
             "route 'n': strip_prefix and replace_prefix exclude each other",
         ),
         (
