@@ -114,6 +114,7 @@ class Reason(Enum):
     )
     ROLE_MISSING = _Response(403, "insufficient_role", "This needs another role", "insufficient_scope")
     NOT_OWNER = _Response(403, "not_owner", "This belongs to another user", "insufficient_scope")
+    EMAIL_UNVERIFIED = _Response(403, "email_unverified", "This needs a verified e-mail address", "insufficient_scope")
     AMR_MISSING = _Response(
         401,
         "insufficient_user_authentication",

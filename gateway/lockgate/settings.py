@@ -474,6 +474,8 @@ class RouteSettings(_Section):
     """The user authenticated by each of these methods."""
     max_auth_age_s: Annotated[int, Field(ge=0)] = 0
     """The user authenticated at most so many seconds ago; 0: any time ago."""
+    email_verified: bool = False
+    """The users service has verified the user's e-mail address."""
     owner: str | None = None
     """A path with one segment `{sub}` that must be the token's subject, such as `/users/{sub}`."""
     rate: tuple[str, ...] = ()

@@ -69,6 +69,7 @@ def _conditions_json(conditions: Conditions | None) -> dict[str, Any]:
         "roles": sorted(conditions.roles),
         "amr": sorted(conditions.amr),
         "max_auth_age_s": conditions.max_auth_age_s,
+        "email_verified": conditions.email_verified,
         "owner": owner and str(owner),
     }
     return {name: value for name, value in content.items() if value}

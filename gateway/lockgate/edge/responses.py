@@ -22,6 +22,7 @@ _OTHER_CREDENTIALS: Final = frozenset(
         Reason.BEYOND_SESSION,
         Reason.ROLE_MISSING,
         Reason.NOT_OWNER,
+        Reason.EMAIL_UNVERIFIED,
     }
 )
 """Reasons other than 401 that other credentials would remove, so the response carries a challenge."""

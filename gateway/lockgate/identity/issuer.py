@@ -29,6 +29,7 @@ class Subject:
         amr: how they did (RFC 8176).
         username: the name that the user logs in with; empty where the token is not to tell it.
         email: the user's verified e-mail address; empty where the token is not to tell it.
+        email_verified: the token is to tell that the user has one.
     """
 
     sub: str
@@ -41,6 +42,7 @@ class Subject:
     amr: Sequence[str]
     username: str = ""
     email: str = ""
+    email_verified: bool = False
 
 
 class Issuer:
@@ -69,7 +71,11 @@ class Issuer:
         now = int(self._clock.now())
         authenticated = {"auth_time": subject.auth_time, "amr": list(subject.amr)}
         # OpenID Connect Core section 5.1 has these names.
-        told = {"preferred_username": subject.username, "email": subject.email}
+        told = {
+            "preferred_username": subject.username,
+            "email": subject.email,
+            "email_verified": subject.email_verified,
+        }
         claims = {
             "iss": self._issuer,
             "aud": self._audience,

@@ -36,6 +36,7 @@ class Principal(NamedTuple):
         covered: the identity headers that depend on the token alone, prepared for signing.
         username: the name that the user logs in with; empty where the token does not tell it.
         email: the user's verified e-mail address; empty where the token does not tell it.
+        email_verified: the token tells that the user has one.
     """
 
     sub: str
@@ -49,6 +50,7 @@ class Principal(NamedTuple):
     covered: Covered
     username: str = ""
     email: str = ""
+    email_verified: bool = False
 
     @property
     def is_limited(self) -> bool:

@@ -249,6 +249,7 @@ class Verifier:
             covered,
             tellable(payload.get("preferred_username")),
             tellable(payload.get("email")),
+            payload.get("email_verified") is True,
         )
         return VerifiedClaims(exp, max(iat, nbf), epoch, principal, self._keys_of(sub, jti, sid), kid)
 

@@ -136,6 +136,8 @@ def _find_stricter_condition(route: Route, mine: Conditions | None, other: Route
         return "amr"
     if others.max_auth_age_s and not 0 < longest <= others.max_auth_age_s:
         return "max_auth_age_s"
+    if others.email_verified and not (mine is not None and mine.email_verified):
+        return "email_verified"
     if others.owner is not None and _owned_place(route, mine) != _owned_place(other, others):
         return "owner"
     return ""

@@ -34,6 +34,7 @@ _FOR_SERVICES: Final = frozenset(
         "roles",
         "amr",
         "max_auth_age_s",
+        "email_verified",
         "owner",
         "rate",
         "weights",

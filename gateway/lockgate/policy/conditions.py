@@ -63,12 +63,14 @@ class Conditions(NamedTuple):
         roles: the token has one of these roles.
         amr: the user authenticated by each of these methods (RFC 8176).
         max_auth_age_s: the user authenticated at most so many seconds ago; 0: any time ago.
+        email_verified: the users service has verified the user's e-mail address.
         owner: the path belongs to the user.
     """
 
     roles: frozenset[str]
     amr: frozenset[str]
     max_auth_age_s: int
+    email_verified: bool
     owner: Owner | None
 
 
@@ -84,11 +86,13 @@ def compile_conditions(entry: RouteSettings, prefix: str, settings: Settings) ->
         ConfigurationError: nothing could ever meet a condition, or the route takes requests without an identity.
     """
     place = f"route {entry.name!r}"
-    if not (entry.roles or entry.amr or entry.max_auth_age_s) and entry.owner is None:
+    words = entry.roles or entry.amr or entry.max_auth_age_s or entry.email_verified
+    if not words and entry.owner is None:
         return None
     if entry.auth != "required":
         raise ConfigurationError(
-            f'{place}: roles, amr, max_auth_age_s and owner need auth = "required": without a token none is met'
+            f"{place}: roles, amr, max_auth_age_s, email_verified and owner need "
+            'auth = "required": without a token none is met'
         )
     unknown = set(entry.roles) - settings.roles.keys()
     if unknown:
@@ -99,7 +103,8 @@ def compile_conditions(entry: RouteSettings, prefix: str, settings: Settings) ->
             " differ: a new login could be too old already"
         )
     owner = None if entry.owner is None else _parse_owner(entry.owner, prefix, place)
-    return Conditions(frozenset(entry.roles), frozenset(entry.amr), entry.max_auth_age_s, owner)
+    roles, amr = frozenset(entry.roles), frozenset(entry.amr)
+    return Conditions(roles, amr, entry.max_auth_age_s, entry.email_verified, owner)
 
 
 def find_unmet(conditions: Conditions, principal: Principal, path: str, now: float) -> Refusal | None:
@@ -115,6 +120,8 @@ def find_unmet(conditions: Conditions, principal: Principal, path: str, now: flo
         return Refusal(Reason.ROLE_MISSING)
     if conditions.owner is not None and not conditions.owner.owns(principal.sub, path):
         return Refusal(Reason.NOT_OWNER)
+    if conditions.email_verified and not principal.email_verified:
+        return Refusal(Reason.EMAIL_UNVERIFIED)
     longest = conditions.max_auth_age_s
     if not conditions.amr.issubset(principal.amr):
         return Refusal(Reason.AMR_MISSING, max_age_s=longest)

@@ -46,7 +46,8 @@ class RouteTable:
     Attributes:
         routes: in configured order.
         identity_names: names, as `fold_name` makes them, in which routes name a user to their services.
-        told: what of an account the access tokens must tell for that; see `IdentityFields.told`.
+        told: what of an account the access tokens must tell, for these names and for conditions: `name`, `email`,
+            `email_verified`.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class RouteTable:
         self.routes = tuple(routes)
         naming = [route.identity_fields for route in self.routes if route.identity_fields is not None]
         self.identity_names = frozenset().union(*(fields.folded for fields in naming))
-        self.told = frozenset().union(*(fields.told for fields in naming))
+        self.told = frozenset().union(*(fields.told for fields in naming), *map(_list_asked, self.routes))
         self._by_name = {route.name: route for route in self.routes}
         self._admin = admin
         self._own_host = own_host
@@ -185,6 +186,13 @@ class RouteTable:
             return (*UNROUTED, *OWN_PREFIXES)
         probed = PROBED if host is not None and is_address(host) else ()
         return (*UNROUTED, VERIFY, *probed)
+
+
+def _list_asked(route: Route) -> frozenset[str]:
+    """What the conditions of a route ask that a token tells only where it is asked."""
+    conditions = (demand.conditions for demand in route.demands.values())
+    asked = any(one is not None and one.email_verified for one in conditions)
+    return frozenset({"email_verified"} if asked else ())
 
 
 def find_route(table: RouteTable, request: InboundRequest) -> Route | Refusal:

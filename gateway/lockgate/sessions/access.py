@@ -88,6 +88,7 @@ class AccessTokens:
                 amr=(PASSWORD,),
                 username=tellable(account.username) if "name" in told else "",
                 email=tellable(account.email) if "email" in told else "",
+                email_verified="email_verified" in told and bool(account.email),
             )
         )
         return token, " ".join(scopes)

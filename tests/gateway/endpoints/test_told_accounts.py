@@ -132,3 +132,43 @@ async def test_no_log_and_no_trail_has_a_name_or_an_address(
     written = "".join(capfd.readouterr())
     assert '"event": "request"' in written
     assert ADDRESS not in written
+
+
+async def read_letters(shop: Shop, tokens: dict[str, Any]) -> tuple[int, str]:
+    response = await shop.http.get("/letters", headers=bearer(tokens))
+    return response.status_code, response.headers.get("www-authenticate", "")
+
+
+@pytest_asyncio.fixture
+async def letters(wiki: Shop, upstream: Upstream) -> Shop:
+    """A route for users with a verified address, and none that names the address to its service."""
+    letters = {"name": "letters", "prefix": "/letters", "service": "orders", "upstreams": [upstream.url]}
+    content = wiki.node.worker.base.rules.value.settings.model_dump()
+    route = [{**letters, "email_verified": True}, *routes(upstream.url, naming=False)]
+    await wiki.node.worker.rule_change.prepare(Settings(**{**content, "route": route}))
+    wiki.node.worker.rule_change.take()
+    return wiki
+
+
+async def test_a_route_for_verified_addresses_refuses_one_that_is_merely_claimed(letters: Shop) -> None:
+    """R-324: and the token tells that there is an address, not which."""
+    zoe, mallory = await letters.tokens("zoe"), await letters.tokens("mallory")
+    assert (await read_letters(letters, zoe))[0] == 200
+    assert (claims_of(zoe)["email_verified"], claims_of(zoe).get("email")) == (True, None)
+    status, challenge = await read_letters(letters, mallory)
+    assert (status, 'error="insufficient_scope"' in challenge) == (403, True)
+    assert "email_verified" not in claims_of(mallory)
+
+
+async def test_a_changed_address_is_not_verified_from_the_next_refresh_on(letters: Shop) -> None:
+    """R-324."""
+    tokens = await letters.tokens("zoe")
+    await letters.users.change_profile(claims_of(tokens)["sub"], {"email": "admin@shop.example"})
+    tokens = (await refresh(letters, tokens["refresh_token"])).json()
+    assert (await read_letters(letters, tokens))[0] == 403
+
+
+async def test_a_limited_token_meets_no_condition_on_an_address(letters: Shop) -> None:
+    """R-324."""
+    party = await registered(letters)
+    assert (await read_letters(letters, await party.login("zoe")))[0] == 403

@@ -64,12 +64,15 @@ def test_a_route_without_a_condition_has_none() -> None:
         ({"max_auth_age_s": 300}, {"auth_time": 0}, Reason.AUTH_TOO_OLD),
         ({"max_auth_age_s": 300}, {"auth_time": None}, Reason.AUTH_TOO_OLD),
         ({"max_auth_age_s": 300}, {"auth_time": NOW + 5}, None),
+        ({"email_verified": True}, {"email_verified": True}, None),
+        ({"email_verified": True}, {"email": "alice@example.com"}, Reason.EMAIL_UNVERIFIED),
+        ({"email_verified": True}, {}, Reason.EMAIL_UNVERIFIED),
     ],
 )
 def test_a_claim_meets_a_condition_or_is_refused_also_where_it_is_absent(
     words: dict[str, Any], changes: dict[str, Any], why: Reason | None
 ) -> None:
-    """R-270."""
+    """R-270, R-324."""
     assert unmet(conditions(**words), principal(**changes)) is why
 
 
@@ -193,7 +196,7 @@ def test_a_condition_that_nothing_could_meet_ends_the_start(words: dict[str, Any
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("words", [{"amr": ["otp"]}, {"max_auth_age_s": -1}, {"email_verified": True}])
+@pytest.mark.parametrize("words", [{"amr": ["otp"]}, {"max_auth_age_s": -1}])
 def test_a_condition_that_no_token_states_is_no_setting(words: dict[str, Any]) -> None:
     """R-273."""
     with pytest.raises(ValueError, match=next(iter(words))):

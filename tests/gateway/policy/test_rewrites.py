@@ -120,6 +120,7 @@ TRICKS = [
 def test_no_spelling_of_a_stripped_path_reaches_the_calls_that_no_route_has(
     path: str, reason: Reason, *, front: bool, slashes: bool
 ) -> None:
+    """R-266."""
     routes: dict[str, dict[str, Any]] = {"public": {**PUBLIC, "encoded_slashes": slashes}}
     if front:  # with a route for everything else, which goes elsewhere
         routes["front"] = {"prefix": "/", "upstreams": ["http://10.0.0.9:80"], "encoded_slashes": slashes}
@@ -221,6 +222,7 @@ AROUND: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
 
 @pytest.mark.parametrize("case", AROUND)
 def test_a_rewrite_around_the_demands_of_another_route_does_not_start(case: str) -> None:
+    """R-266."""
     routes, said = AROUND[case]
     with pytest.raises(ConfigurationError, match=said):
         table(routes)
@@ -233,6 +235,7 @@ def test_a_rewrite_around_the_demands_of_another_route_does_not_start(case: str)
         ({"roles": ["admin"]}, "roles"),
         ({"amr": ["pwd"]}, "amr"),
         ({"max_auth_age_s": 300}, "max_auth_age_s"),
+        ({"email_verified": True}, "email_verified"),
         ({"owner": "/orders/{sub}"}, "owner"),
         ({"rate": "10/s per user"}, "rate"),
         ({"allow_addresses": ["10.0.0.0/8"]}, "allow_addresses"),
@@ -240,6 +243,7 @@ def test_a_rewrite_around_the_demands_of_another_route_does_not_start(case: str)
     ],
 )
 def test_each_demand_counts(stricter: dict[str, Any], word: str) -> None:
+    """R-266."""
     routes: dict[str, dict[str, Any]] = {
         "orders": {"prefix": "/orders", **stricter},
         "api": {"prefix": "/api", "strip_prefix": True},
