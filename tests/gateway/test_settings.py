@@ -363,6 +363,6 @@ def test_a_host_that_no_route_can_have_is_refused(host: str, said: str) -> None:
 
 def test_a_setting_that_a_redirect_lacks_is_named(tmp_path: Path) -> None:
     """R-218: also in a table within a route."""
-    route = '[[route]]\nname = "a"\nprefix = "/a"\nredirect = { to = "/b", stauts = 301 }\n'
-    with pytest.raises(ConfigurationError, match=r"route\.0\.redirect\.stauts: route 'a': .* did you mean status\?"):
+    route = '[[route]]\nname = "a"\nprefix = "/a"\nredirect = { to = "/b", statuz = 301 }\n'
+    with pytest.raises(ConfigurationError, match=r"route\.0\.redirect\.statuz: route 'a': .* did you mean status\?"):
         load(tmp_path, route)

@@ -137,7 +137,7 @@ def test_the_largest_limit_of_the_roles_takes_the_place_of_the_general_one(
     [
         (["5/min per user", "9/min per user"], "user-min"),
         (["5/min per user with role plus", "9/min per user with role plus"], "user-min"),
-        (["5/min per user with role puls"], "'puls'"),
+        (["5/min per user with role plux"], "'plux'"),
     ],
 )
 def test_two_rates_with_one_counter_and_an_unknown_role_end_the_start(texts: list[str], said: str) -> None:
