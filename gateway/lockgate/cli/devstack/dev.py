@@ -99,7 +99,8 @@ def run(settings: Settings, *, config: Path | None, data: Path, seed: bool, pars
 
         def when_ready() -> None:
             running.announce_stack(folder.path, config, {**env, "LOCKGATE_SERVER__PORT": str(port)})
-            terminal.welcome(address, folder.path, describe_modules(SERVING), tour=tour)
+            public = settings.server.public_url
+            terminal.welcome(address, folder.path, describe_modules(SERVING), tour=tour, public=public)
 
         asyncio.run(_run_children(children, terminal, when_ready, serve.reloading(reloader, control_socket)))
 

@@ -27,9 +27,19 @@ class Terminal:
         """One line: time, part, text."""
         self._print_line(f"{time.monotonic() - self._started:7.2f} s  {name:<10} {text}")
 
-    def welcome(self, address: str, data: Path, modules: str, *, tour: bool) -> None:
-        """Tell how to use the stack; the last line is `ready` and the address, for programs that wait for it."""
-        self._print_line(f"\n  gateway  {address}\n  data     {data}\n  logs     {data / 'logs'}\n  modules  {modules}")
+    def welcome(self, address: str, data: Path, modules: str, *, tour: bool, public: str | None = None) -> None:
+        """Tell how to use the stack; the last line is `ready` and the address, for programs that wait for it.
+
+        Args:
+            address: where the gateway listens.
+            data: the folder of the stack.
+            modules: what is compiled.
+            tour: whether to print calls to try.
+            public: the address that clients use, where one is set: over TLS, a gateway serves no request by number.
+        """
+        self._print_line(
+            f"\n  gateway  {public or address}\n  data     {data}\n  logs     {data / 'logs'}\n  modules  {modules}"
+        )
         if tour:
             self._print_line(_print_tour(address))
         self._print_line(f"\nready {address}")

@@ -41,6 +41,13 @@ def test_without_demo_users_there_is_no_tour(capsys: pytest.CaptureFixture[str])
     assert "curl" not in capsys.readouterr().out
 
 
+def test_the_address_of_clients_is_told_beside_that_of_the_listener(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().welcome(ADDRESS, Path("data"), "pure Python", tour=False, public="https://app.example")
+    lines = capsys.readouterr().out.splitlines()
+    assert "  gateway  https://app.example" in lines
+    assert lines[-1] == f"ready {ADDRESS}"
+
+
 @pytest.mark.stack
 def test_a_reader_that_has_gone_is_no_reason_to_stop() -> None:
     code = (
