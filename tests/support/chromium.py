@@ -22,15 +22,22 @@ _PAGE = b"<!doctype html><title>A page</title>"
 
 
 @contextlib.contextmanager
-def browsing() -> Iterator[BrowserContext]:
-    """A browser without history."""
+def browsing(*, any_certificate: bool = False) -> Iterator[BrowserContext]:
+    """A browser without history.
+
+    Args:
+        any_certificate: whether it opens pages whose certificate it cannot check.
+    """
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
         pytest.skip("there is no Chromium")
     with sync_playwright() as playwright:
         # Tests may run as root, which gets no sandbox; the pages are the test's own.
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        with contextlib.closing(browser), contextlib.closing(browser.new_context()) as context:
+        with (
+            contextlib.closing(browser),
+            contextlib.closing(browser.new_context(ignore_https_errors=any_certificate)) as context,
+        ):
             yield context
 
 
