@@ -57,7 +57,7 @@ def log_in(page: Page) -> None:
 def test_a_front_end_logs_in_calls_its_api_and_opens_its_socket(
     applications: Applications, browser: BrowserContext
 ) -> None:
-    """R-180, R-267, R-300: the page holds no token, and the API sees the path without the prefix."""
+    """R-180, R-266, R-300: the page holds no token, and the API sees the path without the prefix."""
     page = browser.new_page()
     page.goto(applications.address(APP))
     log_in(page)
@@ -126,7 +126,7 @@ def session(applications: Applications, host: str) -> str:
 
 
 def test_a_session_of_one_host_counts_for_its_api(applications: Applications) -> None:
-    """R-267: and a request without it is refused before it reaches the API."""
+    """R-266: and a request without it is refused before it reaches the API."""
     notes = applications.address(APP, "/api/notes")
     refused = applications.curl(notes)
     assert json.loads(refused)["code"] == "credentials_required"
