@@ -366,3 +366,10 @@ def test_a_setting_that_a_redirect_lacks_is_named(tmp_path: Path) -> None:
     route = '[[route]]\nname = "a"\nprefix = "/a"\nredirect = { to = "/b", statuz = 301 }\n'
     with pytest.raises(ConfigurationError, match=r"route\.0\.redirect\.statuz: route 'a': .* did you mean status\?"):
         load(tmp_path, route)
+
+
+def test_the_guide_to_routes_names_every_setting_of_a_route() -> None:
+    text = (Path(__file__).parents[2] / "docs/guides/routes.md").read_text(encoding="utf-8")
+    table = text[text.index("## Every setting") :]
+    missing = {name for name in settings.RouteSettings.model_fields if f"`{name}`" not in table}
+    assert not missing
