@@ -26,7 +26,9 @@ ENOUGH: Final = 20
 """Acknowledged ends soon after a switch; with fewer a round proves nothing."""
 ROUNDS: Final = 3
 """How many there may be until one counts."""
-UNLIMITED: Final = dict.fromkeys(("account_attempts", "address_attempts", "all_attempts", "address_limit"), 100_000)
+UNLIMITED: Final = dict.fromkeys(
+    ("account_attempts", "address_attempts", "all_attempts", "address_limit", "refresh_limit"), 100_000
+)
 
 
 @pytest_asyncio.fixture

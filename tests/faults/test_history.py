@@ -36,7 +36,9 @@ FAULTS: Final = ("kill", "freeze", "cut", "kill", "cut", "freeze")
 FROZEN_S: Final = 0.7
 """At most; a command to Redis is waited for no longer than half a second."""
 WITHIN_S: Final = 90
-UNLIMITED: Final = dict.fromkeys(("account_attempts", "address_attempts", "all_attempts", "address_limit"), 10_000)
+UNLIMITED: Final = dict.fromkeys(
+    ("account_attempts", "address_attempts", "all_attempts", "address_limit", "refresh_limit"), 10_000
+)
 
 Attempt = Callable[[Person, Place], Awaitable[httpx.Response]]
 ASKING: Final[dict[Op, Attempt]] = {
