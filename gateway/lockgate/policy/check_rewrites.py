@@ -36,11 +36,12 @@ def check_rewrites(routes: Iterable[Route], tables: Mapping[str, Places]) -> Non
     """
     for space in _list_spaces(routes):
         if any(route.rewrite is not None for here in space.values() for route in here):
+            guards = {place: _list_guards(here) for place, here in space.items()}
             for place, here in space.items():
-                _check_ways(space, place, here, tables)
+                _check_ways(space, place, guards[place], tables)
                 for route in here:
                     if route.rewrite is not None:
-                        _check_end(space, place, route)
+                        _check_end(guards, place, route)
 
 
 def _list_spaces(routes: Iterable[Route]) -> Iterable[_Space]:
@@ -57,6 +58,35 @@ def _list_spaces(routes: Iterable[Route]) -> Iterable[_Space]:
     return spaces.values()
 
 
+def _list_guards(here: Iterable[Route]) -> list[Route]:
+    """Two routes at most of all that guard a place alike: a hundred that do are compared as two.
+
+    Two, because a route is compared with the others alone.
+    """
+    kept: dict[object, list[Route]] = {}
+    for route in here:
+        alike = kept.setdefault(_describe_guard(route), [])
+        if len(alike) <= 1:
+            alike.append(route)
+    return [route for alike in kept.values() for route in alike]
+
+
+def _describe_guard(route: Route) -> object:
+    """A value that is equal for routes with equal demands."""
+    demands = [
+        (
+            method,
+            demand.auth,
+            demand.scopes,
+            tuple(limit._replace(route="") for limit in (*demand.limits, *demand.role_limits)),
+            None if demand.conditions is None else demand.conditions._replace(owner=None),
+            _owned_place(route, demand.conditions),
+        )
+        for method, demand in route.demands.items()
+    ]
+    return route.rewrite is None, route.addresses, tuple(sorted(demands, key=lambda demand: demand[0]))
+
+
 def _list_above(place: str) -> Iterator[str]:
     """The places above a place, the nearest first."""
     while place:
@@ -64,11 +94,11 @@ def _list_above(place: str) -> Iterator[str]:
         yield place
 
 
-def _check_ways(space: _Space, place: str, here: list[Route], tables: Mapping[str, Places]) -> None:
-    """The routes that lead to a place, from there or from above, and the routes that begin there."""
+def _check_ways(space: _Space, place: str, guards: list[Route], tables: Mapping[str, Places]) -> None:
+    """The routes that lead to a place, from there or from above, and the routes that guard it."""
     for start in (place, *_list_above(place)):
         for route in space.get(start, ()):
-            others = [one for one in here if one is not route and (one.rewrite or route.rewrite)]
+            others = [one for one in guards if one is not route and (one.rewrite or route.rewrite)]
             if not others:
                 continue
             asked = f"{route.prefix.rstrip('/')}{place[len(start) :]}"
@@ -86,11 +116,11 @@ def _reached_methods(route: Route, path: str, tables: Mapping[str, Places]) -> l
     return [method for method in route.demands if any(place.get(method) is route for place in places)]
 
 
-def _check_end(space: _Space, place: str, route: Route) -> None:
+def _check_end(guards: _Space, place: str, route: Route) -> None:
     """The place of a rewrite, and the routes that lead there from above: for each method the nearest ones."""
     for method in route.demands:
         for above in (place, *_list_above(place)):
-            taking = [one for one in space.get(above, ()) if one is not route and method in one.demands]
+            taking = [one for one in guards.get(above, ()) if one is not route and method in one.demands]
             for other in taking:
                 _compare(route, other, method, route.prefix, place)
             if taking:

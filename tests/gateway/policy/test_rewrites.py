@@ -308,6 +308,16 @@ APART: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.parametrize("odd", range(4))
+def test_one_route_among_many_that_are_alike_is_found(odd: int) -> None:
+    """R-266."""
+    routes: dict[str, dict[str, Any]] = {f"r{n}": {"prefix": f"/p{n}", "strip_prefix": True} for n in range(4)}
+    assert table(routes)
+    routes[f"r{odd}"] |= {"scopes": {"PUT": ["orders:write"]}}
+    with pytest.raises(ConfigurationError, match=f"and 'r{odd}' lead to the same service: .*by its scopes"):
+        table(routes)
+
+
 @pytest.mark.parametrize("case", APART)
 def test_routes_that_open_nothing_new_do_start(case: str) -> None:
     assert table(APART[case])
