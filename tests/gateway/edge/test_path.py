@@ -150,15 +150,25 @@ async def test_the_service_gets_the_path_that_was_judged(
 
 
 async def test_no_part_of_a_path_is_taken_off_or_put_before_it(node: Node, upstream: Upstream) -> None:
-    """R-78: no rewriting turns the judged path into another path."""
+    """R-78: where a route does not say so."""
     for target in ("/open", "/open/open", "/open/x/"):
         assert (await node.get(target)).status == 200
     assert [request.line.split(" ")[1] for request in upstream.requests] == ["/open", "/open/open", "/open/x/"]
 
 
-@pytest.mark.parametrize("wish", [{"strip_prefix": True}, {"rewrite": "/x"}, {"upstreams": ["http://127.0.0.1:1/x"]}])
-def test_a_route_cannot_ask_for_another_path(tmp_path: Path, wish: dict[str, Any]) -> None:
-    """R-78."""
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"rewrite": "/x"},
+        {"strip_prefix": "/open"},
+        {"strip_prefix": True, "replace_prefix": "/x"},
+        {"replace_prefix": "x"},
+        {"upstreams": ["http://127.0.0.1:1/x/"]},
+        {"upstreams": ["http://127.0.0.1:1/x?y"]},
+    ],
+)
+def test_a_route_can_replace_the_beginning_of_a_path_and_no_more(tmp_path: Path, wish: dict[str, Any]) -> None:
+    """R-78; R-266 proves what becomes of a path whose beginning is replaced."""
     route = {"name": "open", "prefix": "/open", "upstreams": ["http://127.0.0.1:1"], **wish}
     with pytest.raises(ValidationError):
         nodes.settings(tmp_path, "redis://127.0.0.1:1", "http://127.0.0.1:1", route=[route])
