@@ -335,10 +335,33 @@ async def test_a_reload_brings_a_certificate_for_another_host(
         assert lockgate("reload", "--config", config).returncode == 2
         heard(process, "hosts: no certificate of [tls] is for new.example")
         both = [*files, authority.issue(tmp_path, "new", "new.example")]
-        config.write_text(text.replace(as_toml(files), as_toml(both)))
+        config.write_text(text.replace(as_toml(files), as_toml(both)) + "[limits]\nhead_s = 9\n")
         assert lockgate("reload", "--config", config).returncode == 0
         assert (await ask(await client(port, authority, name="new.example"), "new.example")).status == 200
+        # An open connection is read by the new limits, and is still one by TLS for the host of its handshake.
         assert (await ask(before)).status == 200
+        assert upstream.requests[-1].value("x-forwarded-proto") == "https"
+        assert (await ask(before, "new.example")).status == 421
+
+
+async def test_a_client_that_closes_its_connection_is_no_news(
+    authority: Authority, redis_url: str, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop warned of each: over TLS, nothing can be sent to a client that has said that it closes."""
+    with served(tmp_path, redis_url, upstream.url, monkeypatch, certificates(authority, tmp_path)) as (
+        process,
+        port,
+        _,
+    ):
+        for _ in range(4):
+            wire = await client(port, authority)
+            assert (await ask(wire)).status == 200
+            writer = _OPENED.pop()
+            writer.close()
+            await writer.wait_closed()
+        process.terminate()
+        assert process.stderr is not None
+        assert "eof_received" not in process.stderr.read()
 
 
 async def test_a_reload_does_not_end_tls(

@@ -385,7 +385,8 @@ class ClientConnection(asyncio.Protocol, ABC):
 
     def look_up_peer(self) -> None:
         """Learn whether the peer is trusted, by rules that are new."""
-        self._peer = self._edge.heads.peer_of(self._peer.address)
+        peer = self._peer
+        self._peer = self._edge.heads.peer_of(peer.address, peer.scheme, peer.server_name)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended, from either side."""

@@ -60,18 +60,24 @@ class EdgeProtocol(ClientConnection):
         self._read_bytes(data)
 
     def eof_received(self) -> bool:
-        """The client closed its sending side, and may still wait for its response."""
+        """The client closed its sending side, and may still wait for its response.
+
+        Returns:
+            Whether the connection stays until everything is sent. Over TLS it ends: a client that has said that it
+            closes reads no more, and the event loop cannot send to it.
+        """
+        stays = self._peer.scheme == "http"
         self._saw_eof = True
         if self._phase is RESPONDING:
             if self.endless:
                 self._abort_transport()
-                return True
+                return stays
             if not self._buffer:
                 self.keep_alive = False
             self.deadline = min(self.deadline, self._edge.ticker.now + HALF_CLOSED_S)
-            return True
+            return stays
         self._end_of_requests()
-        return True  # the gateway closes the connection when everything is sent
+        return stays
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
