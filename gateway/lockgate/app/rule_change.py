@@ -21,7 +21,7 @@ from lockgate.keys.reload import Source, certificate_source
 from lockgate.policy.changes import Changes, RestartNeededError, compare_settings
 from lockgate.policy.rules import Rules
 from lockgate.settings import Settings
-from lockgate.upstream.upstream import Upstream
+from lockgate.upstream.upstream import Upstream, find_fault
 from lockgate_trust import LinkKeyError, LinkKeys
 
 _log = logging.getLogger("lockgate.rules")
@@ -95,8 +95,8 @@ class RuleChange:
             The revision of the new rules.
 
         Raises:
-            ConfigurationError: the rules are not acceptable, a key or a certificate is missing, or a setting changed
-                that needs a restart. The rules in force stay.
+            ConfigurationError: the rules are not acceptable, a key or a certificate is missing, the name of a new
+                upstream has no address, or a setting changed that needs a restart. The rules in force stay.
         """
         self.drop()
         before = self._base.rules.value.settings
@@ -106,6 +106,7 @@ class RuleChange:
         # Off the event loop: a thousand routes take a quarter of a second.
         rules = await asyncio.to_thread(Rules.from_settings, settings)
         await self._check_links(settings)
+        await self._check_names(before, settings)
         certificates = await self._read_certificates(settings)
         service = settings.accounts.service
         moved = before.upstream_urls(service) != settings.upstream_urls(service)
@@ -152,6 +153,17 @@ class RuleChange:
         """The configuration holds the rules in force, again."""
         self.state.problem = None
 
+    @staticmethod
+    async def _check_names(before: Settings, after: Settings) -> None:
+        """Look up the names of upstreams that are new. At a start they may come later; here they replace what works."""
+        known = {url for _, url in _list_upstreams(before)}
+        new = [(place, url) for place, url in _list_upstreams(after) if url not in known]
+        urls = sorted({url for _, url in new})
+        faults = dict(zip(urls, await asyncio.gather(*map(find_fault, urls)), strict=True))
+        lines = [f"{place}: {url}: {faults[url]}" for place, url in new if faults[url] is not None]
+        if lines:
+            raise ConfigurationError(*lines)
+
     async def _read_certificates(self, settings: Settings) -> tuple[Source[Certificates], Certificates] | None:
         """The certificates that clients see, for the hosts of the new rules; `None` without TLS."""
         if not settings.tls.certificates:
@@ -168,6 +180,15 @@ class RuleChange:
             missing = _find_missing_link(keys.links.value, settings.called_services)
         if missing is not None:
             raise ConfigurationError(f"link keys: {missing}; `lockgate keys init` makes what is missing")
+
+
+def _list_upstreams(settings: Settings) -> list[tuple[str, str]]:
+    """The upstreams of each route and of the accounts, with the place that names them."""
+    accounts = settings.accounts.service
+    return [
+        *((f"route {route.name!r}", url) for route in settings.route for url in settings.upstreams_of(route)),
+        *((f"service {accounts!r}", url) for url in settings.upstream_urls(accounts)),
+    ]
 
 
 def _find_missing_link(links: LinkKeys, services: Iterable[str]) -> str | None:

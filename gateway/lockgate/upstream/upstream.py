@@ -21,6 +21,8 @@ from lockgate_common.background import BackgroundTasks
 
 LOOK_UP_S: Final = 5.0
 """Seconds between two look-ups of a name."""
+ASKED_WITHIN_S: Final = 3.0
+"""Seconds for the look-up of a name that a reload waits for."""
 MAX_ADDRESSES: Final = 32
 """Addresses of a name that are used; each may have `upstream.connections` connections."""
 
@@ -39,6 +41,21 @@ async def look_up(name: str, port: int) -> list[str]:
     """
     found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for _, _, _, _, address in found]
+
+
+async def find_fault(url: str) -> str | None:
+    """Why no connection to an upstream can come about; `None` where its host has an address now."""
+    endpoint = Endpoint.of_url(url)
+    if _is_address(endpoint.name):
+        return None
+    try:
+        async with asyncio.timeout(ASKED_WITHIN_S):
+            found = await look_up(endpoint.name, endpoint.port)
+    except TimeoutError:
+        return f"the name {endpoint.name} was not looked up in {ASKED_WITHIN_S:.0f} s"
+    except (OSError, UnicodeError):
+        found = []
+    return None if found else f"the name {endpoint.name} has no address"
 
 
 class Upstream:

@@ -286,6 +286,26 @@ async def test_a_service_without_a_key_is_refused_until_its_key_is_there(node: N
     assert (await node.get("/wiki")).status == 200
 
 
+async def test_a_route_to_a_dead_name_is_refused_and_the_last_good_one_stays(node: Node, upstream: Upstream) -> None:
+    """R-298: also where the accounts lead to it. An address is not looked up, whether or not there is a service."""
+    del upstream
+    change = node.worker.rule_change
+    dead = "http://nowhere.invalid:80"
+    with pytest.raises(ConfigurationError) as caught:
+        await change.prepare(changed(node, route=nodes.routes(dead), upstreams={"users": [dead]}))
+    told = [fault for fault in caught.value.args if fault.endswith(f"{dead}: the name nowhere.invalid has no address")]
+    assert told == list(caught.value.args)
+    assert {"route 'open'", "service 'users'"} <= {fault.partition(": ")[0] for fault in told}
+    change.take()
+    assert (await node.get("/open")).status == 200
+
+
+async def test_a_dead_name_that_is_in_use_holds_up_no_other_change(redis_url: str, tmp_path: Path) -> None:
+    """R-298: a service may be away while another one is added."""
+    async with nodes.running(nodes.settings(tmp_path, redis_url, "http://nowhere.invalid:80")) as node:
+        await reload(node, server={"allowed_hosts": ["a.example"]})
+
+
 async def test_what_was_prepared_and_dropped_changes_nothing(node: Node, upstream: Upstream) -> None:
     """R-294."""
     del upstream
