@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Final
 
 from lockgate.app.node import ConnectionCounts
+from lockgate.settings import LimitSettings
 
 LEFT_TO_OTHERS_S: Final = 0.02
 """How long a connection stays in the queue for a worker that has fewer, at most."""
@@ -40,19 +41,19 @@ class Handshakes:
 
     Args:
         context: returns the context for a new connection.
-        within_s: how long a handshake may take, and the exchange at the end of a connection, in seconds.
-        most: how many connections a worker may have, with those in a handshake.
-        most_per_address: how many handshakes of one address may be under way.
+        limits: returns the limits in force. A handshake may take `head_s`, and so may the exchange at the end of a
+            connection. Those under way count for `connections`, and those of one address for `connections_per_peer`.
     """
 
-    def __init__(
-        self, context: Callable[[], ssl.SSLContext], *, within_s: float, most: int, most_per_address: int
-    ) -> None:
+    def __init__(self, context: Callable[[], ssl.SSLContext], limits: Callable[[], LimitSettings]) -> None:
         self.context = context
-        self.within_s = within_s
-        self._most = most
-        self._most_per_address = most_per_address
+        self._limits = limits
         self._by_address: dict[str, int] = {}
+
+    @property
+    def within_s(self) -> float:
+        """How long a handshake may take, in seconds."""
+        return self._limits().head_s
 
     def admit(self, address: str, connections: int) -> bool:
         """Count a handshake; `False` where there are too many.
@@ -61,8 +62,8 @@ class Handshakes:
             address: of the client.
             connections: how many there are, with those in a handshake.
         """
-        count = self._by_address.get(address, 0)
-        if connections >= self._most or count >= self._most_per_address:
+        count, limits = self._by_address.get(address, 0), self._limits()
+        if connections >= limits.connections or count >= limits.connections_per_peer:
             return False
         self._by_address[address] = count + 1
         return True

@@ -218,15 +218,11 @@ class _Server(uvicorn.Server):
         self._when_ready()
 
     def _build_handshakes(self) -> Handshakes | None:
-        certificates, limits = self._worker.base.keys.certificates, self._settings.limits
+        base = self._worker.base
+        certificates = base.keys.certificates
         if certificates is None:
             return None
-        return Handshakes(
-            lambda: certificates.value.default,
-            within_s=limits.head_s,
-            most=limits.connections,
-            most_per_address=limits.connections_per_peer,
-        )
+        return Handshakes(lambda: certificates.value.default, lambda: base.rules.value.settings.limits)
 
     def _accept_connections(self, listener: socket.socket, node: Node, handshakes: Handshakes | None) -> None:
         """Accept on a socket that other workers may accept on, too."""
