@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lockgate.edge.path import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -52,6 +54,7 @@ def route_json(route: Route, upstreams: Mapping[str, str]) -> dict[str, Any]:
         "name": route.name,
         "hosts": list(route.hosts),
         "prefix": route.prefix,
+        "prefix_at_service": route.prefix if route.rewrite is None else route.rewrite.target or ROOT,
         "service": route.service,
         "auth": route.auth,
         "methods": {method: sorted(demand.scopes) for method, demand in route.demands.items()},

@@ -143,6 +143,7 @@ async def test_the_route_table_shows_the_state_of_upstreams(shop: Shop) -> None:
     routes = (await shop.http.get("/admin/routes", headers=await ada(shop))).json()["routes"]
     orders = next(route for route in routes if route["name"] == "orders")
     assert orders["methods"]["GET"] == ["orders:read"]
+    assert orders["prefix_at_service"] == "/orders"
     assert [upstream["state"] for upstream in orders["upstreams"]] == ["up"]
 
 

@@ -10,6 +10,7 @@ from lockgate.edge.head import Peer, RequestHeadReader
 from lockgate.errors import ConfigurationError, Reason, Refusal
 from lockgate.policy.routes import RouteTable, find_route
 from lockgate.settings import LimitSettings, ServerSettings, Settings
+from lockgate.views import route_json
 from tests.support.heads import outcome
 
 READER, PEER = RequestHeadReader(ServerSettings(), LimitSettings()), Peer("192.0.2.1", trusted=False)
@@ -355,3 +356,9 @@ def test_a_call_of_a_service_is_found_by_the_path_of_clients() -> None:
     assert asked("other", "/plain/x") == "/plain/x"
     assert asked("other", "/shop/x") is None
     assert asked("other", "/plain/x", "TRACE") is None
+
+
+def test_administrators_see_what_becomes_of_a_prefix() -> None:
+    """R-267."""
+    routes = table({"a": {"prefix": "/a", "strip_prefix": True}, "b": {"prefix": "/b", "replace_prefix": "/v2"}}).routes
+    assert [route_json(route, {})["prefix_at_service"] for route in routes] == ["/", "/v2"]
