@@ -7,24 +7,19 @@ Precedence, highest first: environment (`LOCKGATE_` and `__` between levels, for
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
-    field_validator,
     model_validator,
 )
 
@@ -32,7 +27,19 @@ from lockgate import environment
 from lockgate.clock import DEFAULT_LEEWAY_S, MAX_LEEWAY_S
 from lockgate.cpus import count_usable_cpus
 from lockgate.errors import ConfigurationError
-from lockgate.origin import normalize_origin
+from lockgate.route_settings import RouteSettings
+from lockgate.setting_values import (
+    KIB,
+    MAX_PORT,
+    HostName,
+    Networks,
+    Origins,
+    Section,
+    ShortName,
+    Upstreams,
+    _lower_case,
+    is_loopback,
+)
 
 AddressField: TypeAlias = Literal[
     "x-forwarded-for",
@@ -48,133 +55,10 @@ AddressField: TypeAlias = Literal[
     "x-envoy-external-address",
 ]
 """Fields in which proxies and load balancers give the client's address."""
-ShortName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 DEFAULT_FILE = Path("lockgate.toml")
-KIB = 1024
-MAX_PORT = 65535
-
-
-_UPSTREAM: Final = re.compile(
-    r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})"
-    r"((?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)*)"
-)
-"""The path has characters that are never coded: every reader sees the same segments."""
-
-
-_HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\]")
-_FIELD_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]{1,64}")
-_PIN: Final = r"^(header|cookie) [A-Za-z0-9!#$%&'+.^_`|~-]{1,64}$"
-CREDENTIAL_FIELDS: Final = frozenset({"authorization", "set-cookie", "set-cookie2", "cookie"})
-"""Header fields that no page may read, even where a service exposes them."""
 _ISSUER: Final = r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?$"
 """A URL without query and fragment (RFC 8414 section 2); http is for trying out only."""
-
-
-def upstream_address(url: str) -> tuple[str, int]:
-    """Host and port of `http://host:port` or `https://host:port`, with or without a path.
-
-    Raises:
-        ValueError: another scheme, a slash at the end, a query, user information, or no valid port.
-    """
-    match = _match_upstream(url)
-    return match[1].strip("[]"), int(match[2])
-
-
-def upstream_path(url: str) -> str:
-    """The path of an upstream's address, under which the service gets every request; empty without one.
-
-    Raises:
-        ValueError: as for `upstream_address`.
-    """
-    return _match_upstream(url)[3]
-
-
-def _match_upstream(url: str) -> re.Match[str]:
-    match = _UPSTREAM.fullmatch(url)
-    if match is None or not 0 < int(match[2]) <= MAX_PORT:
-        raise ValueError(
-            "an upstream is http(s)://host:port, maybe with a path that has no '%', ';' or slash at its end"
-        )
-    return match
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is an address of this machine that other machines cannot reach."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _plain_address(url: str) -> str:
-    upstream_address(url)
-    return url
-
-
-def _lower_case(text: object) -> object:
-    return text.lower() if isinstance(text, str) else text
-
-
-def _host_name(text: str) -> str:
-    name = text.lower().removesuffix(".")
-    if not name.isascii():
-        raise ValueError(f"{text!r} is no host name as requests have it; its A-label form begins with xn--")
-    if _HOST_NAME.fullmatch(name) is None:
-        raise ValueError(f"{text!r} is no host name; one is such as api.example, without scheme, port, path and '*'")
-    return f"[{IPv6Address(name[1:-1])}]" if name.startswith("[") else name
-
-
-def _host_pattern(text: str) -> str:
-    """A host name, or `*.` and a host name, which stands for one or more labels before the name."""
-    if not text.startswith("*."):
-        return _host_name(text)
-    name = _host_name(text[2:])
-    if name.startswith("[") or name.rpartition(".")[2].isdigit():
-        raise ValueError(f"{text!r}: an address has no labels before it; list each address")
-    return f"*.{name}"
-
-
-def _exposed_name(name: str) -> str:
-    if _FIELD_NAME.fullmatch(name) is None:
-        raise ValueError(f"{name!r} is no name of a header field; one is such as X-Total-Count")
-    if name.lower() in CREDENTIAL_FIELDS:
-        raise ValueError(f"{name!r} holds credentials, which no page may read")
-    return name
-
-
-Upstreams = Annotated[tuple[Annotated[str, AfterValidator(_plain_address)], ...], Field(min_length=1)]
-
-Origin = Annotated[str, AfterValidator(normalize_origin)]
-Origins = tuple[Origin, ...]
-ExposedName = Annotated[str, AfterValidator(_exposed_name)]
-HostName = Annotated[str, AfterValidator(_host_name)]
-HostPattern = Annotated[str, AfterValidator(_host_pattern)]
-AuthenticationMethod = Literal["pwd"]
-"""The methods that tokens name (RFC 8176): those by which a user can authenticate here."""
-PREFLIGHT_AGE_S: Final = 600
 MAX_WORKERS: Final = 64
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _parse_network(text: object) -> object:
-    """A network; an error names the network that the operator probably meant."""
-    if not isinstance(text, str):
-        return text
-    try:
-        return ip_network(text)
-    except ValueError:
-        pass
-    try:
-        meant = ip_network(text, strict=False)
-    except ValueError as error:
-        raise ValueError("no address or network, such as '10.0.0.0/8'") from error
-    raise ValueError(f"it has bits beyond its network, which would be '{meant}'")
-
-
-Networks = tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_parse_network)], ...]
 
 
 def _count_workers(given: object, validate: ValidatorFunctionWrapHandler) -> int:
@@ -184,7 +68,7 @@ def _count_workers(given: object, validate: ValidatorFunctionWrapHandler) -> int
         raise ValueError(f'a number from 1 to {MAX_WORKERS}, or "auto": one for each usable CPU') from error
 
 
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """Where the gateway listens, and for which hosts, proxies and pages."""
 
     host: str = "127.0.0.1"
@@ -232,7 +116,7 @@ class ServerSettings(_Section):
         return self
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """How much one client may send, and how slowly (bytes, seconds)."""
 
     head_bytes: int = 32 * KIB
@@ -257,7 +141,7 @@ class LimitSettings(_Section):
     """Each worker counts these two for itself."""
 
 
-class TokenSettings(_Section):
+class TokenSettings(Section):
     """The claims of access tokens, and the lifetimes of tokens and sessions (seconds)."""
 
     issuer: Annotated[str, Field(pattern=_ISSUER, max_length=256)] = "http://127.0.0.1:8080"
@@ -284,7 +168,7 @@ class TokenSettings(_Section):
         return self
 
 
-class UpstreamSettings(_Section):
+class UpstreamSettings(Section):
     """Connections from the gateway to services (seconds, counts)."""
 
     connect_s: float = 2
@@ -302,7 +186,7 @@ class UpstreamSettings(_Section):
     """How long an event stream may be silent; other responses have their route's `timeout_s`."""
 
 
-class SocketSettings(_Section):
+class SocketSettings(Section):
     """How much one WebSocket may cost (bytes, seconds, counts)."""
 
     message_bytes: Annotated[int, Field(ge=1)] = KIB * KIB
@@ -313,244 +197,7 @@ class SocketSettings(_Section):
     """Open sockets of one user, on all nodes together."""
 
 
-def _check_prefix(prefix: str) -> str:
-    if not prefix.startswith("/"):
-        raise ValueError("a prefix begins with a slash")
-    return prefix
-
-
-_LOCATION: Final = re.compile(
-    r"(?:https?://(?:[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?|(?=/(?![/\\])))"
-    r"(?:/[!$&-;=@-\[\]_a-z~%]*)?(?P<more>\?[!\"$-\[\]-~]*)?",
-    re.IGNORECASE | re.ASCII,
-)
-
-
-class RedirectSettings(_Section):
-    """Where a route redirects to."""
-
-    to: Annotated[str, Field(max_length=2048)]
-    """`https://host`, `https://host/path` or `/path`; takes the place of the route's prefix."""
-    status: Literal[301, 302, 303, 307, 308] = 308
-    keep_path: bool = True
-    """The rest of the path and the query follow `to`. Off, every request of the route is redirected to `to` itself."""
-
-    @model_validator(mode="after")
-    def _location_of_its_own(self) -> Self:
-        match = _LOCATION.fullmatch(self.to)
-        if match is None:
-            raise ValueError("to is https://host, https://host/path or /path, without user and fragment")
-        if match["more"] and self.keep_path:
-            raise ValueError("to has a query, which needs keep_path = false")
-        return self
-
-
-_UNSETTABLE: Final = frozenset(
-    {
-        "connection",
-        "content-length",
-        "date",
-        "keep-alive",
-        "proxy-connection",
-        "set-cookie",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-request-id",
-    }
-)
-"""Response fields that the gateway writes itself, that describe one connection, or that set a cookie."""
-
-
-def _fixed_fields(fields: dict[str, str]) -> dict[str, str]:
-    for name, value in fields.items():
-        if _FIELD_NAME.fullmatch(name) is None:
-            raise ValueError(f"{name!r} is no name of a header field")
-        if name.lower() in _UNSETTABLE or name.lower().startswith("access-control-"):
-            raise ValueError(f"{name!r} is written by the gateway, or by nothing on a fixed response")
-        if re.fullmatch(r"[\t\x20-\x7e]*", value) is None:
-            raise ValueError(f"{name!r} has a value with characters that no header field has")
-    return fields
-
-
-class RespondSettings(_Section):
-    """The response of a route without a service."""
-
-    status: Annotated[int, Field(ge=200, le=599)] = 200
-    body: Annotated[str, Field(max_length=64 * KIB)] = ""
-    headers: Annotated[dict[str, str], AfterValidator(_fixed_fields)] = Field(default_factory=dict)
-    """Header fields; `Content-Type` is plain text where not given."""
-
-    @model_validator(mode="after")
-    def _no_redirect_and_no_stray_body(self) -> Self:
-        if self.status in range(300, 400):
-            raise ValueError("a redirect is written as redirect = { to = …, status = … }")
-        if self.body and self.status in {204, 205}:
-            raise ValueError(f"a response {self.status} has no body (RFC 9110 section 15.3)")
-        return self
-
-
-_RULE_VALUE: Final = re.compile(r"[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?")
-_MAX_RULES: Final = 32
-_MAX_RULE_VALUE: Final = 4096
-
-
-def _rule_name(name: str) -> str:
-    if _FIELD_NAME.fullmatch(name) is None:
-        raise ValueError(f"{name!r} is no name of a header field; one is such as X-Frame-Options")
-    return name
-
-
-def _rule_value(value: str) -> str:
-    if len(value) > _MAX_RULE_VALUE or _RULE_VALUE.fullmatch(value) is None:
-        raise ValueError(
-            f"a value is 1 to {_MAX_RULE_VALUE} visible ASCII characters, with blanks between them only; "
-            "remove takes a field away"
-        )
-    return value
-
-
-_RuleName = Annotated[str, AfterValidator(_rule_name)]
-_RuleFields = Annotated[
-    dict[_RuleName, Annotated[str, AfterValidator(_rule_value)]], Field(default_factory=dict, max_length=_MAX_RULES)
-]
-
-
-class FieldRuleSettings(_Section):
-    """What a route changes in the header fields of a request, or of a service's response."""
-
-    set: _RuleFields
-    """Fields in place of every field of these names."""
-    add: _RuleFields
-    """Fields beside those that are there."""
-    remove: Annotated[tuple[_RuleName, ...], Field(max_length=_MAX_RULES)] = ()
-    """Names of fields that are taken away."""
-
-
-class IdentityHeaderSettings(_Section):
-    """Names of request fields in which a service is told of the user, beside the signed names of the gateway."""
-
-    user: _RuleName | None = None
-    """For the user's id, as in `X-User-Id`."""
-    name: _RuleName | None = None
-    """For the name that the user logs in with."""
-    email: _RuleName | None = None
-    """For the user's e-mail address, where the users service has verified it."""
-    roles: _RuleName | None = None
-    scopes: _RuleName | None = None
-
-    def names(self) -> dict[str, str]:
-        """The chosen names, by what the service is told in them."""
-        chosen: dict[str, str | None] = self.model_dump()
-        return {told: name for told, name in chosen.items() if name is not None}
-
-
-class RouteSettings(_Section):
-    """A `[[route]]`: the hosts and paths that go to a service, and the demands on requests; or a response itself."""
-
-    name: ShortName
-    prefix: Annotated[str, AfterValidator(_check_prefix), Field(max_length=1024)]
-    """A path as requests have it; `/files` stands for `/files` and all paths below, `/` for every path."""
-    hosts: tuple[HostPattern, ...] = ()
-    """Host names, or `*.example.org` for all hosts below `example.org`; empty for every host."""
-    upstreams: Upstreams = ()
-    redirect: RedirectSettings | None = None
-    """Respond with a redirect, in place of a service."""
-    respond: RespondSettings | None = None
-    """Respond with a fixed response, in place of a service."""
-    allow_addresses: Networks = ()
-    """The networks of the clients that may use the route; empty for all. Other clients get 403."""
-    deny_addresses: Networks = ()
-    """The networks of the clients that may not, even where `allow_addresses` has them."""
-    service: ShortName | None = None
-    """The service; its link key signs. The route's name where not given."""
-    auth: Literal["required", "optional", "public"] = "required"
-    methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-    scopes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    roles: tuple[str, ...] = ()
-    """The token has one of these roles."""
-    amr: tuple[AuthenticationMethod, ...] = ()
-    """The user authenticated by each of these methods."""
-    max_auth_age_s: Annotated[int, Field(ge=0)] = 0
-    """The user authenticated at most so many seconds ago; 0: any time ago."""
-    email_verified: bool = False
-    """The users service has verified the user's e-mail address."""
-    owner: str | None = None
-    """A path with one segment `{sub}` that must be the token's subject, such as `/users/{sub}`."""
-    rate: tuple[str, ...] = ()
-    """`<count>/<s|min|h|day|month> per <user|address|client|route>`, maybe followed by ` with role <role>`; a single
-    limit or several."""
-    public_write: bool = False
-    """Must be true on a route that takes unsafe methods without credentials."""
-    strip_prefix: bool = False
-    """Remove the prefix from the path that the service gets; `X-Forwarded-Prefix` tells the service."""
-    replace_prefix: Annotated[str, AfterValidator(_check_prefix), Field(max_length=1024)] | None = None
-    """A path that the service gets in place of the prefix."""
-    encoded_slashes: bool = False
-    """Accept `%2F` in a path and forward it unchanged, for names that contain slashes. Off, such a path is 400."""
-    timeout_s: Annotated[float, Field(gt=0)] = 10
-    weights: tuple[Annotated[int, Field(ge=0, le=1000)], ...] = ()
-    """A share of the requests for each of `upstreams`, in their order; 0: only requests with the `pin`."""
-    pin: Annotated[str, Field(pattern=_PIN)] | None = None
-    """`header NAME` or `cookie NAME`: its value is the number of the upstream that a request goes to, from 1."""
-    retry: Literal["idempotent", "keyed", "off"] = "idempotent"
-    """What another upstream gets after the first one may have seen it: idempotent methods; with `keyed` also requests
-    with an `Idempotency-Key`. Where no connection came about, every request goes to another upstream."""
-    health: Annotated[str, Field(pattern=r"^/[A-Za-z0-9/_.-]*$")] | None = None
-    """A path to GET every few seconds from each upstream; an upstream without a 2xx response gets no requests."""
-    body_bytes: Annotated[int, Field(ge=0)] | None = None
-    """Instead of `limits.body_bytes`."""
-    body_rate: Annotated[int, Field(ge=1)] | None = None
-    """Instead of `limits.body_rate`."""
-    finish_unsized: bool = False
-    """Responses without `Content-Length` may go on for `limits.after_expiry_s`, too; event streams never."""
-    preserve_host: bool = False
-    """Give the service the client's `Host` instead of its own address; it is in `X-Forwarded-Host` either way."""
-    forward_authorization: bool = False
-    """Forward the client's Authorization to the service; off by default, so that services never see a token."""
-    request_headers: FieldRuleSettings | None = None
-    """Changes to the fields of a client's request, before the service gets the request."""
-    response_headers: FieldRuleSettings | None = None
-    """Changes to the fields of the service's response. The gateway's own refusals stay as they are."""
-    identity_headers: IdentityHeaderSettings | None = None
-    """Further names for the user, for a service that cannot verify the signature. No client can send them, on any
-    route."""
-    websocket: tuple[str, ...] = ()
-    """Paths where a client may open a WebSocket; on any other path the handshake is refused."""
-    allowed_origins: Origins | None = None
-    """Instead of `server.allowed_origins`."""
-    expose_headers: tuple[ExposedName, ...] = ()
-    """Response fields that a listed page may read, beyond the usual ones and those the service exposes."""
-    preflight_age_s: Annotated[int, Field(ge=0, le=86_400)] = PREFLIGHT_AGE_S
-    """How long a browser may cache the response to a preflight."""
-
-    @field_validator("rate", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _leads_to_one_thing(self) -> Self:
-        if sum((bool(self.upstreams), self.redirect is not None, self.respond is not None)) != 1:
-            raise ValueError("a route has upstreams, or redirect, or respond: one of the three")
-        return self
-
-    @model_validator(mode="after")
-    def _has_one_rewrite(self) -> Self:
-        if self.strip_prefix and self.replace_prefix is not None:
-            raise ValueError(
-                "strip_prefix and replace_prefix exclude each other; replace_prefix alone removes the prefix"
-            )
-        return self
-
-    @property
-    def service_name(self) -> str:
-        """The service's name, as in its link keys."""
-        return self.service or self.name
-
-
-class CertificateSettings(_Section):
+class CertificateSettings(Section):
     """A certificate of the gateway's own, by two PEM files, which may be one."""
 
     chain: Path
@@ -559,7 +206,7 @@ class CertificateSettings(_Section):
     """The private key, without a passphrase, readable by the gateway's account only."""
 
 
-class TlsSettings(_Section):
+class TlsSettings(Section):
     """TLS for clients at `server.port`. Off without a certificate."""
 
     certificates: tuple[CertificateSettings, ...] = ()
@@ -577,14 +224,14 @@ class TlsSettings(_Section):
         return self
 
 
-class AccountSettings(_Section):
+class AccountSettings(Section):
     """The service that checks passwords."""
 
     service: ShortName = "users"
     timeout_s: float = 5
 
 
-class AdminSettings(_Section):
+class AdminSettings(Section):
     """The clients that may call `/admin` and `/console`, by address, beside the role that these calls ask for."""
 
     allow_addresses: Networks = ()
@@ -593,7 +240,7 @@ class AdminSettings(_Section):
     """The networks of the clients that may not, even where `allow_addresses` has them."""
 
 
-class OperationsSettings(_Section):
+class OperationsSettings(Section):
     """The listener for operators: metrics and health. Off without a port."""
 
     host: str = "127.0.0.1"
@@ -601,14 +248,14 @@ class OperationsSettings(_Section):
     """The port of the first worker; each further worker listens on the next port, because each has its own counts."""
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """The logs that are written."""
 
     access: bool = True
     """A JSON line on standard output for each request."""
 
 
-class LoginSettings(_Section):
+class LoginSettings(Section):
     """The number of password attempts in one window before a captcha is required, and the number of refreshes."""
 
     window_s: Annotated[int, Field(ge=60, le=86_400)] = 900
@@ -625,14 +272,14 @@ class LoginSettings(_Section):
     need with tokens of five minutes."""
 
 
-class AuditSettings(_Section):
+class AuditSettings(Section):
     """The audit trail."""
 
     length: Annotated[int, Field(ge=1000)] = 100_000
     """About how many events Redis keeps; the log has all events."""
 
 
-class StoreSettings(_Section):
+class StoreSettings(Section):
     """The confirmation that a write to Redis needs."""
 
     wait_replicas: Annotated[int, Field(ge=0, le=5)] = 0
@@ -640,7 +287,7 @@ class StoreSettings(_Section):
     confirmations the response is 503. With 0 a master that dies may take its last changes with it."""
 
 
-class TracingSettings(_Section):
+class TracingSettings(Section):
     """The collector of spans. Off without an endpoint."""
 
     endpoint: str | None = None
@@ -650,7 +297,7 @@ class TracingSettings(_Section):
     timeout_s: Annotated[float, Field(gt=0)] = 10
 
 
-class KeySettings(_Section):
+class KeySettings(Section):
     """Where the key ring lies, and how its keys follow one another."""
 
     directory: Path = Path("keys")
@@ -661,7 +308,7 @@ class KeySettings(_Section):
     """The age at which the gateway itself replaces signing keys and refresh secrets; 0: by command only."""
 
 
-class Settings(_Section):
+class Settings(Section):
     """All settings, as a frozen value."""
 
     server: ServerSettings = ServerSettings()

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from lockgate import settings
 from lockgate.cpus import count_usable_cpus
 from lockgate.errors import ConfigurationError
-from lockgate.settings import ServerSettings, upstream_address, upstream_path
+from lockgate.route_settings import RouteSettings
+from lockgate.setting_values import upstream_address, upstream_path
+from lockgate.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -320,7 +322,7 @@ def test_a_wrong_value_is_told_with_what_would_be_right(tmp_path: Path, content:
 
 def _hosts_of_route(*hosts: str) -> tuple[str, ...]:
     content: dict[str, Any] = {"name": "a", "prefix": "/", "upstreams": ["http://127.0.0.1:1"], "hosts": hosts}
-    return settings.RouteSettings(**content).hosts
+    return RouteSettings(**content).hosts
 
 
 @pytest.mark.parametrize(
@@ -371,5 +373,5 @@ def test_a_setting_that_a_redirect_lacks_is_named(tmp_path: Path) -> None:
 def test_the_guide_to_routes_names_every_setting_of_a_route() -> None:
     text = (Path(__file__).parents[2] / "docs/guides/routes.md").read_text(encoding="utf-8")
     table = text[text.index("## Every setting") :]
-    missing = {name for name in settings.RouteSettings.model_fields if f"`{name}`" not in table}
+    missing = {name for name in RouteSettings.model_fields if f"`{name}`" not in table}
     assert not missing

@@ -13,7 +13,7 @@ from lockgate.edge.path import ROOT
 from lockgate.errors import ConfigurationError
 from lockgate.policy.hosts import WILDCARD
 from lockgate.policy.routes import RouteTable
-from lockgate.settings import RouteSettings
+from lockgate.route_settings import RouteSettings
 from lockgate.stores.checked_address import read_checked_address
 
 if TYPE_CHECKING:

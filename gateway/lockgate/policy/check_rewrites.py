@@ -17,7 +17,7 @@ from lockgate.policy.authorize import Demand
 from lockgate.policy.conditions import Conditions
 from lockgate.policy.places import Places, find_place
 from lockgate.policy.route import Route
-from lockgate.settings import upstream_address
+from lockgate.setting_values import upstream_address
 
 _RANKS: Final = {"public": 0, "optional": 1, "required": 2}
 _Space: TypeAlias = dict[str, list[Route]]

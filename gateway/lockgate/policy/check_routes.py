@@ -14,7 +14,8 @@ from lockgate.policy.own_paths import OWN_PREFIXES, is_below_any
 from lockgate.policy.places import Places, find_place
 from lockgate.policy.replies import Redirect
 from lockgate.policy.route import Route
-from lockgate.settings import Settings, is_loopback, upstream_address
+from lockgate.setting_values import is_loopback, upstream_address
+from lockgate.settings import Settings
 
 _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared, not bound
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}

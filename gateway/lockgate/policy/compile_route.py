@@ -22,7 +22,8 @@ from lockgate.policy.replies import Redirect, RouteReply, fix_response
 from lockgate.policy.rewrite import Rewrite, compile_rewrite
 from lockgate.policy.route import KNOWN_METHODS, SAFE_METHODS, Route
 from lockgate.policy.spread import EVEN, compile_spread
-from lockgate.settings import LimitSettings, RouteSettings, Settings
+from lockgate.route_settings import RouteSettings
+from lockgate.settings import LimitSettings, Settings
 
 ANY_METHOD: Final = "*"
 _WRITTEN_PLAIN: Final = re.compile(r"(?:[^\x00-\x7f]| )+")

@@ -24,7 +24,8 @@ from lockgate.edge.path import canonical_path
 from lockgate.edge.wire import WireError
 from lockgate.errors import ConfigurationError, Reason, Refusal
 from lockgate.identity.model import Principal
-from lockgate.settings import RouteSettings, Settings
+from lockgate.route_settings import RouteSettings
+from lockgate.settings import Settings
 
 _SUBJECT: Final = "/{sub}"
 _NOT_IN_A_SEGMENT: Final = frozenset("/\\;%")

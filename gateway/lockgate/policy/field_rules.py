@@ -18,7 +18,8 @@ from typing import Final
 from lockgate.edge.cookies import sets_own_cookie
 from lockgate.edge.headers import HOP_BY_HOP, fold_name, is_for_services, is_forwardable
 from lockgate.errors import ConfigurationError
-from lockgate.settings import FieldRuleSettings, RouteSettings, Settings
+from lockgate.route_settings import FieldRuleSettings, RouteSettings
+from lockgate.settings import Settings
 
 _HANDSHAKE: Final = b"sec-websocket-"
 _CORS: Final = fold_name(b"access-control-")

@@ -15,7 +15,7 @@ from typing import Final
 from lockgate.edge.headers import fold_name, is_written_by_gateway
 from lockgate.errors import ConfigurationError
 from lockgate.identity.model import Identity
-from lockgate.settings import RouteSettings
+from lockgate.route_settings import RouteSettings
 from lockgate_trust import Covered, cover_further
 from lockgate_trust.headers import encode_value
 

@@ -47,7 +47,8 @@ from lockgate.identity.bearer import bearer
 from lockgate.origin import origin_of_url
 from lockgate.policy.route import SAFE_METHODS, Route
 from lockgate.policy.routes import RouteTable
-from lockgate.settings import PREFLIGHT_AGE_S, Settings
+from lockgate.route_settings import PREFLIGHT_AGE_S
+from lockgate.settings import Settings
 
 OWN_METHODS: Final = "DELETE, GET, HEAD, PATCH, POST, PUT"
 EXPOSED: Final = (

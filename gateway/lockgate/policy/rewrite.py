@@ -12,7 +12,8 @@ from typing import NamedTuple
 from lockgate.edge.path import ROOT
 from lockgate.errors import ConfigurationError
 from lockgate.policy.own_paths import is_below
-from lockgate.settings import RouteSettings, upstream_path
+from lockgate.route_settings import RouteSettings
+from lockgate.setting_values import upstream_path
 
 
 class Rewrite(NamedTuple):

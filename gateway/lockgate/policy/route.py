@@ -14,7 +14,7 @@ from lockgate.policy.identity_fields import IdentityFields
 from lockgate.policy.replies import RouteReply
 from lockgate.policy.rewrite import Rewrite
 from lockgate.policy.spread import EVEN, Spread
-from lockgate.settings import PREFLIGHT_AGE_S
+from lockgate.route_settings import PREFLIGHT_AGE_S
 
 KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})

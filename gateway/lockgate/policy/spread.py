@@ -8,7 +8,8 @@ from typing import Final, Literal, NamedTuple, Self
 from lockgate.edge.headers import HOP_BY_HOP, is_for_services
 from lockgate.edge.request import InboundRequest
 from lockgate.errors import ConfigurationError
-from lockgate.settings import CREDENTIAL_FIELDS, RouteSettings
+from lockgate.route_settings import RouteSettings
+from lockgate.setting_values import CREDENTIAL_FIELDS
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _KEY: Final = b"idempotency-key"

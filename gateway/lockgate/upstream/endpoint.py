@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import NamedTuple, Self
 
-from lockgate.settings import upstream_address, upstream_path
+from lockgate.setting_values import upstream_address, upstream_path
 
 
 class Endpoint(NamedTuple):

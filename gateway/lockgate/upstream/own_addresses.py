@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from lockgate.settings import upstream_address
+from lockgate.setting_values import upstream_address
 
 _WHOLE: Final = frozenset({b"location", b"content-location"})
 ADDRESS_FIELDS: Final = _WHOLE | {b"refresh", b"link"}

@@ -10,7 +10,7 @@ from lockgate.edge.cookies import sets_own_cookie
 from lockgate.edge.headers import HOP_BY_HOP, NOTHING_HIDDEN, fold_name, is_for_services
 from lockgate.edge.wire import END_OF_HEAD, ChunkedReader, Field, WireError
 from lockgate.errors import Reason
-from lockgate.settings import CREDENTIAL_FIELDS
+from lockgate.setting_values import CREDENTIAL_FIELDS
 from lockgate.upstream.own_addresses import ADDRESS_FIELDS, NO_ADDRESSES, OwnAddresses
 
 MAX_HEAD_BYTES: Final = 64 * 1024

@@ -8,7 +8,7 @@ import pytest
 from lockgate.cli import addresses
 from lockgate.cli.addresses import Ports
 from lockgate.errors import ConfigurationError
-from lockgate.settings import is_loopback
+from lockgate.setting_values import is_loopback
 
 HOST = "127.0.0.1"
 

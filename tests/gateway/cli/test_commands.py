@@ -9,7 +9,7 @@ import pytest
 
 from lockgate import SERVING
 from lockgate.cli import addresses
-from lockgate.settings import RouteSettings
+from lockgate.route_settings import RouteSettings
 from tests.support.commands import CONFIG, ROOT, called, lockgate
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from lockgate.edge.request import InboundRequest
 from lockgate.errors import Reason, Refusal
 from lockgate.policy.origins import EXPOSED, Origins
 from lockgate.policy.routes import RouteTable
-from lockgate.settings import LimitSettings, RouteSettings, Settings
+from lockgate.route_settings import RouteSettings
+from lockgate.settings import LimitSettings, Settings
 
 SHOP = "https://shop.example"
 PARTNER = "https://partner.example"

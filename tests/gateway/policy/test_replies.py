@@ -15,7 +15,8 @@ from lockgate.edge.wire import WireError
 from lockgate.errors import ConfigurationError, Refusal
 from lockgate.policy.https_redirect import build_https_redirect
 from lockgate.policy.routes import RouteTable, find_route
-from lockgate.settings import RedirectSettings, RespondSettings, Settings
+from lockgate.route_settings import RedirectSettings, RespondSettings
+from lockgate.settings import Settings
 from tests.support.heads import PEERS, request
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 from lockgate.cli import addresses, keys, probes
 from lockgate.cli.process import python_module
 from lockgate.cli.supervisor import Child
-from lockgate.settings import is_loopback, upstream_address
+from lockgate.setting_values import is_loopback, upstream_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,8 @@ from lockgate.cli.process import child_environment
 from lockgate.cli.reloader import Reloader
 from lockgate.cli.supervisor import Child, Supervisor
 from lockgate.compilation import describe_modules
-from lockgate.settings import Settings, is_loopback, read_file, upstream_address
+from lockgate.setting_values import is_loopback, upstream_address
+from lockgate.settings import Settings, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

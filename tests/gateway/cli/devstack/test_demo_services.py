@@ -8,7 +8,8 @@ from lockgate.cli import addresses
 from lockgate.cli.addresses import Ports
 from lockgate.cli.devstack import data_folder
 from lockgate.cli.devstack.demo_services import DemoServices
-from lockgate.settings import RouteSettings, Settings
+from lockgate.route_settings import RouteSettings
+from lockgate.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
