@@ -57,7 +57,7 @@ def main() -> None:
     ]
     try:
         wait_for(ports.values())
-        print("The four applications run; Ctrl-C ends them", flush=True)
+        print("The four applications run, behind https://app.localhost:8443/; Ctrl-C ends them", flush=True)
         os.wait()
     except KeyboardInterrupt:
         pass
