@@ -71,6 +71,7 @@ async def test_a_change_reaches_its_owner_as_server_sent_events_through_the_gate
     ]
 
 
+@pytest.mark.slow
 async def test_a_quiet_stream_outlives_what_the_gateway_waits_for_an_answer(stack: Stack) -> None:
     async with (
         asyncio.timeout(2 * WITHIN_S),

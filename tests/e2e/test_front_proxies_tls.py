@@ -30,7 +30,7 @@ from tests.support.shop_rig import CREDENTIALS, Users
 from tests.support.sockets import SocketService, socket_service
 from tests.support.upstream import OK, Upstream, manual, running
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.slow]
 
 APP: Final = "app.example"
 CLIENT: Final = "127.0.0.9"

@@ -171,6 +171,7 @@ def test_without_a_gateway_the_command_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 async def test_a_worker_that_does_not_answer_makes_all_keep_their_rules(tmp_path: Path, redis_url: str) -> None:
     """R-290: and it does not take them when it goes on."""
     async with running(recorder()) as service:
@@ -188,6 +189,7 @@ async def test_a_worker_that_does_not_answer_makes_all_keep_their_rules(tmp_path
 
 
 @pytest.mark.fault
+@pytest.mark.slow
 async def test_no_request_fails_while_rules_are_reloaded(tmp_path: Path, redis_url: str) -> None:
     """R-292: routes come and go, and upstreams with them, under load."""
     done = asyncio.Event()
