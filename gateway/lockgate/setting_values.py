@@ -71,10 +71,6 @@ def _plain_address(url: str) -> str:
     return url
 
 
-def _lower_case(text: object) -> object:
-    return text.lower() if isinstance(text, str) else text
-
-
 def parse_host_name(text: str) -> str:
     """The canonical spelling of a host name.
 

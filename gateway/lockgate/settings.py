@@ -37,7 +37,6 @@ from lockgate.setting_values import (
     Section,
     ShortName,
     Upstreams,
-    _lower_case,
     is_loopback,
 )
 
@@ -66,6 +65,10 @@ def _count_workers(given: object, validate: ValidatorFunctionWrapHandler) -> int
         return min(count_usable_cpus(), MAX_WORKERS) if given == "auto" else int(validate(given))
     except ValidationError as error:
         raise ValueError(f'a number from 1 to {MAX_WORKERS}, or "auto": one for each usable CPU') from error
+
+
+def _lower_case(text: object) -> object:
+    return text.lower() if isinstance(text, str) else text
 
 
 class ServerSettings(Section):

@@ -304,6 +304,7 @@ async def test_a_dead_name_that_is_in_use_holds_up_no_other_change(redis_url: st
     """R-298: a service may be away while another one is added."""
     async with nodes.running(nodes.settings(tmp_path, redis_url, "http://nowhere.invalid:80")) as node:
         await reload(node, server={"allowed_hosts": ["a.example"]})
+        assert node.worker.base.rules.value.settings.server.allowed_hosts == ("a.example",)
 
 
 async def test_what_was_prepared_and_dropped_changes_nothing(node: Node, upstream: Upstream) -> None:
